@@ -1,0 +1,1 @@
+//! mechscope: a terminal explorer for mechanistic interpretability of language models.

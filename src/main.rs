@@ -1,0 +1,3 @@
+//! The `mechscope` program.
+
+fn main() {}

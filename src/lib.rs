@@ -1,1 +1,3 @@
 //! mechscope: a terminal explorer for mechanistic interpretability of language models.
+
+pub mod model;

@@ -20,6 +20,8 @@ pub struct Influence {
     /// Probability of targets, 0 elsewhere.
     weights: Vec<f64>,
     values: Vec<f64>,
+    /// `(I + w) / row sum` of each target.
+    scales: Vec<f32>,
     /// Nodes by falling influence.
     ranked: Vec<u32>,
     /// Cumulative share of each node.
@@ -56,6 +58,7 @@ impl Influence {
             .collect();
 
         let mut values = vec![0.0; nodes.len()];
+        let mut scales = vec![0.0; nodes.len()];
         let (mut explained, mut reached) = (0.0, 0.0);
         for &target in &order {
             let target = target as usize;
@@ -71,6 +74,7 @@ impl Influence {
                 values[source as usize] += flow;
                 from_errors += flow * is_error[source as usize];
             }
+            scales[target] = scale as f32;
             reached += total;
             explained += total - from_errors;
         }
@@ -90,6 +94,7 @@ impl Influence {
             order,
             weights,
             values,
+            scales,
             ranked,
             cumulative,
             scores,
@@ -119,6 +124,11 @@ impl Influence {
     /// The probability of each target, 0 for other nodes; `[n_nodes]`.
     pub fn weights(&self) -> &[f64] {
         &self.weights
+    }
+
+    /// What turns an absolute weight into the influence that runs through its edge: `(I + w) / row sum`, by target; `[n_nodes]`.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
     }
 
     /// Replacement and completeness of the graph as it is (circuit-tracer scores a graph before pruning, Neuronpedia after).

@@ -7,12 +7,14 @@
 mod cleanup;
 mod select;
 
+use std::ops::Range;
+
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use self::select::Histogram;
+use self::select::{Selection, select};
 use super::influence::{Influence, row_sum};
-use super::{Edge, Edges, Graph};
+use super::{Edge, Edges, Graph, Row};
 
 /// Scores this close (relatively) to the last one kept count as equal: f64 rounding for nodes, f32 for edges.
 const NODE_TIE: f64 = 1e-12;
@@ -98,9 +100,14 @@ impl Pruned {
         alive(edge.target) && alive(edge.source) && self.passes(edge.target as usize, edge.weight)
     }
 
+    /// The score of an edge into `target` among the kept nodes: the influence that runs through it.
+    pub fn score(&self, target: usize, weight: f32) -> f32 {
+        weight.abs() * self.scales[target]
+    }
+
     /// Whether an edge into `target` has score enough, whatever became of its ends.
     fn passes(&self, target: usize, weight: f32) -> bool {
-        weight.abs() * self.scales[target] >= self.cut
+        self.score(target, weight) >= self.cut
     }
 
     /// The kept edges of a graph's row.
@@ -131,17 +138,18 @@ pub fn prune(graph: &Graph, influence: &Influence, thresholds: Thresholds) -> Re
         graph.nodes.len()
     );
     let nodes = strongest_nodes(graph, influence, thresholds.node);
-    let scales = edge_scales(graph, influence, &nodes);
-    let cut = edge_cut(&graph.edges, &nodes, &scales, thresholds.edge);
+    let kept = Mask::new(&nodes);
+    let scales = edge_scales(graph, influence, &kept);
+    let selection = select(&graph.edges, &kept, &scales, thresholds.edge);
     let mut pruned = Pruned {
         thresholds,
         nodes,
         n_nodes: 0,
         n_edges: 0,
         scales,
-        cut,
+        cut: selection.cut,
     };
-    pruned.n_edges = cleanup::drop_dead_ends(graph, &mut pruned);
+    pruned.n_edges = cleanup::drop_dead_ends(graph, &mut pruned, selection);
     pruned.n_nodes = pruned.nodes.iter().filter(|&&kept| kept).count();
     Ok(pruned)
 }
@@ -153,7 +161,7 @@ fn strongest_nodes(graph: &Graph, influence: &Influence, threshold: f64) -> Vec<
         .ranked()
         .iter()
         .map(|&i| i as usize)
-        .find(|&i| influence.cumulative()[i] >= threshold || values[i] == 0.0);
+        .find(|&i| values[i] == 0.0 || threshold < 1.0 && influence.cumulative()[i] >= threshold);
     let cut = last.map_or(0.0, |i| values[i] * (1.0 - NODE_TIE));
     let nodes = graph.nodes.iter().zip(values);
     nodes
@@ -162,18 +170,25 @@ fn strongest_nodes(graph: &Graph, influence: &Influence, threshold: f64) -> Vec<
 }
 
 /// Per target, what turns an absolute weight into an edge score: `(I' + w) / row sum` on the kept nodes, 0 where nothing arrives.
-fn edge_scales(graph: &Graph, influence: &Influence, kept: &[bool]) -> Vec<f32> {
+fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> Vec<f32> {
     let edges = &graph.edges;
+    if (0..kept.0.len()).all(|i| kept.has(i) || influence.values()[i] == 0.0) {
+        return influence.scales().to_vec();
+    }
+    let sums: Vec<f64> = in_parts(edges, |rows| {
+        let sums = rows.map(|t| kept.sum(t, edges.row(t)));
+        sums.collect::<Vec<_>>()
+    })
+    .concat();
     let mut values = influence.weights().to_vec();
-    let mut scales = vec![0.0; kept.len()];
+    let mut scales = vec![0.0; sums.len()];
     for &target in influence.order() {
         let target = target as usize;
-        if !kept[target] || values[target] == 0.0 {
+        if !kept.has(target) || values[target] == 0.0 {
             continue;
         }
         let row = edges.row(target);
-        let sum = kept_sum(row.sources, row.weights, kept);
-        let scale = values[target] / row_sum(sum);
+        let scale = values[target] / row_sum(sums[target]);
         for (&source, weight) in row.sources.iter().zip(row.weights) {
             // Dropped sources collect influence too; nothing reads it.
             values[source as usize] += scale * f64::from(weight.abs());
@@ -183,70 +198,14 @@ fn edge_scales(graph: &Graph, influence: &Influence, kept: &[bool]) -> Vec<f32> 
     scales
 }
 
-/// Sum of absolute weights from kept sources, in four lanes: one would wait for each addition.
-fn kept_sum(sources: &[u32], weights: &[f32], kept: &[bool]) -> f64 {
-    let mut lanes = [0.0f64; 4];
-    let term = |source: u32, weight: f32| {
-        let weight = if kept[source as usize] { weight } else { 0.0 };
-        f64::from(weight.abs())
-    };
-    let (sources, last_sources) = sources.as_chunks::<4>();
-    let (weights, last_weights) = weights.as_chunks::<4>();
-    for (sources, weights) in sources.iter().zip(weights) {
-        for (lane, (&source, &weight)) in lanes.iter_mut().zip(sources.iter().zip(weights)) {
-            *lane += term(source, weight);
-        }
-    }
-    for (&source, &weight) in last_sources.iter().zip(last_weights) {
-        lanes[0] += term(source, weight);
-    }
-    lanes.iter().sum()
-}
-
-/// The score from which edges are kept: those above have `threshold` of all scores. Infinite when there are no scores.
-fn edge_cut(edges: &Edges, kept: &[bool], scales: &[f32], threshold: f64) -> f32 {
-    let coarse = scan(edges, kept, scales, Histogram::coarse);
-    let Some((bin, missing)) = coarse.reach(threshold * coarse.total()) else {
-        return f32::INFINITY;
-    };
-    let fine = scan(edges, kept, scales, || Histogram::within(bin));
-    // Rounding may leave the finer sums a little short of the coarse one; then all of the bin is kept.
-    match fine.reach(missing).map(|(bin, _)| bin).or(fine.lowest()) {
-        Some(exact) => fine.value(exact) * (1.0 - EDGE_TIE),
-        None => f32::INFINITY,
-    }
-}
-
-/// Adds the scores of all edges between kept nodes to histograms, in parallel over parts of about equal size.
-fn scan(
-    edges: &Edges,
-    kept: &[bool],
-    scales: &[f32],
-    new: impl Fn() -> Histogram + Sync,
-) -> Histogram {
-    let part = |rows: std::ops::Range<usize>| {
-        let mut histogram = new();
-        for target in rows.filter(|&t| kept[t] && scales[t] > 0.0) {
-            let row = edges.row(target);
-            for (source, weight) in row.iter() {
-                let weight = if kept[source as usize] { weight } else { 0.0 };
-                histogram.add(weight.abs() * scales[target]);
-            }
-        }
-        histogram
-    };
-    let parts = parts(edges);
-    parts
-        .into_par_iter()
-        .map(part)
-        .reduce_with(Histogram::merged)
-        .unwrap_or_else(new)
-}
-
-/// Ranges of rows with about as many edges each: one for a small graph, a few for each thread for a large one.
-fn parts(edges: &Edges) -> Vec<std::ops::Range<usize>> {
+/// Calls `work` with ranges of rows of about as many edges each, in parallel when that is worth it; results come in order.
+fn in_parts<T: Send>(edges: &Edges, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
     const WORTH_A_TASK: usize = 1 << 16;
-    let tasks = (edges.len() / WORTH_A_TASK).clamp(1, 4 * rayon::current_num_threads());
+    let tasks = edges.len() / WORTH_A_TASK;
+    if tasks < 2 {
+        return vec![work(0..edges.n_nodes())];
+    }
+    let tasks = tasks.min(4 * rayon::current_num_threads());
     let mut parts = Vec::with_capacity(tasks);
     let mut begin = 0;
     for task in 1..=tasks {
@@ -258,5 +217,44 @@ fn parts(edges: &Edges) -> Vec<std::ops::Range<usize>> {
         parts.push(begin..end);
         begin = end;
     }
-    parts
+    parts.into_par_iter().map(&work).collect()
+}
+
+/// Which nodes are kept, as what to AND with a weight's bits: no branch, and the sign goes too.
+struct Mask(Vec<u32>);
+
+impl Mask {
+    fn new(kept: &[bool]) -> Self {
+        const NO_SIGN: u32 = u32::MAX >> 1;
+        Mask(kept.iter().map(|&kept| NO_SIGN * u32::from(kept)).collect())
+    }
+
+    fn has(&self, node: usize) -> bool {
+        self.0[node] != 0
+    }
+
+    /// The absolute weight of an edge from a kept source, 0 from others.
+    #[inline]
+    fn magnitude(&self, source: u32, weight: f32) -> f32 {
+        f32::from_bits(weight.to_bits() & self.0[source as usize])
+    }
+
+    /// Sum of absolute weights from kept sources; 0 for a dropped target. In four lanes: one would wait for each addition.
+    fn sum(&self, target: usize, row: Row<'_>) -> f64 {
+        if !self.has(target) {
+            return 0.0;
+        }
+        let mut lanes = [0.0f64; 4];
+        let (sources, last_sources) = row.sources.as_chunks::<4>();
+        let (weights, last_weights) = row.weights.as_chunks::<4>();
+        for (sources, weights) in sources.iter().zip(weights) {
+            for (lane, (&source, &weight)) in lanes.iter_mut().zip(sources.iter().zip(weights)) {
+                *lane += f64::from(self.magnitude(source, weight));
+            }
+        }
+        for (&source, &weight) in last_sources.iter().zip(last_weights) {
+            lanes[0] += f64::from(self.magnitude(source, weight));
+        }
+        lanes.iter().sum()
+    }
 }

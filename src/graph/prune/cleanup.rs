@@ -1,8 +1,6 @@
 //! Dropping dead ends: units that nothing kept writes to or that write to nothing kept, until there are none.
 
-use rayon::prelude::*;
-
-use super::{Pruned, parts};
+use super::{Pruned, Selection};
 use crate::graph::{Graph, NodeKind};
 
 const NONE: u32 = u32::MAX;
@@ -11,8 +9,9 @@ const NONE: u32 = u32::MAX;
 ///
 /// Units need a kept input and a kept output, all other sources an output. Each node's outputs are counted; of the inputs one
 /// witness is enough, and only when it is dropped is the row searched again. So a drop costs its own row, not a pass over the graph.
-pub(super) fn drop_dead_ends(graph: &Graph, pruned: &mut Pruned) -> usize {
-    let (mut ends, mut n_edges) = survey(graph, pruned);
+pub(super) fn drop_dead_ends(graph: &Graph, pruned: &mut Pruned, selection: Selection) -> usize {
+    let mut n_edges = selection.outputs.iter().map(|&n| n as usize).sum();
+    let mut ends = Ends::new(graph, pruned, selection);
     let mut dead: Vec<u32> = (0..graph.nodes.len() as u32)
         .filter(|&i| pruned.nodes[i as usize] && ends.is_dead(&graph.nodes[i as usize].kind, i))
         .collect();
@@ -51,6 +50,21 @@ struct Ends {
 }
 
 impl Ends {
+    fn new(graph: &Graph, pruned: &Pruned, selection: Selection) -> Self {
+        let n = graph.nodes.len();
+        let mut ends = Ends {
+            outputs: selection.outputs,
+            witness: vec![NONE; n],
+            witness_for: vec![Vec::new(); n],
+        };
+        for (target, &inputs) in selection.inputs.iter().enumerate() {
+            if inputs > 0 && graph.nodes[target].kind.needs_inputs() {
+                ends.find_witness(graph, pruned, target as u32);
+            }
+        }
+        ends
+    }
+
     fn is_dead(&self, kind: &NodeKind, node: u32) -> bool {
         !kind.always_kept()
             && (self.outputs[node as usize] == 0
@@ -67,51 +81,4 @@ impl Ends {
         }
         found.is_some()
     }
-}
-
-/// Counts the kept edges of every node, in parallel over rows.
-fn survey(graph: &Graph, pruned: &Pruned) -> (Ends, usize) {
-    let n = graph.nodes.len();
-    let part = |rows: std::ops::Range<usize>| {
-        let mut outputs = vec![0u32; n];
-        let mut witness = Vec::with_capacity(rows.len());
-        let mut n_edges = 0;
-        for target in rows {
-            let mut first = NONE;
-            // A row without scale has scores of 0, which no cut lets pass.
-            if pruned.nodes[target] && pruned.scales[target] > 0.0 {
-                for (source, weight) in graph.edges.row(target).iter() {
-                    let kept = pruned.nodes[source as usize] & pruned.passes(target, weight);
-                    outputs[source as usize] += u32::from(kept);
-                    n_edges += usize::from(kept);
-                    if kept && first == NONE {
-                        first = source;
-                    }
-                }
-            }
-            witness.push(first);
-        }
-        (outputs, witness, n_edges)
-    };
-    let counted: Vec<_> = parts(&graph.edges).into_par_iter().map(part).collect();
-
-    let mut ends = Ends {
-        outputs: vec![0; n],
-        witness: Vec::with_capacity(n),
-        witness_for: vec![Vec::new(); n],
-    };
-    let mut n_edges = 0;
-    for (outputs, witness, count) in counted {
-        for (sum, more) in ends.outputs.iter_mut().zip(outputs) {
-            *sum += more;
-        }
-        ends.witness.extend(witness);
-        n_edges += count;
-    }
-    for (target, &source) in ends.witness.iter().enumerate() {
-        if source != NONE && graph.nodes[target].kind.needs_inputs() {
-            ends.witness_for[source as usize].push(target as u32);
-        }
-    }
-    (ends, n_edges)
 }

@@ -1,81 +1,174 @@
-//! Cumulative selection without sorting: a histogram over the bits of the scores, then a finer one inside the bin that matters.
+//! Choosing the edges that carry a share of all edge scores, without sorting the scores.
+//!
+//! One pass adds up the scores by the high bits of their value; that finds the narrow range in which the last kept score lies. A second
+//! pass counts the edges above the range and lists those in it; only the list is searched.
 
-/// Low bits of an f32 that the coarse histogram does not look at.
-const LOW_BITS: u32 = 15;
+use super::{EDGE_TIE, Mask, in_parts};
+use crate::graph::{Edge, Edges};
 
-/// Sums of scores by bin. Scores are not negative, so their bits order as they do.
-pub(super) struct Histogram {
-    /// Coarse: the sign and `LOW_BITS` low bits are dropped. Fine: only the low bits of scores in one coarse bin.
-    within: Option<u32>,
-    sums: Vec<f64>,
+/// Low bits of a score that the histogram does not look at: 16 bins an octave.
+const LOW_BITS: u32 = 19;
+const BINS: usize = 1 << (31 - LOW_BITS);
+
+/// Sums kept side by side: neighbouring edges often fall in one bin, and adding to one sum would wait for the addition before.
+const LANES: usize = 4;
+
+/// The edges that passed.
+pub(super) struct Selection {
+    /// Edges with at least this score are kept; infinite when no edge has a score.
+    pub cut: f32,
+    /// Kept edges out of each node.
+    pub outputs: Vec<u32>,
+    /// Kept edges into each node.
+    pub inputs: Vec<u32>,
 }
 
-impl Histogram {
-    /// All scores, by exponent and the first eight bits of the mantissa.
-    pub fn coarse() -> Self {
-        Histogram {
-            within: None,
-            sums: vec![0.0; 1 << (31 - LOW_BITS)],
-        }
-    }
-
-    /// The scores of one coarse bin, each value in a bin of its own.
-    pub fn within(bin: usize) -> Self {
-        Histogram {
-            within: Some(bin as u32),
-            sums: vec![0.0; 1 << LOW_BITS],
-        }
-    }
-
-    /// Counts a score; those outside the histogram's range are passed over.
-    #[inline]
-    pub fn add(&mut self, score: f32) {
-        let bits = score.to_bits();
-        let bin = match self.within {
-            None => bits >> LOW_BITS,
-            Some(bin) if bits >> LOW_BITS == bin => bits & ((1 << LOW_BITS) - 1),
-            Some(_) => return,
+/// Keeps the highest scores (absolute weight times the target's scale) until they have `threshold` of the sum, and scores equal to the last.
+pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Selection {
+    let Some(range) = find_range(edges, kept, scales, threshold) else {
+        return Selection {
+            cut: f32::INFINITY,
+            outputs: vec![0; scales.len()],
+            inputs: vec![0; scales.len()],
         };
-        if let Some(sum) = self.sums.get_mut(bin as usize) {
-            *sum += f64::from(score);
-        }
+    };
+    let (mut selection, border) = survey(edges, kept, scales, &range);
+    let mut scores: Vec<f32> = border.iter().map(|edge| edge.weight).collect();
+    if let Some(last) = reach(&mut scores, range.missing) {
+        selection.cut = last * (1.0 - EDGE_TIE);
     }
+    for edge in border.iter().filter(|edge| edge.weight >= selection.cut) {
+        selection.outputs[edge.source as usize] += 1;
+        selection.inputs[edge.target as usize] += 1;
+    }
+    selection
+}
 
-    /// Both histograms' sums.
-    pub fn merged(mut self, other: Self) -> Self {
-        for (sum, more) in self.sums.iter_mut().zip(other.sums) {
+/// Where the last kept score lies.
+struct Range {
+    low: f32,
+    high: f32,
+    /// What scores in the range have to add to those above it.
+    missing: f64,
+}
+
+/// The bin in which the sum, from the highest scores, reaches `threshold` of the total; `None` when there are no scores.
+fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Option<Range> {
+    if threshold >= 1.0 {
+        // Rounding lets tiny scores vanish in a sum, but a share of 1 means all of them.
+        let least = f32::from_bits(1);
+        return scales.iter().any(|&scale| scale > 0.0).then_some(Range {
+            low: least,
+            high: least,
+            missing: 0.0,
+        });
+    }
+    let histograms = in_parts(edges, |rows| {
+        let mut sums = vec![[0.0f64; LANES]; BINS];
+        for target in rows.filter(|&t| scales[t] > 0.0) {
+            let row = edges.row(target);
+            let mut add = |lane: usize, source: u32, weight: f32| {
+                let score = kept.magnitude(source, weight) * scales[target];
+                let bin = (score.to_bits() >> LOW_BITS) as usize % BINS;
+                sums[bin][lane] += f64::from(score);
+            };
+            let (sources, last_sources) = row.sources.as_chunks::<LANES>();
+            let (weights, last_weights) = row.weights.as_chunks::<LANES>();
+            for (sources, weights) in sources.iter().zip(weights) {
+                for lane in 0..LANES {
+                    add(lane, sources[lane], weights[lane]);
+                }
+            }
+            for (&source, &weight) in last_sources.iter().zip(last_weights) {
+                add(0, source, weight);
+            }
+        }
+        sums
+    });
+    let sum_of = |bin: usize| -> f64 {
+        let lanes = histograms.iter().flat_map(|sums| &sums[bin]);
+        lanes.sum()
+    };
+    let total: f64 = (0..BINS).rev().map(sum_of).sum();
+    let mut above = 0.0;
+    for bin in (0..BINS).rev() {
+        let sum = sum_of(bin);
+        if sum > 0.0 && above + sum >= threshold * total {
+            let start = |bin: usize| f32::from_bits((bin as u32) << LOW_BITS);
+            return Some(Range {
+                // A little lower: equal scores may have been rounded to either side of the border.
+                low: start(bin) * (1.0 - 2.0 * EDGE_TIE),
+                high: start(bin + 1),
+                missing: threshold * total - above,
+            });
+        }
+        above += sum;
+    }
+    None
+}
+
+/// Counts the edges above the range, and lists those in it with their scores in the place of weights.
+fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selection, Vec<Edge>) {
+    let n = scales.len();
+    let parts = in_parts(edges, |rows| {
+        let mut outputs = vec![0u32; n];
+        let mut inputs = Vec::with_capacity(rows.len());
+        let mut border = Vec::new();
+        for target in rows {
+            let mut count = 0;
+            // A row without scale has scores of 0.
+            if scales[target] > 0.0 {
+                for (source, weight) in edges.row(target).iter() {
+                    let score = kept.magnitude(source, weight) * scales[target];
+                    let above = u32::from(score >= range.high);
+                    outputs[source as usize] += above;
+                    count += above;
+                    if score < range.high && score >= range.low && score > 0.0 {
+                        border.push(Edge {
+                            target: target as u32,
+                            source,
+                            weight: score,
+                        });
+                    }
+                }
+            }
+            inputs.push(count);
+        }
+        (outputs, inputs, border)
+    });
+    let mut selection = Selection {
+        cut: range.high,
+        outputs: vec![0; n],
+        inputs: Vec::with_capacity(n),
+    };
+    let mut listed = Vec::new();
+    for (outputs, inputs, border) in parts {
+        for (sum, more) in selection.outputs.iter_mut().zip(outputs) {
             *sum += more;
         }
-        self
+        selection.inputs.extend(inputs);
+        listed.extend(border);
     }
+    (selection, listed)
+}
 
-    /// Sum of all scores, added from the largest, as [`reach`](Self::reach) does.
-    pub fn total(&self) -> f64 {
-        self.sums.iter().rev().sum()
-    }
-
-    /// The first bin, from the largest scores, with which the sum reaches `goal`, and how much of the goal that bin has to give.
-    pub fn reach(&self, goal: f64) -> Option<(usize, f64)> {
-        let mut sum = 0.0;
-        for (bin, &more) in self.sums.iter().enumerate().rev() {
-            if more > 0.0 && sum + more >= goal {
-                return Some((bin, goal - sum));
-            }
-            sum += more;
+/// The score at which the sum, from the highest, reaches `goal`; the lowest if rounding leaves it short, `None` for no scores.
+fn reach(mut scores: &mut [f32], mut goal: f64) -> Option<f32> {
+    loop {
+        let middle = scores.len() / 2;
+        if scores.is_empty() {
+            return None;
         }
-        None
-    }
-
-    /// The lowest bin with scores in it.
-    pub fn lowest(&self) -> Option<usize> {
-        self.sums.iter().position(|&sum| sum > 0.0)
-    }
-
-    /// The least score of a bin.
-    pub fn value(&self, bin: usize) -> f32 {
-        match self.within {
-            None => f32::from_bits((bin as u32) << LOW_BITS),
-            Some(coarse) => f32::from_bits(coarse << LOW_BITS | bin as u32),
+        let (higher, &mut pivot, lower) =
+            scores.select_nth_unstable_by(middle, |a, b| b.total_cmp(a));
+        let above: f64 = higher.iter().map(|&score| f64::from(score)).sum();
+        if above >= goal && !higher.is_empty() {
+            scores = higher;
+        } else if above + f64::from(pivot) >= goal || lower.is_empty() {
+            return Some(pivot);
+        } else {
+            goal -= above + f64::from(pivot);
+            scores = lower;
         }
     }
 }
@@ -84,60 +177,35 @@ impl Histogram {
 mod tests {
     use super::*;
 
-    /// The same cut by sorting: the score at which the cumulative share first reaches the threshold.
-    fn by_sorting(scores: &[f32], threshold: f64) -> f32 {
+    /// The same by sorting.
+    fn by_sorting(scores: &[f32], goal: f64) -> Option<f32> {
         let mut sorted = scores.to_vec();
         sorted.sort_by(|a, b| b.total_cmp(a));
-        let total: f64 = sorted.iter().map(|&s| f64::from(s)).sum();
         let mut sum = 0.0;
-        for &score in &sorted {
+        let found = sorted.iter().find(|&&score| {
             sum += f64::from(score);
-            if sum >= threshold * total {
-                return score;
-            }
-        }
-        *sorted.last().unwrap()
-    }
-
-    fn by_histogram(scores: &[f32], threshold: f64) -> f32 {
-        let mut coarse = Histogram::coarse();
-        scores.iter().for_each(|&s| coarse.add(s));
-        let (bin, missing) = coarse.reach(threshold * coarse.total()).unwrap();
-        let mut fine = Histogram::within(bin);
-        scores.iter().for_each(|&s| fine.add(s));
-        let exact = fine.reach(missing).map(|(bin, _)| bin);
-        fine.value(exact.or(fine.lowest()).unwrap())
+            sum >= goal
+        });
+        found.or(sorted.last()).copied()
     }
 
     #[test]
-    fn selects_what_sorting_would() {
+    fn finds_what_sorting_would() {
         let mut state = 1u64;
-        for round in 0..200 {
-            let scores: Vec<f32> = (0..=round)
+        for round in 0..300 {
+            // Multiples of 1/16, so that sums are exact in any order; every third round mostly ties.
+            let scores: Vec<f32> = (0..round)
                 .map(|_| {
                     state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
-                    let uniform = (state >> 40) as f32 / (1 << 24) as f32;
-                    // Many octaves, and (every fourth round) many equal values.
-                    let spread = (30.0 * uniform - 20.0).exp2();
-                    if round % 4 == 0 { spread.round().max(0.125) } else { spread }
+                    let kinds = if round % 3 == 0 { 4 } else { 4096 };
+                    (1 + (state >> 33) % kinds) as f32 / 16.0
                 })
                 .collect();
-            for threshold in [0.0, 0.1, 0.5, 0.8, 0.98, 0.999] {
-                let (sorted, found) =
-                    (by_sorting(&scores, threshold), by_histogram(&scores, threshold));
-                // Sums in another order may round to the neighbour; that is all that may differ.
-                let rank = |cut: f32| scores.iter().filter(|&&s| s > cut).count();
-                assert!(
-                    rank(sorted).abs_diff(rank(found)) <= 1,
-                    "round {round}, threshold {threshold}: {sorted} by sorting, {found} by histogram"
-                );
+            let total: f64 = scores.iter().map(|&s| f64::from(s)).sum();
+            for share in [0.0, 0.1, 0.5, 0.98, 1.0, 1.1] {
+                let found = reach(&mut scores.clone(), share * total);
+                assert_eq!(found, by_sorting(&scores, share * total), "{round} {share}");
             }
         }
-    }
-
-    #[test]
-    fn a_whole_share_reaches_the_least_positive_score() {
-        let scores = [0.5, 0.25, 1e-30, 0.0];
-        assert_eq!(by_histogram(&scores, 1.0), 1e-30);
     }
 }

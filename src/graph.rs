@@ -3,6 +3,7 @@
 //! An edge `target <- source` is the direct effect of the source, as active on the prompt, on the target's value in the frozen model.
 
 mod edges;
+pub mod format;
 mod influence;
 mod metadata;
 mod node;
@@ -132,11 +133,9 @@ impl Graph {
             }
         }
         let (edges, _) = Edges::from_list(nodes.len(), list)?;
-        let metadata = Metadata {
-            node_threshold: Some(pruned.thresholds().node()),
-            edge_threshold: Some(pruned.thresholds().edge()),
-            ..self.metadata.clone()
-        };
+        let mut metadata = self.metadata.clone();
+        let thresholds = pruned.thresholds();
+        metadata.set_thresholds(thresholds.node(), thresholds.edge());
         Ok(Graph {
             metadata,
             nodes,

@@ -41,6 +41,15 @@ pub struct Generator {
 }
 
 impl Metadata {
+    /// Says that the graph was pruned at these thresholds, in every place where a file has them.
+    pub fn set_thresholds(&mut self, node: f64, edge: f64) {
+        self.node_threshold = Some(node);
+        self.edge_threshold = Some(edge);
+        if let Some(Value::Object(settings)) = self.extras.get_mut("pruning_settings") {
+            settings.shift_remove("node_threshold");
+        }
+    }
+
     /// The text of the token at a position, if the prompt has one there.
     pub fn token(&self, position: Option<u32>) -> Option<&str> {
         let position = usize::try_from(position?).ok()?;

@@ -284,6 +284,12 @@ impl Node {
         })
     }
 
+    /// Changes the label; a file's other wording of the old one is dropped.
+    pub fn relabel(&mut self, label: &str) {
+        self.label = label.to_owned();
+        self.extras.remove("clerp");
+    }
+
     /// The address if there is one, else the id: a name for messages and tables.
     pub fn name(&self) -> String {
         match self.address() {

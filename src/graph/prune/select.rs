@@ -97,7 +97,7 @@ fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Opt
             let start = |bin: usize| f32::from_bits((bin as u32) << LOW_BITS);
             return Some(Range {
                 // A little lower: equal scores may have been rounded to either side of the border.
-                low: start(bin) * (1.0 - 2.0 * EDGE_TIE),
+                low: (start(bin) * (1.0 - 2.0 * EDGE_TIE)).max(f32::from_bits(1)),
                 high: start(bin + 1),
                 missing: threshold * total - above,
             });
@@ -114,16 +114,18 @@ fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selecti
         let mut outputs = vec![0u32; n];
         let mut inputs = Vec::with_capacity(rows.len());
         let mut border = Vec::new();
+        // Scores are not negative, so their bits order as they do; and one unsigned comparison tells what is in the range.
+        let (low, high) = (range.low.to_bits(), range.high.to_bits());
         for target in rows {
             let mut count = 0;
             // A row without scale has scores of 0.
             if scales[target] > 0.0 {
                 for (source, weight) in edges.row(target).iter() {
                     let score = kept.magnitude(source, weight) * scales[target];
-                    let above = u32::from(score >= range.high);
+                    let above = u32::from(score.to_bits() >= high);
                     outputs[source as usize] += above;
                     count += above;
-                    if score < range.high && score >= range.low && score > 0.0 {
+                    if score.to_bits().wrapping_sub(low) < high - low {
                         border.push(Edge {
                             target: target as u32,
                             source,

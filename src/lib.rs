@@ -1,3 +1,4 @@
 //! mechscope: a terminal explorer for mechanistic interpretability of language models.
 
+pub mod address;
 pub mod model;

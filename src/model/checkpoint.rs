@@ -118,6 +118,14 @@ impl<'a> Checkpoint<'a> {
         found.copied().with_context(|| format!("{}: no tensor is called {}", self.name(), wanted.join(" or ")))
     }
 
+    /// The names of all tensors.
+    pub fn names(&self) -> Vec<String> {
+        match &self.store {
+            Store::Parts { entries, .. } => entries.keys().cloned().collect(),
+            Store::Tensors(t) => t.keys().cloned().collect(),
+        }
+    }
+
     fn name(&self) -> &str {
         match &self.store {
             Store::Parts { parts, .. } => parts.first().map_or("checkpoint", |p| &p.name),
@@ -179,11 +187,7 @@ impl<'a> Checkpoint<'a> {
     pub fn finish(&self, ignorable: impl Fn(&str) -> bool) -> Result<()> {
         let used = self.used.borrow();
         let buffers = [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"];
-        let names: Box<dyn Iterator<Item = &String>> = match &self.store {
-            Store::Parts { entries, .. } => Box::new(entries.keys()),
-            Store::Tensors(t) => Box::new(t.keys()),
-        };
-        for name in names.filter(|n| !used.contains(*n) && !ignorable(n)) {
+        for name in self.names().iter().filter(|n| !used.contains(*n) && !ignorable(n)) {
             if !buffers.iter().any(|b| name.ends_with(b)) {
                 bail!(
                     "{}: tensor {name:?} has no place in this family; the checkpoint computes something this program does not",

@@ -8,7 +8,7 @@ use super::kernel::activation::Activation;
 use super::kernel::attention::{self, Rule, Shape, Wanted};
 use super::kernel::{matmul, rows};
 use candle_core::{CpuStorage, D, DType, Device, Result, Storage, Tensor};
-use std::sync::RwLockReadGuard;
+use std::ops::Deref;
 
 /// Which route operations take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,32 +27,33 @@ impl Route {
 }
 
 /// The numbers of a contiguous f32 tensor on the CPU, borrowed.
-pub struct Numbers<'a> {
-    storage: RwLockReadGuard<'a, Storage>,
+pub struct Numbers<Guard> {
+    storage: Guard,
     from: usize,
     to: usize,
 }
 
-impl<'a> Numbers<'a> {
-    /// # Errors
-    /// The tensor is not f32, not on the CPU or not contiguous.
-    pub fn of(t: &'a Tensor) -> Result<Self> {
-        let (storage, layout) = t.storage_and_layout();
-        let Some((from, to)) = layout.contiguous_offsets() else {
-            candle_core::bail!("a kernel needs a contiguous tensor, found strides {:?}", layout.stride());
-        };
-        let numbers = Numbers { storage, from, to };
-        match &*numbers.storage {
-            Storage::Cpu(CpuStorage::F32(_)) => Ok(numbers),
-            _ => candle_core::bail!("a kernel needs f32 on the CPU, found {:?} on {:?}", t.dtype(), t.device()),
-        }
+/// Borrows the numbers of `t`.
+///
+/// # Errors
+/// The tensor is not f32, not on the CPU or not contiguous.
+pub fn numbers(t: &Tensor) -> Result<Numbers<impl Deref<Target = Storage>>> {
+    let (storage, layout) = t.storage_and_layout();
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        candle_core::bail!("a kernel needs a contiguous tensor, found strides {:?}", layout.stride());
+    };
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(_)) => Ok(Numbers { storage, from, to }),
+        _ => candle_core::bail!("a kernel needs f32 on the CPU, found {:?} on {:?}", t.dtype(), t.device()),
     }
+}
 
+impl<Guard: Deref<Target = Storage>> Numbers<Guard> {
     /// The numbers, row-major.
     pub fn get(&self) -> &[f32] {
         match &*self.storage {
             Storage::Cpu(CpuStorage::F32(v)) => &v[self.from..self.to],
-            // `of` has checked it.
+            // `numbers` has checked it.
             _ => &[],
         }
     }
@@ -68,8 +69,8 @@ pub fn linear(route: Route, x: &Tensor, l: &Linear) -> Result<Tensor> {
     }
     match route {
         Route::Kernels => {
-            let (x, w) = (Numbers::of(x)?, Numbers::of(&l.weight)?);
-            let bias = l.bias.as_ref().map(Numbers::of).transpose()?;
+            let (x, w) = (numbers(x)?, numbers(&l.weight)?);
+            let bias = l.bias.as_ref().map(numbers).transpose()?;
             let mut y = vec![0f32; rows * outputs];
             matmul::linear(&mut y, x.get(), w.get(), bias.as_ref().map(|b| b.get()), inputs, outputs);
             Tensor::from_vec(y, shape, &Device::Cpu)
@@ -93,8 +94,8 @@ pub fn norm(route: Route, x: &Tensor, n: &Norm) -> Result<(Tensor, Tensor)> {
     }
     match route {
         Route::Kernels => {
-            let numbers = Numbers::of(x)?;
-            let (weight, bias) = (Numbers::of(&n.weight)?, n.bias.as_ref().map(Numbers::of).transpose()?);
+            let x_numbers = numbers(x)?;
+            let (weight, bias) = (numbers(&n.weight)?, n.bias.as_ref().map(numbers).transpose()?);
             let weights = rows::NormWeights {
                 centre: n.centre,
                 eps: n.eps,
@@ -103,7 +104,7 @@ pub fn norm(route: Route, x: &Tensor, n: &Norm) -> Result<(Tensor, Tensor)> {
             };
             let mut y = vec![0f32; x.elem_count()];
             let mut scale = vec![0f32; scale_shape.iter().product()];
-            rows::normalise(&mut y, &mut scale, numbers.get(), weights);
+            rows::normalise(&mut y, &mut scale, x_numbers.get(), weights);
             Ok((Tensor::from_vec(y, x.shape(), &Device::Cpu)?, Tensor::from_vec(scale, scale_shape, &Device::Cpu)?))
         }
         Route::Portable => {
@@ -124,9 +125,9 @@ pub fn norm(route: Route, x: &Tensor, n: &Norm) -> Result<(Tensor, Tensor)> {
 pub fn activate(route: Route, kind: Activation, x: &Tensor, up: Option<&Tensor>) -> Result<Tensor> {
     match route {
         Route::Kernels => {
-            let (numbers, up) = (Numbers::of(x)?, up.map(Numbers::of).transpose()?);
+            let (x_numbers, up) = (numbers(x)?, up.map(numbers).transpose()?);
             let mut y = vec![0f32; x.elem_count()];
-            kind.apply(&mut y, numbers.get(), up.as_ref().map(|u| u.get()));
+            kind.apply(&mut y, x_numbers.get(), up.as_ref().map(|u| u.get()));
             Tensor::from_vec(y, x.shape(), &Device::Cpu)
         }
         Route::Portable => {
@@ -154,7 +155,7 @@ fn sigmoid(x: &Tensor) -> Result<Tensor> {
 pub fn soft_cap(route: Route, x: &Tensor, cap: f32) -> Result<Tensor> {
     match route {
         Route::Kernels => {
-            let mut y = Numbers::of(x)?.get().to_vec();
+            let mut y = numbers(x)?.get().to_vec();
             attention::soft_cap(&mut y, cap);
             Tensor::from_vec(y, x.shape(), &Device::Cpu)
         }
@@ -168,10 +169,10 @@ pub fn rotate(route: Route, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Te
     let half = cos.dim(1)?;
     match route {
         Route::Kernels => {
-            let (numbers, cos, sin) = (Numbers::of(x)?, Numbers::of(cos)?, Numbers::of(sin)?);
+            let (x_numbers, cos, sin) = (numbers(x)?, numbers(cos)?, numbers(sin)?);
             let mut y = vec![0f32; x.elem_count()];
             let one = pos * heads * width;
-            for (y, x) in y.chunks_exact_mut(one).zip(numbers.get().chunks_exact(one)) {
+            for (y, x) in y.chunks_exact_mut(one).zip(x_numbers.get().chunks_exact(one)) {
                 attention::rotate(y, x, cos.get(), sin.get(), heads, width, half);
             }
             Tensor::from_vec(y, x.shape(), &Device::Cpu)
@@ -217,7 +218,7 @@ pub type Cuts = Vec<(usize, usize, usize)>;
 fn attend_kernels(q: &Tensor, k: &Tensor, v: &Tensor, rule: Rule, cuts: &[Cuts], want: (bool, bool)) -> Result<Attended> {
     let (batch, pos, heads, width) = q.dims4()?;
     let shape = Shape { pos, heads, kv_heads: k.dim(2)?, width };
-    let (qn, kn, vn) = (Numbers::of(q)?, Numbers::of(k)?, Numbers::of(v)?);
+    let (qn, kn, vn) = (numbers(q)?, numbers(k)?, numbers(v)?);
     let square = heads * pos * pos;
     let mut z = vec![0f32; q.elem_count()];
     let mut scores = want.0.then(|| vec![0f32; batch * square]);

@@ -26,7 +26,7 @@ use site::{Site, Sites};
 use source::Source;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use text::bos::Bos;
+use text::Bos;
 use text::{Encoding, Piece, Text};
 use trace::Trace;
 

@@ -51,13 +51,28 @@ impl Decoder {
     /// Prompts that are empty, of different lengths or longer than the context, ids outside the vocabulary, or what
     /// `step` returns.
     pub fn run(&self, start: Start, sites: &Sites, edits: &Plan, logits: Logits, step: Step) -> Result<Trace> {
+        self.run_by(self.route(), start, sites, edits, logits, step)
+    }
+
+    /// [`Decoder::run`] by a given route.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`].
+    pub fn run_by(
+        &self,
+        route: Route,
+        start: Start,
+        sites: &Sites,
+        edits: &Plan,
+        logits: Logits,
+        step: Step,
+    ) -> Result<Trace> {
         let (prompts, first) = match &start {
             Start::Tokens(prompts) => (prompts.to_vec(), 0),
             Start::Block { layer, clean } => (clean.prompts().to_vec(), *layer),
         };
         self.check(&prompts)?;
         let n_pos = prompts[0].len();
-        let route = self.route();
         let tables = self.ropes.iter().map(|r| {
             let (cos, sin) = r.tables(n_pos);
             let shape = (n_pos, r.frequencies.len());

@@ -1,4 +1,5 @@
 //! mechscope: a terminal explorer for mechanistic interpretability of language models.
 
 pub mod address;
+pub mod builtin;
 pub mod model;

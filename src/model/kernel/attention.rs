@@ -1,0 +1,205 @@
+//! Causal attention of one prompt, one block of queries at a time, so that a long prompt never holds all scores unless
+//! somebody asks to see them.
+
+use super::activation::{exp, tanh};
+use super::matmul::{Strided, gemm};
+use super::widest;
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+/// Queries of one head handled together.
+const BLOCK: usize = 64;
+
+/// `q` and `z` are `[pos, heads, width]`, `k` and `v` `[pos, kv_heads, width]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Positions.
+    pub pos: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key-value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// d_head.
+    pub width: usize,
+}
+
+/// How scores become a pattern.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule<'a> {
+    /// Multiplies `q . k`.
+    pub scale: f32,
+    /// `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// A query sees its own position and the `window - 1` before it.
+    pub window: Option<usize>,
+    /// `(head, query, key)` edges taken out; the rest of the row is renormalised.
+    pub cut: &'a [(usize, usize, usize)],
+}
+
+/// Results that are wanted besides `z`, both `[heads, pos, pos]`.
+#[derive(Default)]
+pub struct Wanted<'a> {
+    /// Scaled, capped, masked with minus infinity.
+    pub scores: Option<&'a mut [f32]>,
+    /// After softmax.
+    pub pattern: Option<&'a mut [f32]>,
+}
+
+thread_local! {
+    static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `z[q, h] = sum_k pattern[h, q, k] v[k, h / group]`.
+///
+/// # Panics
+/// When a slice does not have the size its shape says: a bug of the caller.
+pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule: Rule, mut wanted: Wanted) {
+    let Shape { pos, heads, kv_heads, width } = shape;
+    assert!(q.len() == pos * heads * width && z.len() == q.len(), "query shape");
+    assert!(k.len() == pos * kv_heads * width && v.len() == k.len(), "key and value shape");
+    for out in [&wanted.scores, &wanted.pattern].into_iter().flatten() {
+        assert_eq!(out.len(), heads * pos * pos, "pattern shape");
+    }
+    let group = heads / kv_heads;
+    let z = Out(z.as_mut_ptr(), z.len());
+    let scores = wanted.scores.as_deref_mut().map(|s| Out(s.as_mut_ptr(), s.len()));
+    let pattern = wanted.pattern.as_deref_mut().map(|p| Out(p.as_mut_ptr(), p.len()));
+    let blocks = pos.div_ceil(BLOCK);
+    (0..heads * blocks).into_par_iter().for_each(|job| {
+        let (h, b) = (job / blocks, job % blocks);
+        let (q0, q1) = (b * BLOCK, pos.min((b + 1) * BLOCK));
+        let first = rule.window.map_or(0, |w| (q0 + 1).saturating_sub(w));
+        let (rows, cols) = (q1 - q0, q1 - first);
+        let (ld, kv) = (heads * width, kv_heads * width);
+        let keys = &k[first * kv + h / group * width..];
+        let values = &v[first * kv + h / group * width..];
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize((rows * cols).max(buffer.len()), 0.0);
+            let s = &mut buffer[..rows * cols];
+            let query = Strided { data: &q[q0 * ld + h * width..], row: ld, col: 1 };
+            let key = Strided { data: keys, row: 1, col: kv };
+            gemm(rows, width, cols, s, cols, query, key, rule.scale, false, 1);
+            mask(s, cols, q0, first, &rule);
+            for &(_, qc, kc) in
+                rule.cut.iter().filter(|c| c.0 == h && (q0..q1).contains(&c.1) && c.2 >= first && c.2 < q1)
+            {
+                s[(qc - q0) * cols + kc - first] = f32::NEG_INFINITY;
+            }
+            let copy = |out: &Out, s: &[f32], outside: f32| {
+                for (r, row) in s.chunks_exact(cols).enumerate() {
+                    // SAFETY: this task alone writes rows `q0 .. q1` of head `h`.
+                    let to = unsafe { out.slice((h * pos + q0 + r) * pos, pos) };
+                    to[..first].fill(outside);
+                    to[first..q1].copy_from_slice(row);
+                    to[q1..].fill(outside);
+                }
+            };
+            if let Some(out) = &scores {
+                copy(out, s, f32::NEG_INFINITY);
+            }
+            softmax(s, cols);
+            if let Some(out) = &pattern {
+                copy(out, s, 0.0);
+            }
+            // SAFETY: head `h` of rows `q0 .. q1` belongs to this task; the slice ends with the last element written.
+            let to = unsafe { z.slice(q0 * ld + h * width, (rows - 1) * ld + width) };
+            gemm(
+                rows,
+                cols,
+                width,
+                to,
+                ld,
+                Strided::rows(s, cols),
+                Strided { data: values, row: kv, col: 1 },
+                1.0,
+                false,
+                1,
+            );
+        });
+    });
+}
+
+/// A result that several tasks write in disjoint places.
+struct Out(*mut f32, usize);
+// SAFETY: tasks write disjoint elements.
+unsafe impl Send for Out {}
+unsafe impl Sync for Out {}
+
+impl Out {
+    /// # Safety
+    /// No other task writes the elements that the caller writes.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn slice(&self, from: usize, len: usize) -> &mut [f32] {
+        assert!(from + len <= self.1, "attention result out of bounds");
+        // SAFETY: in bounds of the borrowed result.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(from), len) }
+    }
+}
+
+fn mask(s: &mut [f32], cols: usize, q0: usize, first: usize, rule: &Rule) {
+    for (r, row) in s.chunks_exact_mut(cols).enumerate() {
+        let q = q0 + r;
+        if let Some(cap) = rule.softcap {
+            soft_cap(row, cap);
+        }
+        let seen = q + 1 - first;
+        row[seen..].fill(f32::NEG_INFINITY);
+        if let Some(w) = rule.window {
+            row[..(q + 1).saturating_sub(w) - first.min((q + 1).saturating_sub(w))].fill(f32::NEG_INFINITY);
+        }
+    }
+}
+
+widest! {
+    /// `x = cap * tanh(x / cap)`.
+    pub fn soft_cap(x: &mut [f32], cap: f32) {
+        x.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+    }
+}
+
+widest! {
+    /// Softmax of every row of `cols`; a row with nothing but minus infinity becomes zeros.
+    pub fn softmax(s: &mut [f32], cols: usize) {
+        for row in s.chunks_exact_mut(cols) {
+            let mut lanes = [f32::NEG_INFINITY; 16];
+            let mut chunks = row.chunks_exact(16);
+            for c in &mut chunks {
+                for l in 0..16 {
+                    lanes[l] = if c[l] > lanes[l] { c[l] } else { lanes[l] };
+                }
+            }
+            let top = chunks.remainder().iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+            if top == f32::NEG_INFINITY {
+                row.fill(0.0);
+                continue;
+            }
+            row.iter_mut().for_each(|x| *x = exp(*x - top));
+            let mut sums = [0f32; 16];
+            let mut chunks = row.chunks_exact(16);
+            for c in &mut chunks {
+                for l in 0..16 {
+                    sums[l] += c[l];
+                }
+            }
+            let total: f32 = chunks.remainder().iter().sum::<f32>() + sums.iter().sum::<f32>();
+            let inverse = 1.0 / total;
+            row.iter_mut().for_each(|x| *x *= inverse);
+        }
+    }
+}
+
+/// Rotates the first `2 * half` features of every head: pairs `(i, i + half)` by the angle of `(position, i)`.
+/// `x` is `[pos, heads, width]`; `cos` and `sin` are `[pos, half]`.
+pub fn rotate(y: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], heads: usize, width: usize, half: usize) {
+    y.par_chunks_mut(heads * width).zip(x.par_chunks(heads * width)).enumerate().for_each(|(p, (y, x))| {
+        let (c, s) = (&cos[p * half..(p + 1) * half], &sin[p * half..(p + 1) * half]);
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            for i in 0..half {
+                let (a, b) = (x[i], x[i + half]);
+                y[i] = a * c[i] - b * s[i];
+                y[i + half] = b * c[i] + a * s[i];
+            }
+            y[2 * half..].copy_from_slice(&x[2 * half..]);
+        }
+    });
+}

@@ -1,0 +1,266 @@
+//! Matrix products `y = x Wᵀ (+ b)` for the shapes a decoder has: few rows of `x`, many weights.
+//!
+//! Weights lie as checkpoints store them, `[out, in]`. General products ([`gemm`]) come from the `gemm` crate. It packs
+//! the whole weight matrix for every call and does not split few rows well over threads, so with up to [`FEW_ROWS`] rows
+//! on AVX-512 machines the product runs here, as `yᵀ = W xᵀ`: `x` is packed once, the weights are read once and in order.
+
+#[cfg(target_arch = "x86_64")]
+use super::{Level, level};
+use rayon::prelude::*;
+
+/// Above this many rows the `gemm` crate's blocking wins.
+pub const FEW_ROWS: usize = 320;
+
+/// A strided matrix for [`gemm`]: element `(i, j)` is `data[i * row + j * col]`.
+#[derive(Clone, Copy)]
+pub struct Strided<'a> {
+    /// The elements, from the first one on.
+    pub data: &'a [f32],
+    /// Distance between rows.
+    pub row: usize,
+    /// Distance between columns.
+    pub col: usize,
+}
+
+impl<'a> Strided<'a> {
+    /// A row-major matrix whose rows are `cols` apart.
+    pub fn rows(data: &'a [f32], cols: usize) -> Self {
+        Strided { data, row: cols, col: 1 }
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Self {
+        Strided { data: self.data, row: self.col, col: self.row }
+    }
+
+    fn fits(&self, rows: usize, cols: usize) -> bool {
+        rows == 0 || cols == 0 || (rows - 1) * self.row + (cols - 1) * self.col < self.data.len()
+    }
+}
+
+/// `dst[m, n] = scale * lhs[m, k] * rhs[k, n]`, added to `dst` when `add`; `dst` has rows `ld` apart.
+///
+/// # Panics
+/// When a matrix does not fit in its slice: a bug of the caller.
+#[allow(clippy::too_many_arguments)]
+pub fn gemm(
+    m: usize,
+    k: usize,
+    n: usize,
+    dst: &mut [f32],
+    ld: usize,
+    lhs: Strided,
+    rhs: Strided,
+    scale: f32,
+    add: bool,
+    threads: usize,
+) {
+    assert!(lhs.fits(m, k) && rhs.fits(k, n), "gemm operand out of bounds");
+    assert!(m == 0 || n == 0 || (m - 1) * ld + n <= dst.len(), "gemm result out of bounds");
+    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    // SAFETY: the bounds of all three matrices have been checked above; `dst` is borrowed mutably, so nothing aliases it.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.as_mut_ptr(),
+            1,
+            ld as isize,
+            add,
+            lhs.data.as_ptr(),
+            lhs.col as isize,
+            lhs.row as isize,
+            rhs.data.as_ptr(),
+            rhs.col as isize,
+            rhs.row as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// `y[rows, outputs] = x[rows, inputs] w[outputs, inputs]ᵀ (+ bias)` on all threads.
+///
+/// # Panics
+/// When a slice is shorter than its shape: a bug of the caller.
+pub fn linear(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) {
+    let rows = check(y, x, w, bias, inputs, outputs);
+    #[cfg(target_arch = "x86_64")]
+    if rows <= FEW_ROWS && level() == Level::Avx512 {
+        if rows <= 4 {
+            dots(y, x, w, inputs, outputs, rows);
+        } else {
+            wide::out_in(y, x, w, inputs, outputs, rows);
+        }
+        return add_bias(y, bias, outputs, rows);
+    }
+    general(y, x, w, bias, inputs, outputs);
+}
+
+fn check(y: &[f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) -> usize {
+    let rows = x.len().checked_div(inputs).unwrap_or(0);
+    assert_eq!(x.len(), rows * inputs, "input rows");
+    assert_eq!(y.len(), rows * outputs, "output rows");
+    assert_eq!(w.len(), inputs * outputs, "weights");
+    assert_eq!(bias.map_or(outputs, <[f32]>::len), outputs, "bias");
+    rows
+}
+
+fn add_bias(y: &mut [f32], bias: Option<&[f32]>, outputs: usize, rows: usize) {
+    let Some(b) = bias else { return };
+    let rows_each = rows.div_ceil(rayon::current_num_threads()).max(1);
+    y.par_chunks_mut((outputs * rows_each).max(1)).for_each(|chunk| {
+        for row in chunk.chunks_exact_mut(outputs) {
+            row.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+        }
+    });
+}
+
+/// Any shape through the `gemm` crate, split by columns when the rows are too few for its own threading.
+fn general(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) {
+    let rows = check(y, x, w, bias, inputs, outputs);
+    let threads = rayon::current_num_threads();
+    let x = Strided::rows(x, inputs);
+    if rows <= 4 {
+        dots(y, x.data, w, inputs, outputs, rows);
+    } else if rows > FEW_ROWS {
+        gemm(rows, inputs, outputs, y, outputs, x, Strided::rows(w, inputs).t(), 1.0, false, threads);
+    } else {
+        let width = outputs.div_ceil(threads * 4).next_multiple_of(32);
+        let out = Shared(y.as_mut_ptr(), y.len());
+        (0..outputs.div_ceil(width)).into_par_iter().for_each(|block| {
+            let from = block * width;
+            let cols = width.min(outputs - from);
+            // SAFETY: blocks write disjoint columns of `y`.
+            let y = unsafe { out.from(from) };
+            gemm(rows, inputs, cols, y, outputs, x, Strided::rows(&w[from * inputs..], inputs).t(), 1.0, false, 1);
+        });
+    }
+    add_bias(y, bias, outputs, rows);
+}
+
+/// A result written by several threads in disjoint places.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32, usize);
+// SAFETY: every user writes elements that no other thread touches.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The elements from `start` on.
+    ///
+    /// # Safety
+    /// The caller writes only elements that no other thread reads or writes meanwhile.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn from(&self, start: usize) -> &mut [f32] {
+        // SAFETY: inside the borrowed slice.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), self.1 - start) }
+    }
+}
+
+/// One to four rows times `[out, in]` weights: plain dot products, bound by reading the weights.
+fn dots(y: &mut [f32], x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows: usize) {
+    let block = outputs.div_ceil(rayon::current_num_threads() * 8).max(16);
+    let out = Shared(y.as_mut_ptr(), y.len());
+    w.par_chunks(block * inputs).enumerate().for_each(|(b, w)| {
+        for r in 0..rows {
+            let n = w.len() / inputs;
+            // SAFETY: this block writes columns `b * block ..` of every row, nobody else does.
+            let y = unsafe { &mut out.from(r * outputs + b * block)[..n] };
+            super::rows::dot_rows(y, w, &x[r * inputs..(r + 1) * inputs]);
+        }
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::super::panel::{ROWS, Tile, WIDTH, multiply};
+    use super::Shared;
+    use rayon::prelude::*;
+
+    /// Inputs multiplied at once: a panel of `x` (128 KB) stays in the second-level cache.
+    const DEPTH: usize = 1024;
+    /// Outputs that one task computes: four tiles of rows, whole cache lines of every row of `y`.
+    const OUTPUTS: usize = 48;
+
+    /// Tile heights as equal as can be: 20 rows are 10 10, not 12 8.
+    fn heights(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+        let tiles = rows.div_ceil(ROWS);
+        (0..tiles).map(move |t| (t * rows / tiles, (t + 1) * rows / tiles))
+    }
+
+    /// `y = x Wᵀ` as `yᵀ = W xᵀ`.
+    pub fn out_in(y: &mut [f32], x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows: usize) {
+        let panels = rows.div_ceil(WIDTH);
+        let mut packed = vec![0f32; panels * inputs * WIDTH];
+        packed.par_chunks_mut(inputs * WIDTH).enumerate().for_each(|(p, panel)| {
+            for r in 0..WIDTH.min(rows - p * WIDTH) {
+                let row = &x[(p * WIDTH + r) * inputs..][..inputs];
+                row.iter().enumerate().for_each(|(i, v)| panel[i * WIDTH + r] = *v);
+            }
+        });
+        let out = Shared(y.as_mut_ptr(), y.len());
+        (0..outputs.div_ceil(OUTPUTS)).into_par_iter().for_each(|b| {
+            let (from, to) = (b * OUTPUTS, outputs.min((b + 1) * OUTPUTS));
+            let mut tile = [0f32; OUTPUTS * WIDTH];
+            for p in 0..panels {
+                for top in (0..inputs).step_by(DEPTH) {
+                    let depth = DEPTH.min(inputs - top);
+                    let panel = &packed[(p * inputs + top) * WIDTH..][..depth * WIDTH];
+                    for (c0, c1) in heights(to - from) {
+                        let target =
+                            Tile { at: tile[c0 * WIDTH..].as_mut_ptr(), stride: WIDTH, cols: WIDTH, add: top > 0 };
+                        let a = &w[(from + c0) * inputs + top..];
+                        // SAFETY: the CPU has been asked; `tile` holds `OUTPUTS` rows; `a` and `panel` hold what is read.
+                        unsafe { multiply(c1 - c0, depth, a.as_ptr(), inputs, panel.as_ptr(), target) };
+                    }
+                }
+                for r in 0..WIDTH.min(rows - p * WIDTH) {
+                    // SAFETY: this task alone writes columns `from .. to`.
+                    let y = unsafe { out.from((p * WIDTH + r) * outputs + from) };
+                    (0..to - from).for_each(|c| y[c] = tile[c * WIDTH + r]);
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut s = seed;
+        (0..n)
+            .map(|_| {
+                s = s.wrapping_mul(1664525).wrapping_add(1013904223);
+                (s >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_route_agrees_with_the_definition() {
+        for (rows, inputs, outputs) in
+            [(1, 5, 7), (2, 64, 33), (4, 130, 97), (13, 48, 200), (64, 2500, 131), (330, 40, 65)]
+        {
+            let (x, w, b) = (numbers(rows * inputs, 1), numbers(inputs * outputs, 2), numbers(outputs, 3));
+            for route in [linear, general] {
+                let mut y = vec![f32::NAN; rows * outputs];
+                route(&mut y, &x, &w, Some(&b), inputs, outputs);
+                for r in 0..rows {
+                    for o in 0..outputs {
+                        let terms = (0..inputs).map(|i| x[r * inputs + i] as f64 * w[o * inputs + i] as f64);
+                        let (want, got) = (b[o] as f64 + terms.sum::<f64>(), y[r * outputs + o] as f64);
+                        assert!((got - want).abs() < 1e-4, "{rows}x{inputs}x{outputs} at {r},{o}: {got} for {want}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Row-wise kernels: dot products and norms.
+
+use super::widest;
+use rayon::prelude::*;
+
+/// Independent partial sums of a reduction: enough lanes to vectorise without reordering between runs.
+const LANES: usize = 32;
+
+#[inline(always)]
+fn sum_by(n: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut acc = [0f32; LANES];
+    let whole = n / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
+        for (l, a) in acc.iter_mut().enumerate() {
+            *a += term(i + l);
+        }
+    }
+    let mut rest = 0.0;
+    for i in whole..n {
+        rest += term(i);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            acc[l] += acc[l + width];
+        }
+        width /= 2;
+    }
+    acc[0] + rest
+}
+
+widest! {
+    /// `y[j] = w[j, :] . x` for the rows of `w`.
+    pub fn dot_rows(y: &mut [f32], w: &[f32], x: &[f32]) {
+        for (y, w) in y.iter_mut().zip(w.chunks_exact(x.len())) {
+            let mut acc = [0f32; LANES];
+            let mut wc = w.chunks_exact(LANES);
+            let mut xc = x.chunks_exact(LANES);
+            for (w, x) in (&mut wc).zip(&mut xc) {
+                for l in 0..LANES {
+                    acc[l] = w[l].mul_add(x[l], acc[l]);
+                }
+            }
+            let rest: f32 = wc.remainder().iter().zip(xc.remainder()).map(|(w, x)| w * x).sum();
+            *y = acc.iter().sum::<f32>() + rest;
+        }
+    }
+}
+
+/// What a norm subtracts and multiplies with; see [`normalise`].
+#[derive(Clone, Copy)]
+pub struct NormWeights<'a> {
+    /// Subtract the mean first (LayerNorm) or not (RMSNorm).
+    pub centre: bool,
+    /// Added to the mean square.
+    pub eps: f32,
+    /// `[width]`
+    pub weight: &'a [f32],
+    /// `[width]`
+    pub bias: Option<&'a [f32]>,
+}
+
+/// Normalises every row of `x` into `y` and writes `scale[row] = sqrt(mean(centred^2) + eps)`.
+pub fn normalise(y: &mut [f32], scale: &mut [f32], x: &[f32], n: NormWeights) {
+    let width = n.weight.len();
+    let rows = x.len() / width.max(1);
+    let block = rows.div_ceil(rayon::current_num_threads()).max(8);
+    let scales = scale.par_chunks_mut(block);
+    y.par_chunks_mut(block * width)
+        .zip(x.par_chunks(block * width))
+        .zip(scales)
+        .for_each(|((y, x), s)| norm_rows(y, s, x, n));
+}
+
+widest! {
+    fn norm_rows(y: &mut [f32], scale: &mut [f32], x: &[f32], n: NormWeights<'_>) {
+        let width = n.weight.len();
+        for ((y, x), s) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scale) {
+            let mean = if n.centre { sum_by(width, |i| x[i]) / width as f32 } else { 0.0 };
+            let square = sum_by(width, |i| (x[i] - mean) * (x[i] - mean)) / width as f32;
+            *s = (square + n.eps).sqrt();
+            let inverse = 1.0 / *s;
+            for i in 0..width {
+                y[i] = (x[i] - mean) * inverse * n.weight[i];
+            }
+            if let Some(b) = n.bias {
+                y.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+            }
+        }
+    }
+}

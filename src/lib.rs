@@ -3,3 +3,4 @@
 pub mod address;
 pub mod builtin;
 pub mod model;
+pub mod report;

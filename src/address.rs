@@ -159,34 +159,22 @@ pub enum Direction {
 impl Address {
     /// The part `part` of layer `layer`, at every position.
     pub fn unit(layer: usize, part: Part) -> Self {
-        Address {
-            place: Place::Unit { layer, part },
-            position: None,
-        }
+        Address { place: Place::Unit { layer, part }, position: None }
     }
 
     /// The token embedding, at every position.
     pub fn embed() -> Self {
-        Address {
-            place: Place::Embed,
-            position: None,
-        }
+        Address { place: Place::Embed, position: None }
     }
 
     /// The logit of `token`, at every position.
     pub fn logit(token: Token) -> Self {
-        Address {
-            place: Place::Logit(token),
-            position: None,
-        }
+        Address { place: Place::Logit(token), position: None }
     }
 
     /// The same unit at one position; negative counts from the end.
     pub fn at(self, position: i64) -> Self {
-        Address {
-            position: Some(position),
-            ..self
-        }
+        Address { position: Some(position), ..self }
     }
 
     /// The layer, if the unit is in one.

@@ -1,3 +1,146 @@
 //! The model side: checkpoints, families, the forward pass with its sites, and edits.
 
+pub mod arch;
+pub mod checkpoint;
+pub mod config;
+pub mod device;
+pub mod edit;
+pub mod families;
+pub mod forward;
 pub mod kernel;
+pub mod open;
+pub mod ops;
+pub mod rope;
+pub mod site;
+pub mod source;
+pub mod steer;
+pub mod text;
+pub mod trace;
+
+use crate::address::Edit;
+use anyhow::{Context, Result};
+use arch::Decoder;
+use edit::{Plan, Reference, References};
+use forward::{Logits, Start, Step};
+use site::{Site, Sites};
+use source::Source;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use text::Bos;
+use text::{Encoding, Piece, Text};
+use trace::Trace;
+
+/// An open model: weights, tokenizer, and where they came from.
+pub struct Model {
+    /// Where it came from.
+    pub source: Source,
+    /// The weights.
+    pub decoder: Decoder,
+    /// The tokenizer; absent when the folder has none, then only token ids can be run.
+    pub text: Option<Text>,
+    /// Folders in which saved steering directions are looked for, after the current one.
+    pub directions: Vec<PathBuf>,
+}
+
+/// A step callback that does nothing.
+fn silent(_: usize, _: usize) -> Result<()> {
+    Ok(())
+}
+
+impl Model {
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// The folder has none.
+    pub fn text(&self) -> Result<&Text> {
+        self.text.as_ref().with_context(|| {
+            format!("{} is missing: without a tokenizer only token ids (--ids) can be run", self.source.file_name("tokenizer.json"))
+        })
+    }
+
+    /// Tokenizes a prompt.
+    ///
+    /// # Errors
+    /// No tokenizer, or nothing to run: an empty prompt without BOS.
+    pub fn encode(&self, prompt: &str, bos: Bos) -> Result<Encoding> {
+        self.text()?.encode(prompt, bos)
+    }
+
+    /// What a token is shown as; `<123>` without a tokenizer.
+    pub fn piece(&self, id: u32) -> String {
+        self.text.as_ref().map_or_else(|| format!("<{id}>"), |t| t.piece(id))
+    }
+
+    /// Tokens as they are shown.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<Piece> {
+        ids.iter().map(|&id| Piece { id, text: self.piece(id), span: None }).collect()
+    }
+
+    /// Runs one prompt.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`].
+    pub fn run(&self, ids: &[u32], sites: &Sites, logits: Logits) -> Result<Trace> {
+        self.decoder.run(Start::Tokens(&[ids.to_vec()]), sites, Plan::NONE, logits, &mut silent)
+    }
+
+    /// Runs one prompt with edits, from the first edited block on when `clean` has recorded what that takes
+    /// ([`edit::needs`]). `bos` says how prompts named in edits are encoded.
+    ///
+    /// # Errors
+    /// An edit that touches nothing (see [`Plan::new`]), or what `step` returns.
+    pub fn run_edited(&self, clean: &Trace, edits: &[Edit], bos: Bos, sites: &Sites, logits: Logits, step: Step) -> Result<Trace> {
+        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
+        let plan = Plan::new(&self.decoder, edits, clean.n_pos(), &mut references)?;
+        let start = match plan.first_layer() {
+            Some(layer) if clean.batched(Site::Block(layer, site::BlockSite::ResidPre)).is_some() => {
+                Start::Block { layer, clean }
+            }
+            _ => Start::Tokens(clean.prompts()),
+        };
+        self.decoder.run(start, sites, &plan, logits, step)
+    }
+
+    /// Runs one prompt clean and with edits; returns both runs.
+    ///
+    /// # Errors
+    /// As [`Model::run_edited`].
+    pub fn intervene(&self, ids: &[u32], edits: &[Edit], bos: Bos, logits: Logits) -> Result<(Trace, Trace)> {
+        let sites = Sites::Only(edit::needs(&self.decoder, edits, ids.len())?);
+        let clean = self.run(ids, &sites, logits)?;
+        let edited = self.run_edited(&clean, edits, bos, &Sites::None, logits, &mut silent)?;
+        Ok((clean, edited))
+    }
+}
+
+/// Reads edit values from this model's runs; keeps the runs of other prompts.
+struct ModelReferences<'a> {
+    model: &'a Model,
+    clean: &'a Trace,
+    bos: Bos,
+    traces: HashMap<(String, Site), candle_core::Tensor>,
+}
+
+impl References for ModelReferences<'_> {
+    fn site(&mut self, reference: Reference, site: Site) -> Result<candle_core::Tensor> {
+        let Reference::Prompt(prompt) = reference else {
+            return match self.clean.get(site) {
+                Ok(value) => Ok(value),
+                Err(_) => self.model.run(self.clean.tokens(), &Sites::only([site]), Logits::Last)?.get(site),
+            };
+        };
+        let key = (prompt.to_owned(), site);
+        if let Some(value) = self.traces.get(&key) {
+            return Ok(value.clone());
+        }
+        let ids = self.model.encode(prompt, self.bos).with_context(|| format!("the prompt {prompt:?}"))?.ids();
+        let run = self.model.run(&ids, &Sites::only([site]), Logits::Last);
+        let value = run.with_context(|| format!("the prompt {prompt:?}"))?.get(site)?;
+        self.traces.insert(key, value.clone());
+        Ok(value)
+    }
+
+    fn direction(&mut self, name: &str, width: usize) -> Result<Vec<f32>> {
+        steer::direction(name, &self.model.directions, width)
+    }
+}

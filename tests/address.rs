@@ -5,11 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 fn any_text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        any::<String>(),
-        "[ a-zA-Z\"\\\\@*=<>+-]{0,12}",
-        "[A-Za-z0-9_./-]{0,8}"
-    ]
+    prop_oneof![any::<String>(), "[ a-zA-Z\"\\\\@*=<>+-]{0,12}", "[A-Za-z0-9_./-]{0,8}"]
 }
 
 fn any_part() -> impl Strategy<Value = Part> {
@@ -39,22 +35,14 @@ fn any_address() -> impl Strategy<Value = Address> {
 }
 
 fn any_finite() -> impl Strategy<Value = f32> {
-    any::<u32>()
-        .prop_map(f32::from_bits)
-        .prop_filter("finite", |value| value.is_finite())
+    any::<u32>().prop_map(f32::from_bits).prop_filter("finite", |value| value.is_finite())
 }
 
 fn any_edit() -> impl Strategy<Value = Edit> {
     let target = prop_oneof![
         any_address().prop_map(Target::Unit),
-        (any::<usize>(), any::<usize>(), any::<i64>(), any::<i64>()).prop_map(
-            |(layer, head, query, key)| Target::AttentionEdge {
-                layer,
-                head,
-                query,
-                key
-            }
-        ),
+        (any::<usize>(), any::<usize>(), any::<i64>(), any::<i64>())
+            .prop_map(|(layer, head, query, key)| Target::AttentionEdge { layer, head, query, key }),
     ];
     let direction = prop_oneof![
         any_text().prop_map(Direction::File),
@@ -75,19 +63,13 @@ fn any_edit() -> impl Strategy<Value = Edit> {
 /// The bits of an operation's number: `==` cannot tell 0 from -0.
 fn bits(op: &Op) -> Option<u32> {
     match op {
-        Op::Set(value) | Op::Scale(value) | Op::Add(value) | Op::Steer { factor: value, .. } => {
-            Some(value.to_bits())
-        }
+        Op::Set(value) | Op::Scale(value) | Op::Add(value) | Op::Steer { factor: value, .. } => Some(value.to_bits()),
         Op::Mean | Op::MeanOf(_) | Op::From(_) => None,
     }
 }
 
 fn runner() -> TestRunner {
-    TestRunner::new(Config {
-        cases: 100_000,
-        failure_persistence: None,
-        ..Config::default()
-    })
+    TestRunner::new(Config { cases: 100_000, failure_persistence: None, ..Config::default() })
 }
 
 #[test]
@@ -95,12 +77,7 @@ fn every_address_is_read_back_as_printed() {
     runner()
         .run(&any_address(), |address| {
             let printed = address.to_string();
-            prop_assert_eq!(
-                &printed
-                    .parse::<Address>()
-                    .map_err(|e| TestCaseError::fail(e.to_string()))?,
-                &address
-            );
+            prop_assert_eq!(&printed.parse::<Address>().map_err(|e| TestCaseError::fail(e.to_string()))?, &address);
             let json = serde_json::to_string(&address).unwrap();
             prop_assert_eq!(serde_json::from_str::<Address>(&json).unwrap(), address);
             Ok(())
@@ -112,10 +89,7 @@ fn every_address_is_read_back_as_printed() {
 fn every_edit_is_read_back_as_printed() {
     runner()
         .run(&any_edit(), |edit| {
-            let read = edit
-                .to_string()
-                .parse::<Edit>()
-                .map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let read = edit.to_string().parse::<Edit>().map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(bits(&read.op), bits(&edit.op));
             prop_assert_eq!(read, edit);
             Ok(())
@@ -191,60 +165,32 @@ fn a_million_random_strings_never_panic() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let (mut addresses, mut edits) = (0, 0);
     for i in 0..1_000_000 {
-        let text = if i % 3 == 0 {
-            random.noise()
-        } else {
-            random.mutated()
-        };
+        let text = if i % 3 == 0 { random.noise() } else { random.mutated() };
         match text.parse::<Address>() {
             Ok(address) => {
                 addresses += 1;
-                assert_eq!(
-                    address.to_string().parse::<Address>().unwrap(),
-                    address,
-                    "from {text:?}"
-                );
+                assert_eq!(address.to_string().parse::<Address>().unwrap(), address, "from {text:?}");
             }
-            Err(error) => assert!(
-                error.to_string().contains("expected"),
-                "{text:?} gave {error}"
-            ),
+            Err(error) => assert!(error.to_string().contains("expected"), "{text:?} gave {error}"),
         }
         match text.parse::<Edit>() {
             Ok(edit) => {
                 edits += 1;
                 let read = edit.to_string().parse::<Edit>().unwrap();
-                assert_eq!(
-                    (bits(&read.op), &read),
-                    (bits(&edit.op), &edit),
-                    "from {text:?}"
-                );
+                assert_eq!((bits(&read.op), &read), (bits(&edit.op), &edit), "from {text:?}");
             }
-            Err(error) => assert!(
-                error.to_string().contains("expected"),
-                "{text:?} gave {error}"
-            ),
+            Err(error) => assert!(error.to_string().contains("expected"), "{text:?} gave {error}"),
         }
     }
     // Were (nearly) all refused, the test would say little about what is accepted.
-    assert!(
-        addresses > 50_000 && edits > 100_000,
-        "{addresses} addresses, {edits} edits"
-    );
+    assert!(addresses > 50_000 && edits > 100_000, "{addresses} addresses, {edits} edits");
 }
 
 #[test]
 fn the_printed_forms_are_those_of_the_manual() {
-    for text in [
-        "embed",
-        "embed@0",
-        "L7.N1042@5",
-        "L7.H3",
-        "L7.N1042@-1",
-        "L0.resid_pre",
-        "logit:\" Austin\"",
-        "logit:1234@-1",
-    ] {
+    for text in
+        ["embed", "embed@0", "L7.N1042@5", "L7.H3", "L7.N1042@-1", "L0.resid_pre", "logit:\" Austin\"", "logit:1234@-1"]
+    {
         assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
     }
     for text in [
@@ -274,11 +220,7 @@ fn what_is_malformed_is_named() {
         ("L7", "after the layer", "nothing"),
         ("L7.N", "neuron", "nothing"),
         ("L7.heads", "part", "\"heads\""),
-        (
-            "L99999999999999999999.N1",
-            "layer",
-            "\"99999999999999999999.N1\"",
-        ),
+        ("L99999999999999999999.N1", "layer", "\"99999999999999999999.N1\""),
         ("L7.N1@", "position", "nothing"),
         ("L7.N1@+1", "position", "\"+1\""),
         ("L7.N1 ", "after the address", "\" \""),
@@ -313,14 +255,7 @@ fn what_is_malformed_is_named() {
     }
 }
 
-const SMALL: Extent = Extent {
-    n_layers: 4,
-    n_heads: 2,
-    d_mlp: 96,
-    d_vocab: 512,
-    n_pos: 5,
-    n_features: Some(8),
-};
+const SMALL: Extent = Extent { n_layers: 4, n_heads: 2, d_mlp: 96, d_vocab: 512, n_pos: 5, n_features: Some(8) };
 
 fn refusal(text: &str, extent: &Extent) -> Option<String> {
     let edit: Edit = text.parse().unwrap();
@@ -329,69 +264,25 @@ fn refusal(text: &str, extent: &Extent) -> Option<String> {
 
 #[test]
 fn the_last_of_each_is_in_range() {
-    for text in [
-        "L3.H1@4=0",
-        "L3.N95@-5=0",
-        "L3.F7=0",
-        "L3.error=0",
-        "logit:511=0",
-        "L0.H0@4<-4=0",
-        "embed=0",
-    ] {
+    for text in ["L3.H1@4=0", "L3.N95@-5=0", "L3.F7=0", "L3.error=0", "logit:511=0", "L0.H0@4<-4=0", "embed=0"] {
         assert_eq!(refusal(text, &SMALL), None, "{text}");
     }
 }
 
 #[test]
 fn one_past_the_last_names_the_range() {
-    let none = Extent {
-        n_features: None,
-        n_pos: 0,
-        ..SMALL
-    };
+    let none = Extent { n_features: None, n_pos: 0, ..SMALL };
     for (text, extent, expected) in [
         ("L4.attn=0", &SMALL, "layer 4: this model has layers 0..=3"),
         ("L3.H2=0", &SMALL, "head 2: each layer has heads 0..=1"),
-        (
-            "L3.N96=0",
-            &SMALL,
-            "neuron 96: each layer has neurons 0..=95",
-        ),
-        (
-            "L3.F8=0",
-            &SMALL,
-            "feature 8: each layer has features 0..=7",
-        ),
-        (
-            "logit:512=0",
-            &SMALL,
-            "token id 512: this model has token ids 0..=511",
-        ),
-        (
-            "embed@5=0",
-            &SMALL,
-            "position 5: this prompt has positions 0..=4, or -5..=-1 from the end",
-        ),
-        (
-            "embed@-6=0",
-            &SMALL,
-            "position -6: this prompt has positions 0..=4, or -5..=-1 from the end",
-        ),
-        (
-            "L0.H0@2<-5=0",
-            &SMALL,
-            "key: position 5: this prompt has positions 0..=4, or -5..=-1 from the end",
-        ),
-        (
-            "L0.H0@2<--1=0",
-            &SMALL,
-            "key 4: query 2 can only read keys 0..=2",
-        ),
-        (
-            "L4.H0@2<-1=0",
-            &SMALL,
-            "layer 4: this model has layers 0..=3",
-        ),
+        ("L3.N96=0", &SMALL, "neuron 96: each layer has neurons 0..=95"),
+        ("L3.F8=0", &SMALL, "feature 8: each layer has features 0..=7"),
+        ("logit:512=0", &SMALL, "token id 512: this model has token ids 0..=511"),
+        ("embed@5=0", &SMALL, "position 5: this prompt has positions 0..=4, or -5..=-1 from the end"),
+        ("embed@-6=0", &SMALL, "position -6: this prompt has positions 0..=4, or -5..=-1 from the end"),
+        ("L0.H0@2<-5=0", &SMALL, "key: position 5: this prompt has positions 0..=4, or -5..=-1 from the end"),
+        ("L0.H0@2<--1=0", &SMALL, "key 4: query 2 can only read keys 0..=2"),
+        ("L4.H0@2<-1=0", &SMALL, "layer 4: this model has layers 0..=3"),
         ("L0.F0=0", &none, "feature 0: no dictionary is loaded"),
         ("L0.error=0", &none, "error: no dictionary is loaded"),
         ("embed@0=0", &none, "position 0: this prompt has no tokens"),

@@ -67,12 +67,7 @@ impl Part {
                 None => bail!("feature {feature}: no dictionary is loaded"),
             },
             Part::Error if extent.n_features.is_none() => bail!("error: no dictionary is loaded"),
-            Part::Error
-            | Part::Attn
-            | Part::Mlp
-            | Part::ResidPre
-            | Part::ResidMid
-            | Part::ResidPost => Ok(()),
+            Part::Error | Part::Attn | Part::Mlp | Part::ResidPre | Part::ResidMid | Part::ResidPost => Ok(()),
         }
     }
 }
@@ -82,17 +77,9 @@ impl Edit {
     pub fn check(&self, extent: &Extent) -> Result<()> {
         match &self.target {
             Target::Unit(address) => address.check_parts(extent),
-            Target::AttentionEdge {
-                layer,
-                head,
-                query,
-                key,
-            } => check_edge(
-                Address::unit(*layer, Part::Head(*head)),
-                *query,
-                *key,
-                extent,
-            ),
+            Target::AttentionEdge { layer, head, query, key } => {
+                check_edge(Address::unit(*layer, Part::Head(*head)), *query, *key, extent)
+            }
         }
         .with_context(|| self.to_string())
     }
@@ -122,17 +109,10 @@ pub fn resolve_position(position: i64, n_pos: usize) -> Result<usize> {
         bail!("position {position}: this prompt has no tokens");
     }
     let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
-    let resolved = if position < 0 {
-        n_pos.checked_sub(distance)
-    } else {
-        Some(distance)
-    };
+    let resolved = if position < 0 { n_pos.checked_sub(distance) } else { Some(distance) };
     match resolved {
         Some(resolved) if resolved < n_pos => Ok(resolved),
-        _ => bail!(
-            "position {position}: this prompt has positions 0..={}, or -{n_pos}..=-1 from the end",
-            n_pos - 1
-        ),
+        _ => bail!("position {position}: this prompt has positions 0..={}, or -{n_pos}..=-1 from the end", n_pos - 1),
     }
 }
 

@@ -10,8 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Address, Direction, Edit, Op, Part, Place, Target, Token};
 
 const PLACES: &str = "embed, L<layer>.<part> or logit:<token>";
-const PARTS: &str =
-    "H<head>, N<neuron>, F<feature>, attn, mlp, resid_pre, resid_mid, resid_post or error";
+const PARTS: &str = "H<head>, N<neuron>, F<feature>, attn, mlp, resid_pre, resid_mid, resid_post or error";
 const POSITION: &str = "a whole number, negative to count from the end";
 const OPS: &str = "=<value>, *=<number> or +=<value>";
 const SET_VALUES: &str = "a finite number, mean, mean:\"prompt\" or from:\"prompt\"";
@@ -68,23 +67,12 @@ impl<'a> Cursor<'a> {
             Some((cut, _)) => format!("{:?}…", &text[..cut]),
             None => format!("{text:?}"),
         };
-        let found = if self.rest.is_empty() {
-            "nothing".to_owned()
-        } else {
-            shown(self.rest)
-        };
-        anyhow!(
-            "{}: {part}: found {found}, expected {accepted}",
-            shown(self.whole)
-        )
+        let found = if self.rest.is_empty() { "nothing".to_owned() } else { shown(self.rest) };
+        anyhow!("{}: {part}: found {found}, expected {accepted}", shown(self.whole))
     }
 
     fn end(&self, what: &str) -> Result<()> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(self.wrong(&format!("after the {what}"), "nothing"))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(self.wrong(&format!("after the {what}"), "nothing")) }
     }
 
     /// A number written in digits alone, as indices are.
@@ -94,9 +82,7 @@ impl<'a> Cursor<'a> {
         if digits.is_empty() {
             return Err(before.wrong(part, "a whole number"));
         }
-        digits
-            .parse()
-            .map_err(|_| before.wrong(part, "a smaller number"))
+        digits.parse().map_err(|_| before.wrong(part, "a smaller number"))
     }
 
     fn position(&mut self, part: &str) -> Result<i64> {
@@ -107,9 +93,7 @@ impl<'a> Cursor<'a> {
             return Err(before.wrong(part, POSITION));
         }
         let length = digits.len() + usize::from(negative);
-        before.rest[..length]
-            .parse()
-            .map_err(|_| before.wrong(part, "a smaller number"))
+        before.rest[..length].parse().map_err(|_| before.wrong(part, "a smaller number"))
     }
 
     fn json_string(&mut self, part: &str) -> Result<String> {
@@ -129,10 +113,7 @@ impl<'a> Cursor<'a> {
 
     /// A finite `f32`, which is all that is left of the text.
     fn number(&mut self, part: &str, accepted: &str) -> Result<f32> {
-        let is_decimal = self
-            .rest
-            .chars()
-            .all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E'));
+        let is_decimal = self.rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E'));
         match self.rest.parse::<f32>() {
             Ok(value) if is_decimal && value.is_finite() => {
                 self.rest = "";
@@ -152,10 +133,7 @@ impl<'a> Cursor<'a> {
             if !self.take(".") {
                 return Err(self.wrong("after the layer", "a dot and a part"));
             }
-            Ok(Place::Unit {
-                layer,
-                part: self.part()?,
-            })
+            Ok(Place::Unit { layer, part: self.part()? })
         } else {
             Err(self.wrong("place", PLACES))
         }
@@ -190,11 +168,7 @@ impl<'a> Cursor<'a> {
 
     fn address(&mut self) -> Result<Address> {
         let place = self.place()?;
-        let position = if self.take("@") {
-            Some(self.position("position")?)
-        } else {
-            None
-        };
+        let position = if self.take("@") { Some(self.position("position")?) } else { None };
         Ok(Address { place, position })
     }
 
@@ -204,26 +178,11 @@ impl<'a> Cursor<'a> {
             return Ok(Target::Unit(address));
         }
         match address {
-            Address {
-                place:
-                    Place::Unit {
-                        layer,
-                        part: Part::Head(head),
-                    },
-                position: Some(query),
-            } => {
+            Address { place: Place::Unit { layer, part: Part::Head(head) }, position: Some(query) } => {
                 self.take("<-");
-                Ok(Target::AttentionEdge {
-                    layer,
-                    head,
-                    query,
-                    key: self.position("key position")?,
-                })
+                Ok(Target::AttentionEdge { layer, head, query, key: self.position("key position")? })
             }
-            _ => Err(self.wrong(
-                "attention edge",
-                "\"<-\" only after a head and its query position, as in L5.H1@7<-3",
-            )),
+            _ => Err(self.wrong("attention edge", "\"<-\" only after a head and its query position, as in L5.H1@7<-3")),
         }
     }
 
@@ -264,11 +223,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn steer(&mut self, direction: Direction) -> Result<Op> {
-        let factor = if self.take("*") {
-            self.number("factor", NUMBER)?
-        } else {
-            1.0
-        };
+        let factor = if self.take("*") { self.number("factor", NUMBER)? } else { 1.0 };
         Ok(Op::Steer { direction, factor })
     }
 }
@@ -289,10 +244,7 @@ impl FromStr for Edit {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut cursor = Cursor::new(text);
-        let edit = Edit {
-            target: cursor.target()?,
-            op: cursor.op()?,
-        };
+        let edit = Edit { target: cursor.target()?, op: cursor.op()? };
         cursor.end("edit")?;
         Ok(edit)
     }
@@ -376,12 +328,7 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
             Target::Unit(address) => address.fmt(f),
-            Target::AttentionEdge {
-                layer,
-                head,
-                query,
-                key,
-            } => write!(f, "L{layer}.H{head}@{query}<-{key}"),
+            Target::AttentionEdge { layer, head, query, key } => write!(f, "L{layer}.H{head}@{query}<-{key}"),
         }
     }
 }
@@ -428,9 +375,7 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -442,8 +387,6 @@ impl Serialize for Edit {
 
 impl<'de> Deserialize<'de> for Edit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

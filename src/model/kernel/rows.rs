@@ -60,19 +60,16 @@ pub struct NormWeights<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-/// Normalises every row of `x` into `y` and, where asked, writes `scale[row] = sqrt(mean(centred^2) + eps)`.
-pub fn normalise(y: &mut [f32], mut scale: Option<&mut [f32]>, x: &[f32], n: NormWeights) {
+/// Normalises every row of `x` into `y` and writes `scale[row] = sqrt(mean(centred^2) + eps)`.
+pub fn normalise(y: &mut [f32], scale: &mut [f32], x: &[f32], n: NormWeights) {
     let width = n.weight.len();
     let rows = x.len() / width.max(1);
     let block = rows.div_ceil(rayon::current_num_threads()).max(8);
-    let mut scales = vec![0f32; rows];
+    let scales = scale.par_chunks_mut(block);
     y.par_chunks_mut(block * width)
         .zip(x.par_chunks(block * width))
-        .zip(scales.par_chunks_mut(block))
+        .zip(scales)
         .for_each(|((y, x), s)| norm_rows(y, s, x, n));
-    if let Some(out) = scale.as_deref_mut() {
-        out.copy_from_slice(&scales);
-    }
 }
 
 widest! {
@@ -91,10 +88,4 @@ widest! {
             }
         }
     }
-}
-
-/// `y += x`, split over threads.
-pub fn add_assign(y: &mut [f32], x: &[f32]) {
-    const BLOCK: usize = 1 << 15;
-    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
 }

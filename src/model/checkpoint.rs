@@ -1,0 +1,223 @@
+//! Weights by name: safetensors files read tensor by tensor into the compute dtype, so that never more than one tensor
+//! exists twice.
+
+mod header;
+mod read;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub use header::Entry;
+
+/// Where the bytes of a safetensors file are.
+enum Bytes {
+    File(File),
+    Static(&'static [u8]),
+}
+
+struct Part {
+    name: String,
+    bytes: Bytes,
+    data: u64,
+}
+
+enum Store {
+    Parts { parts: Vec<Part>, entries: BTreeMap<String, (usize, Entry)> },
+    Tensors(HashMap<String, Tensor>),
+}
+
+/// Called with bytes read so far and bytes in all.
+pub type Progress<'a> = Box<dyn FnMut(u64, u64) + 'a>;
+
+/// The tensors of a model.
+pub struct Checkpoint<'a> {
+    store: Store,
+    device: Device,
+    dtype: DType,
+    used: RefCell<BTreeSet<String>>,
+    total: u64,
+    done: Cell<u64>,
+    progress: RefCell<Progress<'a>>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Opens safetensors files.
+    ///
+    /// # Errors
+    /// A file that is missing, truncated, or whose header lies; a tensor that stands in two files.
+    pub fn open(files: &[PathBuf], device: &Device, dtype: DType, progress: Progress<'a>) -> Result<Self> {
+        let mut parts = Vec::new();
+        for path in files {
+            let name = path.display().to_string();
+            let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+            let size = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
+            parts.push((name, Bytes::File(file), size));
+        }
+        Self::from_parts(parts, device, dtype, progress)
+    }
+
+    /// Reads a safetensors file that is part of the program.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn built_in(name: &str, bytes: &'static [u8], device: &Device, dtype: DType) -> Result<Self> {
+        let parts = vec![(name.to_owned(), Bytes::Static(bytes), bytes.len() as u64)];
+        Self::from_parts(parts, device, dtype, Box::new(|_, _| {}))
+    }
+
+    /// Takes tensors made by the caller.
+    pub fn from_tensors(tensors: HashMap<String, Tensor>, device: &Device, dtype: DType) -> Self {
+        Self::new(Store::Tensors(tensors), 0, device, dtype, Box::new(|_, _| {}))
+    }
+
+    fn new(store: Store, total: u64, device: &Device, dtype: DType, progress: Progress<'a>) -> Self {
+        let (used, done) = (RefCell::default(), Cell::new(0));
+        Checkpoint { store, device: device.clone(), dtype, used, total, done, progress: RefCell::new(progress) }
+    }
+
+    fn from_parts(files: Vec<(String, Bytes, u64)>, device: &Device, dtype: DType, progress: Progress<'a>) -> Result<Self> {
+        let (mut parts, mut entries, mut total) = (Vec::new(), BTreeMap::new(), 0);
+        for (name, bytes, size) in files {
+            let (data, listed) = header::read(&name, &bytes, size)?;
+            for (tensor, entry) in listed {
+                total += entry.end - entry.start;
+                if let Some((other, _)) = entries.insert(tensor.clone(), (parts.len(), entry)) {
+                    let other: &Part = parts.get(other).context("a file lists a tensor twice")?;
+                    bail!("tensor {tensor:?} stands both in {} and in {name}", other.name);
+                }
+            }
+            parts.push(Part { name, bytes, data });
+        }
+        Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, progress))
+    }
+
+    /// The device tensors are put on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether a tensor is there.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.store {
+            Store::Parts { entries, .. } => entries.contains_key(name),
+            Store::Tensors(t) => t.contains_key(name),
+        }
+    }
+
+    /// The first of `prefixes` under which `name` exists.
+    ///
+    /// # Errors
+    /// None fits: the checkpoint is of another kind than its `config.json` says.
+    pub fn prefix<'p>(&self, prefixes: &[&'p str], name: &str) -> Result<&'p str> {
+        let found = prefixes.iter().find(|p| self.has(&format!("{p}{name}")));
+        let wanted: Vec<String> = prefixes.iter().map(|p| format!("{p}{name}")).collect();
+        found.copied().with_context(|| format!("{}: no tensor is called {}", self.name(), wanted.join(" or ")))
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> Vec<String> {
+        match &self.store {
+            Store::Parts { entries, .. } => entries.keys().cloned().collect(),
+            Store::Tensors(t) => t.keys().cloned().collect(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match &self.store {
+            Store::Parts { parts, .. } => parts.first().map_or("checkpoint", |p| &p.name),
+            Store::Tensors(_) => "tensors in memory",
+        }
+    }
+
+    /// A matrix in the compute dtype, as stored.
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Tensor> {
+        self.tensor(name, &[rows, cols], self.dtype)
+    }
+
+    /// The transpose of a matrix that is stored `[cols, rows]`, in the compute dtype.
+    pub fn transposed(&self, name: &str, rows: usize, cols: usize) -> Result<Tensor> {
+        Ok(self.tensor(name, &[cols, rows], self.dtype)?.t()?.contiguous()?)
+    }
+
+    /// A vector in the compute dtype.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
+        self.tensor(name, &[len], self.dtype)
+    }
+
+    /// A vector in f32, whatever the compute dtype (norms).
+    pub fn vector_f32(&self, name: &str, len: usize) -> Result<Tensor> {
+        self.tensor(name, &[len], DType::F32)
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// It is missing, has another shape or a dtype that is not a float, is cut off, or holds NaN or infinity.
+    fn tensor(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        self.used.borrow_mut().insert(name.to_owned());
+        let mismatch = |file: &str, found: &[usize]| format!("{file}: tensor {name:?} has shape {found:?}; accepted: {shape:?}");
+        match &self.store {
+            Store::Tensors(map) => {
+                let t = map.get(name).with_context(|| format!("tensor {name:?} is missing"))?;
+                ensure!(t.dims() == shape, mismatch("memory", t.dims()));
+                Ok(t.to_device(&self.device)?.to_dtype(dtype)?)
+            }
+            Store::Parts { parts, entries } => {
+                let (part, entry) =
+                    entries.get(name).with_context(|| format!("{}: tensor {name:?} is missing", self.name()))?;
+                let part = &parts[*part];
+                ensure!(entry.shape == shape, mismatch(&part.name, &entry.shape));
+                let values = read::values(part, name, entry, dtype)?;
+                let done = self.done.get() + entry.end - entry.start;
+                self.done.set(done);
+                (self.progress.borrow_mut())(done, self.total);
+                Ok(values.into_tensor(shape, dtype, &self.device)?)
+            }
+        }
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// A tensor that nobody read and that is not a known buffer: the checkpoint computes something this program does not.
+    pub fn finish(&self, ignorable: impl Fn(&str) -> bool) -> Result<()> {
+        let used = self.used.borrow();
+        let buffers = [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"];
+        for name in self.names().iter().filter(|n| !used.contains(*n) && !ignorable(n)) {
+            if !buffers.iter().any(|b| name.ends_with(b)) {
+                bail!(
+                    "{}: tensor {name:?} has no place in this family; the checkpoint computes something this program does not",
+                    self.name()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The files of a sharded checkpoint, from its index.
+///
+/// # Errors
+/// An index that is not JSON, has no `weight_map`, or names files outside its folder.
+pub fn shards(folder: &Path, index: &[u8]) -> Result<Vec<PathBuf>> {
+    let place = folder.join("model.safetensors.index.json");
+    let place = place.display();
+    let json: serde_json::Value = serde_json::from_slice(index).with_context(|| format!("{place} is not JSON"))?;
+    let map = json.get("weight_map").and_then(|m| m.as_object());
+    let map = map.with_context(|| format!("{place}: field \"weight_map\" is missing or not an object"))?;
+    let mut files = BTreeSet::new();
+    for (tensor, file) in map {
+        let file = file.as_str().with_context(|| format!("{place}: tensor {tensor:?} has no file name"))?;
+        ensure!(
+            !file.contains(['/', '\\']) && file != "..",
+            "{place}: tensor {tensor:?} lies in {file:?}; accepted: a file beside the index"
+        );
+        files.insert(folder.join(file));
+    }
+    ensure!(!files.is_empty(), "{place}: \"weight_map\" is empty");
+    Ok(files.into_iter().collect())
+}

@@ -1,0 +1,112 @@
+//! The header of a safetensors file, checked against the size of the file before anything is read.
+
+use super::Bytes;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value};
+use std::os::unix::fs::FileExt;
+
+/// Headers of real models stay far below this; a larger length is a lie or another kind of file.
+const LONGEST: u64 = 100 << 20;
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// 32-bit floats.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 64-bit floats.
+    F64,
+    /// A type that weights may not have.
+    Other,
+}
+
+impl Stored {
+    fn parse(name: &str) -> Option<(Self, u64)> {
+        Some(match name {
+            "F32" => (Self::F32, 4),
+            "F16" => (Self::F16, 2),
+            "BF16" => (Self::Bf16, 2),
+            "F64" => (Self::F64, 8),
+            "I64" | "U64" => (Self::Other, 8),
+            "I32" | "U32" => (Self::Other, 4),
+            "I16" | "U16" => (Self::Other, 2),
+            "I8" | "U8" | "BOOL" | "F8_E4M3" | "F8_E5M2" => (Self::Other, 1),
+            _ => return None,
+        })
+    }
+}
+
+/// One tensor of a file.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Stored number type.
+    pub stored: Stored,
+    /// The type's name in the file.
+    pub type_name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// First byte, counted from the end of the header.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// Reads `len` bytes at `at`.
+pub(super) fn bytes_at(bytes: &Bytes, to: &mut [u8], at: u64) -> std::io::Result<()> {
+    match bytes {
+        Bytes::File(file) => file.read_exact_at(to, at),
+        Bytes::Static(all) => {
+            let from = all.get(at as usize..at as usize + to.len());
+            to.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        }
+    }
+}
+
+/// Where the data starts, and the tensors.
+pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(String, Entry)>)> {
+    ensure!(size >= 8, "{name} has {size} bytes; a safetensors file starts with 8 bytes of header length");
+    let mut length = [0; 8];
+    bytes_at(bytes, &mut length, 0).with_context(|| format!("cannot read {name}"))?;
+    let length = u64::from_le_bytes(length);
+    ensure!(
+        length <= LONGEST && length <= size - 8,
+        "{name}: its header is said to be {length} bytes long, the file has {size}: truncated, or not a safetensors file"
+    );
+    let mut text = vec![0; length as usize];
+    bytes_at(bytes, &mut text, 8).with_context(|| format!("cannot read the header of {name}"))?;
+    let map: Map<String, Value> =
+        serde_json::from_slice(&text).with_context(|| format!("{name}: its header is not a JSON object"))?;
+    let room = size - 8 - length;
+    let mut entries = Vec::new();
+    for (tensor, value) in map.into_iter().filter(|(k, _)| k != "__metadata__") {
+        entries.push((tensor.clone(), entry(name, &tensor, &value, room)?));
+    }
+    Ok((8 + length, entries))
+}
+
+fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<Entry> {
+    let wrong = |what: &str| format!("{file}: the header's entry for tensor {tensor:?} {what}");
+    let type_name = value.get("dtype").and_then(Value::as_str).with_context(|| wrong("has no dtype"))?;
+    let Some((stored, bytes)) = Stored::parse(type_name) else {
+        bail!(wrong(&format!("has dtype {type_name:?}; accepted for weights: F32, F16, BF16, F64")));
+    };
+    let numbers = |v: &Value| v.as_array()?.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>();
+    let shape = value.get("shape").and_then(numbers).with_context(|| wrong("has no shape"))?;
+    let offsets = value.get("data_offsets").and_then(numbers).with_context(|| wrong("has no data_offsets"))?;
+    let &[start, end] = offsets.as_slice() else { bail!(wrong("has data_offsets that are not two numbers")) };
+    let size = shape.iter().try_fold(bytes, |a, b| a.checked_mul(*b));
+    ensure!(
+        start <= end && Some(end - start) == size,
+        wrong(&format!("claims bytes {start}..{end} for shape {shape:?} of {type_name}"))
+    );
+    ensure!(
+        end <= room,
+        wrong(&format!("ends at byte {end}, but the file holds {room} bytes of data: it is truncated"))
+    );
+    let shape = shape.into_iter().map(|n| n as usize).collect();
+    Ok(Entry { stored, type_name: type_name.into(), shape, start, end })
+}

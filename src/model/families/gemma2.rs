@@ -1,0 +1,68 @@
+//! Gemma-2: four norms a block, soft-caps on scores and logits, a window in every other layer, scaled embeddings.
+
+use super::gated::{self, Sizes, Variant};
+use super::{Family, llama};
+use crate::model::arch::Decoder;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::config::Config;
+use crate::model::kernel::activation::Activation;
+use crate::model::rope::Rope;
+use anyhow::Result;
+
+/// Gemma-2.
+pub const FAMILY: Family = Family {
+    name: "Gemma-2",
+    model_types: &["gemma2"],
+    about: "four norms, soft-caps, alternating windows, scaled embeddings",
+    build,
+};
+
+fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+    let s = sizes(c)?;
+    let rope = Rope::from_config(c, s.d_head, 10000.0)?;
+    let window = c.opt_usize("sliding_window")?;
+    let sliding = gated::sliding(c, s.n_layers, |l| l % 2 == 0)?;
+    let layers = sliding.into_iter().map(|sliding| (0, window.filter(|_| sliding))).collect();
+    let variant = variant(c, layers, false)?;
+    finish(c, w, FAMILY.name, s, variant, vec![rope])
+}
+
+/// Gemma's sizes; the head width is its own.
+pub fn sizes(c: &mut Config) -> Result<Sizes> {
+    c.usize("head_dim")?;
+    c.usize("num_key_value_heads")?;
+    c.passes(&["attention_bias"]);
+    c.only("use_bidirectional_attention", false)?;
+    gated::sizes(c)
+}
+
+/// Gemma's norms, activation and scores.
+pub fn variant(c: &mut Config, layers: Vec<(usize, Option<usize>)>, qk_norm: bool) -> Result<Variant> {
+    let older = c.opt_str("hidden_act")?;
+    let activation = c.opt_str("hidden_activation")?.or(older).unwrap_or("gelu_pytorch_tanh".into());
+    Ok(Variant {
+        plus_one: true,
+        four_norms: true,
+        qk_norm,
+        activation: Activation::from_config(&activation)?,
+        scale: c.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),
+        softcap: c.opt_positive("attn_logit_softcapping")?,
+        layers,
+    })
+}
+
+/// Gemma's embedding scale and final soft-cap around the decoder.
+pub fn finish(
+    c: &mut Config,
+    w: &Checkpoint,
+    family: &'static str,
+    s: Sizes,
+    v: Variant,
+    ropes: Vec<Rope>,
+) -> Result<Decoder> {
+    let scale = (s.d as f64).sqrt() as f32;
+    let mut decoder = llama::decoder(c, w, family, s, v, ropes, true)?;
+    decoder.embed_scale = Some(scale);
+    decoder.arch.final_softcap = c.opt_positive("final_logit_softcapping")?;
+    Ok(decoder)
+}

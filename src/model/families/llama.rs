@@ -1,0 +1,67 @@
+//! Llama 2 and 3, and every model saved as one: RMSNorm, rotary with optional llama3 scaling, GQA, gated MLP.
+
+use super::gated::{self, Sizes, Variant};
+use super::{Family, read};
+use crate::model::arch::{Arch, Decoder};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::config::Config;
+use crate::model::rope::Rope;
+use anyhow::Result;
+
+/// Llama.
+pub const FAMILY: Family = Family {
+    name: "Llama",
+    model_types: &["llama"],
+    about: "Llama 2 and 3: RMSNorm, rotary, grouped-query attention, gated MLP",
+    build,
+};
+
+fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+    let s = gated::sizes(c)?;
+    // Whether there are biases, the tensors tell.
+    c.passes(&["attention_bias", "mlp_bias"]);
+    let rope = Rope::from_config(c, s.d_head, 10000.0)?;
+    let variant = Variant::plain(c, &s)?;
+    decoder(c, w, FAMILY.name, s, variant, vec![rope], false)
+}
+
+/// The decoder around gated blocks, for every family laid out like Llama.
+pub fn decoder(
+    c: &mut Config,
+    w: &Checkpoint,
+    family: &'static str,
+    s: Sizes,
+    v: Variant,
+    ropes: Vec<Rope>,
+    tied_by_default: bool,
+) -> Result<Decoder> {
+    let p = w.prefix(&["model.", ""], "embed_tokens.weight")?;
+    let embed = w.matrix(&format!("{p}embed_tokens.weight"), s.d_vocab, s.d)?;
+    Ok(Decoder {
+        blocks: (0..s.n_layers).map(|l| gated::block(w, p, l, &s, &v)).collect::<Result<_>>()?,
+        ln_final: read::rms_norm(w, &format!("{p}norm"), s.d, s.eps, v.plus_one)?,
+        unembed: read::unembed(c, w, "lm_head", &embed, tied_by_default)?,
+        embed,
+        embed_scale: None,
+        pos_embed: None,
+        ropes,
+        arch: arch(family, &s),
+    })
+}
+
+/// The sizes as an [`Arch`].
+pub fn arch(family: &'static str, s: &Sizes) -> Arch {
+    Arch {
+        family,
+        n_layers: s.n_layers,
+        d_model: s.d,
+        n_heads: s.n_heads,
+        n_kv_heads: s.n_kv_heads,
+        d_head: s.d_head,
+        d_mlp: s.d_mlp,
+        d_vocab: s.d_vocab,
+        n_ctx: s.n_ctx,
+        parallel: false,
+        final_softcap: None,
+    }
+}

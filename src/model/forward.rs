@@ -1,0 +1,308 @@
+//! The forward pass: one decoder for every family, open at every site.
+
+use super::arch::{Attention, Block, Decoder, Linear, Mlp, Norm};
+use super::edit::Plan;
+use super::kernel::attention::Rule;
+use super::ops::{self, Route};
+use super::site::{BlockSite as S, Site, Sites};
+use super::trace::Trace;
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+
+/// For which positions logits are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// Every position.
+    All,
+    /// The last position only: all that next-token prediction needs.
+    Last,
+}
+
+/// Where a run begins.
+pub enum Start<'a> {
+    /// At the tokens of one or more prompts of equal length.
+    Tokens(&'a [Vec<u32>]),
+    /// At block `layer`, with the residual stream of an earlier run.
+    Block {
+        /// The first block to run.
+        layer: usize,
+        /// A run that recorded `hook_resid_pre` of that block.
+        clean: &'a Trace,
+    },
+}
+
+/// Called before every block with its number and the number of blocks; an error ends the run.
+pub type Step<'a> = &'a mut dyn FnMut(usize, usize) -> Result<()>;
+
+/// One run: what it records, what it edits, which route it takes.
+struct Pass<'a> {
+    route: Route,
+    sites: &'a Sites,
+    edits: &'a Plan,
+    trace: Trace,
+    /// Cosine and sine of every rotary embedding of the model.
+    tables: Vec<(Tensor, Tensor)>,
+}
+
+impl Decoder {
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// Prompts that are empty, of different lengths or longer than the context, ids outside the vocabulary, or what
+    /// `step` returns.
+    pub fn run(&self, start: Start, sites: &Sites, edits: &Plan, logits: Logits, step: Step) -> Result<Trace> {
+        self.run_by(self.route(), start, sites, edits, logits, step)
+    }
+
+    /// [`Decoder::run`] by a given route.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`].
+    pub fn run_by(
+        &self,
+        route: Route,
+        start: Start,
+        sites: &Sites,
+        edits: &Plan,
+        logits: Logits,
+        step: Step,
+    ) -> Result<Trace> {
+        let (prompts, first) = match &start {
+            Start::Tokens(prompts) => (prompts.to_vec(), 0),
+            Start::Block { layer, clean } => (clean.prompts().to_vec(), *layer),
+        };
+        self.check(&prompts)?;
+        let n_pos = prompts[0].len();
+        let tables = self.ropes.iter().map(|r| {
+            let (cos, sin) = r.tables(n_pos);
+            let shape = (n_pos, r.frequencies.len());
+            Ok((Tensor::from_vec(cos, shape, self.device())?, Tensor::from_vec(sin, shape, self.device())?))
+        });
+        let tables = tables.collect::<Result<_>>()?;
+        let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), tables };
+        let mut resid = match start {
+            Start::Tokens(prompts) => self.embed(prompts, &mut pass)?,
+            Start::Block { layer, clean } => {
+                pass.trace.keep_below(clean, layer, |s| sites.has(s));
+                let site = Site::Block(layer, S::ResidPre);
+                let found = clean.batched(site);
+                found.ok_or_else(|| anyhow::anyhow!("{site} was not recorded by the clean run"))?.clone()
+            }
+        };
+        for (l, block) in self.blocks.iter().enumerate().skip(first) {
+            step(l, self.blocks.len())?;
+            resid = block.forward(l, resid, self.arch.parallel, &mut pass)?;
+        }
+        if logits == Logits::Last {
+            resid = resid.narrow(1, n_pos - 1, 1)?.contiguous()?;
+        }
+        let normalized = pass.norm(&self.ln_final, Site::LnFinalScale, &resid)?;
+        let normalized = pass.at(Site::LnFinalNormalized, normalized)?;
+        let values = ops::linear(route, &normalized, &self.unembed)?.to_dtype(DType::F32)?;
+        let values = match self.arch.final_softcap {
+            Some(cap) => {
+                let values = pass.at(Site::LogitsPreSoftcap, values)?;
+                ops::soft_cap(route, &values, cap)?
+            }
+            None => values,
+        };
+        pass.trace.put(Site::Logits, values);
+        Ok(pass.trace)
+    }
+
+    fn check(&self, prompts: &[Vec<u32>]) -> Result<()> {
+        let n_pos = prompts.first().map_or(0, Vec::len);
+        ensure!(n_pos > 0, "the prompt is empty: there is no token to predict from (--bos always adds one)");
+        ensure!(prompts.iter().all(|p| p.len() == n_pos), "prompts of one batch must have the same number of tokens");
+        let (limit, rows) = (self.arch.n_ctx, self.arch.d_vocab);
+        ensure!(n_pos <= limit, "the prompt has {n_pos} tokens; this model was made for at most {limit}");
+        if let Some(id) = prompts.iter().flatten().find(|id| **id as usize >= rows) {
+            anyhow::bail!("token id {id} is outside the vocabulary; accepted: 0..={}", rows - 1);
+        }
+        Ok(())
+    }
+
+    fn embed(&self, prompts: &[Vec<u32>], pass: &mut Pass) -> Result<Tensor> {
+        let (batch, n_pos, d) = (prompts.len(), prompts[0].len(), self.arch.d_model);
+        let ids = Tensor::from_vec(prompts.concat(), batch * n_pos, self.device())?;
+        let embed = self.embed.index_select(&ids, 0)?;
+        let embed = match self.embed_scale {
+            Some(s) => (embed * s as f64)?,
+            None => embed,
+        };
+        let embed = pass.at(Site::Embed, embed.reshape((batch, n_pos, d))?)?;
+        let Some(table) = &self.pos_embed else { return Ok(embed) };
+        let pos = table.narrow(0, 0, n_pos)?.broadcast_as((batch, n_pos, d))?.contiguous()?;
+        let pos = pass.at(Site::PosEmbed, pos)?;
+        Ok((embed + pos)?)
+    }
+
+    /// Where the model's tensors are.
+    pub fn device(&self) -> &Device {
+        self.embed.device()
+    }
+
+    /// The dtype the model computes in.
+    pub fn dtype(&self) -> DType {
+        self.embed.dtype()
+    }
+
+    /// The route its operations take.
+    pub fn route(&self) -> Route {
+        Route::best(self.device(), self.dtype())
+    }
+
+    /// Whether the forward pass of this model goes through `site`.
+    pub fn has_site(&self, site: Site) -> bool {
+        let Site::Block(l, s) = site else {
+            return match site {
+                Site::PosEmbed => self.pos_embed.is_some(),
+                Site::LogitsPreSoftcap => self.arch.final_softcap.is_some(),
+                _ => true,
+            };
+        };
+        let Some(block) = self.blocks.get(l) else { return false };
+        match s {
+            S::ResidMid => !self.arch.parallel,
+            S::RotQ | S::RotK => block.attention.rope.is_some(),
+            S::MlpPreLinear => block.mlp.gate.is_some(),
+            S::AttnOutPrePostNorm | S::Ln1PostScale => block.ln1_post.is_some(),
+            S::MlpOutPrePostNorm | S::Ln2PostScale => block.ln2_post.is_some(),
+            _ => true,
+        }
+    }
+}
+
+impl Block {
+    fn forward(&self, l: usize, resid: Tensor, parallel: bool, pass: &mut Pass) -> Result<Tensor> {
+        let resid_pre = pass.at(Site::Block(l, S::ResidPre), resid)?;
+
+        let normalized = pass.norm(&self.ln1, Site::Block(l, S::Ln1Scale), &resid_pre)?;
+        let normalized = pass.at(Site::Block(l, S::Ln1Normalized), normalized)?;
+        let attn_out = self.attention.forward(l, &normalized, pass)?;
+        let attn_out = match &self.ln1_post {
+            Some(norm) => {
+                let out = pass.at(Site::Block(l, S::AttnOutPrePostNorm), attn_out)?;
+                pass.norm(norm, Site::Block(l, S::Ln1PostScale), &out)?
+            }
+            None => attn_out,
+        };
+        let attn_out = pass.at(Site::Block(l, S::AttnOut), attn_out)?;
+
+        // In a parallel block the MLP does not see what attention writes.
+        let resid_mid = if parallel {
+            resid_pre.clone()
+        } else {
+            pass.at(Site::Block(l, S::ResidMid), (&resid_pre + &attn_out)?)?
+        };
+        let normalized = pass.norm(&self.ln2, Site::Block(l, S::Ln2Scale), &resid_mid)?;
+        let normalized = pass.at(Site::Block(l, S::Ln2Normalized), normalized)?;
+        let mlp_out = self.mlp.forward(l, &normalized, pass)?;
+        let mlp_out = match &self.ln2_post {
+            Some(norm) => {
+                let out = pass.at(Site::Block(l, S::MlpOutPrePostNorm), mlp_out)?;
+                pass.norm(norm, Site::Block(l, S::Ln2PostScale), &out)?
+            }
+            None => mlp_out,
+        };
+        let mlp_out = pass.at(Site::Block(l, S::MlpOut), mlp_out)?;
+
+        let resid_post = (resid_mid + mlp_out)?;
+        let resid_post = if parallel { (resid_post + attn_out)? } else { resid_post };
+        pass.at(Site::Block(l, S::ResidPost), resid_post)
+    }
+}
+
+impl Attention {
+    /// `x` `[batch, pos, d_model]` is the normalized residual stream.
+    fn forward(&self, l: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let q = pass.at(Site::Block(l, S::Q), pass.heads(x, &self.q, self.d_head)?)?;
+        let k = pass.at(Site::Block(l, S::K), pass.heads(x, &self.k, self.d_head)?)?;
+        let v = pass.at(Site::Block(l, S::V), pass.heads(x, &self.v, self.d_head)?)?;
+        let q = self.place(l, S::RotQ, q, self.q_norm.as_ref(), pass)?;
+        let k = self.place(l, S::RotK, k, self.k_norm.as_ref(), pass)?;
+
+        let want = (pass.sites.has(Site::Block(l, S::AttnScores)), pass.sites.has(Site::Block(l, S::Pattern)));
+        let rule = Rule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
+        let attended = ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?;
+        for (site, value) in [(S::AttnScores, attended.scores), (S::Pattern, attended.pattern)] {
+            if let Some(value) = value {
+                pass.trace.put(Site::Block(l, site), value);
+            }
+        }
+        let z = pass.at(Site::Block(l, S::Z), attended.z)?;
+        if pass.sites.has(Site::Block(l, S::Result)) {
+            pass.trace.put(Site::Block(l, S::Result), self.results(&z, pass.route)?);
+        }
+        let (batch, pos, heads, width) = z.dims4()?;
+        Ok(ops::linear(pass.route, &z.reshape((batch, pos, heads * width))?, &self.o)?)
+    }
+
+    /// Norm and rotation of query or key heads.
+    fn place(&self, l: usize, site: S, x: Tensor, norm: Option<&Norm>, pass: &mut Pass) -> Result<Tensor> {
+        let x = match norm {
+            Some(n) => ops::norm(pass.route, &x, n)?.0,
+            None => x,
+        };
+        let Some(rope) = self.rope else { return Ok(x) };
+        let (cos, sin) = &pass.tables[rope];
+        let x = ops::rotate(pass.route, &x, cos, sin)?;
+        pass.at(Site::Block(l, site), x)
+    }
+
+    /// What every head writes to the residual stream, without bias: `[batch, pos, n_heads, d_model]`.
+    fn results(&self, z: &Tensor, route: Route) -> Result<Tensor> {
+        let (_, _, heads, width) = z.dims4()?;
+        let one = |h: usize| -> Result<Tensor> {
+            let weight = self.o.weight.narrow(1, h * width, width)?.contiguous()?;
+            Ok(ops::linear(route, &z.narrow(2, h, 1)?.contiguous()?, &Linear { weight, bias: None })?)
+        };
+        let all = (0..heads).map(one).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&all, 2)?)
+    }
+}
+
+impl Mlp {
+    /// `x` `[batch, pos, d_model]` is the normalized residual stream.
+    fn forward(&self, l: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let input = ops::linear(pass.route, x, &self.input)?;
+        let post = match &self.gate {
+            Some(gate) => {
+                let gate = pass.at(Site::Block(l, S::MlpPre), ops::linear(pass.route, x, gate)?)?;
+                let up = pass.at(Site::Block(l, S::MlpPreLinear), input)?;
+                ops::activate(pass.route, self.activation, &gate, Some(&up))?
+            }
+            None => {
+                let pre = pass.at(Site::Block(l, S::MlpPre), input)?;
+                ops::activate(pass.route, self.activation, &pre, None)?
+            }
+        };
+        let post = pass.at(Site::Block(l, S::MlpPost), post)?;
+        Ok(ops::linear(pass.route, &post, &self.output)?)
+    }
+}
+
+impl Pass<'_> {
+    /// Passes through a site: edits what is to be edited there, records what is to be recorded.
+    fn at(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
+        let value = self.edits.apply(site, value)?;
+        if self.sites.has(site) {
+            self.trace.put(site, value.clone());
+        }
+        Ok(value)
+    }
+
+    fn norm(&mut self, norm: &Norm, scale_site: Site, x: &Tensor) -> Result<Tensor> {
+        let (normalized, scale) = ops::norm(self.route, x, norm)?;
+        if self.sites.has(scale_site) {
+            self.trace.put(scale_site, scale);
+        }
+        Ok(normalized)
+    }
+
+    /// Projects `x` to heads: `[batch, pos, heads, d_head]`.
+    fn heads(&self, x: &Tensor, l: &Linear, width: usize) -> Result<Tensor> {
+        let (batch, pos, _) = x.dims3()?;
+        Ok(ops::linear(self.route, x, l)?.reshape((batch, pos, l.weight.dim(0)? / width, width))?)
+    }
+}

@@ -1,0 +1,93 @@
+//! Opening a model: settings, weights and tokenizer, checked against each other.
+
+use super::Model;
+use super::checkpoint::{Checkpoint, Progress, shards};
+use super::config::Config;
+use super::device::{DTypeChoice, DeviceChoice};
+use super::families;
+use super::source::Source;
+use super::text::Text;
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device};
+use std::borrow::Cow;
+
+/// How to open a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// What to compute in.
+    pub dtype: DTypeChoice,
+}
+
+impl Model {
+    /// Opens the model that `name` stands for (see [`Source::find`]). `progress` hears of bytes read and bytes in all.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with a model folder, each naming file and field.
+    pub fn open(name: &str, options: Options, progress: Progress) -> Result<Model> {
+        let device = options.device.open()?;
+        Self::open_source(Source::find(name)?, &device, options.dtype, progress)
+    }
+
+    /// Opens a model whose files have been found.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_source(source: Source, device: &Device, dtype: DTypeChoice, progress: Progress) -> Result<Model> {
+        let place = source.file_name("config.json");
+        let settings = source.read("config.json")?.with_context(|| format!("{place} is missing"))?;
+        let mut config = Config::parse(&place, &settings)?;
+        let older = config.opt_str("torch_dtype")?;
+        let stored = config.opt_str("dtype")?.or(older);
+        let bos = config.opt_value("bos_token_id").and_then(|v| v.as_u64()).and_then(|n| u32::try_from(n).ok());
+        let dtype = dtype.resolve(device, stored.as_deref());
+        // Loading a large tokenizer takes as long as reading a small model: do both at once.
+        let (decoder, text) = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| tokenizer(&source));
+            let decoder = weights(&source, device, dtype, progress).and_then(|w| families::build(&mut config, &w));
+            let text = reader.join().unwrap_or_else(|_| anyhow::bail!("the tokenizer library failed on {source}"));
+            (decoder, text)
+        });
+        let (decoder, text) = (decoder?, text?.map(|t| t.with_default_bos(bos)));
+        if let Some(text) = &text {
+            ensure!(
+                text.vocab_size() <= decoder.arch.d_vocab,
+                "{} has {} tokens, but the embedding of {} has {} rows: they do not belong together",
+                source.file_name("tokenizer.json"),
+                text.vocab_size(),
+                source.file_name("model.safetensors"),
+                decoder.arch.d_vocab
+            );
+        }
+        Ok(Model { source, decoder, text, directions: Vec::new() })
+    }
+}
+
+fn tokenizer(source: &Source) -> Result<Option<Text>> {
+    let Some(json) = source.read("tokenizer.json")? else { return Ok(None) };
+    let config = source.read("tokenizer_config.json")?;
+    Text::from_bytes(&json, config.as_deref(), &source.to_string()).map(Some)
+}
+
+fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: Progress<'p>) -> Result<Checkpoint<'p>> {
+    let path = match source {
+        Source::BuiltIn(b) => {
+            let place = source.file_name("model.safetensors");
+            let bytes = b.file("model.safetensors").with_context(|| format!("{place} is missing"))?;
+            return Checkpoint::built_in(&place, bytes, device, dtype);
+        }
+        Source::Folder { path, .. } => path,
+    };
+    let whole = path.join("model.safetensors");
+    if whole.is_file() {
+        return Checkpoint::open(&[whole], device, dtype, progress);
+    }
+    let index: Option<Cow<[u8]>> = source.read("model.safetensors.index.json")?;
+    let index = index.with_context(|| {
+        let older = ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|f| path.join(f).exists());
+        let hint = if older { "; pytorch_model.bin is a pickle and is not read: convert it to safetensors" } else { "" };
+        format!("{} is missing, and so is model.safetensors.index.json{hint}", whole.display())
+    })?;
+    Checkpoint::open(&shards(path, &index)?, device, dtype, progress)
+}

@@ -1,0 +1,151 @@
+//! Where a model's files are: a folder in Hugging Face layout, the Hugging Face cache, or the program itself.
+
+use crate::builtin::{self, Builtin};
+use anyhow::{Context, Result, bail, ensure};
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The model opened when none is named.
+pub const DEFAULT: &str = "hello";
+
+/// A place that holds a model's files.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A folder.
+    Folder {
+        /// As the user named it.
+        name: String,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A model that is part of the program.
+    BuiltIn(&'static Builtin),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Folder { name, .. } => f.write_str(name),
+            Source::BuiltIn(b) => f.write_str(b.name),
+        }
+    }
+}
+
+impl Source {
+    /// Finds what `--model` names: a built-in model, a folder, or a model in the Hugging Face cache (`org/name` or
+    /// `org/name@revision`).
+    ///
+    /// # Errors
+    /// There is no such model; the message says where was looked.
+    pub fn find(name: &str) -> Result<Self> {
+        let path = Path::new(name);
+        let looks_like_path = path.is_absolute() || name.starts_with('.') || name.ends_with('/');
+        if let Some(b) = builtin::get(name).filter(|_| !looks_like_path) {
+            return Ok(Source::BuiltIn(b));
+        }
+        if path.is_dir() {
+            return Ok(Source::Folder { name: name.into(), path: path.into() });
+        }
+        ensure!(!path.is_file(), "{name} is a file; a model is a folder with config.json and model.safetensors");
+        if !looks_like_path && let Some(path) = snapshot(name)? {
+            return Ok(Source::Folder { name: name.into(), path });
+        }
+        let built_in: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
+        bail!(
+            "no model is called {name:?}; accepted: a built-in name ({}), a folder, or a name in the Hugging Face cache {} \
+             (fill it with: hf download {name})",
+            built_in.join(", "),
+            cache().map_or("(no home folder)".into(), |p| p.display().to_string())
+        )
+    }
+
+    /// The bytes of a file, or nothing when there is no such file.
+    ///
+    /// # Errors
+    /// The file is there but cannot be read.
+    pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match self {
+            Source::BuiltIn(b) => Ok(b.file(file).map(Cow::Borrowed)),
+            Source::Folder { path, .. } => match std::fs::read(path.join(file)) {
+                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(e).with_context(|| format!("cannot read {}", path.join(file).display())),
+            },
+        }
+    }
+
+    /// A file's full name, for messages.
+    pub fn file_name(&self, file: &str) -> String {
+        match self {
+            Source::BuiltIn(b) => format!("built-in {}: {file}", b.name),
+            Source::Folder { path, .. } => path.join(file).display().to_string(),
+        }
+    }
+}
+
+/// The Hugging Face cache: `HF_HUB_CACHE`, `HF_HOME/hub`, or `~/.cache/huggingface/hub`.
+pub fn cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    set("HF_HUB_CACHE")
+        .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
+        .or_else(|| set("HF_HOME").map(|p| p.join("hub")))
+        .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("huggingface").join("hub")))
+        .or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().join(".cache/huggingface/hub")))
+}
+
+/// The snapshot folder of `org/name[@revision]` in the cache, if it is there.
+fn snapshot(spec: &str) -> Result<Option<PathBuf>> {
+    let (name, revision) = spec.split_once('@').unwrap_or((spec, "main"));
+    let valid = |s: &str| !s.is_empty() && !s.contains("..") && !s.contains(['\\', '\0']);
+    let Some(cache) = cache().filter(|_| valid(name) && valid(revision)) else { return Ok(None) };
+    let repository = cache.join(format!("models--{}", name.replace('/', "--")));
+    if !repository.is_dir() {
+        return Ok(None);
+    }
+    let commit = match std::fs::read_to_string(repository.join("refs").join(revision)) {
+        Ok(commit) => commit.trim().to_owned(),
+        // A revision may be the commit itself.
+        Err(_) => revision.to_owned(),
+    };
+    let path = repository.join("snapshots").join(&commit);
+    ensure!(
+        path.is_dir(),
+        "{} has no revision {revision:?} (looked for the folder {})",
+        repository.display(),
+        path.display()
+    );
+    Ok(Some(path))
+}
+
+/// A model in the Hugging Face cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// `org/name`, with `@revision` unless it is `main`.
+    pub name: String,
+    /// Its snapshot folder.
+    pub path: PathBuf,
+}
+
+/// The models of the cache that have a `config.json`, sorted by name.
+pub fn cached() -> Vec<Cached> {
+    let Some(entries) = cache().and_then(|c| std::fs::read_dir(c).ok()) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let folder = entry.file_name();
+        let Some(name) = folder.to_str().and_then(|n| n.strip_prefix("models--")) else { continue };
+        let name = name.replace("--", "/");
+        let Ok(refs) = std::fs::read_dir(entry.path().join("refs")) else { continue };
+        for revision in refs.flatten() {
+            let Ok(commit) = std::fs::read_to_string(revision.path()) else { continue };
+            let path = entry.path().join("snapshots").join(commit.trim());
+            let revision = revision.file_name().to_string_lossy().into_owned();
+            if path.join("config.json").is_file() {
+                let name = if revision == "main" { name.clone() } else { format!("{name}@{revision}") };
+                found.push(Cached { name, path });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}

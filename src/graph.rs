@@ -4,11 +4,14 @@
 
 mod edges;
 pub mod format;
+pub mod group;
 mod influence;
+pub mod lint;
 mod metadata;
 mod node;
 mod order;
 mod prune;
+pub mod tree;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -56,12 +59,7 @@ impl Graph {
     ///
     /// Errors when the edges are among another number of nodes, or two nodes have one id.
     pub fn new(metadata: Metadata, nodes: Vec<Node>, edges: Edges) -> Result<Self> {
-        ensure!(
-            edges.n_nodes() == nodes.len(),
-            "{} nodes but edges among {}",
-            nodes.len(),
-            edges.n_nodes()
-        );
+        ensure!(edges.n_nodes() == nodes.len(), "{} nodes but edges among {}", nodes.len(), edges.n_nodes());
         let mut seen = HashMap::with_capacity(nodes.len());
         for (i, node) in nodes.iter().enumerate() {
             if let Some(first) = seen.insert(&*node.id, i) {
@@ -111,10 +109,7 @@ impl Graph {
             if pruned.nodes()[i] {
                 place[i] = nodes.len() as u32;
                 let share = influence.cumulative()[i] as f32;
-                nodes.push(Node {
-                    influence: (!node.kind.is_logit()).then_some(share),
-                    ..node.clone()
-                });
+                nodes.push(Node { influence: (!node.kind.is_logit()).then_some(share), ..node.clone() });
             }
         }
         let mut list = Vec::with_capacity(pruned.n_edges());
@@ -122,11 +117,7 @@ impl Graph {
         for target in (0..n).filter(|&t| pruned.nodes()[t]) {
             for (source, weight) in pruned.row(&self.edges, target) {
                 let ends = (place[target], place[source as usize]);
-                list.push(Edge {
-                    target: ends.0,
-                    source: ends.1,
-                    weight,
-                });
+                list.push(Edge { target: ends.0, source: ends.1, weight });
                 if let Some(extras) = self.edge_extras.get(&(target as u32, source)) {
                     edge_extras.insert(ends, extras.clone());
                 }

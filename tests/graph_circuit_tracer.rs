@@ -5,9 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use mechscope::graph::{
-    Edge, Edges, Graph, Influence, Metadata, Node, Thresholds, prune,
-};
+use mechscope::graph::{Edge, Edges, Graph, Influence, Metadata, Node, Thresholds, prune};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -27,19 +25,13 @@ fn load(stem: &Path) -> Result<Reference> {
     let bytes = std::fs::read(stem.with_extension("safetensors"))?;
     let tensors = SafeTensors::deserialize(&bytes)?;
     let json: Value = serde_json::from_slice(&std::fs::read(stem.with_extension("json"))?)?;
-    let words = |name: &str| -> Result<Vec<[u8; 4]>> {
-        Ok(tensors.tensor(name)?.data().as_chunks::<4>().0.to_vec())
-    };
-    let floats = |name: &str| -> Result<Vec<f32>> {
-        Ok(words(name)?.into_iter().map(f32::from_le_bytes).collect())
-    };
+    let words = |name: &str| -> Result<Vec<[u8; 4]>> { Ok(tensors.tensor(name)?.data().as_chunks::<4>().0.to_vec()) };
+    let floats = |name: &str| -> Result<Vec<f32>> { Ok(words(name)?.into_iter().map(f32::from_le_bytes).collect()) };
     let integers = |name: &str| -> Result<Vec<i64>> {
         let data = tensors.tensor(name)?.data().as_chunks::<8>().0.to_vec();
         Ok(data.into_iter().map(i64::from_le_bytes).collect())
     };
-    let mask = |name: &str| -> Result<Vec<bool>> {
-        Ok(tensors.tensor(name)?.data().iter().map(|&b| b != 0).collect())
-    };
+    let mask = |name: &str| -> Result<Vec<bool>> { Ok(tensors.tensor(name)?.data().iter().map(|&b| b != 0).collect()) };
     let number = |key: &str| json[key].as_f64().with_context(|| key.to_owned());
 
     let (n_layers, n_pos) = (number("n_layers")? as u32, number("n_pos")? as u32);
@@ -65,11 +57,7 @@ fn load(stem: &Path) -> Result<Reference> {
     let n = nodes.len();
     let adjacency = floats("adjacency")?;
     let list = adjacency.iter().enumerate().filter(|&(_, &weight)| weight != 0.0);
-    let list = list.map(|(i, &weight)| Edge {
-        target: (i / n) as u32,
-        source: (i % n) as u32,
-        weight,
-    });
+    let list = list.map(|(i, &weight)| Edge { target: (i / n) as u32, source: (i % n) as u32, weight });
     let (edges, merged) = Edges::from_list(n, list.collect())?;
     assert_eq!((adjacency.len(), merged), (n * n, 0));
     Ok(Reference {
@@ -92,9 +80,7 @@ fn compare(reference: &Reference) {
         let distance = (influence.values()[i] - f64::from(reference.influence[i])).abs();
         worst[0] = worst[0].max(distance);
         // Cumulative shares are compared where they are determined: equal influences may be ordered either way.
-        let tied = |&j: &usize| {
-            i != j && (reference.influence[i] - reference.influence[j]).abs() < 1e-6
-        };
+        let tied = |&j: &usize| i != j && (reference.influence[i] - reference.influence[j]).abs() < 1e-6;
         if !(0..graph.nodes.len()).any(|j| tied(&j)) {
             let distance = influence.cumulative()[i] - f64::from(reference.cumulative[i]);
             worst[1] = worst[1].max(distance.abs());
@@ -111,10 +97,8 @@ fn compare(reference: &Reference) {
 
     let pruned = prune(graph, &influence, Thresholds::default()).unwrap();
     let n = graph.nodes.len();
-    let differing: Vec<String> = (0..n)
-        .filter(|&i| pruned.nodes()[i] != reference.nodes[i])
-        .map(|i| graph.nodes[i].name())
-        .collect();
+    let differing: Vec<String> =
+        (0..n).filter(|&i| pruned.nodes()[i] != reference.nodes[i]).map(|i| graph.nodes[i].name()).collect();
     assert!(differing.is_empty(), "{name}: nodes {differing:?}");
     let mut kept = 0;
     for edge in graph.edges.iter() {
@@ -123,11 +107,7 @@ fn compare(reference: &Reference) {
         kept += usize::from(expected);
     }
     assert_eq!(pruned.n_edges(), kept, "{name}");
-    assert_eq!(
-        pruned.n_nodes(),
-        reference.nodes.iter().filter(|&&kept| kept).count(),
-        "{name}"
-    );
+    assert_eq!(pruned.n_nodes(), reference.nodes.iter().filter(|&&kept| kept).count(), "{name}");
     println!(
         "{name}: {n} nodes, {} edges; {} and {kept} kept; influence within {:.1e}, cumulative {:.1e}, scores {replacement:.1e} {completeness:.1e}",
         graph.edges.len(),

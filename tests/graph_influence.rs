@@ -39,20 +39,7 @@ fn neumann(graph: &Graph) -> Vec<f64> {
 fn twelve_nodes_have_the_published_influences() {
     let graph = twelve_nodes();
     let influence = Influence::of(&graph).unwrap();
-    let expected = [
-        1. / 12.,
-        1. / 3.,
-        0.,
-        1. / 4.,
-        0.,
-        0.,
-        1. / 3.,
-        0.,
-        1. / 4.,
-        1. / 4.,
-        1. / 6.,
-        0.,
-    ];
+    let expected = [1. / 12., 1. / 3., 0., 1. / 4., 0., 0., 1. / 3., 0., 1. / 4., 1. / 4., 1. / 6., 0.];
     for (i, (found, expected)) in influence.values().iter().zip(expected).enumerate() {
         assert!((found - expected).abs() < 1e-15, "node {i}: {found}, expected {expected}");
     }
@@ -83,16 +70,8 @@ fn nodes_may_come_in_any_order() {
 
 #[test]
 fn a_cycle_is_an_error_that_names_a_node_on_it() {
-    let nodes = vec![
-        Node::neuron(0, 1, 0, 1.0),
-        Node::neuron(1, 2, 0, 1.0),
-        Node::logit(3, "x", 1.0, 2, 0),
-    ];
-    let edge = |target, source| Edge {
-        target,
-        source,
-        weight: 1.0,
-    };
+    let nodes = vec![Node::neuron(0, 1, 0, 1.0), Node::neuron(1, 2, 0, 1.0), Node::logit(3, "x", 1.0, 2, 0)];
+    let edge = |target, source| Edge { target, source, weight: 1.0 };
     let (edges, _) = Edges::from_list(3, vec![edge(1, 0), edge(0, 1), edge(2, 1)]).unwrap();
     let graph = Graph::new(Metadata::default(), nodes, edges).unwrap();
     let text = Influence::of(&graph).unwrap_err().to_string();

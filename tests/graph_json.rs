@@ -27,12 +27,8 @@ fn written(graph: &Graph) -> Value {
 /// Equal, numbers as far as `f32` tells.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b || a.as_f64().map(|x| x as f32) == b.as_f64().map(|x| x as f32)
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-        }
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64().map(|x| x as f32) == b.as_f64().map(|x| x as f32),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
         }
@@ -79,10 +75,7 @@ fn what_circuit_tracers_files_say_is_understood() {
     assert_eq!(node.name(), "L2.F25@7");
     assert_eq!(node.kind, NodeKind::Feature);
     let logit = &graph.nodes[by_id["4_182_7"]];
-    let kind = NodeKind::Logit {
-        token: Some(182),
-        probability: 0.324_469_69,
-    };
+    let kind = NodeKind::Logit { token: Some(182), probability: 0.324_469_69 };
     assert_eq!((&logit.kind, logit.label.as_str()), (&kind, "\u{fffd}"));
     assert_eq!(graph.nodes[by_id["0_1_2"]].name(), "L1.error@2");
     assert_eq!(graph.nodes[by_id["E_385_2"]].name(), "embed@2");
@@ -152,9 +145,7 @@ fn neuronpedias_dialect_round_trips() {
     assert!(opened.warnings.is_empty(), "{:?}", opened.warnings);
     let graph = &opened.graph;
     let kinds: Vec<&str> = graph.nodes.iter().map(|node| node.kind.name()).collect();
-    let expected = [
-        "embedding", "feature", "lorsa", "error", "error", "bias", "unknown", "logit",
-    ];
+    let expected = ["embedding", "feature", "lorsa", "error", "error", "bias", "unknown", "logit"];
     assert_eq!(kinds, expected);
     assert_eq!(graph.nodes[1].name(), "L3.F17@1");
     assert_eq!(graph.metadata.edge_threshold, Some(0.9));
@@ -208,10 +199,7 @@ fn saved_parameters_as_strings_become_lists() {
     assert_eq!(opened.form.qparams_strings, ["pinnedIds", "supernodes", "clerps"]);
     let view = &opened.graph.view;
     assert_eq!(view.pinned, ["E_5_0", "4_9_1"]);
-    let group = Supernode {
-        label: "state".to_owned(),
-        members: vec!["3_cro_17_1".to_owned()],
-    };
+    let group = Supernode { label: "state".to_owned(), members: vec!["3_cro_17_1".to_owned()] };
     assert_eq!(view.supernodes, [group]);
     assert_eq!(opened.graph.nodes[2].label, "my label");
     let again = written(&opened.graph);
@@ -233,19 +221,9 @@ fn ours() -> Graph {
         Node::logit(9, "say \"hi\"", 0.5, 2, 0),
         Node::contrast("\" a\" - \" b\"", 2, 0),
     ];
-    nodes[3].certificate = Some(Certificate {
-        value: 0.25,
-        bias: 0.1,
-        residual: 1e-8,
-        abs_sum: 0.4,
-        unexplained: 0.0,
-    });
+    nodes[3].certificate = Some(Certificate { value: 0.25, bias: 0.1, residual: 1e-8, abs_sum: 0.4, unexplained: 0.0 });
     nodes[3].label = "a label".to_owned();
-    let edge = |target, source, weight| Edge {
-        target,
-        source,
-        weight,
-    };
+    let edge = |target, source, weight| Edge { target, source, weight };
     let list = vec![
         edge(3, 1, 0.1),
         edge(3, 2, 1.0 / 3.0),
@@ -309,9 +287,8 @@ fn our_own_files_avoid_the_traps() {
 #[test]
 fn broken_files_are_told_apart_in_one_line() {
     let node = r#"{"node_id":"a","layer":"0","ctx_idx":0,"feature_type":"embedding"}"#;
-    let file = |nodes: &str, links: &str| {
-        format!(r#"{{"metadata":{{}},"qParams":{{}},"nodes":[{nodes}],"links":[{links}]}}"#)
-    };
+    let file =
+        |nodes: &str, links: &str| format!(r#"{{"metadata":{{}},"qParams":{{}},"nodes":[{nodes}],"links":[{links}]}}"#);
     let cases = [
         ("", "the file is cut short: EOF"),
         ("[1, 2]", "invalid type: sequence, expected an object with metadata, qParams, nodes and links"),
@@ -331,15 +308,24 @@ fn broken_files_are_told_apart_in_one_line() {
         (&file(&node.replace("\"0\"", "[]"), ""), "nodes[0]: layer: found [], expected a string or a whole number"),
         (&file(&node.replace("\"0\"", "-3"), ""), "nodes[0]: layer: found -3, expected a whole number from 0"),
         (&file(&node.replace(":0", ":1e99"), ""), "nodes[0]: ctx_idx: found 1e+99"),
-        (&file(&node.replace("\"node_id\"", "\"activation\":1e99,\"node_id\""), ""), "activation: found 1e+99, expected a 32-bit number or null"),
+        (
+            &file(&node.replace("\"node_id\"", "\"activation\":1e99,\"node_id\""), ""),
+            "activation: found 1e+99, expected a 32-bit number or null",
+        ),
         (&file(&node.replace("\"node_id\"", "\"node_id\":\"b\",\"node_id\""), ""), "key \"node_id\" is there twice"),
         (&file(node, r#"{"source":"a","target":"a","weight":1}"#), "links[0]: from \"a\" to itself"),
         (&file(node, r#"{"source":"a","weight":1}"#), "links[0].target: missing"),
         (&file(node, r#"{"source":"a","target":"a","weight":NaN}"#), "links[0].weight: expected value"),
-        (&file(node, r#"{"source":"a","target":"a","weight":null}"#), "links[0].weight: invalid type: null, expected a finite number"),
+        (
+            &file(node, r#"{"source":"a","target":"a","weight":null}"#),
+            "links[0].weight: invalid type: null, expected a finite number",
+        ),
         (&file(node, r#"{"source":"a","target":"a","weight":1e39}"#), "links[0].weight: found 1"),
         (&file(node, r#"{"source":"a","target":"a","weight":1e400}"#), "links[0].weight: number out of range"),
-        (&file(node, r#"{"source":[],"target":"a","weight":1}"#), "links[0].source: invalid type: sequence, expected the id of a node"),
+        (
+            &file(node, r#"{"source":[],"target":"a","weight":1}"#),
+            "links[0].source: invalid type: sequence, expected the id of a node",
+        ),
     ];
     for (text, expected) in cases {
         let found = error(text);

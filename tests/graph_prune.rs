@@ -45,9 +45,7 @@ fn plain(graph: &Graph, limits: Thresholds) -> (Vec<bool>, Vec<Edge>) {
     let n = graph.nodes.len();
     let whole = Influence::of(graph).unwrap();
     let least = cut(whole.values(), limits.node(), 1e-12);
-    let mut kept: Vec<bool> = (0..n)
-        .map(|i| graph.nodes[i].kind.always_kept() || whole.values()[i] >= least)
-        .collect();
+    let mut kept: Vec<bool> = (0..n).map(|i| graph.nodes[i].kind.always_kept() || whole.values()[i] >= least).collect();
     let values = influence(graph, &kept);
     let score = |edge: &Edge| {
         let row = graph.edges.row(edge.target as usize);
@@ -101,16 +99,8 @@ fn thresholds_outside_0_to_1_are_errors() {
 
 #[test]
 fn a_graph_without_influence_keeps_inputs_and_targets_only() {
-    let nodes = vec![
-        Node::embedding(1, 0),
-        Node::neuron(0, 1, 0, 1.0),
-        Node::logit(3, "x", 0.0, 2, 0),
-    ];
-    let list = vec![Edge {
-        target: 1,
-        source: 0,
-        weight: 1.0,
-    }];
+    let nodes = vec![Node::embedding(1, 0), Node::neuron(0, 1, 0, 1.0), Node::logit(3, "x", 0.0, 2, 0)];
+    let list = vec![Edge { target: 1, source: 0, weight: 1.0 }];
     let (edges, _) = Edges::from_list(3, list).unwrap();
     let graph = Graph::new(Metadata::default(), nodes, edges).unwrap();
     let influence = Influence::of(&graph).unwrap();
@@ -128,11 +118,7 @@ fn a_chain_of_dead_ends_falls_in_one_go() {
     let mut nodes = vec![Node::embedding(1, 0)];
     nodes.extend((0..3).map(|i| Node::neuron(i, 1, 0, 1.0)));
     nodes.push(Node::logit(3, "x", 1.0, 3, 0));
-    let edge = |target, source| Edge {
-        target,
-        source,
-        weight: 1.0,
-    };
+    let edge = |target, source| Edge { target, source, weight: 1.0 };
     let list = vec![edge(2, 1), edge(3, 2), edge(4, 3), edge(4, 0)];
     let (edges, _) = Edges::from_list(5, list).unwrap();
     let graph = Graph::new(Metadata::default(), nodes, edges).unwrap();

@@ -44,10 +44,7 @@ impl<'a> Row<'a> {
 
     /// Pairs of source and weight.
     pub fn iter(self) -> impl Iterator<Item = (u32, f32)> + 'a {
-        self.sources
-            .iter()
-            .copied()
-            .zip(self.weights.iter().copied())
+        self.sources.iter().copied().zip(self.weights.iter().copied())
     }
 
     /// Sum of absolute weights, in f64.
@@ -68,11 +65,7 @@ impl<'a> Row<'a> {
 impl Edges {
     /// No edges among `n_nodes` nodes.
     pub fn empty(n_nodes: usize) -> Self {
-        Edges {
-            offsets: vec![0; n_nodes + 1],
-            sources: Vec::new(),
-            weights: Vec::new(),
-        }
+        Edges { offsets: vec![0; n_nodes + 1], sources: Vec::new(), weights: Vec::new() }
     }
 
     /// Edges in any order; those given more than once are summed. Also returns how many were merged into an earlier one.
@@ -97,11 +90,7 @@ impl Edges {
             *slot += 1;
         }
         drop(list);
-        let mut edges = Edges {
-            offsets,
-            sources,
-            weights,
-        };
+        let mut edges = Edges { offsets, sources, weights };
         let merged = edges.sort_and_merge();
         Ok((edges, merged))
     }
@@ -162,10 +151,7 @@ impl Edges {
             Some(&[start, end]) => start..end,
             _ => 0..0,
         };
-        Row {
-            sources: &self.sources[range.clone()],
-            weights: &self.weights[range],
-        }
+        Row { sources: &self.sources[range.clone()], weights: &self.weights[range] }
     }
 
     /// Number of edges in the rows before `target`: where its row begins.
@@ -183,11 +169,7 @@ impl Edges {
     /// All edges, by target, then by source.
     pub fn iter(&self) -> impl Iterator<Item = Edge> + '_ {
         (0..self.n_nodes()).flat_map(move |t| {
-            self.row(t).iter().map(move |(source, weight)| Edge {
-                target: t as u32,
-                source,
-                weight,
-            })
+            self.row(t).iter().map(move |(source, weight)| Edge { target: t as u32, source, weight })
         })
     }
 
@@ -210,11 +192,7 @@ impl Edges {
             weights[*slot] = edge.weight;
             *slot += 1;
         }
-        Edges {
-            offsets,
-            sources: targets,
-            weights,
-        }
+        Edges { offsets, sources: targets, weights }
     }
 }
 
@@ -227,9 +205,7 @@ pub struct RowStore {
 impl RowStore {
     /// No rows yet, for `n_nodes` nodes.
     pub fn new(n_nodes: usize) -> Self {
-        RowStore {
-            rows: vec![Vec::new(); n_nodes],
-        }
+        RowStore { rows: vec![Vec::new(); n_nodes] }
     }
 
     /// Sets the row of `target` from a dense row of weights; `columns[i]` is the node of `row[i]`. Zeros are left out.
@@ -285,10 +261,7 @@ fn check(n_nodes: usize, target: u32, source: u32, weight: f32) -> Result<()> {
         (target as usize) < n_nodes && (source as usize) < n_nodes,
         "edge {source} -> {target}: the graph has {n_nodes} nodes"
     );
-    ensure!(
-        weight.is_finite(),
-        "edge {source} -> {target}: weight {weight}, expected a finite number"
-    );
+    ensure!(weight.is_finite(), "edge {source} -> {target}: weight {weight}, expected a finite number");
     Ok(())
 }
 
@@ -297,27 +270,15 @@ mod tests {
     use super::*;
 
     fn edge(target: u32, source: u32, weight: f32) -> Edge {
-        Edge {
-            target,
-            source,
-            weight,
-        }
+        Edge { target, source, weight }
     }
 
     #[test]
     fn any_order_comes_out_sorted_and_repeated_edges_are_summed() {
-        let list = vec![
-            edge(3, 2, 1.0),
-            edge(2, 1, -2.0),
-            edge(3, 0, 0.5),
-            edge(3, 2, 0.25),
-        ];
+        let list = vec![edge(3, 2, 1.0), edge(2, 1, -2.0), edge(3, 0, 0.5), edge(3, 2, 0.25)];
         let (edges, merged) = Edges::from_list(4, list).unwrap();
         assert_eq!(merged, 1);
-        assert_eq!(
-            edges.iter().collect::<Vec<_>>(),
-            [edge(2, 1, -2.0), edge(3, 0, 0.5), edge(3, 2, 1.25)]
-        );
+        assert_eq!(edges.iter().collect::<Vec<_>>(), [edge(2, 1, -2.0), edge(3, 0, 0.5), edge(3, 2, 1.25)]);
         assert_eq!(edges.weight(3, 2), Some(1.25));
         assert_eq!(edges.weight(3, 1), None);
         assert!(edges.row(99).is_empty());
@@ -337,10 +298,7 @@ mod tests {
         let mut store = RowStore::new(3);
         store.set_dense(2, &[1, 0], &[3.0, 0.0]).unwrap();
         store.set(1, vec![(0, -1.0)]).unwrap();
-        assert_eq!(
-            store.edges().iter().collect::<Vec<_>>(),
-            [edge(1, 0, -1.0), edge(2, 1, 3.0)]
-        );
+        assert_eq!(store.edges().iter().collect::<Vec<_>>(), [edge(1, 0, -1.0), edge(2, 1, 3.0)]);
     }
 
     #[test]

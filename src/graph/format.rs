@@ -1,7 +1,6 @@
 //! File formats of graphs: one format, one file.
 
 pub mod dot;
-mod escape;
 pub mod json;
 pub mod text;
 pub mod tsv;

@@ -44,18 +44,10 @@ impl Influence {
     /// Errors when the edges do not match the nodes, there is a cycle, or a target's weight is negative or not a number.
     pub fn of(graph: &Graph) -> Result<Self> {
         let (nodes, edges) = (&graph.nodes, &graph.edges);
-        ensure!(
-            nodes.len() == edges.n_nodes(),
-            "{} nodes but edges among {}",
-            nodes.len(),
-            edges.n_nodes()
-        );
+        ensure!(nodes.len() == edges.n_nodes(), "{} nodes but edges among {}", nodes.len(), edges.n_nodes());
         let order = targets_first(edges, |i| format!("node {}", nodes[i].name()))?;
         let weights = target_weights(graph)?;
-        let is_error: Vec<f64> = nodes
-            .iter()
-            .map(|node| f64::from(u8::from(node.kind == NodeKind::Error)))
-            .collect();
+        let is_error: Vec<f64> = nodes.iter().map(|node| f64::from(u8::from(node.kind == NodeKind::Error))).collect();
 
         let mut values = vec![0.0; nodes.len()];
         let mut scales = vec![0.0; nodes.len()];
@@ -85,20 +77,9 @@ impl Influence {
         };
         let inputs = sum(NodeKind::is_input);
         let errors = sum(|kind| *kind == NodeKind::Error);
-        let scores = Scores {
-            replacement: share(inputs, inputs + errors),
-            completeness: share(explained, reached),
-        };
+        let scores = Scores { replacement: share(inputs, inputs + errors), completeness: share(explained, reached) };
         let (ranked, cumulative) = rank(&values);
-        Ok(Influence {
-            order,
-            weights,
-            values,
-            scales,
-            ranked,
-            cumulative,
-            scores,
-        })
+        Ok(Influence { order, weights, values, scales, ranked, cumulative, scores })
     }
 
     /// Influence of each node; `[n_nodes]`.

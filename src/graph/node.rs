@@ -36,10 +36,7 @@ pub enum NodeKind {
 impl NodeKind {
     /// Whether the node is an input of the model: a token or positional embedding.
     pub fn is_input(&self) -> bool {
-        matches!(
-            self,
-            NodeKind::Embedding { .. } | NodeKind::PositionalEmbedding
-        )
+        matches!(self, NodeKind::Embedding { .. } | NodeKind::PositionalEmbedding)
     }
 
     /// Whether the node is a target.
@@ -54,10 +51,7 @@ impl NodeKind {
 
     /// Whether the node computes something from inputs, so that without them it explains nothing.
     pub fn needs_inputs(&self) -> bool {
-        matches!(
-            self,
-            NodeKind::Neuron | NodeKind::Feature | NodeKind::Other(_)
-        )
+        matches!(self, NodeKind::Neuron | NodeKind::Feature | NodeKind::Other(_))
     }
 
     /// The kind in one or two words.
@@ -111,9 +105,7 @@ impl Extras {
 
     /// Sets a key.
     pub fn insert(&mut self, key: &str, value: Value) {
-        self.0
-            .get_or_insert_default()
-            .insert(key.to_owned(), value);
+        self.0.get_or_insert_default().insert(key.to_owned(), value);
     }
 
     /// Removes a key and returns its value.
@@ -217,18 +209,12 @@ impl Node {
     /// The embedding of token id `token` at a position.
     pub fn embedding(token: u32, position: u32) -> Self {
         let kind = NodeKind::Embedding { token: Some(token) };
-        Node {
-            position: Some(position),
-            ..Node::new(format!("E_{token}_{position}"), kind)
-        }
+        Node { position: Some(position), ..Node::new(format!("E_{token}_{position}"), kind) }
     }
 
     /// The positional embedding at a position.
     pub fn positional_embedding(position: u32) -> Self {
-        Node {
-            position: Some(position),
-            ..Node::new(format!("E_pos_{position}"), NodeKind::PositionalEmbedding)
-        }
+        Node { position: Some(position), ..Node::new(format!("E_pos_{position}"), NodeKind::PositionalEmbedding) }
     }
 
     /// The constants of the model, as one node.
@@ -238,10 +224,7 @@ impl Node {
 
     /// The logit of token id `token`, whose text is `text`, in a model of `n_layers` layers.
     pub fn logit(token: u32, text: &str, probability: f32, n_layers: u32, position: u32) -> Self {
-        let kind = NodeKind::Logit {
-            token: Some(token),
-            probability,
-        };
+        let kind = NodeKind::Logit { token: Some(token), probability };
         let layer = n_layers + 1;
         Node {
             layer: Some(layer),
@@ -253,10 +236,7 @@ impl Node {
 
     /// A target that is no single logit, such as the difference of two, named by `text`; it carries the whole weight 1.
     pub fn contrast(text: &str, n_layers: u32, position: u32) -> Self {
-        let kind = NodeKind::Logit {
-            token: None,
-            probability: 1.0,
-        };
+        let kind = NodeKind::Logit { token: None, probability: 1.0 };
         let layer = n_layers + 1;
         Node {
             layer: Some(layer),
@@ -316,21 +296,9 @@ mod tests {
 
     #[test]
     fn a_certificate_is_measured_against_the_absolute_sum() {
-        let row = Certificate {
-            value: 1e-3,
-            bias: 0.0,
-            residual: 9e-6,
-            abs_sum: 1.0,
-            unexplained: 0.0,
-        };
+        let row = Certificate { value: 1e-3, bias: 0.0, residual: 9e-6, abs_sum: 1.0, unexplained: 0.0 };
         assert!(row.holds());
-        assert!(
-            !Certificate {
-                residual: 2e-5,
-                ..row
-            }
-            .holds()
-        );
+        assert!(!Certificate { residual: 2e-5, ..row }.holds());
     }
 
     #[test]

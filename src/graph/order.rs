@@ -32,10 +32,7 @@ pub(crate) fn targets_first(edges: &Edges, name: impl Fn(usize) -> String) -> Re
     }
     if order.len() < n {
         let node = on_cycle(edges, &waiting);
-        bail!(
-            "the graph has a cycle through {}: influence needs a graph without cycles",
-            name(node)
-        );
+        bail!("the graph has a cycle through {}: influence needs a graph without cycles", name(node));
     }
     Ok(order)
 }
@@ -67,14 +64,7 @@ mod tests {
     use crate::graph::Edge;
 
     fn edges(n: usize, list: &[(u32, u32, f32)]) -> Edges {
-        let list = list
-            .iter()
-            .map(|&(target, source, weight)| Edge {
-                target,
-                source,
-                weight,
-            })
-            .collect();
+        let list = list.iter().map(|&(target, source, weight)| Edge { target, source, weight }).collect();
         Edges::from_list(n, list).unwrap().0
     }
 
@@ -92,10 +82,7 @@ mod tests {
     #[test]
     fn a_cycle_names_a_node_on_it() {
         // 5 -> 4 -> 3 -> 4 is no path of the walk's start: node 5 only leads into the cycle.
-        let graph = edges(
-            6,
-            &[(4, 5, 1.0), (3, 4, 1.0), (4, 3, 1.0), (2, 4, 1.0), (5, 1, 1.0)],
-        );
+        let graph = edges(6, &[(4, 5, 1.0), (3, 4, 1.0), (4, 3, 1.0), (2, 4, 1.0), (5, 1, 1.0)]);
         let error = targets_first(&graph, |i| format!("n{i}")).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("n3:") || text.contains("n4:"), "{text}");

@@ -31,10 +31,7 @@ impl Thresholds {
     /// Thresholds for nodes and edges. Errors unless both are numbers in [0, 1].
     pub fn new(node: f64, edge: f64) -> Result<Self> {
         for (name, value) in [("node", node), ("edge", edge)] {
-            ensure!(
-                (0.0..=1.0).contains(&value),
-                "{name} threshold {value}: expected a number from 0 to 1"
-            );
+            ensure!((0.0..=1.0).contains(&value), "{name} threshold {value}: expected a number from 0 to 1");
         }
         Ok(Thresholds { node, edge })
     }
@@ -53,10 +50,7 @@ impl Thresholds {
 impl Default for Thresholds {
     /// circuit-tracer's: 0.8 of the nodes' influence, 0.98 of the edges'.
     fn default() -> Self {
-        Thresholds {
-            node: 0.8,
-            edge: 0.98,
-        }
+        Thresholds { node: 0.8, edge: 0.98 }
     }
 }
 
@@ -111,19 +105,9 @@ impl Pruned {
     }
 
     /// The kept edges of a graph's row.
-    pub fn row<'a>(
-        &'a self,
-        edges: &'a Edges,
-        target: usize,
-    ) -> impl Iterator<Item = (u32, f32)> + 'a {
+    pub fn row<'a>(&'a self, edges: &'a Edges, target: usize) -> impl Iterator<Item = (u32, f32)> + 'a {
         let row = edges.row(target).iter();
-        row.filter(move |&(source, weight)| {
-            self.keeps(Edge {
-                target: target as u32,
-                source,
-                weight,
-            })
-        })
+        row.filter(move |&(source, weight)| self.keeps(Edge { target: target as u32, source, weight }))
     }
 }
 
@@ -141,14 +125,7 @@ pub fn prune(graph: &Graph, influence: &Influence, thresholds: Thresholds) -> Re
     let kept = Mask::new(&nodes);
     let scales = edge_scales(graph, influence, &kept);
     let selection = select(&graph.edges, &kept, &scales, thresholds.edge);
-    let mut pruned = Pruned {
-        thresholds,
-        nodes,
-        n_nodes: 0,
-        n_edges: 0,
-        scales,
-        cut: selection.cut,
-    };
+    let mut pruned = Pruned { thresholds, nodes, n_nodes: 0, n_edges: 0, scales, cut: selection.cut };
     pruned.n_edges = cleanup::drop_dead_ends(graph, &mut pruned, selection);
     pruned.n_nodes = pruned.nodes.iter().filter(|&&kept| kept).count();
     Ok(pruned)
@@ -164,9 +141,7 @@ fn strongest_nodes(graph: &Graph, influence: &Influence, threshold: f64) -> Vec<
         .find(|&i| values[i] == 0.0 || threshold < 1.0 && influence.cumulative()[i] >= threshold);
     let cut = last.map_or(0.0, |i| values[i] * (1.0 - NODE_TIE));
     let nodes = graph.nodes.iter().zip(values);
-    nodes
-        .map(|(node, &value)| (value > 0.0 && value >= cut) || node.kind.always_kept())
-        .collect()
+    nodes.map(|(node, &value)| (value > 0.0 && value >= cut) || node.kind.always_kept()).collect()
 }
 
 /// Per target, what turns an absolute weight into an edge score: `(I' + w) / row sum` on the kept nodes, 0 where nothing arrives.

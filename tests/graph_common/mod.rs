@@ -14,19 +14,10 @@ pub fn twelve_nodes() -> Graph {
     nodes.push(Node::embedding(1, 0));
     nodes.push(Node::embedding(2, 1));
     nodes.push(Node::logit(3, "x", 1.0, 1, 1));
-    let rows: [(u32, &[u32]); 4] = [
-        (11, &[1, 3, 6, 8]),
-        (3, &[0, 1, 6]),
-        (1, &[9, 10]),
-        (0, &[9]),
-    ];
-    let list = rows.iter().flat_map(|&(target, sources)| {
-        sources.iter().map(move |&source| Edge {
-            target,
-            source,
-            weight: 10.0,
-        })
-    });
+    let rows: [(u32, &[u32]); 4] = [(11, &[1, 3, 6, 8]), (3, &[0, 1, 6]), (1, &[9, 10]), (0, &[9])];
+    let list = rows
+        .iter()
+        .flat_map(|&(target, sources)| sources.iter().map(move |&source| Edge { target, source, weight: 10.0 }));
     let (edges, _) = Edges::from_list(12, list.collect()).unwrap();
     Graph::new(Metadata::default(), nodes, edges).unwrap()
 }
@@ -69,11 +60,7 @@ pub fn seeded_graph(n: usize, seed: u64, density: f64) -> Graph {
                 if uniform() < density {
                     let size = (12.0 * uniform() - 6.0).exp2().max(0.05);
                     let weight = if uniform() < 0.5 { -size } else { size } as f32;
-                    list.push(Edge {
-                        target: at,
-                        source,
-                        weight,
-                    });
+                    list.push(Edge { target: at, source, weight });
                 }
             }
         }

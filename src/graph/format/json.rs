@@ -21,8 +21,8 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 
-use super::escape::escape;
 use crate::graph::Graph;
+use crate::report::text::escape;
 use budget::Budget;
 use guard::StringGuard;
 

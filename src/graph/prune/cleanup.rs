@@ -52,11 +52,7 @@ struct Ends {
 impl Ends {
     fn new(graph: &Graph, pruned: &Pruned, selection: Selection) -> Self {
         let n = graph.nodes.len();
-        let mut ends = Ends {
-            outputs: selection.outputs,
-            witness: vec![NONE; n],
-            witness_for: vec![Vec::new(); n],
-        };
+        let mut ends = Ends { outputs: selection.outputs, witness: vec![NONE; n], witness_for: vec![Vec::new(); n] };
         for (target, &inputs) in selection.inputs.iter().enumerate() {
             if inputs > 0 && graph.nodes[target].kind.needs_inputs() {
                 ends.find_witness(graph, pruned, target as u32);
@@ -67,8 +63,7 @@ impl Ends {
 
     fn is_dead(&self, kind: &NodeKind, node: u32) -> bool {
         !kind.always_kept()
-            && (self.outputs[node as usize] == 0
-                || kind.needs_inputs() && self.witness[node as usize] == NONE)
+            && (self.outputs[node as usize] == 0 || kind.needs_inputs() && self.witness[node as usize] == NONE)
     }
 
     /// Finds another input of a unit; whether there is one.

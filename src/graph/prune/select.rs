@@ -26,11 +26,7 @@ pub(super) struct Selection {
 /// Keeps the highest scores (absolute weight times the target's scale) until they have `threshold` of the sum, and scores equal to the last.
 pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Selection {
     let Some(range) = find_range(edges, kept, scales, threshold) else {
-        return Selection {
-            cut: f32::INFINITY,
-            outputs: vec![0; scales.len()],
-            inputs: vec![0; scales.len()],
-        };
+        return Selection { cut: f32::INFINITY, outputs: vec![0; scales.len()], inputs: vec![0; scales.len()] };
     };
     let (mut selection, border) = survey(edges, kept, scales, &range);
     let mut scores: Vec<f32> = border.iter().map(|edge| edge.weight).collect();
@@ -57,11 +53,7 @@ fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Opt
     if threshold >= 1.0 {
         // Rounding lets tiny scores vanish in a sum, but a share of 1 means all of them.
         let least = f32::from_bits(1);
-        return scales.iter().any(|&scale| scale > 0.0).then_some(Range {
-            low: least,
-            high: least,
-            missing: 0.0,
-        });
+        return scales.iter().any(|&scale| scale > 0.0).then_some(Range { low: least, high: least, missing: 0.0 });
     }
     let histograms = in_parts(edges, |rows| {
         let mut sums = vec![[0.0f64; LANES]; BINS];
@@ -126,11 +118,7 @@ fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selecti
                     outputs[source as usize] += above;
                     count += above;
                     if score.to_bits().wrapping_sub(low) < high - low {
-                        border.push(Edge {
-                            target: target as u32,
-                            source,
-                            weight: score,
-                        });
+                        border.push(Edge { target: target as u32, source, weight: score });
                     }
                 }
             }
@@ -138,11 +126,7 @@ fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selecti
         }
         (outputs, inputs, border)
     });
-    let mut selection = Selection {
-        cut: range.high,
-        outputs: vec![0; n],
-        inputs: Vec::with_capacity(n),
-    };
+    let mut selection = Selection { cut: range.high, outputs: vec![0; n], inputs: Vec::with_capacity(n) };
     let mut listed = Vec::new();
     for (outputs, inputs, border) in parts {
         for (sum, more) in selection.outputs.iter_mut().zip(outputs) {
@@ -161,8 +145,7 @@ fn reach(mut scores: &mut [f32], mut goal: f64) -> Option<f32> {
         if scores.is_empty() {
             return None;
         }
-        let (higher, &mut pivot, lower) =
-            scores.select_nth_unstable_by(middle, |a, b| b.total_cmp(a));
+        let (higher, &mut pivot, lower) = scores.select_nth_unstable_by(middle, |a, b| b.total_cmp(a));
         let above: f64 = higher.iter().map(|&score| f64::from(score)).sum();
         if above >= goal && !higher.is_empty() {
             scores = higher;

@@ -15,17 +15,7 @@ const NAMED_BY_JS_ID: &str = "jackl-circuits-runs-1-4-sofa-v3_0";
 
 /// Builds the graph.
 pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
-    let Parsed {
-        metadata,
-        qparams,
-        private,
-        mut nodes,
-        links,
-        link_extras,
-        mut ids,
-        mut extras,
-        mut form,
-    } = parsed;
+    let Parsed { metadata, qparams, private, mut nodes, links, link_extras, mut ids, mut extras, mut form } = parsed;
     let mut warnings = Vec::new();
     let mut warn = |text: String| warnings.push(Warning(text));
 
@@ -89,12 +79,11 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
     }
     let n_tokens = found.prompt_tokens.len();
     let beyond = |node: &&Node| node.position.is_some_and(|p| p as usize >= n_tokens);
-    if n_tokens > 0 && let Some(first) = nodes.iter().find(beyond) {
+    if n_tokens > 0
+        && let Some(first) = nodes.iter().find(beyond)
+    {
         let n = nodes.iter().filter(beyond).count();
-        warn(format!(
-            "{n} nodes are at positions past the prompt's {n_tokens} tokens: first {:?}",
-            first.id
-        ));
+        warn(format!("{n} nodes are at positions past the prompt's {n_tokens} tokens: first {:?}", first.id));
     }
     label_from(&view, &mut nodes);
     resolved.unresolved.extend(top.unresolved);
@@ -107,11 +96,7 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
         edge_extras: resolved.extras,
         extras,
     };
-    Ok(Opened {
-        graph,
-        warnings,
-        form,
-    })
+    Ok(Opened { graph, warnings, form })
 }
 
 /// Which node an id of a link means.
@@ -164,10 +149,7 @@ impl<'a> Names<'a> {
             let found = by_id.get(id).copied().or_else(by_js_id);
             found.map_or(Meaning::Unknown, Meaning::Node)
         });
-        Ok(Names {
-            meanings: meanings.collect(),
-            shared,
-        })
+        Ok(Names { meanings: meanings.collect(), shared })
     }
 
     fn resolve(
@@ -178,10 +160,7 @@ impl<'a> Names<'a> {
         ids: &Ids,
     ) -> Result<Resolved> {
         let names = ids.by_number();
-        let mut resolved = Resolved {
-            edges: Vec::with_capacity(links.len()),
-            ..Resolved::default()
-        };
+        let mut resolved = Resolved { edges: Vec::with_capacity(links.len()), ..Resolved::default() };
         for (i, link) in links.into_iter().enumerate() {
             let end = |id: u32| self.meanings[id as usize];
             let (source, target) = match (end(link.source), end(link.target)) {
@@ -207,11 +186,7 @@ impl<'a> Names<'a> {
             if source == target {
                 bail!("links[{i}]: from {:?} to itself", nodes[source as usize].id);
             }
-            resolved.edges.push(Edge {
-                target,
-                source,
-                weight: link.weight,
-            });
+            resolved.edges.push(Edge { target, source, weight: link.weight });
             if let Some(map) = extras.remove(&(i as u32)) {
                 resolved.extras.insert((target, source), map);
             }
@@ -239,10 +214,8 @@ fn label_from(view: &View, nodes: &mut [Node]) {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let labels: HashMap<String, String> = pairs
-        .iter()
-        .filter_map(|pair| Some((text(pair.get(0)?)?, text(pair.get(1)?)?)))
-        .collect();
+    let labels: HashMap<String, String> =
+        pairs.iter().filter_map(|pair| Some((text(pair.get(0)?)?, text(pair.get(1)?)?))).collect();
     if labels.is_empty() {
         return;
     }

@@ -19,10 +19,7 @@ pub(super) struct Budget {
 impl Budget {
     /// At most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Budget {
-            limit,
-            used: Cell::new(0),
-        }
+        Budget { limit, used: Cell::new(0) }
     }
 
     /// Takes `bytes` more; errors when that is too much.
@@ -30,10 +27,7 @@ impl Budget {
         let used = self.used.get().saturating_add(bytes);
         self.used.set(used);
         if used > self.limit {
-            bail!(
-                "the graph needs more than {} MiB of memory: refused",
-                self.limit >> 20
-            );
+            bail!("the graph needs more than {} MiB of memory: refused", self.limit >> 20);
         }
         Ok(())
     }

@@ -22,11 +22,7 @@ enum State {
 impl<R> StringGuard<R> {
     /// Watches `input`.
     pub fn new(input: R) -> Self {
-        StringGuard {
-            input,
-            state: State::Outside,
-            length: 0,
-        }
+        StringGuard { input, state: State::Outside, length: 0 }
     }
 
     fn watch(&mut self, bytes: &[u8]) -> Result<()> {

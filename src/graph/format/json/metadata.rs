@@ -36,10 +36,7 @@ pub(super) fn read(mut map: Map<String, Value>) -> Result<Metadata> {
     let generator = map.get("info").and_then(|info| info.get("generator"));
     metadata.generator = generator.and_then(|generator| {
         let text = |key| Some(generator.get(key)?.as_str()?.to_owned());
-        Some(Generator {
-            name: text("name")?,
-            version: text("version").unwrap_or_default(),
-        })
+        Some(Generator { name: text("name")?, version: text("version").unwrap_or_default() })
     });
     metadata.extras = map;
     Ok(metadata)

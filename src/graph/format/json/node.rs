@@ -8,15 +8,7 @@ use super::private;
 use crate::graph::{Node, NodeKind};
 
 /// Keys that Neuronpedia's schema requires of every node.
-pub(super) const REQUIRED: [&str; 7] = [
-    "node_id",
-    "feature",
-    "layer",
-    "ctx_idx",
-    "feature_type",
-    "jsNodeId",
-    "clerp",
-];
+pub(super) const REQUIRED: [&str; 7] = ["node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId", "clerp"];
 
 /// Kinds of nodes by their `feature_type`.
 const UNIT: &str = "cross layer transcoder";
@@ -33,9 +25,7 @@ pub(super) fn read(mut map: Map<String, Value>, first_target: bool) -> Result<(N
     let id = match map.get("node_id") {
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
-        None | Some(Value::Null) => js_id()
-            .ok_or_else(|| anyhow!("node_id: missing"))?
-            .to_owned(),
+        None | Some(Value::Null) => js_id().ok_or_else(|| anyhow!("node_id: missing"))?.to_owned(),
         Some(other) => bail!("node_id: found {other}, expected a string"),
     };
     let layer = layer(&map)?;
@@ -56,17 +46,12 @@ pub(super) fn read(mut map: Map<String, Value>, first_target: bool) -> Result<(N
         BIAS => NodeKind::Bias,
         LOGIT => NodeKind::Logit {
             token: feature.map_or(token, |id| id.try_into().ok()),
-            probability: token_prob
-                .or_else(|| probability_in(clerp))
-                .unwrap_or(0.0),
+            probability: token_prob.or_else(|| probability_in(clerp)).unwrap_or(0.0),
         },
         other => NodeKind::Other(other.into()),
     };
     let (label, without_p) = match kind {
-        NodeKind::Logit { .. } => (
-            token_in(clerp).unwrap_or(clerp),
-            !clerp.is_empty() && !clerp.contains("(p="),
-        ),
+        NodeKind::Logit { .. } => (token_in(clerp).unwrap_or(clerp), !clerp.is_empty() && !clerp.contains("(p=")),
         _ => (clerp, false),
     };
     let index = match kind {
@@ -136,11 +121,7 @@ fn derived(node: &Node, first_target: bool) -> Map<String, Value> {
     let mut shown_layer = node.layer.map(|layer| layer.to_string());
     let (feature, feature_type, js_id) = match &node.kind {
         NodeKind::Neuron | NodeKind::Feature => match node.index {
-            Some(index) => (
-                json!(cantor(layer, index)),
-                UNIT,
-                format!("{layer}_{index}-0"),
-            ),
+            Some(index) => (json!(cantor(layer, index)), UNIT, format!("{layer}_{index}-0")),
             None => (Value::Null, UNIT, id.to_owned()),
         },
         NodeKind::Error => (json!(-1), ERROR, format!("{layer}_-1-{position}")),
@@ -254,11 +235,7 @@ fn index(id: &str, feature: Option<u64>, layer: Option<u32>) -> Option<u64> {
     index_in_id(id, layer).or_else(|| {
         let feature = feature?;
         let (cantor_layer, index) = cantor_inverse(feature);
-        if in_layer(cantor_layer) {
-            Some(index)
-        } else {
-            in_layer(feature / 100_000).then_some(feature % 100_000)
-        }
+        if in_layer(cantor_layer) { Some(index) } else { in_layer(feature / 100_000).then_some(feature % 100_000) }
     })
 }
 
@@ -269,9 +246,7 @@ fn index_in_id(id: &str, layer: Option<u32>) -> Option<u64> {
         [first, index, _] | [first, _, index, _] => (first, index),
         _ => return None,
     };
-    (first.parse().ok() == layer && layer.is_some())
-        .then(|| index.parse().ok())
-        .flatten()
+    (first.parse().ok() == layer && layer.is_some()).then(|| index.parse().ok()).flatten()
 }
 
 /// The token in a logit's label `Output "token" (p=0.123)`.

@@ -81,18 +81,12 @@ struct Reader<'a> {
 /// Parses a whole file.
 pub(super) fn parse(input: impl Read, budget: &Budget) -> Result<Parsed> {
     let place = Cell::new(Place::Top);
-    let reader = Reader {
-        budget,
-        place: &place,
-        parsed: Parsed::default(),
-    };
+    let reader = Reader { budget, place: &place, parsed: Parsed::default() };
     let mut deserializer = serde_json::Deserializer::from_reader(input);
     let parsed = deserializer.deserialize_any(reader);
     let parsed = parsed.map_err(|error| locate(error, place.get()))?;
     place.set(Place::Top);
-    deserializer
-        .end()
-        .map_err(|error| locate(error, Place::Top))?;
+    deserializer.end().map_err(|error| locate(error, Place::Top))?;
     Ok(parsed)
 }
 
@@ -106,11 +100,7 @@ fn locate(error: serde_json::Error, place: Place) -> Error {
         Place::Link(i, "") => error.context(format!("links[{i}]")),
         Place::Link(i, field) => error.context(format!("links[{i}].{field}")),
     };
-    if cut_short {
-        error.context("the file is cut short")
-    } else {
-        error
-    }
+    if cut_short { error.context("the file is cut short") } else { error }
 }
 
 impl<'de> Visitor<'de> for Reader<'_> {

@@ -55,9 +55,7 @@ pub(super) fn write_node(node: &Node) -> Map<String, Value> {
     if let Some(row) = node.certificate {
         let fields = [row.value, row.bias, row.residual, row.abs_sum, row.unexplained];
         let fields = CERTIFICATE.into_iter().zip(fields);
-        let object: Map<String, Value> = fields
-            .map(|(key, value)| (key.to_owned(), short(value)))
-            .collect();
+        let object: Map<String, Value> = fields.map(|(key, value)| (key.to_owned(), short(value))).collect();
         map.insert("certificate".to_owned(), object.into());
     }
     map
@@ -112,8 +110,7 @@ pub(super) fn read_top(private: Value, metadata: &mut Metadata) -> Result<Top> {
         let Value::Array(mut pair) = value else {
             bail!("nodes: found {value}, expected a place and a node");
         };
-        let (Some(Value::Object(object)), Some(place)) =
-            (pair.pop(), pair.pop().and_then(|place| place.as_u64()))
+        let (Some(Value::Object(object)), Some(place)) = (pair.pop(), pair.pop().and_then(|place| place.as_u64()))
         else {
             bail!("nodes: expected pairs of a place and a node");
         };
@@ -146,11 +143,7 @@ fn read_link(value: &Value) -> Result<UnresolvedLink> {
     };
     let weight = weight as f32;
     ensure!(weight.is_finite(), "weight: expected a 32-bit number");
-    Ok(UnresolvedLink {
-        source,
-        target,
-        weight,
-    })
+    Ok(UnresolvedLink { source, target, weight })
 }
 
 /// The private object at the top of a file.
@@ -174,9 +167,7 @@ pub(super) fn write_top(graph: &Graph, names: &[String]) -> Map<String, Value> {
     }
     let hidden = graph.nodes.iter().enumerate();
     let hidden = hidden.filter(|(_, node)| !node::is_public(node));
-    let nodes: Vec<Value> = hidden
-        .map(|(place, node)| json!([place, node::write(node, false)]))
-        .collect();
+    let nodes: Vec<Value> = hidden.map(|(place, node)| json!([place, node::write(node, false)])).collect();
     if !nodes.is_empty() {
         let apart = |i: u32| !node::is_public(&graph.nodes[i as usize]);
         let links = graph.edges.iter();
@@ -192,9 +183,7 @@ pub(super) fn write_top(graph: &Graph, names: &[String]) -> Map<String, Value> {
     }
     if !graph.unresolved.is_empty() {
         let links = graph.unresolved.iter();
-        let links: Vec<Value> = links
-            .map(|found| link(&found.source, &found.target, found.weight))
-            .collect();
+        let links: Vec<Value> = links.map(|found| link(&found.source, &found.target, found.weight)).collect();
         set("unresolved_links", links.into());
     }
     map

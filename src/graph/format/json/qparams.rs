@@ -37,21 +37,14 @@ pub(super) fn read(value: Value) -> Result<(View, Vec<&'static str>)> {
     if let Some(list) = take("supernodes")? {
         for group in items(list).context("supernodes")? {
             let mut names = texts(group).context("supernodes")?.into_iter();
-            supernodes.push(Supernode {
-                label: names.next().unwrap_or_default(),
-                members: names.collect(),
-            });
+            supernodes.push(Supernode { label: names.next().unwrap_or_default(), members: names.collect() });
         }
     }
     let clerps = take("clerps")?;
     if let Some(clerps) = clerps {
         map.insert("clerps".to_owned(), clerps);
     }
-    let view = View {
-        pinned,
-        supernodes,
-        extras: map,
-    };
+    let view = View { pinned, supernodes, extras: map };
     Ok((view, strings))
 }
 

@@ -10,14 +10,14 @@ use super::{PRIVATE, metadata, node, private, qparams};
 use crate::graph::{Graph, NodeKind};
 
 /// Writes a graph. Reading it back gives the same graph, except that ids shared by two nodes have become different.
-pub fn write(graph: &Graph, mut out: impl Write) -> Result<()> {
+pub fn write(graph: &Graph, out: &mut dyn Write) -> Result<()> {
     let names = names(graph);
     out.write_all(b"{\"metadata\":")?;
-    serde_json::to_writer(&mut out, &metadata::write(&graph.metadata))?;
+    serde_json::to_writer(&mut *out, &metadata::write(&graph.metadata))?;
     out.write_all(b",\n\"qParams\":")?;
-    serde_json::to_writer(&mut out, &qparams::write(&graph.view))?;
+    serde_json::to_writer(&mut *out, &qparams::write(&graph.view))?;
     out.write_all(b",\n\"nodes\":[")?;
-    let mut lines = Lines::new(&mut out);
+    let mut lines = Lines::new(out);
     let mut first_target = true;
     for (node, name) in graph.nodes.iter().zip(&names) {
         if node::is_public(node) {
@@ -28,7 +28,7 @@ pub fn write(graph: &Graph, mut out: impl Write) -> Result<()> {
         }
     }
     out.write_all(b"],\n\"links\":[")?;
-    let mut lines = Lines::new(&mut out);
+    let mut lines = Lines::new(out);
     let public = |i: u32| node::is_public(&graph.nodes[i as usize]);
     for edge in graph.edges.iter() {
         if public(edge.source) && public(edge.target) {
@@ -50,9 +50,9 @@ pub fn write(graph: &Graph, mut out: impl Write) -> Result<()> {
     }
     for (key, value) in &rest {
         out.write_all(b",\n")?;
-        serde_json::to_writer(&mut out, key)?;
+        serde_json::to_writer(&mut *out, key)?;
         out.write_all(b":")?;
-        serde_json::to_writer(&mut out, value)?;
+        serde_json::to_writer(&mut *out, value)?;
     }
     out.write_all(b"}\n")?;
     out.flush()?;
@@ -60,13 +60,13 @@ pub fn write(graph: &Graph, mut out: impl Write) -> Result<()> {
 }
 
 /// Elements of a list, one a line.
-struct Lines<'a, W> {
-    out: &'a mut W,
+struct Lines<'a> {
+    out: &'a mut dyn Write,
     first: bool,
 }
 
-impl<'a, W: Write> Lines<'a, W> {
-    fn new(out: &'a mut W) -> Self {
+impl<'a> Lines<'a> {
+    fn new(out: &'a mut dyn Write) -> Self {
         Lines { out, first: true }
     }
 
@@ -91,8 +91,7 @@ fn names(graph: &Graph) -> Vec<String> {
             }
             let mut name = node.id.to_string();
             if taken.contains(&name)
-                && let (NodeKind::Error, Some(layer), Some(position)) =
-                    (&node.kind, node.layer, node.position)
+                && let (NodeKind::Error, Some(layer), Some(position)) = (&node.kind, node.layer, node.position)
             {
                 name = format!("{layer}_error_mlp_{position}");
             }

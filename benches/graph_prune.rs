@@ -39,7 +39,7 @@ fn dense(n: usize) -> Graph {
 
 fn bench(c: &mut Criterion) {
     let graph = dense(NODES);
-    println!("{} nodes, {} edges", graph.nodes.len(), graph.edges.len());
+    eprintln!("{} nodes, {} edges", graph.nodes.len(), graph.edges.len());
     let influence = Influence::of(&graph).expect("no cycle");
     let mut group = c.benchmark_group("8192 dense nodes");
     group.sample_size(10);
@@ -49,7 +49,7 @@ fn bench(c: &mut Criterion) {
     for (node, edge) in [(0.5, 0.9), (0.8, 0.98), (0.95, 0.98), (0.999, 0.999), (1.0, 1.0)] {
         let thresholds = Thresholds::new(node, edge).expect("in range");
         let pruned = prune(&graph, &influence, thresholds).expect("same graph");
-        println!("{node} {edge}: {} nodes, {} edges", pruned.n_nodes(), pruned.n_edges());
+        eprintln!("{node} {edge}: {} nodes, {} edges", pruned.n_nodes(), pruned.n_edges());
         group.bench_function(format!("prune {node} {edge}"), |b| {
             b.iter(|| prune(black_box(&graph), &influence, thresholds));
         });

@@ -108,7 +108,7 @@ fn compare(reference: &Reference) {
     }
     assert_eq!(pruned.n_edges(), kept, "{name}");
     assert_eq!(pruned.n_nodes(), reference.nodes.iter().filter(|&&kept| kept).count(), "{name}");
-    println!(
+    eprintln!(
         "{name}: {n} nodes, {} edges; {} and {kept} kept; influence within {:.1e}, cumulative {:.1e}, scores {replacement:.1e} {completeness:.1e}",
         graph.edges.len(),
         pruned.n_nodes(),
@@ -131,7 +131,7 @@ fn small_graphs() {
 #[test]
 fn larger_graphs_when_at_hand() {
     let Some(shared) = std::env::var_os("MECHSCOPE_SHARED") else {
-        println!("MECHSCOPE_SHARED is not set: skipped");
+        eprintln!("MECHSCOPE_SHARED is not set: skipped");
         return;
     };
     let folder = Path::new(&shared).join("reference/circuit-tracer");

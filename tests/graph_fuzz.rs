@@ -181,7 +181,7 @@ fn mutated_files_never_panic() {
             Err(_) => panic!("input {i} panics:\n{}", String::from_utf8_lossy(&input)),
         }
     }
-    println!("{count} inputs, {graphs} of them graphs, in {:.1?}", start.elapsed());
+    eprintln!("{count} inputs, {graphs} of them graphs, in {:.1?}", start.elapsed());
     // Mutations that only ever break the syntax would test little.
     assert!(graphs > count / 20, "{graphs} of {count} were graphs");
 }

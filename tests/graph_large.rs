@@ -104,7 +104,7 @@ fn a_large_file_takes_less_memory_than_its_size() {
     let start = std::time::Instant::now();
     let opened = read(&mut made, DEFAULT_MEMORY).unwrap();
     let taken = peak() - before;
-    println!(
+    eprintln!(
         "{} MB, {} links: {} MB of memory, {:.1?}",
         made.given / 1_000_000,
         opened.graph.edges.len(),

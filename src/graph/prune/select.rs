@@ -4,7 +4,7 @@
 //! pass counts the edges above the range and lists those in it; only the list is searched.
 
 use super::{EDGE_TIE, Mask, in_parts};
-use crate::graph::{Edge, Edges};
+use crate::graph::{Edge, Edges, Row};
 
 /// Low bits of a score that the histogram does not look at: 16 bins an octave.
 const LOW_BITS: u32 = 19;
@@ -58,22 +58,12 @@ fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Opt
     let histograms = in_parts(edges, |rows| {
         let mut sums = vec![[0.0f64; LANES]; BINS];
         for target in rows.filter(|&t| scales[t] > 0.0) {
-            let row = edges.row(target);
-            let mut add = |lane: usize, source: u32, weight: f32| {
-                let score = kept.magnitude(source, weight) * scales[target];
-                let bin = (score.to_bits() >> LOW_BITS) as usize % BINS;
-                sums[bin][lane] += f64::from(score);
-            };
-            let (sources, last_sources) = row.sources.as_chunks::<LANES>();
-            let (weights, last_weights) = row.weights.as_chunks::<LANES>();
-            for (sources, weights) in sources.iter().zip(weights) {
-                for lane in 0..LANES {
-                    add(lane, sources[lane], weights[lane]);
+            for_blocks(edges.row(target), kept, scales[target], |_, scores| {
+                for (lane, score) in scores.iter().enumerate() {
+                    let bin = (score.to_bits() >> LOW_BITS) as usize % BINS;
+                    sums[bin][lane % LANES] += f64::from(*score);
                 }
-            }
-            for (&source, &weight) in last_sources.iter().zip(last_weights) {
-                add(0, source, weight);
-            }
+            });
         }
         sums
     });
@@ -99,6 +89,25 @@ fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Opt
     None
 }
 
+/// Calls `work` with a row's sources and scores, some at a time: simple loops over a few scores stay in registers.
+#[inline(always)]
+fn for_blocks(row: Row<'_>, kept: &Mask, scale: f32, mut work: impl FnMut(&[u32], &[f32])) {
+    const BLOCK: usize = 16;
+    let mut scores = [0.0; BLOCK];
+    let (sources, last_sources) = row.sources.as_chunks::<BLOCK>();
+    let (weights, last_weights) = row.weights.as_chunks::<BLOCK>();
+    for (sources, weights) in sources.iter().zip(weights) {
+        for i in 0..BLOCK {
+            scores[i] = kept.magnitude(sources[i], weights[i]) * scale;
+        }
+        work(sources, &scores);
+    }
+    for ((score, &source), &weight) in scores.iter_mut().zip(last_sources).zip(last_weights) {
+        *score = kept.magnitude(source, weight) * scale;
+    }
+    work(last_sources, &scores[..last_sources.len()]);
+}
+
 /// Counts the edges above the range, and lists those in it with their scores in the place of weights.
 fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selection, Vec<Edge>) {
     let n = scales.len();
@@ -108,19 +117,24 @@ fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selecti
         let mut border = Vec::new();
         // Scores are not negative, so their bits order as they do; and one unsigned comparison tells what is in the range.
         let (low, high) = (range.low.to_bits(), range.high.to_bits());
+        let is_near = |score: f32| score.to_bits().wrapping_sub(low) < high - low;
         for target in rows {
             let mut count = 0;
             // A row without scale has scores of 0.
             if scales[target] > 0.0 {
-                for (source, weight) in edges.row(target).iter() {
-                    let score = kept.magnitude(source, weight) * scales[target];
-                    let above = u32::from(score.to_bits() >= high);
-                    outputs[source as usize] += above;
-                    count += above;
-                    if score.to_bits().wrapping_sub(low) < high - low {
-                        border.push(Edge { target: target as u32, source, weight: score });
+                for_blocks(edges.row(target), kept, scales[target], |sources, scores| {
+                    let mut near = false;
+                    for (&source, score) in sources.iter().zip(scores) {
+                        let above = u32::from(score.to_bits() >= high);
+                        near |= is_near(*score);
+                        outputs[source as usize] += above;
+                        count += above;
                     }
-                }
+                    if near {
+                        let found = sources.iter().zip(scores).filter(|&(_, &score)| is_near(score));
+                        border.extend(found.map(|(&source, &weight)| Edge { target: target as u32, source, weight }));
+                    }
+                });
             }
             inputs.push(count);
         }

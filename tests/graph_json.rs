@@ -344,6 +344,11 @@ fn a_file_on_disk_names_itself_and_shows_the_place() {
     let text = format!("{:#}", open(&folder.path().join("none.json")).unwrap_err());
     assert!(text.contains("none.json"), "{text}");
     assert!(open(folder.path()).is_err());
+    for (bytes, expected) in [(&b"PK\x03\x04zip"[..], "circuit-tracer write JSON"), (b"\x1f\x8b\x08\0", "gzip")] {
+        std::fs::write(&path, bytes).unwrap();
+        let text = format!("{:#}", open(&path).unwrap_err());
+        assert!(text.contains("bad.json") && text.contains(expected), "{text}");
+    }
 }
 
 #[test]

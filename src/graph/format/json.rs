@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 
 use crate::graph::Graph;
 use crate::report::text::escape;
@@ -81,7 +81,8 @@ pub struct Form {
 /// Reads a graph file. Errors name the file and the place in it; a file that needs more than [`DEFAULT_MEMORY`] is refused.
 pub fn open(path: &Path) -> Result<Opened> {
     let named = || path.display().to_string();
-    let file = File::open(path).with_context(named)?;
+    let mut file = File::open(path).with_context(named)?;
+    refuse_other_formats(&mut file).with_context(named)?;
     let bytes = file.metadata().with_context(named)?.len();
     match read(file, DEFAULT_MEMORY) {
         Ok(mut opened) => {
@@ -90,6 +91,19 @@ pub fn open(path: &Path) -> Result<Opened> {
         }
         Err(error) => Err(with_excerpt(path, error).context(named())),
     }
+}
+
+/// Names the formats that are often taken for a graph file; leaves the file at its start.
+fn refuse_other_formats(file: &mut File) -> Result<()> {
+    let mut start = Vec::new();
+    file.take(4).read_to_end(&mut start)?;
+    match start[..] {
+        [b'P', b'K', ..] => bail!("a torch (.pt) or zip file: have circuit-tracer write JSON (create_graph_files)"),
+        [0x1f, 0x8b, ..] => bail!("compressed with gzip: unpack it first"),
+        _ => {}
+    }
+    file.rewind()?;
+    Ok(())
 }
 
 /// Reads a graph from JSON, taking at most about `memory` bytes of memory.

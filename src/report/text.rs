@@ -1,0 +1,164 @@
+//! Reports for readers: aligned columns, nothing that could move the cursor.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::{Body, Cell, Column, Grid, Kind, Report, Table};
+
+/// Space between columns.
+const GAP: &str = "  ";
+
+/// Writes a report: facts first, then every part under its title, with an empty line between.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let facts = report.facts.iter().map(|(name, value)| vec![escape(name).into_owned(), shown(value, None)]);
+    aligned(&facts.collect::<Vec<_>>(), &[false, false], out)?;
+    let mut first = report.facts.is_empty();
+    for part in &report.parts {
+        if !std::mem::take(&mut first) {
+            writeln!(out)?;
+        }
+        if !part.title.is_empty() {
+            writeln!(out, "{}", escape(&part.title))?;
+        }
+        match &part.body {
+            Body::Table(table) => write_table(table, out)?,
+            Body::Grid(grid) => write_grid(grid, out)?,
+            Body::Note(text) => text.lines().try_for_each(|line| writeln!(out, "{}", escape(line)))?,
+        }
+    }
+    Ok(())
+}
+
+fn write_table(table: &Table, out: &mut dyn Write) -> io::Result<()> {
+    let heading = table.columns.iter().map(heading).collect();
+    let body =
+        table.rows.iter().map(|row| row.iter().zip(&table.columns).map(|(cell, c)| shown(cell, Some(c))).collect());
+    let lines: Vec<Vec<String>> = std::iter::once(heading).chain(body).collect();
+    let right: Vec<bool> =
+        table.columns.iter().map(|c| matches!(c.kind, Kind::Integer | Kind::Number { .. })).collect();
+    aligned(&lines, &right, out)
+}
+
+fn heading(column: &Column) -> String {
+    match column.kind {
+        Kind::Number { unit, .. } if !unit.is_empty() => format!("{} ({unit})", escape(&column.name)),
+        _ => escape(&column.name).into_owned(),
+    }
+}
+
+/// ```text
+/// query \ key      0      1
+/// 0 "The"      1.000  0.000
+/// 1 " king"    0.250  0.750
+/// ```
+fn write_grid(grid: &Grid, out: &mut dyn Write) -> io::Result<()> {
+    let unit = if grid.unit.is_empty() { String::new() } else { format!(" ({})", grid.unit) };
+    let corner = format!("{} \\ {}{unit}", escape(&grid.rows.name), escape(&grid.columns.name));
+    let heading = grid.columns.labels.iter().map(|label| escape(label).into_owned());
+    let mut lines = vec![std::iter::once(corner).chain(heading).collect::<Vec<_>>()];
+    for (label, values) in grid.iter_rows() {
+        let values = values.iter().map(|value| number(*value, grid.digits));
+        lines.push(std::iter::once(escape(label).into_owned()).chain(values).collect());
+    }
+    let right: Vec<bool> = (0..=grid.columns.labels.len()).map(|column| column > 0).collect();
+    aligned(&lines, &right, out)
+}
+
+/// Writes lines of escaped cells, each column as wide as its widest cell; `right` says which columns are aligned to the right.
+fn aligned(lines: &[Vec<String>], right: &[bool], out: &mut dyn Write) -> io::Result<()> {
+    let widths: Vec<usize> = (0..right.len())
+        .map(|column| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.width()).max().unwrap_or(0))
+        .collect();
+    for line in lines {
+        let mut text = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let blank = widths.get(column).map_or(0, |width| width.saturating_sub(cell.width()));
+            let padding = " ".repeat(blank);
+            text.push_str(if column > 0 { GAP } else { "" });
+            let (before, after) = if right.get(column) == Some(&true) { (&*padding, "") } else { ("", &*padding) };
+            text.extend([before, cell, after]);
+        }
+        writeln!(out, "{}", text.trim_end_matches(' '))?;
+    }
+    Ok(())
+}
+
+fn shown(cell: &Cell, column: Option<&Column>) -> String {
+    match cell {
+        Cell::Empty => String::new(),
+        Cell::Text(text) => escape(text).into_owned(),
+        Cell::Token(text) => format!("\"{}\"", escape(text)),
+        Cell::Address(address) => escape(&address.to_string()).into_owned(),
+        Cell::Integer(value) => value.to_string(),
+        Cell::Number(value) => match column.map(|column| column.kind) {
+            Some(Kind::Number { digits, .. }) => number(*value, digits),
+            _ => value.to_string(),
+        },
+    }
+}
+
+/// A number with `digits` digits after the point, or in scientific notation where those would show nothing of it or too much.
+///
+/// ```
+/// use mechscope::report::text::number;
+/// assert_eq!(number(-3.14159, 3), "-3.142");
+/// assert_eq!(number(0.00004, 3), "4.0e-5");
+/// assert_eq!(number(0.0, 3), "0.000");
+/// assert_eq!(number(f32::NEG_INFINITY, 3), "-inf");
+/// ```
+pub fn number(value: f32, digits: usize) -> String {
+    let fixed = format!("{value:.digits$}");
+    let shows_nothing = value != 0.0 && fixed.bytes().all(|byte| matches!(byte, b'-' | b'0' | b'.'));
+    if value.is_finite() && (shows_nothing || value.abs() >= 1e9) {
+        return format!("{value:.1e}");
+    }
+    // Minus zero is zero to a reader.
+    if value == 0.0 { fixed.trim_start_matches('-').to_owned() } else { fixed }
+}
+
+/// Text that takes as many cells as it shows and cannot move the cursor, turn the direction of writing or hide.
+///
+/// Control characters, line separators, marks for bidirectional text, characters without width (but for accents on a letter) and those that
+/// stand for nothing (surrogates' and noncharacters' places, private use) are written as `\n`, `\t`, `\r` or `\u{200b}`. Backslashes are kept as they are:
+/// this is for the eye, not to be read back.
+///
+/// ```
+/// use mechscope::report::text::escape;
+/// assert_eq!(escape("a\tb\u{1b}[31m\u{202e}"), "a\\tb\\u{1b}[31m\\u{202e}");
+/// assert_eq!(escape("naïve e\u{301} 語 🙂"), "naïve e\u{301} 語 🙂");
+/// ```
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| (b' '..0x7F).contains(&byte)) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    let mut on_letter = false;
+    for c in text.chars() {
+        let accent = c.width() == Some(0) && !is_format(c);
+        if c.is_control() || is_format(c) || is_nothing(c) || (accent && !on_letter) {
+            escaped.extend(c.escape_default());
+            on_letter = false;
+        } else {
+            escaped.push(c);
+            on_letter = accent || c.is_alphanumeric() || !c.is_ascii();
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Whether a character steers how others are shown: general categories Cf, Zl and Zp.
+fn is_format(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether a character stands for nothing that can be shown: private use and noncharacters.
+fn is_nothing(c: char) -> bool {
+    let code = u32::from(c);
+    matches!(code, 0xE000..=0xF8FF | 0xF_0000.. | 0xFDD0..=0xFDEF) || code & 0xFFFE == 0xFFFE
+}

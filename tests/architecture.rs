@@ -1,0 +1,251 @@
+//! The house rules that no compiler checks: imports go down, files are named and sized as agreed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules, bottom floor first. A module may import from its own floor and from those below it.
+const FLOORS: [&[&str]; 12] = [
+    &["address", "builtin"],
+    &["model"],
+    &["report"],
+    &["graph"],
+    &["analysis"],
+    &["engine"],
+    &["terminal"],
+    &["action", "keymap"],
+    &["app"],
+    &["view"],
+    &["run"],
+    &["cli", "config", "paths", "log"],
+];
+
+/// Modules below that are out of bounds all the same: what is drawn and what is decided stays free of devices and weights.
+const NEVER: [(&str, &[&str]); 2] = [("view", &["engine", "terminal", "model"]), ("app", &["terminal", "model"])];
+
+/// Files that may be longer than [`MAX_LINES`], each with its reason.
+const LONG_FILES: [(&str, &str); 0] = [];
+
+const MAX_LINES: usize = 500;
+
+fn floor(module: &str) -> Option<usize> {
+    FLOORS.iter().position(|modules| modules.contains(&module))
+}
+
+/// What is wrong with one file; `path` is relative to `src` and written with slashes.
+fn violations(path: &str, source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let stem = path.split('/').next_back().unwrap_or(path);
+    if stem == "mod.rs" {
+        found.push(format!("{path}: a module is name.rs beside name/, not mod.rs"));
+    }
+    let lines = source.lines().count();
+    if lines > MAX_LINES && !LONG_FILES.iter().any(|(long, _)| *long == path) {
+        found.push(format!("{path}: {lines} lines, at most {MAX_LINES} without a reason in LONG_FILES"));
+    }
+    let owner = path.split('/').next().unwrap_or(path).trim_end_matches(".rs");
+    if ["main", "lib"].contains(&owner) {
+        return found;
+    }
+    let Some(own_floor) = floor(owner) else {
+        found.push(format!("{path}: module {owner} has no floor in FLOORS"));
+        return found;
+    };
+    for module in imports(path, source) {
+        let never = NEVER.iter().any(|(from, to)| *from == owner && to.contains(&module.as_str()));
+        if never || floor(&module).is_some_and(|floor| floor > own_floor) {
+            found.push(format!("{path}: {owner} must not import {module}"));
+        }
+    }
+    found
+}
+
+/// The top-level modules that a file names, by `crate::` or by as many `super::` as lead to the root.
+fn imports(path: &str, source: &str) -> Vec<String> {
+    let code = code_of(source);
+    let mut modules: Vec<String> =
+        code.match_indices("crate::").flat_map(|(at, word)| heads(&code[at + word.len()..])).collect();
+    // Inside an inline module `super` leads less far; those are test modules, at the end of a file.
+    let outer = code.find("mod tests").map_or(&code[..], |end| &code[..end]);
+    let to_root = "super::".repeat(path.split('/').count());
+    modules.extend(outer.match_indices(&to_root).flat_map(|(at, word)| heads(&outer[at + word.len()..])));
+    modules.retain(|module| floor(module).is_some());
+    modules.sort();
+    modules.dedup();
+    modules
+}
+
+/// The first names of a path or of a `{group}` of paths.
+fn heads(rest: &str) -> Vec<String> {
+    let name =
+        |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![name(rest)];
+    };
+    let mut depth = 0;
+    let mut starts = vec![0];
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => starts.push(at + 1),
+            _ => {}
+        }
+    }
+    starts.into_iter().map(|start| name(&group[start..])).collect()
+}
+
+/// A source file without comments and without what is in quotes.
+fn code_of(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(c) = rest.chars().next() {
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else if c == '"' {
+            quoted(rest)
+        } else if rest.starts_with("r\"") || rest.starts_with("r#") {
+            raw_string(rest)
+        } else if c == '\'' {
+            character(rest)
+        } else {
+            0
+        };
+        if skipped == 0 {
+            code.push(c);
+            rest = &rest[c.len_utf8()..];
+        } else {
+            code.push(' ');
+            rest = &rest[skipped..];
+        }
+    }
+    code
+}
+
+fn block_comment(text: &str) -> usize {
+    let mut depth = 0;
+    for (at, _) in text.char_indices() {
+        if text[at..].starts_with("/*") {
+            depth += 1;
+        } else if text[at..].starts_with("*/") {
+            depth -= 1;
+            if depth == 0 {
+                return at + 2;
+            }
+        }
+    }
+    text.len()
+}
+
+fn quoted(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn raw_string(text: &str) -> usize {
+    let hashes = text[1..].chars().take_while(|c| *c == '#').count();
+    let open = 1 + hashes;
+    if !text[open..].starts_with('"') {
+        return 0; // A raw identifier.
+    }
+    let close = format!("\"{}", "#".repeat(hashes));
+    text[open + 1..].find(&close).map_or(text.len(), |at| open + 1 + at + close.len())
+}
+
+/// The length of a character literal; 0 for a lifetime.
+fn character(text: &str) -> usize {
+    let inside = &text[1..];
+    if inside.starts_with('\\') {
+        return inside[1..].char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 3);
+    }
+    let mut chars = inside.chars();
+    match (chars.next(), chars.next()) {
+        (Some(c), Some('\'')) => 2 + c.len_utf8(),
+        _ => 0,
+    }
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_house_is_in_order() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    assert!(files.len() > 10, "{} files under {}", files.len(), src.display());
+    let mut found = Vec::new();
+    for file in files {
+        let parts: Vec<_> = file.strip_prefix(&src).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
+        found.extend(violations(&parts.join("/"), &fs::read_to_string(&file).unwrap()));
+    }
+    found.sort();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn planted_arrows_are_found() {
+    for (path, source, expected) in [
+        ("model/text.rs", "use crate::report::Table;", "model/text.rs: model must not import report"),
+        ("address.rs", "fn f() -> crate::model::Model {}", "address.rs: address must not import model"),
+        ("report.rs", "use crate::{address::Address, graph};", "report.rs: report must not import graph"),
+        (
+            "graph/tree.rs",
+            "use crate::{\n    report::{Table, Grid},\n    engine,\n};",
+            "graph/tree.rs: graph must not import engine",
+        ),
+        ("report/text.rs", "use super::super::graph::Node;", "report/text.rs: report must not import graph"),
+        ("engine.rs", "use super::view;", "engine.rs: engine must not import view"),
+        (
+            "model.rs",
+            "const A: char = '\"'; use crate::cli; const B: &str = \"\";",
+            "model.rs: model must not import cli",
+        ),
+        ("model.rs", "fn f<'a>(x: &'a str) { crate::run::go(x) }", "model.rs: model must not import run"),
+        ("view/table.rs", "use crate::model::Model;", "view/table.rs: view must not import model"),
+        ("app.rs", "use crate::terminal;", "app.rs: app must not import terminal"),
+        ("extras.rs", "", "extras.rs: module extras has no floor in FLOORS"),
+        ("model/mod.rs", "", "model/mod.rs: a module is name.rs beside name/, not mod.rs"),
+    ] {
+        assert_eq!(violations(path, source), [expected], "{source}");
+    }
+    let long = "\n".repeat(501);
+    assert_eq!(violations("model.rs", &long), ["model.rs: 501 lines, at most 500 without a reason in LONG_FILES"]);
+}
+
+#[test]
+fn what_is_allowed_is_not_reported() {
+    for (path, source) in [
+        ("report.rs", "use crate::address::Address; use crate::model::text; use crate::report::text;"),
+        ("model.rs", "use crate::builtin;"),
+        ("keymap.rs", "use crate::action::Action;"),
+        ("app.rs", "use crate::engine; use crate::analysis;"),
+        ("main.rs", "use mechscope::cli; fn f() { crate::cli::run() }"),
+        ("lib.rs", "pub mod anything;"),
+        ("model.rs", "//! See [`crate::view`].\n/* crate::view /* nested */ crate::view */ pub(crate) fn f() {}"),
+        ("model.rs", "const A: &str = \"crate::view \\\" crate::view\"; const B: &str = r#\"\" crate::view\"#;"),
+        ("report.rs", "#[cfg(test)]\nmod tests { use super::graph; }"),
+        ("model/text.rs", "use super::graph;"),
+        ("model.rs", &"\n".repeat(500)),
+    ] {
+        assert_eq!(violations(path, source), [""; 0], "{source}");
+    }
+}

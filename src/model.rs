@@ -54,7 +54,10 @@ impl Model {
     /// The folder has none.
     pub fn text(&self) -> Result<&Text> {
         self.text.as_ref().with_context(|| {
-            format!("{} is missing: without a tokenizer only token ids (--ids) can be run", self.source.file_name("tokenizer.json"))
+            format!(
+                "{} is missing: without a tokenizer only token ids (--ids) can be run",
+                self.source.file_name("tokenizer.json")
+            )
         })
     }
 
@@ -89,7 +92,15 @@ impl Model {
     ///
     /// # Errors
     /// An edit that touches nothing (see [`Plan::new`]), or what `step` returns.
-    pub fn run_edited(&self, clean: &Trace, edits: &[Edit], bos: Bos, sites: &Sites, logits: Logits, step: Step) -> Result<Trace> {
+    pub fn run_edited(
+        &self,
+        clean: &Trace,
+        edits: &[Edit],
+        bos: Bos,
+        sites: &Sites,
+        logits: Logits,
+        step: Step,
+    ) -> Result<Trace> {
         let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
         let plan = Plan::new(&self.decoder, edits, clean.n_pos(), &mut references)?;
         let start = match plan.first_layer() {

@@ -46,7 +46,8 @@ fn patching_a_run_from_itself_changes_nothing_bit_for_bit() {
     for reference in families() {
         let model = reference.model();
         let clean = clean(&model, PROMPT);
-        let mut units = vec!["embed", "L0.resid_pre", "L1.resid_post", "L1.H2", "L0.N5", "L1.attn", "L2.mlp", "L1.H0@3"];
+        let mut units =
+            vec!["embed", "L0.resid_pre", "L1.resid_post", "L1.H2", "L0.N5", "L1.attn", "L2.mlp", "L1.H0@3"];
         if !model.decoder.arch.parallel {
             units.push("L2.resid_mid@-1");
         }

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Reference, disagreement, references};
 use candle_core::Device;
+use common::{Reference, disagreement, references};
 use mechscope::model::Model;
 use mechscope::model::device::DTypeChoice;
 use mechscope::model::edit::Plan;

@@ -39,7 +39,7 @@ impl Intervene {
         let (before, after) = (NextToken::new(clean.last_logits(0)?), NextToken::new(edited.last_logits(0)?));
         let (top_before, top_after) = (before.top(self.top), after.top(self.top));
 
-        let mut report = output::begin(&model, &input);
+        let mut report = output::begin(&model, &input, &self.output);
         self.edits.list(&mut report);
         if let [target, contrast] = targets[..] {
             let difference = |run: &NextToken| run.logit(target) - run.logit(contrast);

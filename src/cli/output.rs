@@ -63,13 +63,19 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) ->
 }
 
 /// The start of every report: model, prompt, what was done about BOS, and the tokens.
-pub fn begin(model: &Model, input: &Input) -> Report {
+pub fn begin(model: &Model, input: &Input, output: &OutputArgs) -> Report {
     let mut report = Report::default();
     report.fact("model", model.source.to_string());
     report.fact("prompt", input.prompt.clone());
     report.fact("bos", input.bos.to_string());
     report.fact("device", device_name(model.decoder.device()));
     report.fact("dtype", dtype_name(model.decoder.dtype()));
+    if output.format == Format::Text {
+        // A reader wants to see where the tokens part, not a table as long as the prompt.
+        let pieces: Vec<&str> = input.tokens.iter().map(|t| t.text.as_str()).collect();
+        report.fact("tokens", format!("{}: {}", pieces.len(), pieces.join("|")));
+        return report;
+    }
     let mut tokens = Table::new([Column::integer("pos"), Column::integer("id"), Column::token("text")]);
     for (pos, token) in input.tokens.iter().enumerate() {
         tokens.push([pos.into(), token.id.into(), Cell::token(&token.text)]);

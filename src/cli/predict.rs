@@ -33,7 +33,7 @@ impl Predict {
         let targets = self.target.ids(&model)?;
         let (_, run) = model.intervene(&input.ids(), &self.edits.edits, self.prompt.bos, Logits::Last)?;
         let next = NextToken::new(run.last_logits(0)?);
-        let mut report = output::begin(&model, &input);
+        let mut report = output::begin(&model, &input, &self.output);
         self.edits.list(&mut report);
         report.table("top", "Next token", next.table(&next.top(self.top), |id| model.piece(id)));
         watch(&mut report, &model, &next, &targets);

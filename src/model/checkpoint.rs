@@ -79,7 +79,12 @@ impl<'a> Checkpoint<'a> {
         Checkpoint { store, device: device.clone(), dtype, used, total, done, progress: RefCell::new(progress) }
     }
 
-    fn from_parts(files: Vec<(String, Bytes, u64)>, device: &Device, dtype: DType, progress: Progress<'a>) -> Result<Self> {
+    fn from_parts(
+        files: Vec<(String, Bytes, u64)>,
+        device: &Device,
+        dtype: DType,
+        progress: Progress<'a>,
+    ) -> Result<Self> {
         let (mut parts, mut entries, mut total) = (Vec::new(), BTreeMap::new(), 0);
         for (name, bytes, size) in files {
             let (data, listed) = header::read(&name, &bytes, size)?;
@@ -159,7 +164,8 @@ impl<'a> Checkpoint<'a> {
     /// It is missing, has another shape or a dtype that is not a float, is cut off, or holds NaN or infinity.
     fn tensor(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
         self.used.borrow_mut().insert(name.to_owned());
-        let mismatch = |file: &str, found: &[usize]| format!("{file}: tensor {name:?} has shape {found:?}; accepted: {shape:?}");
+        let mismatch =
+            |file: &str, found: &[usize]| format!("{file}: tensor {name:?} has shape {found:?}; accepted: {shape:?}");
         match &self.store {
             Store::Tensors(map) => {
                 let t = map.get(name).with_context(|| format!("tensor {name:?} is missing"))?;
@@ -186,7 +192,8 @@ impl<'a> Checkpoint<'a> {
     /// A tensor that nobody read and that is not a known buffer: the checkpoint computes something this program does not.
     pub fn finish(&self, ignorable: impl Fn(&str) -> bool) -> Result<()> {
         let used = self.used.borrow();
-        let buffers = [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"];
+        let buffers =
+            [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"];
         for name in self.names().iter().filter(|n| !used.contains(*n) && !ignorable(n)) {
             if !buffers.iter().any(|b| name.ends_with(b)) {
                 bail!(

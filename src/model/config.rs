@@ -106,9 +106,7 @@ impl Config {
         let place = self.place();
         match self.value(key) {
             None => Ok(None),
-            Some(v) => {
-                get(v).map(Some).with_context(|| format!("{place}: field {key:?} is {v}; accepted: {wanted}"))
-            }
+            Some(v) => get(v).map(Some).with_context(|| format!("{place}: field {key:?} is {v}; accepted: {wanted}")),
         }
     }
 

@@ -59,8 +59,12 @@ impl DeviceChoice {
             Self::Auto => Ok(Device::Cpu),
             Self::Cuda(n) if cfg!(feature = "cuda") => cuda(n).with_context(|| format!("no device cuda:{n}")),
             Self::Metal if cfg!(feature = "metal") => metal().context("no device metal"),
-            Self::Cuda(_) => bail!("device {self}: this program was built without CUDA (cargo build --features cuda); accepted: auto, cpu"),
-            Self::Metal => bail!("device metal: this program was built without Metal (cargo build --features metal); accepted: auto, cpu"),
+            Self::Cuda(_) => bail!(
+                "device {self}: this program was built without CUDA (cargo build --features cuda); accepted: auto, cpu"
+            ),
+            Self::Metal => bail!(
+                "device metal: this program was built without Metal (cargo build --features metal); accepted: auto, cpu"
+            ),
         }
     }
 }

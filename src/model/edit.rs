@@ -203,14 +203,7 @@ fn edits_of<'a>(model: &Decoder, edit: &'a Edit, n_pos: usize) -> Result<What<'a
 /// How far addresses go in this model, for a prompt of `n_pos` tokens.
 pub fn extent(model: &Decoder, n_pos: usize) -> Extent {
     let a = &model.arch;
-    Extent {
-        n_layers: a.n_layers,
-        n_heads: a.n_heads,
-        d_mlp: a.d_mlp,
-        d_vocab: a.d_vocab,
-        n_pos,
-        n_features: None,
-    }
+    Extent { n_layers: a.n_layers, n_heads: a.n_heads, d_mlp: a.d_mlp, d_vocab: a.d_vocab, n_pos, n_features: None }
 }
 
 /// The site that holds a unit's value, and which of its columns.
@@ -221,9 +214,9 @@ pub fn place(model: &Decoder, address: &Address) -> Result<(Site, Range<usize>)>
     let (d, width) = (model.arch.d_model, model.arch.d_head);
     let (layer, part) = match &address.place {
         Place::Embed => return Ok((Site::Embed, 0..d)),
-        Place::Logit(_) => bail!(
-            "{address} is a result; accepted: embed, heads, neurons, attn, mlp, resid_pre, resid_mid, resid_post"
-        ),
+        Place::Logit(_) => {
+            bail!("{address} is a result; accepted: embed, heads, neurons, attn, mlp, resid_pre, resid_mid, resid_post")
+        }
         Place::Unit { layer, part } => (*layer, *part),
     };
     let (site, cols) = match part {
@@ -310,7 +303,8 @@ fn how(
             let mut row = match direction {
                 Direction::File(name) => references.direction(name, cols.len())?,
                 Direction::Difference { plus, minus } => {
-                    let last = |rows: Vec<Vec<f32>>| rows.last().cloned().context("an empty prompt has no last position");
+                    let last =
+                        |rows: Vec<Vec<f32>>| rows.last().cloned().context("an empty prompt has no last position");
                     let plus = last(read(Reference::Prompt(plus))?)?;
                     let minus = last(read(Reference::Prompt(minus))?)?;
                     plus.iter().zip(&minus).map(|(a, b)| a - b).collect()

@@ -51,7 +51,9 @@ pub const ALL: &[Family] = &[
 /// # Errors
 /// `model_type` is missing or not supported.
 pub fn of(config: &mut Config) -> Result<&'static Family> {
-    let kind = config.opt_str("model_type")?.with_context(|| format!("{}: field \"model_type\" is missing", config.place()))?;
+    let kind = config
+        .opt_str("model_type")?
+        .with_context(|| format!("{}: field \"model_type\" is missing", config.place()))?;
     let accepted: Vec<&str> = ALL.iter().flat_map(|f| f.model_types).copied().collect();
     ALL.iter().find(|f| f.model_types.contains(&kind.as_str())).with_context(|| {
         format!("{}: model_type {kind:?} is not supported; accepted: {}", config.place(), accepted.join(", "))
@@ -64,7 +66,8 @@ pub fn of(config: &mut Config) -> Result<&'static Family> {
 /// Everything that is wrong with the folder: a missing or misshapen tensor, an unknown field, NaN.
 pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
-    let decoder = (family.build)(config, weights).with_context(|| format!("cannot read it as a {} model", family.name))?;
+    let decoder =
+        (family.build)(config, weights).with_context(|| format!("cannot read it as a {} model", family.name))?;
     config.finish()?;
     // A tied head may be stored a second time; it is not used.
     weights.finish(|name| name == "lm_head.weight" || name == "embed_out.weight")?;

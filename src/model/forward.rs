@@ -190,11 +190,8 @@ impl Block {
         let attn_out = pass.at(Site::Block(l, S::AttnOut), attn_out)?;
 
         // In a parallel block the MLP does not see what attention writes.
-        let resid_mid = if parallel {
-            resid_pre.clone()
-        } else {
-            pass.at(Site::Block(l, S::ResidMid), (&resid_pre + &attn_out)?)?
-        };
+        let resid_mid =
+            if parallel { resid_pre.clone() } else { pass.at(Site::Block(l, S::ResidMid), (&resid_pre + &attn_out)?)? };
         let normalized = pass.norm(&self.ln2, Site::Block(l, S::Ln2Scale), &resid_mid)?;
         let normalized = pass.at(Site::Block(l, S::Ln2Normalized), normalized)?;
         let mlp_out = self.mlp.forward(l, &normalized, pass)?;

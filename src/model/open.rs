@@ -86,7 +86,8 @@ fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: Progres
     let index: Option<Cow<[u8]>> = source.read("model.safetensors.index.json")?;
     let index = index.with_context(|| {
         let older = ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|f| path.join(f).exists());
-        let hint = if older { "; pytorch_model.bin is a pickle and is not read: convert it to safetensors" } else { "" };
+        let hint =
+            if older { "; pytorch_model.bin is a pickle and is not read: convert it to safetensors" } else { "" };
         format!("{} is missing, and so is model.safetensors.index.json{hint}", whole.display())
     })?;
     Checkpoint::open(&shards(path, &index)?, device, dtype, progress)

@@ -205,7 +205,15 @@ pub struct Attended {
 
 /// Causal attention; `q` `[batch, pos, heads, width]`, `k` and `v` `[batch, pos, kv_heads, width]`.
 /// `cuts[b]` are the edges taken out of prompt `b`; missing entries mean none.
-pub fn attend(route: Route, q: &Tensor, k: &Tensor, v: &Tensor, rule: Rule, cuts: &[Cuts], want: (bool, bool)) -> Result<Attended> {
+pub fn attend(
+    route: Route,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rule: Rule,
+    cuts: &[Cuts],
+    want: (bool, bool),
+) -> Result<Attended> {
     match route {
         Route::Kernels => attend_kernels(q, k, v, rule, cuts, want),
         Route::Portable => attend_portable(q, k, v, rule, cuts, want),
@@ -215,7 +223,14 @@ pub fn attend(route: Route, q: &Tensor, k: &Tensor, v: &Tensor, rule: Rule, cuts
 /// `(head, query, key)` edges taken out of one prompt's attention.
 pub type Cuts = Vec<(usize, usize, usize)>;
 
-fn attend_kernels(q: &Tensor, k: &Tensor, v: &Tensor, rule: Rule, cuts: &[Cuts], want: (bool, bool)) -> Result<Attended> {
+fn attend_kernels(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rule: Rule,
+    cuts: &[Cuts],
+    want: (bool, bool),
+) -> Result<Attended> {
     let (batch, pos, heads, width) = q.dims4()?;
     let shape = Shape { pos, heads, kv_heads: k.dim(2)?, width };
     let (qn, kn, vn) = (numbers(q)?, numbers(k)?, numbers(v)?);
@@ -235,11 +250,23 @@ fn attend_kernels(q: &Tensor, k: &Tensor, v: &Tensor, rule: Rule, cuts: &[Cuts],
         let range = one(&z, b);
         attention::attend(&mut z[range], q, k, v, shape, rule, wanted);
     }
-    let square = |v: Option<Vec<f32>>| v.map(|v| Tensor::from_vec(v, (batch, heads, pos, pos), &Device::Cpu)).transpose();
-    Ok(Attended { z: Tensor::from_vec(z, q.shape(), &Device::Cpu)?, scores: square(scores)?, pattern: square(pattern)? })
+    let square =
+        |v: Option<Vec<f32>>| v.map(|v| Tensor::from_vec(v, (batch, heads, pos, pos), &Device::Cpu)).transpose();
+    Ok(Attended {
+        z: Tensor::from_vec(z, q.shape(), &Device::Cpu)?,
+        scores: square(scores)?,
+        pattern: square(pattern)?,
+    })
 }
 
-fn attend_portable(q: &Tensor, k: &Tensor, v: &Tensor, rule: Rule, cuts: &[Cuts], want: (bool, bool)) -> Result<Attended> {
+fn attend_portable(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rule: Rule,
+    cuts: &[Cuts],
+    want: (bool, bool),
+) -> Result<Attended> {
     let (batch, pos, heads, width) = q.dims4()?;
     let group = heads / k.dim(2)?;
     let by_head = |t: &Tensor, repeat: usize| -> Result<Tensor> {

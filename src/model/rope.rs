@@ -83,7 +83,10 @@ impl Rope {
                 let own = s.opt_usize("original_max_position_embeddings")?;
                 let old = match c.opt_usize("original_max_position_embeddings")?.or(own) {
                     Some(n) if n > 1 => n,
-                    found => bail!("{}: original_max_position_embeddings is {found:?}; longrope needs a number above 1", c.place()),
+                    found => bail!(
+                        "{}: original_max_position_embeddings is {found:?}; longrope needs a number above 1",
+                        c.place()
+                    ),
                 };
                 let stretch = s.opt_f32("factor")?.unwrap_or(c.usize("max_position_embeddings")? as f32 / old as f32);
                 let natural = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (old as f32).ln()).sqrt() };
@@ -92,7 +95,9 @@ impl Rope {
                 rope.beyond = Some((old, scaled(&long)));
                 rope.frequencies = scaled(&short);
             }
-            _ => bail!("{}: rope type {kind:?} is not supported; accepted: default, linear, llama3, longrope", s.place()),
+            _ => {
+                bail!("{}: rope type {kind:?} is not supported; accepted: default, linear, llama3, longrope", s.place())
+            }
         }
         s.finish()?;
         Ok(rope)
@@ -106,6 +111,9 @@ impl Rope {
         };
         let angles = (0..n_pos).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
         // The angle is rounded to f32 as in transformers; its cosine is taken in f64.
-        angles.map(|a| (a as f64).sin_cos()).map(|(s, c)| (c as f32 * self.amplitude, s as f32 * self.amplitude)).unzip()
+        angles
+            .map(|a| (a as f64).sin_cos())
+            .map(|(s, c)| (c as f32 * self.amplitude, s as f32 * self.amplitude))
+            .unzip()
     }
 }

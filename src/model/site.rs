@@ -137,7 +137,9 @@ impl FromStr for Site {
         } else if let Some((site, _)) = OUTER.iter().find(|(_, n)| *n == text) {
             return Ok(*site);
         }
-        bail!("no site is called {text:?}; sites are named as in TransformerLens, for example blocks.0.attn.hook_pattern")
+        bail!(
+            "no site is called {text:?}; sites are named as in TransformerLens, for example blocks.0.attn.hook_pattern"
+        )
     }
 }
 
@@ -185,7 +187,10 @@ impl Sites {
                 set.insert(*site);
             }
             if !hit && before == set.len() {
-                bail!("no site of this model matches {pattern:?}; sites are named as in TransformerLens, for example blocks.0.attn.hook_pattern or blocks.*.hook_resid_post (layers 0..={})", n_layers.saturating_sub(1));
+                bail!(
+                    "no site of this model matches {pattern:?}; sites are named as in TransformerLens, for example blocks.0.attn.hook_pattern or blocks.*.hook_resid_post (layers 0..={})",
+                    n_layers.saturating_sub(1)
+                );
             }
         }
         if set.is_empty() {

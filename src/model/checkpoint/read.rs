@@ -66,7 +66,8 @@ fn plain(part: &Part, at: u64, entry: &Entry, place: impl Fn() -> String + Sync)
     out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, out)| -> Result<()> {
         // SAFETY: any bit pattern is a valid f32 and a valid u8; the length is that of the slice in bytes.
         let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
-        bytes_at(&part.bytes, bytes, at + (i * BLOCK * 4) as u64).with_context(|| format!("cannot read {}", place()))?;
+        bytes_at(&part.bytes, bytes, at + (i * BLOCK * 4) as u64)
+            .with_context(|| format!("cannot read {}", place()))?;
         if cfg!(target_endian = "big") {
             out.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
         }

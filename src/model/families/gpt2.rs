@@ -8,12 +8,8 @@ use crate::model::kernel::activation::Activation;
 use anyhow::Result;
 
 /// GPT-2 and its relatives of the same `config.json`.
-pub const FAMILY: Family = Family {
-    name: "GPT-2",
-    model_types: &["gpt2"],
-    about: "LayerNorm, learned positions, plain MLP",
-    build,
-};
+pub const FAMILY: Family =
+    Family { name: "GPT-2", model_types: &["gpt2"], about: "LayerNorm, learned positions, plain MLP", build };
 
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["transformer.", ""], "wte.weight")?;

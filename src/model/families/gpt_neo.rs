@@ -90,7 +90,9 @@ fn windows(c: &mut Config, n_layers: usize) -> Result<Vec<Option<usize>>> {
         }
         None => {
             let types = c.opt_value("attention_types").and_then(|v| expand(&v));
-            types.with_context(|| format!("{place}: field \"attention_types\" is missing or not [[[names], times], ...]"))?
+            types.with_context(|| {
+                format!("{place}: field \"attention_types\" is missing or not [[[names], times], ...]")
+            })?
         }
     };
     ensure!(

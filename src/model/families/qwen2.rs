@@ -9,8 +9,12 @@ use crate::model::rope::Rope;
 use anyhow::Result;
 
 /// Qwen2.
-pub const FAMILY: Family =
-    Family { name: "Qwen2", model_types: &["qwen2"], about: "Qwen2 and 2.5: Llama with query, key, value biases", build };
+pub const FAMILY: Family = Family {
+    name: "Qwen2",
+    model_types: &["qwen2"],
+    about: "Qwen2 and 2.5: Llama with query, key, value biases",
+    build,
+};
 
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     c.usize("num_key_value_heads")?;

@@ -39,13 +39,7 @@ pub fn rms_norm(w: &Checkpoint, name: &str, width: usize, eps: f32, plus_one: bo
 }
 
 /// The unembedding: the embedding itself when tied, else the matrix called `name`.
-pub fn unembed(
-    c: &mut Config,
-    w: &Checkpoint,
-    name: &str,
-    embed: &Tensor,
-    tied_by_default: bool,
-) -> Result<Linear> {
+pub fn unembed(c: &mut Config, w: &Checkpoint, name: &str, embed: &Tensor, tied_by_default: bool) -> Result<Linear> {
     let (rows, cols) = embed.dims2()?;
     let tied = c.opt_bool("tie_word_embeddings")?.unwrap_or(tied_by_default);
     let weight = if tied { embed.clone() } else { w.matrix(&format!("{name}.weight"), rows, cols)? };

@@ -1,3 +1,16 @@
 //! The `mechscope` program.
 
-fn main() {}
+use clap::Parser;
+use mechscope::cli::{Cli, closed_pipe, complain};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) if closed_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            complain(&e);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Methods: what can be asked of a model.
+
+pub mod next_token;

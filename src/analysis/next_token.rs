@@ -1,0 +1,90 @@
+//! The model's next token: logits, probabilities and ranks at one position.
+
+use crate::report::{Cell, Column, Table};
+
+/// The distribution over the next token.
+#[derive(Clone, Debug)]
+pub struct NextToken {
+    logits: Vec<f32>,
+    top: f32,
+    /// Sum of `exp(logit - top)`, in f64: adding fifty thousand small numbers in f32 loses digits.
+    total: f64,
+}
+
+impl NextToken {
+    /// Reads `d_vocab` logits.
+    pub fn new(logits: Vec<f32>) -> Self {
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total = logits.iter().map(|l| ((l - top) as f64).exp()).sum();
+        NextToken { logits, top, total }
+    }
+
+    /// The logit of a token; minus infinity outside the vocabulary.
+    pub fn logit(&self, id: u32) -> f32 {
+        self.logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY)
+    }
+
+    /// The probability of a token.
+    pub fn prob(&self, id: u32) -> f32 {
+        (((self.logit(id) - self.top) as f64).exp() / self.total) as f32
+    }
+
+    /// 0 for the most probable token; among equals the smaller id comes first.
+    pub fn rank(&self, id: u32) -> usize {
+        let own = self.logit(id);
+        let before = |(i, l): (usize, &f32)| *l > own || (*l == own && i < id as usize);
+        self.logits.iter().enumerate().filter(|x| before(*x)).count()
+    }
+
+    /// The `n` most probable tokens, best first.
+    pub fn top(&self, n: usize) -> Vec<u32> {
+        let mut ids: Vec<u32> = (0..self.logits.len() as u32).collect();
+        let by_logit = |a: &u32, b: &u32| self.logit(*b).total_cmp(&self.logit(*a)).then(a.cmp(b));
+        let n = n.min(ids.len());
+        if n == 0 {
+            return Vec::new();
+        }
+        ids.select_nth_unstable_by(n - 1, by_logit);
+        ids.truncate(n);
+        ids.sort_unstable_by(by_logit);
+        ids
+    }
+
+    /// A table of tokens: rank, id, text, logit, probability.
+    pub fn table(&self, ids: &[u32], text: impl Fn(u32) -> String) -> Table {
+        let mut table = Table::new([
+            Column::integer("rank"),
+            Column::integer("id"),
+            Column::token("text"),
+            Column::number("logit", "", 4),
+            Column::number("prob", "", 4),
+        ]);
+        for &id in ids {
+            table.push([
+                self.rank(id).into(),
+                id.into(),
+                Cell::token(text(id)),
+                self.logit(id).into(),
+                self.prob(id).into(),
+            ]);
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_and_probabilities() {
+        let next = NextToken::new(vec![1.0, 3.0, 3.0, -2.0]);
+        assert_eq!(next.top(10), [1, 2, 0, 3]);
+        assert_eq!(next.top(0), []);
+        assert_eq!([0, 1, 2, 3].map(|i| next.rank(i)), [2, 0, 1, 3]);
+        let total: f32 = (0..4).map(|i| next.prob(i)).sum();
+        assert!((total - 1.0).abs() < 1e-6);
+        assert!((next.prob(0) / next.prob(3) - 3f32.exp()).abs() < 1e-3);
+        assert_eq!(next.prob(99), 0.0);
+    }
+}

@@ -1,0 +1,196 @@
+//! The command line: what can be asked for, and what each command prints.
+
+mod doctor;
+mod intervene;
+mod models;
+mod output;
+mod predict;
+mod target;
+mod trace;
+
+use crate::address::Edit;
+use crate::model::Model;
+use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::open::Options;
+use crate::model::source;
+use crate::model::text::{Bos, BosDone, Piece};
+use crate::paths;
+use crate::report::text::escape;
+use crate::report::{Column, Report, Table};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand};
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+/// A terminal explorer for mechanistic interpretability of language models.
+#[derive(Debug, Parser)]
+#[command(name = "mechscope", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the most probable next tokens
+    Predict(predict::Predict),
+    /// Run with edits: logits and probabilities before and after
+    Intervene(intervene::Intervene),
+    /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
+    Trace(trace::Trace),
+    /// List built-in models, models in the Hugging Face cache, and supported families
+    Models(models::Models),
+    /// Check devices, folders and the numbers of the built-in models
+    Doctor(doctor::Doctor),
+}
+
+/// Which model, and where it computes.
+#[derive(Args, Debug)]
+pub struct ModelArgs {
+    /// Built-in name, folder, or name in the Hugging Face cache (org/name or org/name@revision)
+    #[arg(short, long, default_value = source::DEFAULT)]
+    pub model: String,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// auto, f32, bf16 or f16; auto is f32 on the CPU and as stored on a GPU
+    #[arg(long, default_value = "auto")]
+    pub dtype: DTypeChoice,
+}
+
+impl ModelArgs {
+    /// Opens the model; progress of a long load goes to standard error when that is a terminal.
+    pub fn open(&self) -> Result<Model> {
+        let options = Options { device: self.device, dtype: self.dtype };
+        let mut model = Model::open(&self.model, options, output::load_progress(&self.model))?;
+        model.directions.extend(paths::directions());
+        Ok(model)
+    }
+}
+
+/// What to run.
+#[derive(Args, Debug)]
+pub struct PromptArgs {
+    /// The prompt, or - to read it from standard input
+    #[arg(short, long, required_unless_present = "ids", conflicts_with = "ids", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Token ids instead of a prompt: 1,2,3
+    #[arg(long, value_delimiter = ',')]
+    pub ids: Option<Vec<u32>>,
+    /// Begin with the BOS token: auto (what the model's tokenizer files do), always or never
+    #[arg(long, default_value_t)]
+    pub bos: Bos,
+}
+
+/// A prompt as the model sees it.
+pub struct Input {
+    /// The text, unless ids were given.
+    pub prompt: Option<String>,
+    /// The tokens.
+    pub tokens: Vec<Piece>,
+    /// What was done about BOS.
+    pub bos: BosDone,
+}
+
+impl Input {
+    /// Token ids.
+    pub fn ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|t| t.id).collect()
+    }
+}
+
+impl PromptArgs {
+    /// Reads and tokenizes the prompt.
+    pub fn read(&self, model: &Model) -> Result<Input> {
+        if let Some(ids) = &self.ids {
+            ensure!(!ids.is_empty(), "--ids is empty");
+            return Ok(Input { prompt: None, tokens: model.pieces(ids), bos: BosDone::None });
+        }
+        let prompt = match self.prompt.as_deref() {
+            Some("-") => standard_input()?,
+            Some(text) => text.to_owned(),
+            None => bail!("a prompt is needed (--prompt TEXT, or --ids 1,2,3)"),
+        };
+        let encoding = model.encode(&prompt, self.bos)?;
+        Ok(Input { prompt: Some(prompt), tokens: encoding.tokens, bos: encoding.bos })
+    }
+}
+
+/// Standard input as a prompt; the newline that ends a shell pipeline's last line is not part of it.
+fn standard_input() -> Result<String> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read the prompt from standard input")?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        anyhow::anyhow!("standard input is not UTF-8 at byte {at}; accepted: UTF-8 text")
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// Interventions.
+#[derive(Args, Debug)]
+pub struct EditArgs {
+    /// An intervention, repeatable: L7.N1042@5=0  L7.H3=mean  L7.N1042*=2  L7.H3@5=from:"Other prompt"  L5.H1@7<-3=0
+    /// L9.resid_post@-1+=steer:NAME*4  L9.resid_post+=diff:"I love"-"I hate"*4
+    #[arg(short, long = "edit", value_name = "EDIT", allow_hyphen_values = true)]
+    pub edits: Vec<Edit>,
+}
+
+impl EditArgs {
+    /// Adds the edits to a report, as they were understood.
+    fn list(&self, report: &mut Report) {
+        if !self.edits.is_empty() {
+            let mut table = Table::new([Column::text("edit")]);
+            self.edits.iter().for_each(|e| table.push([e.to_string().into()]));
+            report.table("edits", "Edits", table);
+        }
+    }
+}
+
+/// How and where results are printed.
+#[derive(Args, Debug)]
+pub struct OutputArgs {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: output::Format,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Predict(c) => c.run(),
+            Command::Intervene(c) => c.run(),
+            Command::Trace(c) => c.run(),
+            Command::Models(c) => c.run(),
+            Command::Doctor(c) => c.run(),
+        }
+    }
+}
+
+/// Whether an error only says that nobody reads on: `mechscope ... | head` is a success.
+pub fn closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| {
+        e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+            || e.downcast_ref::<serde_json::Error>()
+                .is_some_and(|e| e.io_error_kind() == Some(std::io::ErrorKind::BrokenPipe))
+    })
+}
+
+/// Prints an error as one line, its causes after it, when standard error still takes it.
+pub fn complain(error: &anyhow::Error) {
+    let mark = if std::io::stderr().is_terminal() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+    let text = format!("{error:#}");
+    let text = escape(&text);
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{mark} {text}");
+}

@@ -1,0 +1,128 @@
+//! `mechscope doctor`: is everything here as it should be?
+
+use super::{OutputArgs, output};
+use crate::builtin::{self, Builtin};
+use crate::model::Model;
+use crate::model::device::{DTypeChoice, DeviceChoice, device_name};
+use crate::model::forward::Logits;
+use crate::model::kernel;
+use crate::model::site::Sites;
+use crate::model::source::{self, Source};
+use crate::paths;
+use crate::report::{Cell, Column, Report, Table};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use serde::Deserialize;
+
+/// Options of `mechscope doctor`.
+#[derive(Args, Debug)]
+pub struct Doctor {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What another implementation computed: the file `reference.json` of a built-in model.
+#[derive(Deserialize)]
+struct Known {
+    ids: Vec<u32>,
+    top: Vec<KnownLogit>,
+}
+
+#[derive(Deserialize)]
+struct KnownLogit {
+    id: u32,
+    logit: f32,
+}
+
+impl Doctor {
+    /// Prints what was found; fails when a number is wrong.
+    pub fn run(self) -> Result<()> {
+        let mut report = Report::default();
+        report.fact("version", env!("CARGO_PKG_VERSION"));
+        report.fact("vector_instructions", format!("{:?}", kernel::level()).to_lowercase());
+        report.fact("threads", rayon::current_num_threads());
+        report.table("devices", "Devices", devices());
+        report.table("folders", "Folders", folders());
+        let (table, wrong) = parity();
+        report.table("parity", "Built-in models against the numbers of Hugging Face transformers", table);
+        output::print(&report, &self.output)?;
+        ensure!(wrong == 0, "{wrong} check(s) of the built-in models failed");
+        Ok(())
+    }
+}
+
+fn devices() -> Table {
+    let mut table = Table::new([Column::text("device"), Column::text("state")]);
+    for choice in [DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Metal] {
+        let state = match choice.open() {
+            Ok(device) => format!("ready as {}", device_name(&device)),
+            Err(e) => format!("{e:#}").lines().next().unwrap_or("not there").to_owned(),
+        };
+        table.push([choice.to_string().into(), state.into()]);
+    }
+    table
+}
+
+fn folders() -> Table {
+    let mut table = Table::new([Column::text("folder"), Column::text("path"), Column::text("state")]);
+    let all = [
+        ("config", paths::config()),
+        ("state", paths::state()),
+        ("data", paths::data()),
+        ("steering directions", paths::directions()),
+        ("Hugging Face cache", source::cache()),
+    ];
+    for (name, path) in all {
+        let state = match &path {
+            None => "no home folder",
+            Some(p) if p.is_dir() => "there",
+            Some(_) => "not made yet",
+        };
+        let path = path.map(|p| p.display().to_string());
+        table.push([name.into(), path.into(), state.into()]);
+    }
+    table
+}
+
+/// Runs every built-in model on its reference prompt; the second value counts what does not agree.
+fn parity() -> (Table, usize) {
+    let mut table = Table::new([
+        Column::text("model"),
+        Column::integer("logits"),
+        Column::number("largest_difference", "", 7),
+        Column::text("verdict"),
+    ]);
+    let mut wrong = 0;
+    for model in builtin::all() {
+        let row: [Cell; 4] = match compare(model) {
+            Ok((n, difference, allowed)) => {
+                let good = difference <= allowed;
+                wrong += usize::from(!good);
+                let verdict = if good { "equal" } else { "DIFFERENT" };
+                [model.name.into(), n.into(), difference.into(), format!("{verdict} (allowed {allowed:.1e})").into()]
+            }
+            Err(e) => {
+                wrong += 1;
+                [model.name.into(), Cell::Empty, Cell::Empty, format!("FAILED: {e:#}").into()]
+            }
+        };
+        table.push(row);
+    }
+    (table, wrong)
+}
+
+/// Number of logits compared, their largest difference, and how large it may be.
+fn compare(model: &'static Builtin) -> Result<(usize, f32, f32)> {
+    let Some(known) = model.file("reference.json") else { bail!("it ships no reference numbers") };
+    let known: Known = serde_json::from_slice(known).context("reference.json")?;
+    let device = candle_core::Device::Cpu;
+    let open = Model::open_source(Source::BuiltIn(model), &device, DTypeChoice::F32, Box::new(|_, _| {}))?;
+    let logits = open.run(&known.ids, &Sites::None, Logits::Last)?.last_logits(0)?;
+    let mut worst = 0f32;
+    for k in &known.top {
+        let got = logits.get(k.id as usize).with_context(|| format!("reference.json: token {}", k.id))?;
+        worst = worst.max((got - k.logit).abs());
+    }
+    let top = logits.iter().fold(0f32, |m, x| m.max(x.abs()));
+    Ok((known.top.len(), worst, 2e-5 * top + 1e-5))
+}

@@ -1,0 +1,107 @@
+//! Where results go: standard output or a file, and progress beside them.
+
+use super::{Input, OutputArgs};
+use crate::model::Model;
+use crate::model::checkpoint::Progress;
+use crate::model::device::{device_name, dtype_name};
+use crate::report::text::escape;
+use crate::report::{self, Cell, Column, Report, Table};
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns
+    #[default]
+    Text,
+    /// Tab-separated values
+    Tsv,
+    /// One JSON object
+    Json,
+}
+
+impl From<Format> for report::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => report::Format::Text,
+            Format::Tsv => report::Format::Tsv,
+            Format::Json => report::Format::Json,
+        }
+    }
+}
+
+/// Prints a report where the user wants it.
+pub fn print(report: &Report, output: &OutputArgs) -> Result<()> {
+    let write = |to: &mut dyn Write| -> Result<()> {
+        let mut to = BufWriter::new(to);
+        report.write(output.format.into(), &mut to)?;
+        Ok(to.flush()?)
+    };
+    match &output.out {
+        None => write(&mut std::io::stdout().lock()),
+        Some(path) => replace(path, write),
+    }
+}
+
+/// Writes a file whole or not at all: beside its place first, then renamed over it.
+pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let place = || format!("cannot write {}", path.display());
+    let mut name = path.file_name().with_context(|| format!("{}: not a file name", path.display()))?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let written = std::fs::File::create(&part).map_err(anyhow::Error::from).and_then(|mut f| write(&mut f));
+    let done = written.and_then(|()| Ok(std::fs::rename(&part, path)?)).with_context(place);
+    if done.is_err() {
+        // What is left of a failed write is worth nothing; if it cannot be removed either, the first error says more.
+        let _ = std::fs::remove_file(&part);
+    }
+    done
+}
+
+/// The start of every report: model, prompt, what was done about BOS, and the tokens.
+pub fn begin(model: &Model, input: &Input, output: &OutputArgs) -> Report {
+    let mut report = Report::default();
+    report.fact("model", model.source.to_string());
+    report.fact("prompt", input.prompt.clone());
+    report.fact("bos", input.bos.to_string());
+    report.fact("device", device_name(model.decoder.device()));
+    report.fact("dtype", dtype_name(model.decoder.dtype()));
+    if output.format == Format::Text {
+        // A reader wants to see where the tokens part, not a table as long as the prompt.
+        let pieces: Vec<&str> = input.tokens.iter().map(|t| t.text.as_str()).collect();
+        report.fact("tokens", format!("{}: {}", pieces.len(), pieces.join("|")));
+        return report;
+    }
+    let mut tokens = Table::new([Column::integer("pos"), Column::integer("id"), Column::token("text")]);
+    for (pos, token) in input.tokens.iter().enumerate() {
+        tokens.push([pos.into(), token.id.into(), Cell::token(&token.text)]);
+    }
+    report.table("tokens", "Tokens", tokens);
+    report
+}
+
+/// Shows how far a load is, on standard error when that is a terminal and the load takes long enough to be noticed.
+pub fn load_progress(name: &str) -> Progress<'static> {
+    if !std::io::stderr().is_terminal() {
+        return Box::new(|_, _| {});
+    }
+    let (begun, mut shown, name) = (Instant::now(), None::<Instant>, escape(name).into_owned());
+    Box::new(move |done, total| {
+        let due = shown.is_none_or(|s| s.elapsed() > Duration::from_millis(100));
+        let mut err = std::io::stderr();
+        // Progress that cannot be shown is no reason to stop.
+        if done >= total {
+            if shown.is_some() {
+                let _ = write!(err, "\r\x1b[K");
+            }
+        } else if due && begun.elapsed() > Duration::from_millis(300) {
+            shown = Some(Instant::now());
+            let _ = write!(err, "\rloading {name}: {} of {} MB\x1b[K", done >> 20, total >> 20);
+            let _ = err.flush();
+        }
+    })
+}

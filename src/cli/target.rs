@@ -1,0 +1,51 @@
+//! The tokens a question is about: `--target` and `--contrast`.
+
+use crate::analysis::next_token::NextToken;
+use crate::model::Model;
+use crate::report::Report;
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+/// What is to be explained or watched.
+#[derive(Args, Debug)]
+pub struct TargetArgs {
+    /// A token to watch: its text (" Austin", space included), a JSON string, or an id
+    #[arg(short, long, value_name = "TOKEN", allow_hyphen_values = true)]
+    pub target: Option<String>,
+    /// A second token, subtracted from the target: the logit difference
+    #[arg(short, long, value_name = "TOKEN", requires = "target", allow_hyphen_values = true)]
+    pub contrast: Option<String>,
+}
+
+impl TargetArgs {
+    /// The ids of target and contrast.
+    pub fn ids(&self, model: &Model) -> Result<Vec<u32>> {
+        let named = [("--target", &self.target), ("--contrast", &self.contrast)];
+        let given = named.into_iter().filter_map(|(option, text)| text.as_ref().map(|t| (option, t)));
+        given.map(|(option, text)| token(model, text).with_context(|| option.to_owned())).collect()
+    }
+}
+
+/// The id that `text` names.
+fn token(model: &Model, text: &str) -> Result<u32> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        let rows = model.decoder.arch.d_vocab;
+        let id = text.parse().ok().filter(|id: &u32| (*id as usize) < rows);
+        return id.with_context(|| format!("token id {text}: accepted: 0..={}", rows - 1));
+    }
+    let quoted = text.starts_with('"').then(|| serde_json::from_str::<String>(text).ok()).flatten();
+    let text = quoted.as_deref().unwrap_or(text);
+    ensure!(!text.is_empty(), "the token is empty");
+    model.text()?.token_id(text)
+}
+
+/// Adds what a run says of the watched tokens: a table, and the logit difference where there are two.
+pub fn watch(report: &mut Report, model: &Model, next: &NextToken, ids: &[u32]) {
+    if ids.is_empty() {
+        return;
+    }
+    report.table("target", "Target", next.table(ids, |id| model.piece(id)));
+    if let [target, contrast] = ids {
+        report.fact("logit_difference", next.logit(*target) - next.logit(*contrast));
+    }
+}

@@ -83,6 +83,13 @@ impl Graph {
         numbered.filter_map(|(i, node)| node.kind.is_logit().then_some(i))
     }
 
+    /// Places of the nodes whose row does not add up to its value ([`Certificate::holds`]).
+    pub fn failed_certificates(&self) -> impl Iterator<Item = usize> + '_ {
+        let fails = |node: &Node| node.certificate.is_some_and(|row| !row.holds());
+        let numbered = self.nodes.iter().enumerate();
+        numbered.filter_map(move |(i, node)| fails(node).then_some(i))
+    }
+
     /// Place of each node by its id; of nodes that share one, the first.
     pub fn by_id(&self) -> HashMap<&str, usize> {
         let mut ids = HashMap::with_capacity(self.nodes.len());

@@ -110,6 +110,10 @@ fn the_written_graph_can_be_read_by_eye_and_obeys_no_token() {
     text::write(&graph, &influence, &Limits::default(), text::UNICODE, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("5 nodes, 7 edges"), "{text}");
+    assert!(!text.contains("certificates"), "{text}");
+    let mut wrong = graph.clone();
+    wrong.nodes[2].certificate = wrong.nodes[2].certificate.map(|row| Certificate { residual: 1e-3, ..row });
+    assert_eq!(wrong.failed_certificates().collect::<Vec<_>>(), [2]);
     assert!(text.contains("replacement   1.000"), "{text}");
     let mut files = vec![text];
     for write in [tsv::write, dot::write] {

@@ -2,7 +2,7 @@
 
 mod path;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Edge, Edges, Graph, Pruned};
 
@@ -145,6 +145,7 @@ fn layout(from: Source<'_>, direction: Direction, root: u32, limits: &Limits) ->
     let n = from.graph.nodes.len();
     let mut lines: Vec<Line> = Vec::new();
     let mut drawn: Vec<Option<usize>> = vec![None; n];
+    let mut inputs = HashMap::new();
     let mut stack = Vec::new();
     if (root as usize) < n {
         let item = Item::Node { node: root, weight: 0.0, share: 1.0, branch: Branch::Leaf };
@@ -156,7 +157,7 @@ fn layout(from: Source<'_>, direction: Direction, root: u32, limits: &Limits) ->
             *branch = match drawn[node as usize] {
                 Some(line) => Branch::Elsewhere(line),
                 None => {
-                    let children = children(from, direction, node);
+                    let children = children(from, direction, node, &mut inputs);
                     if children.is_empty() {
                         Branch::Leaf
                     } else if limits.folded.contains(&node) {
@@ -179,8 +180,8 @@ fn layout(from: Source<'_>, direction: Direction, root: u32, limits: &Limits) ->
 /// A neighbour, the weight of the edge to it, and the edge's share in its target's input.
 type Child = (u32, f32, f32);
 
-/// Kept neighbours in the direction of growth, strongest first.
-fn children(from: Source<'_>, direction: Direction, node: u32) -> Vec<Child> {
+/// Kept neighbours in the direction of growth, strongest first. `inputs` remembers the targets' absolute inputs: a row is long to add up.
+fn children(from: Source<'_>, direction: Direction, node: u32, inputs: &mut HashMap<u32, f64>) -> Vec<Child> {
     let rows = match (direction, from.columns) {
         (Direction::Upstream, _) => &from.graph.edges,
         (Direction::Downstream, Some(columns)) => columns,
@@ -191,13 +192,8 @@ fn children(from: Source<'_>, direction: Direction, node: u32) -> Vec<Child> {
         Direction::Downstream => Edge { target: other, source: node, weight },
     };
     let kept = |edge: Edge| from.pruned.is_none_or(|pruned| pruned.keeps(edge));
-    let mut whole = None;
     let mut share = |target: u32, weight: f32| {
-        let total = match (direction, whole) {
-            (Direction::Upstream, Some(total)) => total,
-            _ => input_of(from.graph, target),
-        };
-        whole = Some(total);
+        let total = *inputs.entry(target).or_insert_with(|| input_of(from.graph, target));
         if total > 0.0 { (f64::from(weight.abs()) / total) as f32 } else { 0.0 }
     };
     let found = rows.row(node as usize).iter().filter(|&(other, weight)| kept(edge(other, weight)));

@@ -52,6 +52,10 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
     fact(out, "target", metadata.target.as_deref().unwrap_or_default())?;
     let size = format!("{} nodes, {} edges", graph.nodes.len(), graph.edges.len());
     fact(out, "graph", &if metadata.partial { format!("{size}, partial") } else { size })?;
+    let failed = graph.failed_certificates().count();
+    if failed > 0 {
+        fact(out, "certificates", &format!("{failed} rows do not add up to their values"))?;
+    }
     let Scores { replacement, completeness } = influence.scores();
     let score = |score: Option<f64>| score.map(|score| format!("{score:.3}")).unwrap_or_default();
     fact(out, "replacement", &score(replacement))?;

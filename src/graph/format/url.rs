@@ -20,9 +20,8 @@ use crate::graph::Graph;
 /// ```
 pub fn query(graph: &Graph) -> String {
     let groups = graph.view.supernodes.iter();
-    let groups: Vec<Vec<&str>> = groups
-        .map(|group| std::iter::once(&group.label).chain(&group.members).map(String::as_str).collect())
-        .collect();
+    let groups: Vec<Vec<&str>> =
+        groups.map(|group| std::iter::once(&group.label).chain(&group.members).map(String::as_str).collect()).collect();
     let mut query = format!("slug={}", encoded(&graph.metadata.slug));
     if !graph.view.pinned.is_empty() {
         query.push_str(&format!("&pinnedIds={}", encoded(&graph.view.pinned.join(","))));

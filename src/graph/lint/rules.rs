@@ -36,7 +36,7 @@ fn shared_ids(report: &mut Report<'_>) {
     let ids = &report.form.shared_ids;
     if let Some(first) = ids.first() {
         let message = format!(
-            "{} ids are shared by an error node and another node (first {first:?}): their links cannot be told apart; rewrite the file with `view FILE --format json` or a newer circuit-tracer",
+            "{} ids are shared by an error node and another node (first {first:?}): the links from them cannot be told apart; make the file again with a writer that names errors otherwise",
             ids.len()
         );
         report.add(Error, Both, 1, message);

@@ -165,8 +165,8 @@ fn raw_string(text: &str) -> usize {
 /// The length of a character literal; 0 for a lifetime.
 fn character(text: &str) -> usize {
     let inside = &text[1..];
-    if inside.starts_with('\\') {
-        return inside[1..].char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 3);
+    if let Some(escape) = inside.strip_prefix('\\') {
+        return escape.char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 3);
     }
     let mut chars = inside.chars();
     match (chars.next(), chars.next()) {

@@ -3,6 +3,9 @@
 //! `cargo bench --bench load`. Prints, for each stored dtype, the wall time and the peak resident memory of the process
 //! beside the size of the weights in the compute dtype.
 
+#![allow(clippy::zombie_processes, reason = "wait4 waits for the child")]
+#![allow(clippy::print_stdout, reason = "a bench prints its numbers")]
+
 mod common;
 
 use candle_core::DType;

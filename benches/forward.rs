@@ -2,6 +2,8 @@
 //!
 //! Throughput is in floating-point operations a second: "Gelem/s" reads GFLOP/s. `cargo bench --bench forward`
 
+#![allow(missing_docs, reason = "criterion's macro makes the entry point")]
+
 mod common;
 
 use common::{CONFIG, flops, prompt, weights};

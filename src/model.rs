@@ -8,6 +8,7 @@ pub mod edit;
 pub mod families;
 pub mod forward;
 pub mod kernel;
+pub mod linear;
 pub mod open;
 pub mod ops;
 pub mod rope;

@@ -1,4 +1,5 @@
 //! A model of GPT-2 small's shape with random weights.
+#![allow(dead_code, reason = "each bench uses its part")]
 
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;

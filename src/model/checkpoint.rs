@@ -140,29 +140,29 @@ impl<'a> Checkpoint<'a> {
 
     /// A matrix in the compute dtype, as stored.
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Tensor> {
-        self.tensor(name, &[rows, cols], self.dtype)
+        self.tensor(name, &[rows, cols], self.dtype, false)
     }
 
     /// The transpose of a matrix that is stored `[cols, rows]`, in the compute dtype.
     pub fn transposed(&self, name: &str, rows: usize, cols: usize) -> Result<Tensor> {
-        Ok(self.tensor(name, &[cols, rows], self.dtype)?.t()?.contiguous()?)
+        self.tensor(name, &[cols, rows], self.dtype, true)
     }
 
     /// A vector in the compute dtype.
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
-        self.tensor(name, &[len], self.dtype)
+        self.tensor(name, &[len], self.dtype, false)
     }
 
     /// A vector in f32, whatever the compute dtype (norms).
     pub fn vector_f32(&self, name: &str, len: usize) -> Result<Tensor> {
-        self.tensor(name, &[len], DType::F32)
+        self.tensor(name, &[len], DType::F32, false)
     }
 
-    /// Reads a tensor.
+    /// Reads a tensor that is stored with this shape; `turned` returns its transpose.
     ///
     /// # Errors
     /// It is missing, has another shape or a dtype that is not a float, is cut off, or holds NaN or infinity.
-    fn tensor(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    fn tensor(&self, name: &str, shape: &[usize], dtype: DType, turned: bool) -> Result<Tensor> {
         self.used.borrow_mut().insert(name.to_owned());
         let mismatch =
             |file: &str, found: &[usize]| format!("{file}: tensor {name:?} has shape {found:?}; accepted: {shape:?}");
@@ -170,6 +170,7 @@ impl<'a> Checkpoint<'a> {
             Store::Tensors(map) => {
                 let t = map.get(name).with_context(|| format!("tensor {name:?} is missing"))?;
                 ensure!(t.dims() == shape, mismatch("memory", t.dims()));
+                let t = if turned { t.t()?.contiguous()? } else { t.clone() };
                 Ok(t.to_device(&self.device)?.to_dtype(dtype)?)
             }
             Store::Parts { parts, entries } => {
@@ -177,11 +178,11 @@ impl<'a> Checkpoint<'a> {
                     entries.get(name).with_context(|| format!("{}: tensor {name:?} is missing", self.name()))?;
                 let part = &parts[*part];
                 ensure!(entry.shape == shape, mismatch(&part.name, &entry.shape));
-                let values = read::values(part, name, entry, dtype)?;
+                let tensor = read::Reader { part, name, entry }.tensor(dtype, &self.device, turned)?;
                 let done = self.done.get() + entry.end - entry.start;
                 self.done.set(done);
                 (self.progress.borrow_mut())(done, self.total);
-                Ok(values.into_tensor(shape, dtype, &self.device)?)
+                Ok(tensor)
             }
         }
     }

@@ -24,6 +24,16 @@ pub enum Stored {
 }
 
 impl Stored {
+    /// Bytes of one number of a type that weights may have.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::F64 => 8,
+            Self::Other => 1,
+        }
+    }
+
     fn parse(name: &str) -> Option<(Self, u64)> {
         Some(match name {
             "F32" => (Self::F32, 4),

@@ -1,118 +1,138 @@
-//! The numbers of one tensor: read in blocks by all threads, widened or kept, and checked to be finite on the way.
+//! The numbers of one tensor: read in blocks, widened or kept, and checked to be finite on the way.
 
+use super::Part;
 use super::header::{Entry, Stored, bytes_at};
-use super::{Bytes, Part};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
-/// Numbers handled at once by a thread.
-const BLOCK: usize = 1 << 20;
+/// Numbers read at once by a thread.
+const BLOCK: usize = 1 << 18;
+/// Rows of a matrix that are turned round together.
+const ROWS: usize = 64;
 
-/// A tensor's numbers in the dtype they will be computed in.
-pub(super) enum Values {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Values {
-    pub fn into_tensor(self, shape: &[usize], dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let t = match self {
-            Values::F32(v) => Tensor::from_vec(v, shape, device)?,
-            Values::F16(v) => Tensor::from_vec(v, shape, device)?,
-            Values::Bf16(v) => Tensor::from_vec(v, shape, device)?,
+/// A tensor of a file, to be read in a given dtype.
+pub(super) struct Reader<'a> {
+    pub part: &'a Part,
+    pub name: &'a str,
+    pub entry: &'a Entry,
+}
+
+impl Reader<'_> {
+    /// Reads the tensor; keeps half precision as stored when that is the compute dtype, widens it otherwise. A matrix
+    /// may be turned round on the way, so that it never exists twice.
+    pub fn tensor(&self, dtype: DType, device: &Device, turned: bool) -> Result<Tensor> {
+        let shape: Vec<usize> = match (turned, self.entry.shape.as_slice()) {
+            (true, &[rows, cols]) => vec![cols, rows],
+            (_, shape) => shape.to_vec(),
         };
-        t.to_dtype(dtype)
-    }
-}
-
-/// Reads `entry`; keeps half precision as stored when that is the compute dtype, widens it otherwise.
-pub(super) fn values(part: &Part, name: &str, entry: &Entry, dtype: DType) -> Result<Values> {
-    let place = || format!("{}: tensor {name:?}", part.name);
-    let at = part.data + entry.start;
-    match (entry.stored, dtype) {
-        (Stored::Bf16, DType::BF16) => Ok(Values::Bf16(convert::<2, bf16>(part, at, entry, place, |b| {
-            let x = bf16::from_le_bytes(b);
-            (x, x.is_finite())
-        })?)),
-        (Stored::F16, DType::F16) => Ok(Values::F16(convert::<2, f16>(part, at, entry, place, |b| {
-            let x = f16::from_le_bytes(b);
-            (x, x.is_finite())
-        })?)),
-        (Stored::F32, _) => Ok(Values::F32(plain(part, at, entry, place)?)),
-        (Stored::F16, _) => Ok(Values::F32(convert::<2, f32>(part, at, entry, place, |b| {
-            let x = f16::from_le_bytes(b).to_f32();
-            (x, x.is_finite())
-        })?)),
-        (Stored::Bf16, _) => Ok(Values::F32(convert::<2, f32>(part, at, entry, place, |b| {
-            let x = f32::from_bits((u16::from_le_bytes(b) as u32) << 16);
-            (x, x.is_finite())
-        })?)),
-        (Stored::F64, _) => Ok(Values::F32(convert::<8, f32>(part, at, entry, place, |b| {
-            let x = f64::from_le_bytes(b) as f32;
-            (x, x.is_finite())
-        })?)),
-        (Stored::Other, _) => {
-            bail!("{} has dtype {}; accepted: F32, F16, BF16, F64", place(), entry.type_name)
-        }
-    }
-}
-
-/// f32 needs no conversion: the file's bytes are read straight into place.
-fn plain(part: &Part, at: u64, entry: &Entry, place: impl Fn() -> String + Sync) -> Result<Vec<f32>> {
-    let mut out = vec![0f32; (entry.end - entry.start) as usize / 4];
-    out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, out)| -> Result<()> {
-        // SAFETY: any bit pattern is a valid f32 and a valid u8; the length is that of the slice in bytes.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
-        bytes_at(&part.bytes, bytes, at + (i * BLOCK * 4) as u64)
-            .with_context(|| format!("cannot read {}", place()))?;
-        if cfg!(target_endian = "big") {
-            out.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
-        }
-        // Infinity and NaN are the numbers whose exponent bits are all set.
-        let worst = out.iter().fold(0, |worst, x| worst.max(x.to_bits() & 0x7f80_0000));
-        ensure!(worst != 0x7f80_0000, not_finite(&place(), out.iter().position(|x| !x.is_finite()), i));
-        Ok(())
-    })?;
-    Ok(out)
-}
-
-fn convert<const N: usize, T: Copy + Default + Send + Sync>(
-    part: &Part,
-    at: u64,
-    entry: &Entry,
-    place: impl Fn() -> String + Sync,
-    one: impl Fn([u8; N]) -> (T, bool) + Sync,
-) -> Result<Vec<T>> {
-    let mut out = vec![T::default(); (entry.end - entry.start) as usize / N];
-    out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, out)| -> Result<()> {
-        let mut buffer = Vec::new();
-        let from = at + (i * BLOCK * N) as u64;
-        let bytes = match &part.bytes {
-            Bytes::Static(all) => &all[from as usize..from as usize + out.len() * N],
-            file => {
-                buffer.resize(out.len() * N, 0);
-                bytes_at(file, &mut buffer, from).with_context(|| format!("cannot read {}", place()))?;
-                &buffer
+        let tensor = match (self.entry.stored, dtype) {
+            (Stored::Bf16, DType::BF16) => Tensor::from_vec(self.numbers::<bf16>(turned)?, shape, device)?,
+            (Stored::F16, DType::F16) => Tensor::from_vec(self.numbers::<f16>(turned)?, shape, device)?,
+            (Stored::Other, _) => {
+                bail!("{} has dtype {}; accepted: F32, F16, BF16, F64", self.place(), self.entry.type_name)
             }
+            _ => Tensor::from_vec(self.numbers::<f32>(turned)?, shape, device)?,
         };
-        let mut finite = true;
-        for (to, b) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-            let (x, ok) = one(*b);
-            *to = x;
-            finite &= ok;
+        Ok(tensor.to_dtype(dtype)?)
+    }
+
+    fn place(&self) -> String {
+        format!("{}: tensor {:?}", self.part.name, self.name)
+    }
+
+    fn numbers<T: Number>(&self, turned: bool) -> Result<Vec<T>> {
+        let count = self.entry.shape.iter().product();
+        let mut out = vec![T::default(); count];
+        match self.entry.shape.as_slice() {
+            &[rows, cols] if turned && count > 0 => {
+                let mut block = vec![T::default(); ROWS.min(rows) * cols];
+                for first in (0..rows).step_by(ROWS) {
+                    let n = ROWS.min(rows - first);
+                    let block = &mut block[..n * cols];
+                    block
+                        .par_chunks_mut(BLOCK)
+                        .enumerate()
+                        .try_for_each(|(i, to)| self.fill(first * cols + i * BLOCK, to))?;
+                    out.par_chunks_mut(ROWS * rows).enumerate().for_each(|(b, to)| {
+                        for (c, to) in to.chunks_exact_mut(rows).enumerate() {
+                            let from = &block[b * ROWS + c..];
+                            to[first..first + n].iter_mut().enumerate().for_each(|(r, x)| *x = from[r * cols]);
+                        }
+                    });
+                }
+            }
+            _ => out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, to)| self.fill(i * BLOCK, to))?,
         }
-        if !finite {
-            let wrong = bytes.as_chunks::<N>().0.iter().position(|b| !one(*b).1);
-            bail!(not_finite(&place(), wrong, i));
-        }
-        Ok(())
-    })?;
-    Ok(out)
+        Ok(out)
+    }
+
+    /// Reads `out.len()` numbers from number `first` on.
+    fn fill<T: Number>(&self, first: usize, out: &mut [T]) -> Result<()> {
+        let width = self.entry.stored.bytes();
+        let at = self.part.data + self.entry.start + (first * width) as u64;
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(out.len() * width, 0);
+            bytes_at(&self.part.bytes, buffer, at).with_context(|| format!("cannot read {}", self.place()))?;
+            T::decode(self.entry.stored, buffer, out);
+            let wrong = out.iter().position(|x| !x.finite());
+            ensure!(
+                wrong.is_none(),
+                "{} holds NaN or infinity at element {}; weights must be finite",
+                self.place(),
+                first + wrong.unwrap_or(0)
+            );
+            Ok(())
+        })
+    }
 }
 
-fn not_finite(place: &str, offset: Option<usize>, block: usize) -> String {
-    format!("{place} holds NaN or infinity at element {}; weights must be finite", block * BLOCK + offset.unwrap_or(0))
+/// A number in memory.
+trait Number: Copy + Default + Send + Sync {
+    /// Decodes little-endian bytes of a stored type.
+    fn decode(stored: Stored, bytes: &[u8], out: &mut [Self]);
+    fn finite(&self) -> bool;
+}
+
+fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], one: impl Fn([u8; N]) -> T) {
+    out.iter_mut().zip(bytes.as_chunks::<N>().0).for_each(|(to, b)| *to = one(*b));
+}
+
+impl Number for f32 {
+    fn decode(stored: Stored, bytes: &[u8], out: &mut [f32]) {
+        match stored {
+            Stored::F32 => each(bytes, out, f32::from_le_bytes),
+            Stored::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            Stored::Bf16 => each(bytes, out, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)),
+            Stored::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            Stored::Other => {}
+        }
+    }
+    fn finite(&self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Number for f16 {
+    fn decode(_: Stored, bytes: &[u8], out: &mut [f16]) {
+        each(bytes, out, f16::from_le_bytes);
+    }
+    fn finite(&self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Number for bf16 {
+    fn decode(_: Stored, bytes: &[u8], out: &mut [bf16]) {
+        each(bytes, out, bf16::from_le_bytes);
+    }
+    fn finite(&self) -> bool {
+        self.is_finite()
+    }
 }

@@ -45,7 +45,7 @@ impl Activation {
             Self::Gelu => normal_cdf(x),
             Self::GeluTanh => {
                 // (1 + tanh u) / 2 = sigmoid(2 u)
-                const TWICE_ROOT_2_PI: f32 = 1.595_769_1;
+                const TWICE_ROOT_2_PI: f32 = 1.595_769;
                 sigmoid(TWICE_ROOT_2_PI * (x + 0.044_715 * x * x * x))
             }
             Self::QuickGelu => sigmoid(1.702 * x),
@@ -141,6 +141,7 @@ pub fn tanh(x: f32) -> f32 {
 /// `erfc(z) = e^(-z^2) q(t)`, `t = 1 / (1 + 0.35 z)`, `z >= 0`; `q` is a least-squares fit of degree 10 made for this
 /// file on 0 <= z <= 10 with a relative error of 7e-9.
 #[inline(always)]
+#[allow(clippy::excessive_precision, reason = "the digits of the fit")]
 fn normal_cdf(x: f32) -> f32 {
     const Q: [f32; 10] = [
         1.974837901e-01,

@@ -1,6 +1,6 @@
 //! Matrix products `y = x Wᵀ (+ b)` for the shapes a decoder has: few rows of `x`, many weights.
 //!
-//! Weights lie as checkpoints store them, `[out, in]`. General products ([`gemm`]) come from the `gemm` crate. It packs
+//! Weights lie as checkpoints store them, `[out, in]`. General products ([`fn@gemm`]) come from the `gemm` crate. It packs
 //! the whole weight matrix for every call and does not split few rows well over threads, so with up to [`FEW_ROWS`] rows
 //! on AVX-512 machines the product runs here, as `yᵀ = W xᵀ`: `x` is packed once, the weights are read once and in order.
 
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// Above this many rows the `gemm` crate's blocking wins.
 pub const FEW_ROWS: usize = 320;
 
-/// A strided matrix for [`gemm`]: element `(i, j)` is `data[i * row + j * col]`.
+/// A strided matrix for [`fn@gemm`]: element `(i, j)` is `data[i * row + j * col]`.
 #[derive(Clone, Copy)]
 pub struct Strided<'a> {
     /// The elements, from the first one on.

@@ -4,6 +4,7 @@ pub mod arch;
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod dictionary;
 pub mod edit;
 pub mod families;
 pub mod forward;

@@ -1,6 +1,7 @@
 //! Methods: what can be asked of a model. Each is one file with one [`Analysis`] and a line in [`ALL`]; the command line, the palette and the
 //! catalogue are made from that list.
 
+pub mod attribution_graph;
 pub mod input;
 pub mod next_token;
 pub mod param;

@@ -4,6 +4,7 @@ mod doctor;
 mod intervene;
 mod models;
 mod output;
+mod overview;
 mod predict;
 mod target;
 mod trace;
@@ -26,9 +27,9 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "mechscope", version, disable_help_subcommand = true)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; without it, an overview is printed.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// The commands.
@@ -168,11 +169,12 @@ impl Cli {
     /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Predict(c) => c.run(),
-            Command::Intervene(c) => c.run(),
-            Command::Trace(c) => c.run(),
-            Command::Models(c) => c.run(),
-            Command::Doctor(c) => c.run(),
+            None => overview::print(),
+            Some(Command::Predict(c)) => c.run(),
+            Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Trace(c)) => c.run(),
+            Some(Command::Models(c)) => c.run(),
+            Some(Command::Doctor(c)) => c.run(),
         }
     }
 }

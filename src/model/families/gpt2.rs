@@ -13,7 +13,7 @@ pub const FAMILY: Family =
 
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["transformer.", ""], "wte.weight")?;
-    let (d, n_layers, n_heads) = (c.usize("n_embd")?, c.usize("n_layer")?, c.usize("n_head")?);
+    let (d, n_layers, n_heads) = (c.usize("n_embd")?, read::n_layers(c, "n_layer")?, c.usize("n_head")?);
     let (n_ctx, d_vocab) = (c.usize("n_positions")?, c.usize("vocab_size")?);
     let d_mlp = c.opt_usize("n_inner")?.unwrap_or(4 * d);
     let d_head = read::part_of(c, ("n_embd", d), ("n_head", n_heads))?;

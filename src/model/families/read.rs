@@ -6,6 +6,17 @@ use crate::model::config::Config;
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 
+/// More layers than any model has; vectors of this length are made before any tensor vouches for the number.
+const MOST_LAYERS: usize = 1 << 12;
+
+/// Wider than the head of any model.
+pub const WIDEST_HEAD: usize = 1 << 16;
+
+/// The number of layers.
+pub fn n_layers(c: &mut Config, key: &str) -> Result<usize> {
+    c.usize_to(key, MOST_LAYERS)
+}
+
 /// `name.weight [out, in]` and, where the checkpoint has one, `name.bias [out]`.
 pub fn linear(w: &Checkpoint, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
     let bias = format!("{name}.bias");

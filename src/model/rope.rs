@@ -50,18 +50,18 @@ impl Rotary {
     fn width(&self, c: &Config) -> Result<usize> {
         let width = (self.d_head as f32 * self.share.unwrap_or(1.0)) as usize;
         ensure!(
-            width > 0 && width.is_multiple_of(2) && width <= self.d_head.min(WIDEST),
+            width > 0 && width.is_multiple_of(2) && width <= self.d_head.min(WIDEST_HEAD),
             "{}: {width} features of each head of {} would be rotated; accepted: an even number up to {}",
             c.place(),
             self.d_head,
-            self.d_head.min(WIDEST)
+            self.d_head.min(WIDEST_HEAD)
         );
         Ok(width)
     }
 }
 
 /// No head is wider; a `config.json` that says so must not decide how much memory is taken.
-const WIDEST: usize = 1 << 16;
+pub const WIDEST_HEAD: usize = 1 << 16;
 
 impl Rope {
     /// Unscaled: `theta^(-2i / width)` for the pairs of the first `width` features.

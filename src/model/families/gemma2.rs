@@ -1,11 +1,10 @@
 //! Gemma-2: four norms a block, soft-caps on scores and logits, a window in every other layer, scaled embeddings.
 
 use super::gated::{self, Sizes, Variant};
-use super::{Family, llama};
+use super::{Family, llama, read};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::kernel::activation::Activation;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -45,12 +44,11 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
 pub fn variant(c: &mut Config, layers: Vec<(usize, Option<usize>)>, qk_norm: bool) -> Result<Variant> {
     // The older spelling is in the files of the first models; transformers reads only the newer one.
     c.passes(&["hidden_act"]);
-    let activation = c.opt_str("hidden_activation")?.unwrap_or("gelu_pytorch_tanh".into());
     Ok(Variant {
         plus_one: true,
         four_norms: true,
         qk_norm,
-        activation: Activation::from_config(&activation)?,
+        activation: read::activation(c, "hidden_activation", "gelu_pytorch_tanh")?,
         scale: c.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),
         softcap: c.opt_positive("attn_logit_softcapping")?,
         layers,

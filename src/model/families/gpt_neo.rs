@@ -4,7 +4,6 @@ use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::kernel::activation::Activation;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
@@ -23,7 +22,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let d_mlp = c.opt_usize("intermediate_size")?.unwrap_or(4 * d);
     let d_head = read::part_of(c, ("hidden_size", d), ("num_heads", n_heads))?;
     let eps = c.opt_positive("layer_norm_epsilon")?.unwrap_or(1e-5);
-    let activation = Activation::from_config(&c.opt_str("activation_function")?.unwrap_or("gelu_new".into()))?;
+    let activation = read::activation(c, "activation_function", "gelu_new")?;
     let windows = windows(c, n_layers)?;
 
     let block = |l: usize| -> Result<Block> {

@@ -4,7 +4,6 @@ use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Linear, Mlp};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::kernel::activation::Activation;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 use candle_core::Tensor;
@@ -24,7 +23,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let (n_ctx, d_vocab) = (c.usize("max_position_embeddings")?, c.usize("vocab_size")?);
     let d_head = read::part_of(c, ("hidden_size", d), ("num_attention_heads", n_heads))?;
     let eps = c.opt_positive("layer_norm_eps")?.unwrap_or(1e-5);
-    let activation = Activation::from_config(&c.opt_str("hidden_act")?.unwrap_or("gelu".into()))?;
+    let activation = read::activation(c, "hidden_act", "gelu")?;
     let parallel = c.opt_bool("use_parallel_residual")?.unwrap_or(true);
     c.passes(&["attention_bias"]);
     let rope = rope(c, d_head)?;

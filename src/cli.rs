@@ -10,11 +10,13 @@ mod target;
 mod trace;
 
 use crate::address::Edit;
+use crate::analysis::next_token::NextToken;
 use crate::model::Model;
-use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::device::{DTypeChoice, DeviceChoice, dtype_name};
 use crate::model::open::Options;
 use crate::model::source;
 use crate::model::text::{Bos, BosDone, Piece};
+use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
 use crate::report::{Column, Report, Table};
@@ -78,7 +80,7 @@ pub struct PromptArgs {
     #[arg(short, long, required_unless_present = "ids", conflicts_with = "ids", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// Token ids instead of a prompt: 1,2,3
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = token_id)]
     pub ids: Option<Vec<u32>>,
     /// Begin with the BOS token: auto (what the model's tokenizer files do), always or never
     #[arg(long, default_value_t)]
@@ -117,6 +119,25 @@ impl PromptArgs {
         let encoding = model.encode(&prompt, self.bos)?;
         Ok(Input { prompt: Some(prompt), tokens: encoding.tokens, bos: encoding.bos })
     }
+}
+
+/// One of `--ids`.
+fn token_id(text: &str) -> Result<u32> {
+    text.parse().map_err(|_| anyhow::anyhow!("found {text:?}; accepted: token ids, 1,2,3"))
+}
+
+/// The next token of a run.
+///
+/// # Errors
+/// The numbers of the run grew past what its dtype holds: ranks and probabilities would mean nothing.
+fn next_token(model: &Model, run: &Trace) -> Result<NextToken> {
+    let logits = run.last_logits(0)?;
+    ensure!(
+        logits.iter().all(|l| l.is_finite()),
+        "the logits hold NaN or infinity: the run left the range of {}",
+        dtype_name(model.decoder.dtype())
+    );
+    Ok(NextToken::new(logits))
 }
 
 /// Standard input as a prompt; the newline that ends a shell pipeline's last line is not part of it.

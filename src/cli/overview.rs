@@ -13,7 +13,7 @@ mechscope {version}: opens a language model and shows how its answer was compute
 
 Try:
   mechscope predict -m induction -p 'qwertyqwe'                     the most probable next tokens
-  mechscope intervene -m induction -p 'qwertyqwe' --edit L1.H0=0    the same without one head
+  mechscope intervene -m induction -p 'qwertyqwe' --edit L1.H2=0    the same without one head
   mechscope trace -m induction -p 'qwertyqwe' -o run.safetensors    every number of the forward pass
   mechscope models                                                 what can be opened
   mechscope doctor                                                 is everything as it should be?

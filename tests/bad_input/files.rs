@@ -219,13 +219,27 @@ fn nan_and_infinite_weights() {
 #[test]
 fn weights_that_half_precision_cannot_hold() {
     let copy = Copied::of("tiny-llama");
-    let mut whole = copy.weights();
-    let end = whole.len();
-    whole[end - 4..].copy_from_slice(&1e6f32.to_le_bytes());
-    copy.write("model.safetensors", whole);
+    let name = "model.layers.1.mlp.down_proj.weight";
+    copy.header(|header, data| {
+        let at = header[name]["data_offsets"][0].as_u64().unwrap() as usize;
+        data[at..at + 4].copy_from_slice(&1e6f32.to_le_bytes());
+    });
     let args = ["predict", "-m", arg(copy.folder.path()), "-p", "x"];
     mechscope(&args).output();
-    complains(&[&args[..], &["--dtype", "f16"]].concat(), &["model.safetensors", "f16 cannot hold", "accepted"]);
+    complains(&[&args[..], &["--dtype", "f16"]].concat(), &["model.safetensors", name, "f16 cannot hold", "accepted"]);
+}
+
+#[test]
+fn numbers_that_grow_past_all_bounds() {
+    let copy = Copied::of("tiny-llama");
+    copy.header(|header, data| {
+        let at = header["model.norm.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+        data[at..at + 4].copy_from_slice(&f32::MAX.to_le_bytes());
+    });
+    copy.complains(&["logits", "NaN or infinity", "f32"]);
+    let path = folder("tiny-llama");
+    let edit = ["intervene", "-m", &path, "-p", "The king", "-e", "L2.N3=1e38", "-e", "L2.N3*=1e38"];
+    complains(&edit, &["with the edits", "logits", "NaN or infinity"]);
 }
 
 #[test]

@@ -178,7 +178,8 @@ fn damaged_weights() {
     for _ in 0..20_000 {
         let mut bytes = whole.clone();
         for _ in 0..=dice.below(3) {
-            let at = dice.below(if dice.below(4) == 0 { bytes.len() } else { end_of_header.min(bytes.len()) });
+            let anywhere = dice.below(4) == 0;
+            let at = dice.below(if anywhere { bytes.len() } else { end_of_header.min(bytes.len()) });
             match dice.below(5) {
                 0 => bytes[at] = dice.next() as u8,
                 1 => bytes[at] = *dice.one(b"0123456789[]{}\",:-eF"),

@@ -42,11 +42,13 @@ fn numbers_that_no_model_has() {
 fn numbers_that_do_not_fit() {
     rejects("tiny-llama", "num_key_value_heads", &[json!(3), json!(8), json!(1 << 30)], &["does not divide"]);
     rejects("tiny-gpt2", "n_head", &[json!(5), json!(96)], &["n_embd", "48", "does not divide"]);
-    rejects("tiny-llama", "head_dim", &[json!(15)], &["accepted: an even number"]);
+    let copy = Copied::of("tiny-llama");
+    copy.config(|c| drop(c.insert("head_dim".into(), json!(15))));
+    copy.complains(&["config.json", "15 features of each head of 15", "accepted: an even number up to 15"]);
     // Far more than any memory holds: refused before anything is made.
     rejects("tiny-llama", "head_dim", &[json!(i32::MAX - 1)], &["accepted"]);
     rejects("tiny-llama", "num_hidden_layers", &[json!(i32::MAX)], &["accepted"]);
-    rejects("tiny-gpt-neo", "num_layers", &[json!(3), json!(i32::MAX)], &["attention_layers"]);
+    rejects("tiny-gpt-neo", "attention_layers", &[json!(["global"])], &["accepted: one for each of the 4 layers"]);
     let copy = Copied::of("tiny-llama");
     let whole = std::fs::read(copy.path("config.json")).unwrap();
     for (field, value, says) in [

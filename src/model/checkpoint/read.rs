@@ -68,6 +68,14 @@ impl Reader<'_> {
         }
     }
 
+    /// Reads `n` numbers from number `first` on, in f32.
+    pub fn rows(&self, first: usize, n: usize) -> Result<Vec<f32>> {
+        self.check()?;
+        let mut out = vec![0f32; n];
+        out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, to)| self.fill(first + i * BLOCK, to))?;
+        Ok(out)
+    }
+
     fn place(&self) -> String {
         format!("{}: tensor {:?}", self.part.name, self.name)
     }

@@ -7,9 +7,9 @@ mod choose;
 
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
 use crate::model::Model;
-use crate::model::dictionary::{Active, Dictionary, WritePoint};
+use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::forward::{Logits, Step};
-use crate::model::linear::{Columns, Frozen, Row, SourceBlocks, Target, Write};
+use crate::model::linear::{Columns, Frozen, Input, Row, SourceBlocks, Target, Write};
 use crate::model::relp::Gate;
 use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
@@ -17,8 +17,8 @@ use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
 use std::collections::HashMap;
 
-pub use choose::{LogitTarget, most_probable};
 use choose::strongest_neurons;
+pub use choose::{LogitTarget, most_probable};
 
 /// How a graph is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl<'a> Ground<'a> {
         sites.extend(decoder.relp_sites());
         let n_layers = decoder.arch.n_layers;
         if let Some(d) = dictionary {
-            sites.extend((0..n_layers).map(|l| d.read_site(l, decoder.arch.parallel)));
+            sites.extend((0..n_layers).flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
         }
         let trace = model.run(ids, &Sites::Only(sites), Logits::All)?;
         let mut frozen = Frozen::new(decoder, &trace)?;
@@ -129,13 +129,13 @@ impl<'a> Ground<'a> {
             };
             return maker_by_layer(&maker, &self.units, units).or_else(|_| units.iter().map(one).collect());
         };
-        let normalized = dictionary.reads == crate::model::dictionary::ReadPoint::Normalized;
+        let reads = input_of(dictionary);
         units
             .iter()
             .map(|u| {
                 let unit = self.units[*u];
                 let (row, bias) = dictionary.encoder_row(unit.layer, unit.index)?;
-                Ok(self.frozen.input_target(unit.layer, unit.position, row, normalized, bias, unit.pre))
+                Ok(self.frozen.input_target(unit.layer, unit.position, row, reads, bias, unit.pre))
             })
             .collect()
     }
@@ -280,11 +280,7 @@ impl<'a> Ground<'a> {
     }
 }
 
-fn maker_by_layer(
-    maker: &crate::model::linear::TargetMaker,
-    all: &[Unit],
-    units: &[usize],
-) -> Result<Vec<Target>> {
+fn maker_by_layer(maker: &crate::model::linear::TargetMaker, all: &[Unit], units: &[usize]) -> Result<Vec<Target>> {
     let mut out: Vec<Option<Target>> = vec![None; units.len()];
     let layers = units.iter().map(|u| all[*u].layer).collect::<std::collections::BTreeSet<_>>();
     for layer in layers {
@@ -300,7 +296,8 @@ fn maker_by_layer(
 fn certificate(row: &Row, shown: &[f32], value: Option<f32>, n_units: usize, ground: &Ground) -> Certificate {
     let columns = &ground.sources.columns;
     let n_errors = columns.n_layers * (columns.n_pos - ground.zero_positions);
-    let explained: f32 = shown.iter().enumerate().filter(|(i, _)| *i < n_units || *i >= n_units + n_errors).map(|(_, x)| x.abs()).sum();
+    let explained: f32 =
+        shown.iter().enumerate().filter(|(i, _)| *i < n_units || *i >= n_units + n_errors).map(|(_, x)| x.abs()).sum();
     let unexplained = if row.abs_sum > 0.0 { 1.0 - (explained + row.bias.abs()) / row.abs_sum } else { 0.0 };
     Certificate {
         value: value.unwrap_or(f32::NAN),
@@ -327,6 +324,14 @@ fn neuron_sources(
     Ok((units, sources))
 }
 
+fn input_of(dictionary: &Dictionary) -> Input {
+    match dictionary.reads {
+        ReadPoint::Normalized => Input::Normalized,
+        ReadPoint::Unweighted => Input::Unweighted,
+        ReadPoint::Residual => Input::Residual,
+    }
+}
+
 /// Every active feature; remainders are what the whole dictionary leaves of each MLP output.
 fn feature_sources(
     dictionary: &Dictionary,
@@ -338,14 +343,14 @@ fn feature_sources(
     let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
     let d = frozen.d_model;
     let before_norm = dictionary.writes == WritePoint::BeforePostNorm;
-    let normalized = dictionary.reads == crate::model::dictionary::ReadPoint::Normalized;
+    let reads = input_of(dictionary);
     let mut active: Vec<Active> = Vec::new();
     let (mut biases, mut skips) = (Vec::new(), Vec::new());
     let mut any_skip = false;
-    let through = |frozen: &Frozen, l: usize, p: usize, v: Vec<f32>| if before_norm { frozen.written(l, p, v) } else { v };
+    let through =
+        |frozen: &Frozen, l: usize, p: usize, v: Vec<f32>| if before_norm { frozen.written(l, p, v) } else { v };
     for l in 0..n_layers {
-        let site = dictionary.read_site(l, decoder.arch.parallel);
-        let x: Vec<f32> = trace.get(site)?.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+        let x = dictionary.input(l, decoder.arch.parallel, trace)?;
         active.extend(dictionary.encode(l, &x)?.into_iter().filter(|a| a.position >= zero_positions));
         let mut bias = dictionary.decoder_bias(l)?;
         let skip = dictionary.skip(l)?;
@@ -353,14 +358,14 @@ fn feature_sources(
         if let Some(w) = &skip {
             any_skip = true;
             // The norm's bias through the skip is a constant; the rest is linear in the residual stream.
-            let constant = if normalized { frozen.input_bias(l) } else { vec![0.0; d] };
+            let constant = if reads == Input::Normalized { frozen.input_bias(l) } else { vec![0.0; d] };
             let product = |x: &[f32]| (0..d).map(|o| (0..d).map(|i| x[i] * w[i * d + o]).sum()).collect::<Vec<f32>>();
             bias.iter_mut().zip(product(&constant)).for_each(|(b, c)| *b += c);
             for (p, written) in written.iter_mut().enumerate() {
                 let linear: Vec<f32> = x[p * d..(p + 1) * d].iter().zip(&constant).map(|(x, c)| x - c).collect();
                 *written = through(frozen, l, p, product(&linear));
             }
-            frozen.set_skip(l, w, normalized, before_norm);
+            frozen.set_skip(l, w, reads, before_norm);
         }
         biases.push((0..n_pos).map(|p| through(frozen, l, p, bias.clone())).collect::<Vec<_>>());
         skips.push(written);

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and what each command prints.
 
 mod doctor;
+mod graph;
 mod intervene;
 mod models;
 mod output;
@@ -44,6 +45,10 @@ pub enum Command {
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
+    /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
+    Graph(graph::GraphArgs),
+    /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
+    View(graph::ViewArgs),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
@@ -176,6 +181,8 @@ impl Cli {
             Some(Command::Predict(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
+            Some(Command::Graph(c)) => c.run(),
+            Some(Command::View(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
         }

@@ -165,6 +165,11 @@ impl Frozen {
         vector
     }
 
+    /// The bias of the norm that the MLP of `layer` reads through, `[d_model]`; zeros without one.
+    pub fn input_bias(&self, layer: usize) -> Vec<f32> {
+        self.layers[layer].ln2.bias.clone()
+    }
+
     /// Opens a linear path around the MLP of `layer`: what it writes is `x W`, with `weight` `[d_in, d_out]` row-major.
     /// `x` is the residual stream, or with `normalized` what the MLP norm makes of it; with `post` the result goes
     /// through the post-norm.

@@ -2,10 +2,10 @@
 
 use super::frozen::{Frozen, vector};
 use crate::model::arch::Decoder;
+use crate::model::relp::Gate;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
-use std::str::FromStr;
 
 /// Where on the residual stream a target reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,28 +25,6 @@ impl Entry {
             (false, _) => Entry::Mid(layer),
             (true, 0) => Entry::Embed,
             (true, _) => Entry::Post(layer - 1),
-        }
-    }
-}
-
-/// How the product of a gated MLP is shared between its branches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GateRule {
-    /// Half to the gate, half to the linear branch.
-    #[default]
-    Half,
-    /// The gate is held: all to the linear branch.
-    Freeze,
-}
-
-impl FromStr for GateRule {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "half" => Ok(Self::Half),
-            "freeze" => Ok(Self::Freeze),
-            _ => anyhow::bail!("gate rule {text:?} is not known; accepted: half, freeze"),
         }
     }
 }
@@ -71,12 +49,12 @@ pub struct TargetMaker<'a> {
     model: &'a Decoder,
     frozen: &'a Frozen,
     trace: &'a Trace,
-    rule: GateRule,
+    rule: Gate,
 }
 
 impl Frozen {
     /// Makes targets from the run this model was frozen at.
-    pub fn targets<'a>(&'a self, model: &'a Decoder, trace: &'a Trace, rule: GateRule) -> TargetMaker<'a> {
+    pub fn targets<'a>(&'a self, model: &'a Decoder, trace: &'a Trace, rule: Gate) -> TargetMaker<'a> {
         TargetMaker { model, frozen: self, trace, rule }
     }
 
@@ -136,8 +114,8 @@ impl TargetMaker<'_> {
                     (Some(gate), Some(up)) => {
                         let u = up[pos][n];
                         let (by_gate, by_up) = match self.rule {
-                            GateRule::Half => (0.5 * c * u, 0.5 * c * x),
-                            GateRule::Freeze => (0.0, c * x),
+                            Gate::Half => (0.5 * c * u, 0.5 * c * x),
+                            Gate::Freeze => (0.0, c * x),
                         };
                         let g = row(gate, n)?;
                         v.iter_mut().zip(g).for_each(|(v, g)| *v = by_gate * g + by_up * *v);

@@ -21,7 +21,7 @@ use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
 use crate::report::{Column, Report, Table};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;

@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and what each command prints.
 
+mod ask;
 mod doctor;
 mod intervene;
+mod methods;
 mod models;
 mod output;
 mod predict;
@@ -37,10 +39,15 @@ pub struct Cli {
 pub enum Command {
     /// Print the most probable next tokens
     Predict(predict::Predict),
+    /// Ask a method of the catalogue
+    #[command(flatten)]
+    Ask(ask::Ask),
     /// Run with edits: logits and probabilities before and after
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
+    /// Print the catalogue of methods: what each answers, assumes and costs
+    Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
@@ -151,7 +158,9 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Predict(c) => c.run(),
+            Command::Ask(c) => c.run(),
             Command::Intervene(c) => c.run(),
+            Command::Methods(c) => c.run(),
             Command::Trace(c) => c.run(),
             Command::Models(c) => c.run(),
             Command::Doctor(c) => c.run(),
@@ -175,4 +184,15 @@ pub fn complain(error: &anyhow::Error) {
     let text = escape(&text);
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{mark} {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -58,8 +58,9 @@ impl Subcommand for Ask {
     fn augment_subcommands(command: Command) -> Command {
         analysis::ALL.iter().fold(command, |command, analysis| {
             let about = analysis.about();
-            let one = Options::augment_args(Command::new(about.name).about(about.question));
-            command.subcommand(one.args(about.params.iter().map(arg)).after_help(about.footer()))
+            let one = Options::augment_args(Command::new(about.name)).args(about.params.iter().map(arg));
+            // After the options, whose own words on themselves would stand here otherwise.
+            command.subcommand(one.about(about.question).long_about(about.question).after_help(about.footer()))
         })
     }
 

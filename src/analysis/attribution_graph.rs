@@ -17,8 +17,8 @@ use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
 use std::collections::HashMap;
 
-pub use choose::{LogitTarget, most_probable};
 use choose::strongest_neurons;
+pub use choose::{LogitTarget, most_probable};
 
 /// How a graph is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -280,11 +280,7 @@ impl<'a> Ground<'a> {
     }
 }
 
-fn maker_by_layer(
-    maker: &crate::model::linear::TargetMaker,
-    all: &[Unit],
-    units: &[usize],
-) -> Result<Vec<Target>> {
+fn maker_by_layer(maker: &crate::model::linear::TargetMaker, all: &[Unit], units: &[usize]) -> Result<Vec<Target>> {
     let mut out: Vec<Option<Target>> = vec![None; units.len()];
     let layers = units.iter().map(|u| all[*u].layer).collect::<std::collections::BTreeSet<_>>();
     for layer in layers {
@@ -300,7 +296,8 @@ fn maker_by_layer(
 fn certificate(row: &Row, shown: &[f32], value: Option<f32>, n_units: usize, ground: &Ground) -> Certificate {
     let columns = &ground.sources.columns;
     let n_errors = columns.n_layers * (columns.n_pos - ground.zero_positions);
-    let explained: f32 = shown.iter().enumerate().filter(|(i, _)| *i < n_units || *i >= n_units + n_errors).map(|(_, x)| x.abs()).sum();
+    let explained: f32 =
+        shown.iter().enumerate().filter(|(i, _)| *i < n_units || *i >= n_units + n_errors).map(|(_, x)| x.abs()).sum();
     let unexplained = if row.abs_sum > 0.0 { 1.0 - (explained + row.bias.abs()) / row.abs_sum } else { 0.0 };
     Certificate {
         value: value.unwrap_or(f32::NAN),
@@ -342,7 +339,8 @@ fn feature_sources(
     let mut active: Vec<Active> = Vec::new();
     let (mut biases, mut skips) = (Vec::new(), Vec::new());
     let mut any_skip = false;
-    let through = |frozen: &Frozen, l: usize, p: usize, v: Vec<f32>| if before_norm { frozen.written(l, p, v) } else { v };
+    let through =
+        |frozen: &Frozen, l: usize, p: usize, v: Vec<f32>| if before_norm { frozen.written(l, p, v) } else { v };
     for l in 0..n_layers {
         let site = dictionary.read_site(l, decoder.arch.parallel);
         let x: Vec<f32> = trace.get(site)?.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;

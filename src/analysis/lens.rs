@@ -96,7 +96,7 @@ impl Analysis for Lens {
             report.grid("target_prob", "Probability of the target", grid(|s| s.target_prob, "", 4)?);
         }
         let table = table(job, &target, &here, clean.as_deref());
-        report.table("position", &format!("At position {}", job.position), table);
+        report.table("streams", &format!("At position {}", job.position), table);
         if let Some(layer) = job.values.layer("layer")? {
             let (site, address) = streams(job.model).into_iter().nth(layer + 1).with_context(|| {
                 format!("layer {layer}: this model has layers 0..={}", job.model.decoder.arch.n_layers - 1)

@@ -54,8 +54,7 @@ pub(super) fn strongest_neurons(
     }
     for target in targets {
         let mut step = |_: usize, _: usize| Ok(());
-        let gradients =
-            decoder.relp(trace, &target.weights, position, settings.gate, Passes::default(), &mut step)?;
+        let gradients = decoder.relp(trace, &target.weights, position, settings.gate, Passes::default(), &mut step)?;
         for (layer, gradient) in gradients.neurons.iter().enumerate() {
             for (p, row) in gradient.to_vec2::<f32>()?.iter().enumerate().skip(settings.zero_positions) {
                 for (n, g) in row.iter().enumerate() {
@@ -88,12 +87,10 @@ pub(super) fn influence(
     zero_positions: usize,
 ) -> Vec<f64> {
     let shown = |row: &Row| -> f64 {
-        let units_and_tokens = row.effects[..units.len()].iter().chain(
-            (0..columns.n_pos).map(|p| &row.effects[columns.token(p)]),
-        );
-        let rest = (0..columns.n_layers).flat_map(|l| {
-            (zero_positions..columns.n_pos).map(move |p| columns.remainder(l, p))
-        });
+        let units_and_tokens =
+            row.effects[..units.len()].iter().chain((0..columns.n_pos).map(|p| &row.effects[columns.token(p)]));
+        let rest =
+            (0..columns.n_layers).flat_map(|l| (zero_positions..columns.n_pos).map(move |p| columns.remainder(l, p)));
         let rest: f64 = rest.map(|c| row.effects[c].abs() as f64).sum();
         units_and_tokens.map(|x| x.abs() as f64).sum::<f64>() + rest
     };

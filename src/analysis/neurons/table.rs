@@ -10,7 +10,7 @@ use crate::model::trace::Trace;
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A neuron among those of the report: index of its [`Layer`], and its number.
 type Neuron = (usize, usize);
@@ -20,7 +20,8 @@ pub fn fill(job: &Job, report: &mut Report, layers: &[Layer], clean: Option<&[La
     report.table("layers", "By layer", by_layer(layers));
     let chosen = choose(job, layers)?;
     let written = written(job, layers, &chosen)?;
-    report.table("neurons", "Neurons", table(job, layers, clean, &chosen, &written));
+    let title = "Neurons (promoted and suppressed: by a positive activation)";
+    report.table("neurons", title, table(job, layers, clean, &chosen, &written));
     if job.values.flag("activations")? {
         report.grid("activations", "Activation at every position", activations(job, layers, &chosen)?);
     }
@@ -174,13 +175,13 @@ fn table(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, chosen: &[Neuron]
 }
 
 fn activations(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Grid> {
-    let mut traces: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    let mut traces = BTreeMap::new();
+    for l in chosen.iter().map(|(l, _)| layers[*l].layer).collect::<BTreeSet<_>>() {
+        traces.insert(l, job.trace().numbers(Site::Block(l, BlockSite::MlpPost))?);
+    }
     let (mut values, mut labels, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
     for &(l, n) in chosen {
         let layer = layers[l].layer;
-        if !traces.contains_key(&layer) {
-            traces.insert(layer, job.trace().numbers(Site::Block(layer, BlockSite::MlpPost))?);
-        }
         let d_mlp = layers[l].activation.len();
         let address = Address::unit(layer, Part::Neuron(n));
         labels.push(address.to_string());

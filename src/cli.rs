@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and what each command prints.
 
+mod ask;
 mod doctor;
 mod graph;
 mod intervene;
+mod methods;
 mod models;
 mod output;
 mod overview;
@@ -41,6 +43,9 @@ pub struct Cli {
 pub enum Command {
     /// Print the most probable next tokens
     Predict(predict::Predict),
+    /// Ask a method of the catalogue
+    #[command(flatten)]
+    Ask(ask::Ask),
     /// Run with edits: logits and probabilities before and after
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
@@ -49,6 +54,8 @@ pub enum Command {
     Graph(graph::GraphArgs),
     /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
+    /// Print the catalogue of methods: what each answers, assumes and costs
+    Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
@@ -179,10 +186,12 @@ impl Cli {
         match self.command {
             None => overview::print(),
             Some(Command::Predict(c)) => c.run(),
+            Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => c.run(),
             Some(Command::View(c)) => c.run(),
+            Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
         }
@@ -205,4 +214,15 @@ pub fn complain(error: &anyhow::Error) {
     let text = escape(&text);
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{mark} {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -38,12 +38,14 @@ pub struct Layer {
     pub heads: Vec<f32>,
     /// The bias of attention's output.
     pub attn_bias: f32,
-    /// Every neuron, `[d_mlp]`.
+    /// Every neuron, `[d_mlp]`; empty where they were not asked for.
     pub neurons: Vec<f32>,
     /// The bias of the MLP's output.
     pub mlp_bias: f32,
     /// The MLP, bias included.
     pub mlp: f32,
+    /// The whole residual stream after the layer.
+    pub after: f32,
     /// What edits put into the layer's outputs and the residual stream that no head or neuron wrote; rounding in a run without edits.
     pub edits: f32,
 }
@@ -52,8 +54,8 @@ impl Direct {
     /// The sum of the parts, edits aside; in a run without edits it equals [`Direct::total`] up to rounding.
     pub fn sum(&self) -> f64 {
         let layer = |l: &Layer| {
-            let parts = l.heads.iter().chain(&l.neurons).chain([&l.attn_bias, &l.mlp_bias]);
-            parts.map(|x| *x as f64).sum::<f64>()
+            let mlp = if l.neurons.is_empty() { &[l.mlp][..] } else { &[l.mlp_bias][..] };
+            l.heads.iter().chain([&l.attn_bias]).chain(&l.neurons).chain(mlp).map(|x| *x as f64).sum::<f64>()
         };
         let outer = [self.embed, self.pos_embed.unwrap_or(0.0), self.norm_bias, self.unembed_bias];
         self.layers.iter().map(layer).sum::<f64>() + outer.iter().map(|x| *x as f64).sum::<f64>()
@@ -92,13 +94,12 @@ impl Decoder {
         blocks.chain([Site::Embed, Site::PosEmbed]).filter(|s| self.has_site(*s)).collect()
     }
 
-    /// Direct effects on `target` at `position`, from a run that recorded [`Decoder::direct_sites`].
+    /// Direct effects on `target` at `position`, by neuron if `neurons`, from a run that recorded [`Decoder::direct_sites`].
     ///
     /// # Errors
     /// A site was not recorded; a token outside the vocabulary.
-    pub fn direct(&self, trace: &Trace, position: usize, target: &Logits) -> Result<Direct> {
+    pub fn direct(&self, trace: &Trace, position: usize, target: &Logits, neurons: bool) -> Result<Direct> {
         let n_layers = self.arch.n_layers;
-        let row = |site| -> Result<Vec<f32>> { numbers(&trace.get(site)?.narrow(0, position, 1)?) };
         let direction = self.target_direction(trace, position, target)?;
         let read = numbers(&direction)?;
         let target_row = numbers(&self.target_row(target)?)?;
@@ -110,15 +111,18 @@ impl Decoder {
         let resid = trace.block(n_layers - 1, S::ResidPost)?.narrow(0, position, 1)?.contiguous()?;
         let normalized = numbers(&ops::norm(self.route(), &resid, &self.ln_final)?.0)?;
 
-        let embed = row(Site::Embed)?;
-        let pos_embed = self.pos_embed.is_some().then(|| row(Site::PosEmbed)).transpose()?;
+        let embed = trace.row(Site::Embed, position)?;
+        let pos_embed = self.pos_embed.is_some().then(|| trace.row(Site::PosEmbed, position)).transpose()?;
         let (embed, pos_embed) = (dot(&embed, &read), pos_embed.map(|p| dot(&p, &read)));
         let mut below = embed + pos_embed.unwrap_or(0.0);
         let mut layers = Vec::with_capacity(n_layers);
         for l in 0..n_layers {
-            let (layer, after) = self.direct_layer(trace, position, l, &direction, below)?;
+            let mut layer = self.direct_layer(trace, position, l, &direction, neurons)?;
+            let all = layer.heads.iter().chain(&layer.neurons).map(|x| *x as f64).sum::<f64>();
+            let written = all + (layer.attn_bias + if neurons { layer.mlp_bias } else { layer.mlp }) as f64;
+            layer.edits = ((layer.after - below) as f64 - written) as f32;
+            below = layer.after;
             layers.push(layer);
-            below = after;
         }
         Ok(Direct {
             embed,
@@ -130,17 +134,17 @@ impl Decoder {
         })
     }
 
-    /// Layer `l`, and the direct effect of the whole residual stream after it; `below` is that of the stream before.
+    /// Layer `l`, but for its edits.
     fn direct_layer(
         &self,
         trace: &Trace,
         position: usize,
         l: usize,
         direction: &Tensor,
-        below: f32,
-    ) -> Result<(Layer, f32)> {
+        neurons: bool,
+    ) -> Result<Layer> {
         let block = &self.blocks[l];
-        let row = |site| -> Result<Vec<f32>> { numbers(&trace.block(l, site)?.narrow(0, position, 1)?) };
+        let row = |site| trace.row(Site::Block(l, site), position);
         let read = numbers(direction)?;
         let scale = |site| -> Result<Tensor> { Ok(trace.block(l, site)?.narrow(0, position, 1)?) };
         let through = |norm: &Option<Norm>, site| -> Result<Tensor> {
@@ -160,15 +164,17 @@ impl Decoder {
         let attn_bias = bias(&block.attention.o.bias, &at_attn)?;
 
         let at_mlp = through(&block.ln2_post, S::Ln2PostScale)?;
-        let (post, per_neuron) = (row(S::MlpPost)?, numbers(&frozen::linear_back(&at_mlp, &block.mlp.output)?)?);
-        let neurons: Vec<f32> = post.iter().zip(&per_neuron).map(|(a, w)| a * w).collect();
+        let neurons = if neurons {
+            let per_neuron = numbers(&frozen::linear_back(&at_mlp, &block.mlp.output)?)?;
+            row(S::MlpPost)?.iter().zip(&per_neuron).map(|(a, w)| a * w).collect()
+        } else {
+            Vec::new()
+        };
         let mlp_bias = bias(&block.mlp.output.bias, &at_mlp)?;
 
         let mlp = dot(&row(S::MlpOut)?, &read);
         let after = dot(&row(S::ResidPost)?, &read);
-        let written = heads.iter().chain(&neurons).map(|x| *x as f64).sum::<f64>() + (attn_bias + mlp_bias) as f64;
-        let edits = (after as f64 - below as f64 - written) as f32;
-        Ok((Layer { heads, attn_bias, neurons, mlp_bias, mlp, edits }, after))
+        Ok(Layer { heads, attn_bias, neurons, mlp_bias, mlp, after, edits: 0.0 })
     }
 }
 

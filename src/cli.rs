@@ -2,25 +2,29 @@
 
 mod ask;
 mod doctor;
+mod graph;
 mod intervene;
 mod methods;
 mod models;
 mod output;
+mod overview;
 mod predict;
 mod target;
 mod trace;
 
 use crate::address::Edit;
 use crate::analysis::input::Input;
+use crate::analysis::next_token::NextToken;
 use crate::model::Model;
-use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::device::{DTypeChoice, DeviceChoice, dtype_name};
 use crate::model::open::Options;
 use crate::model::source;
 use crate::model::text::Bos;
+use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
 use crate::report::{Column, Report, Table};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -29,9 +33,9 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "mechscope", version, disable_help_subcommand = true)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; without it, an overview is printed.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// The commands.
@@ -46,6 +50,10 @@ pub enum Command {
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
+    /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
+    Graph(graph::GraphArgs),
+    /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
+    View(graph::ViewArgs),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -85,7 +93,7 @@ pub struct PromptArgs {
     #[arg(short, long, required_unless_present = "ids", conflicts_with = "ids", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// Token ids instead of a prompt: 1,2,3
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = token_id)]
     pub ids: Option<Vec<u32>>,
     /// Begin with the BOS token: auto (what the model's tokenizer files do), always or never
     #[arg(long, default_value_t)]
@@ -105,6 +113,25 @@ impl PromptArgs {
         };
         Input::of_prompt(model, prompt, self.bos)
     }
+}
+
+/// One of `--ids`.
+fn token_id(text: &str) -> Result<u32> {
+    text.parse().map_err(|_| anyhow::anyhow!("found {text:?}; accepted: token ids, 1,2,3"))
+}
+
+/// The next token of a run.
+///
+/// # Errors
+/// The numbers of the run grew past what its dtype holds: ranks and probabilities would mean nothing.
+fn next_token(model: &Model, run: &Trace) -> Result<NextToken> {
+    let logits = run.last_logits(0)?;
+    ensure!(
+        logits.iter().all(|l| l.is_finite()),
+        "the logits hold NaN or infinity: the run left the range of {}",
+        dtype_name(model.decoder.dtype())
+    );
+    Ok(NextToken::new(logits))
 }
 
 /// Standard input as a prompt; the newline that ends a shell pipeline's last line is not part of it.
@@ -157,13 +184,16 @@ impl Cli {
     /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Predict(c) => c.run(),
-            Command::Ask(c) => c.run(),
-            Command::Intervene(c) => c.run(),
-            Command::Methods(c) => c.run(),
-            Command::Trace(c) => c.run(),
-            Command::Models(c) => c.run(),
-            Command::Doctor(c) => c.run(),
+            None => overview::print(),
+            Some(Command::Predict(c)) => c.run(),
+            Some(Command::Ask(c)) => c.run(),
+            Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Trace(c)) => c.run(),
+            Some(Command::Graph(c)) => c.run(),
+            Some(Command::View(c)) => c.run(),
+            Some(Command::Methods(c)) => c.run(),
+            Some(Command::Models(c)) => c.run(),
+            Some(Command::Doctor(c)) => c.run(),
         }
     }
 }

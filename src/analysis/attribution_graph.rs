@@ -7,9 +7,9 @@ mod choose;
 
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
 use crate::model::Model;
-use crate::model::dictionary::{Active, Dictionary, WritePoint};
+use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::forward::{Logits, Step};
-use crate::model::linear::{Columns, Frozen, Row, SourceBlocks, Target, Write};
+use crate::model::linear::{Columns, Frozen, Input, Row, SourceBlocks, Target, Write};
 use crate::model::relp::Gate;
 use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
@@ -101,7 +101,7 @@ impl<'a> Ground<'a> {
         sites.extend(decoder.relp_sites());
         let n_layers = decoder.arch.n_layers;
         if let Some(d) = dictionary {
-            sites.extend((0..n_layers).map(|l| d.read_site(l, decoder.arch.parallel)));
+            sites.extend((0..n_layers).flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
         }
         let trace = model.run(ids, &Sites::Only(sites), Logits::All)?;
         let mut frozen = Frozen::new(decoder, &trace)?;
@@ -129,13 +129,13 @@ impl<'a> Ground<'a> {
             };
             return maker_by_layer(&maker, &self.units, units).or_else(|_| units.iter().map(one).collect());
         };
-        let normalized = dictionary.reads == crate::model::dictionary::ReadPoint::Normalized;
+        let reads = input_of(dictionary);
         units
             .iter()
             .map(|u| {
                 let unit = self.units[*u];
                 let (row, bias) = dictionary.encoder_row(unit.layer, unit.index)?;
-                Ok(self.frozen.input_target(unit.layer, unit.position, row, normalized, bias, unit.pre))
+                Ok(self.frozen.input_target(unit.layer, unit.position, row, reads, bias, unit.pre))
             })
             .collect()
     }
@@ -324,6 +324,14 @@ fn neuron_sources(
     Ok((units, sources))
 }
 
+fn input_of(dictionary: &Dictionary) -> Input {
+    match dictionary.reads {
+        ReadPoint::Normalized => Input::Normalized,
+        ReadPoint::Unweighted => Input::Unweighted,
+        ReadPoint::Residual => Input::Residual,
+    }
+}
+
 /// Every active feature; remainders are what the whole dictionary leaves of each MLP output.
 fn feature_sources(
     dictionary: &Dictionary,
@@ -335,15 +343,14 @@ fn feature_sources(
     let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
     let d = frozen.d_model;
     let before_norm = dictionary.writes == WritePoint::BeforePostNorm;
-    let normalized = dictionary.reads == crate::model::dictionary::ReadPoint::Normalized;
+    let reads = input_of(dictionary);
     let mut active: Vec<Active> = Vec::new();
     let (mut biases, mut skips) = (Vec::new(), Vec::new());
     let mut any_skip = false;
     let through =
         |frozen: &Frozen, l: usize, p: usize, v: Vec<f32>| if before_norm { frozen.written(l, p, v) } else { v };
     for l in 0..n_layers {
-        let site = dictionary.read_site(l, decoder.arch.parallel);
-        let x: Vec<f32> = trace.get(site)?.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?;
+        let x = dictionary.input(l, decoder.arch.parallel, trace)?;
         active.extend(dictionary.encode(l, &x)?.into_iter().filter(|a| a.position >= zero_positions));
         let mut bias = dictionary.decoder_bias(l)?;
         let skip = dictionary.skip(l)?;
@@ -351,14 +358,14 @@ fn feature_sources(
         if let Some(w) = &skip {
             any_skip = true;
             // The norm's bias through the skip is a constant; the rest is linear in the residual stream.
-            let constant = if normalized { frozen.input_bias(l) } else { vec![0.0; d] };
+            let constant = if reads == Input::Normalized { frozen.input_bias(l) } else { vec![0.0; d] };
             let product = |x: &[f32]| (0..d).map(|o| (0..d).map(|i| x[i] * w[i * d + o]).sum()).collect::<Vec<f32>>();
             bias.iter_mut().zip(product(&constant)).for_each(|(b, c)| *b += c);
             for (p, written) in written.iter_mut().enumerate() {
                 let linear: Vec<f32> = x[p * d..(p + 1) * d].iter().zip(&constant).map(|(x, c)| x - c).collect();
                 *written = through(frozen, l, p, product(&linear));
             }
-            frozen.set_skip(l, w, normalized, before_norm);
+            frozen.set_skip(l, w, reads, before_norm);
         }
         biases.push((0..n_pos).map(|p| through(frozen, l, p, bias.clone())).collect::<Vec<_>>());
         skips.push(written);

@@ -95,7 +95,25 @@ pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(St
     for (tensor, value) in map.into_iter().filter(|(k, _)| k != "__metadata__") {
         entries.push((tensor.clone(), entry(name, &tensor, &value, room)?));
     }
+    covers(name, &entries, room)?;
     Ok((8 + length, entries))
+}
+
+/// The format leaves no byte of the data without a tensor and none to two: anything else is a header that lies.
+fn covers(file: &str, entries: &[(String, Entry)], room: u64) -> Result<()> {
+    let mut spans: Vec<(u64, u64, &str)> = entries.iter().map(|(name, e)| (e.start, e.end, name.as_str())).collect();
+    spans.sort_unstable();
+    let mut at = 0;
+    for (start, end, tensor) in spans {
+        ensure!(
+            start == at,
+            "{file}: the header puts tensor {tensor:?} at bytes {start}..{end}; accepted: from {at} on, where the one \
+             before it ends"
+        );
+        at = end;
+    }
+    ensure!(at == room, "{file} holds {room} bytes of data, its header accounts for {at}: they do not belong together");
+    Ok(())
 }
 
 fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<Entry> {
@@ -108,7 +126,9 @@ fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<Entry> {
     let shape = value.get("shape").and_then(numbers).with_context(|| wrong("has no shape"))?;
     let offsets = value.get("data_offsets").and_then(numbers).with_context(|| wrong("has no data_offsets"))?;
     let &[start, end] = offsets.as_slice() else { bail!(wrong("has data_offsets that are not two numbers")) };
-    let size = shape.iter().try_fold(bytes, |a, b| a.checked_mul(*b));
+    // Without the zeros, so that no product of some of the dimensions overflows either.
+    let size = shape.iter().try_fold(bytes, |a, b| a.checked_mul((*b).max(1)));
+    let size = size.map(|n| if shape.contains(&0) { 0 } else { n });
     ensure!(
         start <= end && Some(end - start) == size,
         wrong(&format!("claims bytes {start}..{end} for shape {shape:?} of {type_name}"))

@@ -29,6 +29,17 @@ impl Entry {
     }
 }
 
+/// What a target at the input of an MLP reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The residual stream.
+    Residual,
+    /// The output of the norm, weight and bias included.
+    Normalized,
+    /// The output of an RMSNorm before its weight.
+    Unweighted,
+}
+
 /// A linear functional of the frozen model's residual stream.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -65,22 +76,25 @@ impl Frozen {
         Target { entry: Entry::Post(self.n_layers() - 1), position, vector: direction, bias, value }
     }
 
-    /// A target that reads what the MLP of `layer` reads, at `position` along `direction`: after the norm with
-    /// `normalized`, else the residual stream itself.
+    /// A target that reads along `direction` at the input of the MLP of `layer`, at `position`.
     pub fn input_target(
         &self,
         layer: usize,
         position: usize,
         mut direction: Vec<f32>,
-        normalized: bool,
+        reads: Input,
         bias: f32,
         value: f32,
     ) -> Target {
         let norm = &self.layers[layer].ln2;
         let mut bias = bias;
-        if normalized {
-            bias += dot(&direction, &norm.bias);
-            norm.backward(&mut direction, position);
+        match reads {
+            Input::Residual => {}
+            Input::Normalized => {
+                bias += dot(&direction, &norm.bias);
+                norm.backward(&mut direction, position);
+            }
+            Input::Unweighted => direction.iter_mut().for_each(|v| *v *= norm.inverse[position]),
         }
         Target { entry: Entry::mlp_input(layer, self.parallel), position, vector: direction, bias, value }
     }
@@ -126,7 +140,7 @@ impl TargetMaker<'_> {
                         own = c * at(&in_bias, n);
                     }
                 }
-                Ok(self.frozen.input_target(layer, pos, v, true, own, post[pos][n]))
+                Ok(self.frozen.input_target(layer, pos, v, Input::Normalized, own, post[pos][n]))
             })
             .collect()
     }

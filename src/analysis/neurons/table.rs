@@ -105,6 +105,12 @@ fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
     let (model, tokens) = (&job.model.decoder, job.values.count("tokens")?);
     let mut sorted = chosen.to_vec();
     sorted.sort_unstable();
+    if tokens == 0 {
+        // Norms alone need no directions: one pass over the weights.
+        let norms = |l: usize| column_norms(model, job.trace(), job.position, layers[l].layer);
+        let norms = (0..layers.len()).map(norms).collect::<Result<Vec<_>>>()?;
+        return Ok(sorted.into_iter().map(|(l, n)| ((l, n), (norms[l][n], Projection::default()))).collect());
+    }
     let mut directions = Vec::new();
     let mut norms = Vec::with_capacity(sorted.len());
     for some in sorted.chunk_by(|a, b| a.0 == b.0) {
@@ -118,10 +124,7 @@ fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
     if sorted.is_empty() {
         return Ok(Written::new());
     }
-    let projections = match tokens {
-        0 => vec![Projection::default(); sorted.len()],
-        _ => vocabulary::project(model, &Tensor::cat(&directions, 0)?, tokens)?,
-    };
+    let projections = vocabulary::project(model, &Tensor::cat(&directions, 0)?, tokens)?;
     Ok(sorted.into_iter().zip(norms.into_iter().zip(projections)).collect())
 }
 

@@ -1,3 +1,207 @@
-//! Methods: what can be asked of a model.
+//! Methods: what can be asked of a model. Each is one file with one [`Analysis`] and a line in [`ALL`]; the command line, the palette and the
+//! catalogue are made from that list.
 
+pub mod input;
 pub mod next_token;
+pub mod param;
+pub mod runs;
+pub mod target;
+
+use crate::address::{Edit, resolve_position};
+use crate::model::Model;
+use crate::model::forward::Step;
+use crate::model::site::Site;
+use crate::model::trace::Trace;
+use crate::report::Report;
+use anyhow::{Result, bail};
+use input::Input;
+use param::{Param, Values};
+use runs::Runs;
+use std::collections::BTreeSet;
+use std::fmt;
+use target::Target;
+
+/// Every method, in the order of the catalogue.
+pub const ALL: &[&dyn Analysis] = &[];
+
+/// The method of this name.
+///
+/// # Errors
+/// There is none; the error lists the names.
+pub fn named(name: &str) -> Result<&'static dyn Analysis> {
+    match ALL.iter().find(|a| a.about().name == name) {
+        Some(analysis) => Ok(*analysis),
+        None => {
+            let names: Vec<&str> = ALL.iter().map(|a| a.about().name).collect();
+            bail!("no method is called {name:?}; accepted: {}", names.join(", "))
+        }
+    }
+}
+
+/// A method: a question in, a report out.
+pub trait Analysis: Sync {
+    /// Its entry in the catalogue.
+    fn about(&self) -> &'static About;
+
+    /// The sites of the run it reads, with these parameters.
+    ///
+    /// # Errors
+    /// A parameter does not fit the model (a layer that does not exist).
+    fn reads(&self, model: &Model, values: &Values) -> Result<BTreeSet<Site>>;
+
+    /// Answers. `step` is called with the work done and in all; its error ends the job and is returned.
+    ///
+    /// # Errors
+    /// A question that does not fit model or prompt, or what `step` returns.
+    fn run(&self, job: &Job, step: Step) -> Result<Report>;
+}
+
+/// A method's entry in the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// The word that calls it: the command's name.
+    pub name: &'static str,
+    /// What the field calls it.
+    pub title: &'static str,
+    /// The question it answers, in a line.
+    pub question: &'static str,
+    /// From the parts up or from the answer down.
+    pub direction: Direction,
+    /// What its rows are about.
+    pub unit: &'static str,
+    /// What its numbers are worth.
+    pub evidence: Evidence,
+    /// What has to hold for the numbers to mean what they say.
+    pub assumes: &'static str,
+    /// What it costs, in forward passes.
+    pub cost: &'static str,
+    /// Where the method is described.
+    pub reference: &'static str,
+    /// What can be chosen.
+    pub params: &'static [Param],
+}
+
+/// Which way a method looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From units to what they do.
+    BottomUp,
+    /// From the prediction to the units that made it.
+    TopDown,
+}
+
+/// What kind of evidence a method gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Values of the run, and exact sums of them.
+    Observation,
+    /// A prediction of effects by a model of the model.
+    Approximation,
+    /// A measured effect: the model was run with the change.
+    Intervention,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::BottomUp => "bottom-up",
+            Direction::TopDown => "top-down",
+        })
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Evidence::Observation => "observation",
+            Evidence::Approximation => "approximation",
+            Evidence::Intervention => "intervention",
+        })
+    }
+}
+
+/// What is asked about a prompt.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Where to look; negative counts from the end.
+    pub position: i64,
+    /// What is to be explained; `None`: the most probable token.
+    pub target: Option<Target>,
+    /// The method's parameters.
+    pub values: Values,
+}
+
+/// What a method works on.
+pub struct Job<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The prompt.
+    pub input: &'a Input,
+    /// The run without edits, with at least the sites that the method reads.
+    pub clean: &'a Trace,
+    /// The run with edits, when there are any.
+    pub edited: Option<&'a Trace>,
+    /// The edits of that run.
+    pub edits: &'a [Edit],
+    /// Where to look, from 0.
+    pub position: usize,
+    /// What is to be explained, if that was said; see [`Job::target_at`].
+    pub target: Option<Target>,
+    /// The method's parameters.
+    pub values: &'a Values,
+}
+
+impl Job<'_> {
+    /// The run the question is about: with the edits, if there are any.
+    pub fn trace(&self) -> &Trace {
+        self.edited.unwrap_or(self.clean)
+    }
+
+    /// What is to be explained at `position`: what was asked for, or else the token that the run without edits finds most probable there.
+    ///
+    /// # Errors
+    /// The last residual stream was not recorded.
+    pub fn target_at(&self, position: usize) -> Result<Target> {
+        match self.target {
+            Some(target) => Ok(target),
+            None => Target::most_probable(self.model, self.clean, position),
+        }
+    }
+}
+
+/// Asks `analysis` about the prompt of `runs`, running the model first as far as its runs do not hold what is needed. The report ends with the
+/// method's footer.
+///
+/// # Errors
+/// As [`Analysis::run`]; a position outside the prompt; an edit that touches nothing.
+pub fn ask(analysis: &dyn Analysis, model: &Model, runs: &mut Runs, question: &Question, step: Step) -> Result<Report> {
+    let position = resolve_position(question.position, runs.input().tokens.len())?;
+    let mut reads = analysis.reads(model, &question.values)?;
+    if question.target.is_none() {
+        reads.insert(target::last_stream(model));
+    }
+    runs.ensure(model, reads, step)?;
+    let job = Job {
+        model,
+        input: runs.input(),
+        clean: runs.clean()?,
+        edited: runs.edited(),
+        edits: runs.edits(),
+        position,
+        target: question.target,
+        values: &question.values,
+    };
+    let mut report = analysis.run(&job, step)?;
+    report.note("method", analysis.about().footer());
+    Ok(report)
+}
+
+impl About {
+    /// The lines that end every report: method, evidence, assumptions, cost, source.
+    pub fn footer(&self) -> String {
+        format!(
+            "Method: {} ({}, {}). Evidence: {}. Cost: {}.\nAssumes: {}\nSource: {}",
+            self.title, self.name, self.direction, self.evidence, self.cost, self.assumes, self.reference
+        )
+    }
+}

@@ -9,15 +9,16 @@ mod target;
 mod trace;
 
 use crate::address::Edit;
+use crate::analysis::input::Input;
 use crate::model::Model;
 use crate::model::device::{DTypeChoice, DeviceChoice};
 use crate::model::open::Options;
 use crate::model::source;
-use crate::model::text::{Bos, BosDone, Piece};
+use crate::model::text::Bos;
 use crate::paths;
 use crate::report::text::escape;
 use crate::report::{Column, Report, Table};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -84,37 +85,18 @@ pub struct PromptArgs {
     pub bos: Bos,
 }
 
-/// A prompt as the model sees it.
-pub struct Input {
-    /// The text, unless ids were given.
-    pub prompt: Option<String>,
-    /// The tokens.
-    pub tokens: Vec<Piece>,
-    /// What was done about BOS.
-    pub bos: BosDone,
-}
-
-impl Input {
-    /// Token ids.
-    pub fn ids(&self) -> Vec<u32> {
-        self.tokens.iter().map(|t| t.id).collect()
-    }
-}
-
 impl PromptArgs {
     /// Reads and tokenizes the prompt.
     pub fn read(&self, model: &Model) -> Result<Input> {
         if let Some(ids) = &self.ids {
-            ensure!(!ids.is_empty(), "--ids is empty");
-            return Ok(Input { prompt: None, tokens: model.pieces(ids), bos: BosDone::None });
+            return Input::of_ids(model, ids, self.bos).context("--ids");
         }
         let prompt = match self.prompt.as_deref() {
             Some("-") => standard_input()?,
             Some(text) => text.to_owned(),
             None => bail!("a prompt is needed (--prompt TEXT, or --ids 1,2,3)"),
         };
-        let encoding = model.encode(&prompt, self.bos)?;
-        Ok(Input { prompt: Some(prompt), tokens: encoding.tokens, bos: encoding.bos })
+        Input::of_prompt(model, prompt, self.bos)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod forward;
 pub mod kernel;
 pub mod open;
 pub mod ops;
+pub mod readout;
 pub mod rope;
 pub mod site;
 pub mod source;

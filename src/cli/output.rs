@@ -1,6 +1,7 @@
 //! Where results go: standard output or a file, and progress beside them.
 
-use super::{Input, OutputArgs};
+use super::OutputArgs;
+use crate::analysis::input::Input;
 use crate::model::Model;
 use crate::model::checkpoint::Progress;
 use crate::model::device::{device_name, dtype_name};

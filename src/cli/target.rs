@@ -1,9 +1,10 @@
 //! The tokens a question is about: `--target` and `--contrast`.
 
 use crate::analysis::next_token::NextToken;
+use crate::analysis::target::token;
 use crate::model::Model;
 use crate::report::Report;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
 /// What is to be explained or watched.
@@ -24,19 +25,6 @@ impl TargetArgs {
         let given = named.into_iter().filter_map(|(option, text)| text.as_ref().map(|t| (option, t)));
         given.map(|(option, text)| token(model, text).with_context(|| option.to_owned())).collect()
     }
-}
-
-/// The id that `text` names.
-fn token(model: &Model, text: &str) -> Result<u32> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let rows = model.decoder.arch.d_vocab;
-        let id = text.parse().ok().filter(|id: &u32| (*id as usize) < rows);
-        return id.with_context(|| format!("token id {text}: accepted: 0..={}", rows - 1));
-    }
-    let quoted = text.starts_with('"').then(|| serde_json::from_str::<String>(text).ok()).flatten();
-    let text = quoted.as_deref().unwrap_or(text);
-    ensure!(!text.is_empty(), "the token is empty");
-    model.text()?.token_id(text)
 }
 
 /// Adds what a run says of the watched tokens: a table, and the logit difference where there are two.

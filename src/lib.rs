@@ -1,9 +1,14 @@
 //! mechscope: a terminal explorer for mechanistic interpretability of language models.
 
+pub mod action;
 pub mod address;
 pub mod analysis;
+pub mod app;
 pub mod builtin;
 pub mod cli;
+pub mod engine;
+pub mod keymap;
 pub mod model;
 pub mod paths;
 pub mod report;
+pub mod terminal;

@@ -16,6 +16,7 @@ use ratatui::layout::Size;
 /// The screen while the explorer has it; dropped, it is given back.
 pub struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<Frames>>,
+    frames: Frames,
     mouse: bool,
     /// The continue signal that follows our own stop has been seen to already.
     resumed: bool,
@@ -30,9 +31,10 @@ impl Screen {
         // Without this the library answers NO_COLOR by resetting every style, reverse video included; the theme knows better.
         crossterm::style::force_color_output(true);
         guard::enter(mouse).context("cannot take over the terminal")?;
-        let terminal = ratatui::Terminal::new(CrosstermBackend::new(Frames::new()));
+        let frames = Frames::default();
+        let terminal = ratatui::Terminal::new(CrosstermBackend::new(frames.clone()));
         let terminal = terminal.inspect_err(|_| guard::leave()).context("cannot read the terminal's size")?;
-        Ok(Screen { terminal, mouse, resumed: false })
+        Ok(Screen { terminal, frames, mouse, resumed: false })
     }
 
     /// Columns and rows.
@@ -46,7 +48,7 @@ impl Screen {
     /// The terminal is gone.
     pub fn draw(&mut self, draw: impl FnOnce(&mut ratatui::Frame)) -> Result<()> {
         self.terminal.draw(draw)?;
-        Ok(self.terminal.backend_mut().writer_mut().present()?)
+        Ok(self.frames.present()?)
     }
 
     /// Draws into a buffer of its own: what is on the screen, for screenshots.

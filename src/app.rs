@@ -15,7 +15,8 @@ pub mod yank;
 
 use crate::action::Action;
 use crate::address::Address;
-use crate::engine::{Answer, ModelInfo, Next, Reply, Request, Slot};
+pub use crate::engine::{ModelInfo, Next, Slot};
+use crate::engine::{Answer, Reply, Request};
 use crate::keymap::{Context, Key, Keymap};
 use edits::Edits;
 use history::History;

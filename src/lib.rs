@@ -11,4 +11,6 @@ pub mod keymap;
 pub mod model;
 pub mod paths;
 pub mod report;
+pub mod run;
 pub mod terminal;
+pub mod view;

@@ -1,11 +1,17 @@
 //! Methods: what can be asked of a model. Each is one file with one [`Analysis`] and a line in [`ALL`]; the command line, the palette and the
 //! catalogue are made from that list.
 
+mod attribute;
+pub mod detect;
+mod heads;
 pub mod input;
+mod lens;
+mod neurons;
 pub mod next_token;
 pub mod param;
 pub mod runs;
 pub mod target;
+pub mod vocabulary;
 
 use crate::address::{Edit, resolve_position};
 use crate::model::Model;
@@ -22,7 +28,7 @@ use std::fmt;
 use target::Target;
 
 /// Every method, in the order of the catalogue.
-pub const ALL: &[&dyn Analysis] = &[];
+pub const ALL: &[&dyn Analysis] = &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons];
 
 /// The method of this name.
 ///

@@ -9,6 +9,10 @@
 //! | `resid_pre`, `resid_mid`, `resid_post` | the site of that name |
 //! | attention edge | its score becomes minus infinity, so that the rest of the row is renormalised |
 
+mod passes;
+
+pub use passes::Passes;
+
 use super::arch::Decoder;
 use super::ops::Cuts;
 use super::site::{BlockSite as S, Site};

@@ -181,6 +181,12 @@ impl Text {
         self.spelled(id).unwrap_or_default()
     }
 
+    /// Whether a token stands for text: it exists, is not special and is not empty.
+    pub fn is_plain(&self, id: u32) -> bool {
+        let special = self.added.get(&id).is_some_and(|(_, special)| *special);
+        !special && Some(id) != self.bos_id && self.spelled(id).is_some_and(|bytes| !bytes.is_empty())
+    }
+
     fn spelled(&self, id: u32) -> Option<Vec<u8>> {
         match self.added.get(&id) {
             Some((content, special)) => Some(self.spelling.bytes_of_added(content, *special)),

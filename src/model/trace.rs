@@ -67,6 +67,23 @@ impl Trace {
         self.get(Site::Block(layer, site))
     }
 
+    /// The numbers of a site of the first prompt, row-major, f32.
+    ///
+    /// # Errors
+    /// The site was not recorded.
+    pub fn numbers(&self, site: Site) -> Result<Vec<f32>> {
+        Ok(self.get(site)?.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// One position of a site that has positions first, row-major, f32.
+    ///
+    /// # Errors
+    /// The site was not recorded, or there is no such position.
+    pub fn row(&self, site: Site, position: usize) -> Result<Vec<f32>> {
+        let row = self.get(site)?.narrow(0, position, 1)?;
+        Ok(row.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
     /// The logits of the first prompt, `[pos, d_vocab]` or, when only the last position was computed, `[1, d_vocab]`.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ pub struct Grid {
     pub values: Vec<f32>,
     /// The units the values belong to, row by row; empty where they belong to none.
     pub addresses: Vec<Address>,
+    /// Token texts that stand in the cells for readers, as the likeliest token whose probability is the value; empty where the numbers speak.
+    pub tokens: Vec<String>,
     /// What the values are measured in; empty for plain numbers.
     pub unit: &'static str,
     /// Digits after the point, for readers.
@@ -45,7 +47,7 @@ impl Grid {
             let (rows, columns) = (rows.labels.len(), columns.labels.len());
             bail!("a grid of {rows} rows and {columns} columns holds {cells} values, not {}", values.len());
         }
-        Ok(Grid { rows, columns, values, addresses: Vec::new(), unit, digits })
+        Ok(Grid { rows, columns, values, addresses: Vec::new(), tokens: Vec::new(), unit, digits })
     }
 
     /// The same grid with the units its values belong to; an error when they are not as many.
@@ -54,6 +56,20 @@ impl Grid {
             bail!("a grid of {} values has as many addresses, not {}", self.values.len(), addresses.len());
         }
         Ok(Grid { addresses, ..self })
+    }
+
+    /// The same grid with a token in every cell; an error when they are not as many.
+    pub fn with_tokens(self, tokens: Vec<String>) -> Result<Self> {
+        if tokens.len() != self.values.len() {
+            bail!("a grid of {} values has as many tokens, not {}", self.values.len(), tokens.len());
+        }
+        Ok(Grid { tokens, ..self })
+    }
+
+    /// The tokens of one row; empty where there are none.
+    pub fn row_tokens(&self, row: usize) -> &[String] {
+        let width = self.columns.labels.len();
+        self.tokens.get(row * width..(row + 1) * width).unwrap_or_default()
     }
 
     /// Each row's label with its values.

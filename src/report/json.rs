@@ -1,7 +1,7 @@
 //! Reports as one JSON object on one line.
 //!
 //! Facts and parts are its fields: a table is a list of objects, one a row; a grid is `{"rows", "columns", "values"}` with `{"name", "labels"}` for either
-//! axis and a list of rows, and `"addresses"` in the same shape where there are any; a note is a string. Numbers have the fewest digits that read back as the same `f32`;
+//! axis and a list of rows, and `"addresses"` and `"tokens"` in the same shape where there are any; a note is a string. Numbers have the fewest digits that read back as the same `f32`;
 //! JSON has no word for those that are not finite, so they are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. A missing value is `null`.
 
 use std::io::{self, Write};
@@ -65,6 +65,10 @@ impl Serialize for Grid {
         if !self.addresses.is_empty() {
             let width = self.columns.labels.len().max(1);
             map.serialize_entry("addresses", &self.addresses.chunks(width).collect::<Vec<_>>())?;
+        }
+        if !self.tokens.is_empty() {
+            let width = self.columns.labels.len().max(1);
+            map.serialize_entry("tokens", &self.tokens.chunks(width).collect::<Vec<_>>())?;
         }
         map.end()
     }

@@ -58,11 +58,17 @@ fn write_grid(grid: &Grid, out: &mut dyn Write) -> io::Result<()> {
     let corner = format!("{} \\ {}{unit}", escape(&grid.rows.name), escape(&grid.columns.name));
     let heading = grid.columns.labels.iter().map(|label| escape(label).into_owned());
     let mut lines = vec![std::iter::once(corner).chain(heading).collect::<Vec<_>>()];
-    for (label, values) in grid.iter_rows() {
-        let values = values.iter().map(|value| number(*value, grid.digits));
-        lines.push(std::iter::once(escape(label).into_owned()).chain(values).collect());
+    for (row, (label, values)) in grid.iter_rows().enumerate() {
+        let label = std::iter::once(escape(label).into_owned());
+        let tokens = grid.row_tokens(row);
+        lines.push(if tokens.is_empty() {
+            label.chain(values.iter().map(|value| number(*value, grid.digits))).collect()
+        } else {
+            label.chain(tokens.iter().map(|token| format!("\"{}\"", escape(token)))).collect()
+        });
     }
-    let right: Vec<bool> = (0..=grid.columns.labels.len()).map(|column| column > 0).collect();
+    let numeric = grid.tokens.is_empty();
+    let right: Vec<bool> = (0..=grid.columns.labels.len()).map(|column| numeric && column > 0).collect();
     aligned(&lines, &right, out)
 }
 

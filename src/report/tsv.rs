@@ -1,7 +1,8 @@
 //! Reports as tab-separated values.
 //!
 //! Facts come first as `# name<tab>value`; each part is its name as `# name`, a heading and its rows, with an empty line before it. In cells,
-//! backslash, tab, newline and carriage return are `\\`, `\t`, `\n` and `\r`; numbers have all their digits.
+//! backslash, tab, newline and carriage return are `\\`, `\t`, `\n` and `\r`; numbers have all their digits. A grid with tokens is two parts: the tokens, and
+//! its numbers as `# name.values`.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -25,8 +26,16 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
                 table.rows.iter().try_for_each(|row| line(row.iter().map(cell), out))?;
             }
             Body::Grid(grid) => {
-                let labels = grid.columns.labels.iter().map(|label| escape(label));
-                line(std::iter::once(escape(&grid.rows.name)).chain(labels), out)?;
+                let labels = || grid.columns.labels.iter().map(|label| escape(label));
+                if !grid.tokens.is_empty() {
+                    line(std::iter::once(escape(&grid.rows.name)).chain(labels()), out)?;
+                    for (row, label) in grid.rows.labels.iter().enumerate() {
+                        let tokens = grid.row_tokens(row).iter().map(|token| escape(token));
+                        line(std::iter::once(escape(label)).chain(tokens), out)?;
+                    }
+                    writeln!(out, "\n# {}.values", escape(&part.name))?;
+                }
+                line(std::iter::once(escape(&grid.rows.name)).chain(labels()), out)?;
                 for (label, values) in grid.iter_rows() {
                     let values = values.iter().map(|value| Cow::Owned(value.to_string()));
                     line(std::iter::once(escape(label)).chain(values), out)?;

@@ -74,23 +74,44 @@ impl Activation {
         });
     }
 
+    /// `y = c(x)`, see [`Activation::coefficient`], on all threads.
+    pub fn coefficients(self, y: &mut [f32], x: &[f32]) {
+        const BLOCK: usize = 1 << 13;
+        y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| match self {
+            Self::Gelu => gelu::coefficients(y, x),
+            Self::GeluTanh => gelu_tanh::coefficients(y, x),
+            Self::QuickGelu => quick_gelu::coefficients(y, x),
+            Self::Silu => silu::coefficients(y, x),
+            Self::Relu => relu::coefficients(y, x),
+            Self::ReluSquared => relu_squared::coefficients(y, x),
+        });
+    }
+
     fn dispatch(self, y: &mut [f32], x: &[f32]) {
         match self {
-            Self::Gelu => gelu(y, x),
-            Self::GeluTanh => gelu_tanh(y, x),
-            Self::QuickGelu => quick_gelu(y, x),
-            Self::Silu => silu(y, x),
-            Self::Relu => relu(y, x),
-            Self::ReluSquared => relu_squared(y, x),
+            Self::Gelu => gelu::values(y, x),
+            Self::GeluTanh => gelu_tanh::values(y, x),
+            Self::QuickGelu => quick_gelu::values(y, x),
+            Self::Silu => silu::values(y, x),
+            Self::Relu => relu::values(y, x),
+            Self::ReluSquared => relu_squared::values(y, x),
         }
     }
 }
 
 macro_rules! maps {
     ($($name:ident $kind:ident)*) => {$(
-        widest! {
-            fn $name(y: &mut [f32], x: &[f32]) {
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * Activation::$kind.coefficient(x));
+        mod $name {
+            use super::{Activation, widest};
+            widest! {
+                pub fn values(y: &mut [f32], x: &[f32]) {
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * Activation::$kind.coefficient(x));
+                }
+            }
+            widest! {
+                pub fn coefficients(y: &mut [f32], x: &[f32]) {
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = Activation::$kind.coefficient(x));
+                }
             }
         }
     )*};
@@ -244,6 +265,10 @@ mod tests {
             for ((y, x), u) in y.iter().zip(&x).zip(&up) {
                 let want = x * kind.coefficient(*x) * u;
                 assert!((y - want).abs() <= 1e-6 * want.abs().max(1.0), "{kind:?}({x})");
+            }
+            kind.coefficients(&mut y, &x);
+            for (y, x) in y.iter().zip(&x) {
+                assert!((y - kind.coefficient(*x)).abs() <= 1e-6 * y.abs().max(1.0), "{kind:?}: c({x})");
             }
         }
     }

@@ -102,6 +102,31 @@ pub fn linear(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs:
     general(y, x, w, bias, inputs, outputs);
 }
 
+/// `y[rows, inputs] = g[rows, outputs] w[outputs, inputs]`, the transpose of [`linear`], on all threads.
+///
+/// # Panics
+/// When a slice is shorter than its shape: a bug of the caller.
+pub fn linear_back(y: &mut [f32], g: &[f32], w: &[f32], inputs: usize, outputs: usize) {
+    let rows = check(g, y, w, None, inputs, outputs);
+    let width = inputs.div_ceil(rayon::current_num_threads() * 4).next_multiple_of(32).max(1);
+    let out = Shared(y.as_mut_ptr(), y.len());
+    (0..inputs.div_ceil(width)).into_par_iter().for_each(|block| {
+        let from = block * width;
+        let cols = width.min(inputs - from);
+        for r in 0..if rows <= 4 { rows } else { 0 } {
+            // SAFETY: blocks write disjoint columns of `y`.
+            let y = unsafe { &mut out.from(r * inputs + from)[..cols] };
+            super::rows::weighted_rows(y, &w[from..], inputs, &g[r * outputs..(r + 1) * outputs]);
+        }
+        if rows > 4 {
+            // SAFETY: as above.
+            let y = unsafe { out.from(from) };
+            let w = Strided { data: &w[from..], row: inputs, col: 1 };
+            gemm(rows, outputs, cols, y, inputs, Strided::rows(g, outputs), w, 1.0, false, 1);
+        }
+    });
+}
+
 fn check(y: &[f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) -> usize {
     let rows = x.len().checked_div(inputs).unwrap_or(0);
     assert_eq!(x.len(), rows * inputs, "input rows");
@@ -260,6 +285,15 @@ mod tests {
                         assert!((got - want).abs() < 1e-4, "{rows}x{inputs}x{outputs} at {r},{o}: {got} for {want}");
                     }
                 }
+            }
+            let g = numbers(rows * outputs, 4);
+            let mut y = vec![f32::NAN; rows * inputs];
+            linear_back(&mut y, &g, &w, inputs, outputs);
+            for (at, got) in y.iter().enumerate() {
+                let (r, i) = (at / inputs, at % inputs);
+                let terms = (0..outputs).map(|o| g[r * outputs + o] as f64 * w[o * inputs + i] as f64);
+                let want = terms.sum::<f64>();
+                assert!((*got as f64 - want).abs() < 1e-4, "{rows}x{inputs}x{outputs} back at {r},{i}");
             }
         }
     }

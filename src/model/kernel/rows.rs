@@ -47,6 +47,16 @@ widest! {
     }
 }
 
+widest! {
+    /// `y = sum over o of g[o] w[o, ..]`, as wide as `y`; the rows of `w` are `stride` apart.
+    pub fn weighted_rows(y: &mut [f32], w: &[f32], stride: usize, g: &[f32]) {
+        y.fill(0.0);
+        for (w, g) in w.chunks(stride).zip(g) {
+            y.iter_mut().zip(w).for_each(|(y, w)| *y = w.mul_add(*g, *y));
+        }
+    }
+}
+
 /// What a norm subtracts and multiplies with; see [`normalise`].
 #[derive(Clone, Copy)]
 pub struct NormWeights<'a> {

@@ -1,0 +1,206 @@
+//! Attention heads: what kind each is, and what it writes onto the target; one head in detail with `head`.
+
+mod one;
+
+use super::detect::{self, Detector, Exclude, Probed, Score};
+use super::param::{Kind, Param, Values};
+use super::{About, Analysis, Direction, Evidence, Job};
+use crate::address::{Address, Part};
+use crate::model::Model;
+use crate::model::forward::Step;
+use crate::model::site::{BlockSite, Site};
+use crate::model::trace::Trace;
+use crate::report::{Cell, Column, Report, Table};
+use anyhow::Result;
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+
+/// The table of heads.
+pub struct Heads;
+
+static ABOUT: About = About {
+    name: "heads",
+    title: "attention heads",
+    question: "Which heads move information, where do they look, and what do they write?",
+    direction: Direction::BottomUp,
+    unit: "attention head",
+    evidence: Evidence::Observation,
+    assumes: "where a head looks is what it reads; detectors name a behaviour on this prompt (or on random repeats with the probe), not a function; direct effects hold the final norm's scale",
+    cost: "1 forward pass; the probe takes 4 more of twice its length",
+    reference: "TransformerLens head detector; Olsson et al. 2022, In-context Learning and Induction Heads",
+    params: &[
+        Param {
+            name: "head",
+            kind: Kind::Head,
+            default: "none",
+            help: "One head in detail: pattern, sources, what it writes",
+        },
+        Param { name: "probe", kind: Kind::Flag, default: "false", help: "Scores on repeated random tokens too" },
+        Param { name: "probe_length", kind: Kind::Count, default: "50", help: "Random tokens that the probe repeats" },
+        Param { name: "seed", kind: Kind::Count, default: "0", help: "Of the probe's random tokens" },
+        Param {
+            name: "score",
+            kind: Kind::Choice(&["mul", "abs"]),
+            default: "mul",
+            help: "mul: share of the attention; abs: 1 - distance from the ideal pattern",
+        },
+        Param {
+            name: "exclude",
+            kind: Kind::Choice(&["nothing", "bos", "current", "both"]),
+            default: "nothing",
+            help: "Attention left out of the scores: to the first position, to the own position",
+        },
+        Param {
+            name: "sort",
+            kind: Kind::Choice(&[
+                "layer",
+                "direct_effect",
+                "induction",
+                "previous_token",
+                "duplicate_token",
+                "entropy",
+            ]),
+            default: "layer",
+            help: "Order of the heads",
+        },
+        Param {
+            name: "top",
+            kind: Kind::Count,
+            default: "0",
+            help: "Heads (or tokens of one head) to print; 0 is all",
+        },
+    ],
+};
+
+/// What is said of one head.
+struct Row {
+    layer: usize,
+    head: usize,
+    entropy: f32,
+    previous: f32,
+    duplicate: f32,
+    induction: f32,
+    direct: f32,
+    probed: Option<Probed>,
+}
+
+impl Analysis for Heads {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn reads(&self, model: &Model, _: &Values) -> Result<BTreeSet<Site>> {
+        let mut sites = model.decoder.direct_sites();
+        let per_layer = [BlockSite::Pattern, BlockSite::V];
+        sites.extend((0..model.decoder.arch.n_layers).flat_map(|l| per_layer.map(|s| Site::Block(l, s))));
+        Ok(sites)
+    }
+
+    fn run(&self, job: &Job, step: Step) -> Result<Report> {
+        if let Some((layer, head)) = job.values.head("head")? {
+            return one::report(job, layer, head);
+        }
+        let target = job.target_at(job.position)?;
+        let weights: Vec<(u32, f32)> = target.weights().collect();
+        let mut report = Report::default();
+        target.describe(&mut report, job.model, job.position);
+        report.fact("position", job.position);
+
+        let probed = if job.values.flag("probe")? {
+            let (length, seed) = (job.values.count("probe_length")?, job.values.count("seed")? as u64);
+            Some(detect::probe(job.model, length, seed, step)?)
+        } else {
+            None
+        };
+        let mut rows = rows(job, job.trace(), &weights, step)?;
+        if let Some(probed) = &probed {
+            rows.iter_mut().for_each(|r| r.probed = Some(probed[r.layer][r.head]));
+        }
+        let clean = match job.edited {
+            Some(_) => Some(self::rows(job, job.clean, &weights, step)?),
+            None => None,
+        };
+
+        let key = |r: &Row| match job.values.choice("sort") {
+            Ok("direct_effect") => r.direct.abs(),
+            Ok("induction") => r.probed.map_or(r.induction, |p| p.induction),
+            Ok("previous_token") => r.probed.map_or(r.previous, |p| p.previous),
+            Ok("duplicate_token") => r.probed.map_or(r.duplicate, |p| p.duplicate),
+            Ok("entropy") => r.entropy,
+            _ => 0.0,
+        };
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by(|a, b| key(&rows[*b]).total_cmp(&key(&rows[*a])));
+        let top = job.values.count("top")?;
+        order.truncate(if top == 0 { order.len() } else { top });
+        report.table("heads", "Heads", table(&rows, clean.as_deref(), probed.is_some(), &order));
+        Ok(report)
+    }
+}
+
+/// Every head, in the order of the model.
+fn rows(job: &Job, trace: &Trace, target: &[(u32, f32)], step: Step) -> Result<Vec<Row>> {
+    let arch = &job.model.decoder.arch;
+    let score = if job.values.choice("score")? == "abs" { Score::Abs } else { Score::Mul };
+    let excluded = job.values.choice("exclude")?;
+    let exclude = Exclude { bos: matches!(excluded, "bos" | "both"), current: matches!(excluded, "current" | "both") };
+    let direct = job.model.decoder.direct(trace, job.position, target, false)?;
+    let (tokens, n) = (trace.tokens(), trace.n_pos());
+    let mut rows = Vec::with_capacity(arch.n_layers * arch.n_heads);
+    for layer in 0..arch.n_layers {
+        step(layer, arch.n_layers)?;
+        let pattern = trace.numbers(Site::Block(layer, BlockSite::Pattern))?;
+        rows.par_extend(pattern.par_chunks(n * n).enumerate().map(|(head, pattern)| {
+            let detected = |d: Detector| d.score(pattern, tokens, score, exclude);
+            Row {
+                layer,
+                head,
+                entropy: entropy(&pattern[job.position * n..(job.position + 1) * n]),
+                previous: detected(Detector::Previous),
+                duplicate: detected(Detector::Duplicate),
+                induction: detected(Detector::Induction),
+                direct: direct.layers[layer].heads[head],
+                probed: None,
+            }
+        }));
+    }
+    Ok(rows)
+}
+
+/// The entropy of one row of a pattern, in nats.
+fn entropy(row: &[f32]) -> f32 {
+    row.iter().filter(|p| **p > 0.0).map(|p| -(*p as f64) * (*p as f64).ln()).sum::<f64>() as f32
+}
+
+fn table(rows: &[Row], clean: Option<&[Row]>, probed: bool, order: &[usize]) -> Table {
+    let score = |name: &str| Column::number(name, "", 3);
+    let mut columns = vec![
+        Column::address("head"),
+        Column::number("direct_effect", "logit", 4),
+        Column::number("entropy", "nats", 3),
+        score("previous_token"),
+        score("duplicate_token"),
+        score("induction"),
+    ];
+    if clean.is_some() {
+        columns.extend([Column::number("direct_effect_clean", "logit", 4), Column::number("entropy_clean", "nats", 3)]);
+    }
+    if probed {
+        columns.extend(["probe_previous_token", "probe_duplicate_token", "probe_induction"].map(score));
+    }
+    let mut table = Table::new(columns);
+    for &i in order {
+        let row = &rows[i];
+        let mut cells: Vec<Cell> = vec![Address::unit(row.layer, Part::Head(row.head)).into()];
+        cells.extend([row.direct, row.entropy, row.previous, row.duplicate, row.induction].map(Cell::from));
+        if let Some(clean) = clean {
+            cells.extend([clean[i].direct, clean[i].entropy].map(Cell::from));
+        }
+        if probed {
+            let scores = row.probed.map(|p| [p.previous, p.duplicate, p.induction]);
+            cells.extend((0..3).map(|s| Cell::from(scores.map(|scores| scores[s]))));
+        }
+        table.push(cells);
+    }
+    table
+}

@@ -1,0 +1,139 @@
+//! One head: its pattern, what each source token gives it, and what it writes at a position.
+
+use super::entropy;
+use crate::address::{Address, Extent, Part};
+use crate::analysis::vocabulary::{Ranked, project};
+use crate::analysis::{Job, target};
+use crate::model::arch::{Decoder, Linear};
+use crate::model::site::{BlockSite, Site};
+use crate::model::trace::Trace;
+use crate::model::{edit, frozen, ops};
+use crate::report::{Axis, Cell, Column, Grid, Report, Table};
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+
+/// Tokens printed of what a head writes, when nobody says how many.
+const TOKENS: usize = 10;
+
+/// What one head does at a position.
+struct Head {
+    /// `[query, key]`
+    pattern: Vec<f32>,
+    /// What every source would write if all attention went to it, `[key, d_model]`, as it reaches the stream.
+    sources: Tensor,
+    /// What the head writes at the position, `[1, d_model]`, as it reaches the stream.
+    written: Tensor,
+}
+
+/// The head's report.
+pub fn report(job: &Job, layer: usize, head: usize) -> Result<Report> {
+    let model = &job.model.decoder;
+    let n = job.input.tokens.len();
+    let extent: Extent = edit::extent(model, n);
+    let address = Address::unit(layer, Part::Head(head));
+    address.check(&extent)?;
+    let target = job.target_at(job.position)?;
+    let weights: Vec<(u32, f32)> = target.weights().collect();
+    let found = read(model, job.trace(), layer, head, job.position)?;
+    let direction = model.target_direction(job.trace(), job.position, &weights)?;
+    let effect = |x: &Tensor| -> Result<Vec<f32>> { Ok(x.matmul(&direction.t()?)?.flatten_all()?.to_vec1()?) };
+    let row = &found.pattern[job.position * n..(job.position + 1) * n];
+
+    let mut report = Report::default();
+    report.fact("head", address.clone());
+    report.fact("position", job.position);
+    target.describe(&mut report, job.model, job.position);
+    report.fact("direct_effect", effect(&found.written)?[0]);
+    if job.edited.is_some() {
+        let clean = read(model, job.clean, layer, head, job.position)?;
+        let direction = model.target_direction(job.clean, job.position, &weights)?;
+        report.fact("direct_effect_clean", clean.written.matmul(&direction.t()?)?.flatten_all()?.to_vec1::<f32>()?[0]);
+    }
+    report.fact("entropy", entropy(row));
+
+    let norms: Vec<f32> = found.sources.sqr()?.sum(1)?.sqrt()?.to_vec1()?;
+    let effects = effect(&found.sources)?;
+    let top = job.values.count("top")?;
+    report.table("sources", &format!("Where {address} looks from position {}", job.position), {
+        let mut order: Vec<usize> = (0..=job.position).filter(|k| row[*k] > 0.0).collect();
+        order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
+        order.truncate(if top == 0 { order.len() } else { top });
+        sources(job, &order, row, &norms, &effects)
+    });
+    let tokens = if top == 0 { TOKENS } else { top };
+    let (promoted, suppressed) = written(job, &found.written, tokens)?;
+    report.table("promoted", &format!("What {address} promotes at position {}", job.position), promoted);
+    report.table("suppressed", &format!("What {address} suppresses at position {}", job.position), suppressed);
+
+    let axis = |name| Axis::new(name, job.input.labels());
+    let queries = (0..n).flat_map(|q| std::iter::repeat_n(address.clone().at(q as i64), n)).collect();
+    let pattern = Grid::new(axis("query"), axis("key"), found.pattern.clone(), "", 3)?.with_addresses(queries)?;
+    report.grid("pattern", &format!("Pattern of {address}"), pattern);
+    let weighted = found.pattern.iter().enumerate().map(|(i, p)| p * norms[i % n]).collect();
+    report.grid(
+        "value_weighted",
+        &format!("Pattern of {address}, times the norm of what each source gives"),
+        Grid::new(axis("query"), axis("key"), weighted, "", 3)?,
+    );
+    Ok(report)
+}
+
+fn read(model: &Decoder, trace: &Trace, layer: usize, head: usize, position: usize) -> Result<Head> {
+    let (block, n) = (&model.blocks[layer], trace.n_pos());
+    let (width, group) = (model.arch.d_head, model.arch.n_heads / model.arch.n_kv_heads);
+    let weight = block.attention.o.weight.narrow(1, head * width, width)?.contiguous()?;
+    let output = Linear { weight, bias: None };
+    // A post-norm acts with the scale it has at the position that is written to.
+    let reach = |x: Tensor| -> Result<Tensor> {
+        let x = ops::linear(model.route(), &x.contiguous()?, &output)?.to_dtype(DType::F32)?;
+        Ok(match &block.ln1_post {
+            Some(norm) => {
+                let scale = trace.block(layer, BlockSite::Ln1PostScale)?.narrow(0, position, 1)?;
+                frozen::norm_forward(&x, norm, &scale.broadcast_as((x.dim(0)?, 1))?.contiguous()?)?
+            }
+            None => x,
+        })
+    };
+    let values = trace.block(layer, BlockSite::V)?.narrow(1, head / group, 1)?.squeeze(1)?;
+    let z = trace.block(layer, BlockSite::Z)?.narrow(0, position, 1)?.narrow(1, head, 1)?.squeeze(1)?;
+    let pattern = trace.numbers(Site::Block(layer, BlockSite::Pattern))?;
+    let pattern = pattern[head * n * n..(head + 1) * n * n].to_vec();
+    Ok(Head { pattern, sources: reach(values)?, written: reach(z)? })
+}
+
+fn sources(job: &Job, order: &[usize], row: &[f32], norms: &[f32], effects: &[f32]) -> Table {
+    let mut table = Table::new([
+        Column::integer("key"),
+        Column::token("token"),
+        Column::number("attention", "", 4),
+        Column::number("value_weighted", "", 4),
+        Column::number("direct_effect", "logit", 4),
+    ]);
+    for &k in order {
+        table.push([
+            k.into(),
+            Cell::token(&job.input.tokens[k].text),
+            row[k].into(),
+            (row[k] * norms[k]).into(),
+            (row[k] * effects[k]).into(),
+        ]);
+    }
+    table
+}
+
+/// Direct effects of what is written on all logits: the highest and the lowest.
+fn written(job: &Job, written: &Tensor, k: usize) -> Result<(Table, Table)> {
+    let model = &job.model.decoder;
+    let stream = job.trace().get(target::last_stream(job.model))?.narrow(0, job.position, 1)?.contiguous()?;
+    let (_, scale) = ops::norm(model.route(), &stream, &model.ln_final)?;
+    let found = project(model, &written.broadcast_div(&scale)?, k)?.into_iter().next().unwrap_or_default();
+    let table = |ranked: &Ranked| {
+        let mut table =
+            Table::new([Column::integer("id"), Column::token("text"), Column::number("direct_effect", "logit", 4)]);
+        for (id, effect) in ranked {
+            table.push([(*id).into(), Cell::token(job.model.piece(*id)), (*effect).into()]);
+        }
+        table
+    };
+    Ok((table(&found.promoted), table(&found.suppressed)))
+}

@@ -1,0 +1,155 @@
+//! MLP neurons at a position: how active, what they did for the target, what they write.
+
+mod table;
+
+use super::param::{Kind, Param, Values};
+use super::target::Target;
+use super::{About, Analysis, Direction, Evidence, Job};
+use crate::address::resolve_position;
+use crate::model::Model;
+use crate::model::edit::Passes;
+use crate::model::forward::Step;
+use crate::model::relp::Gate;
+use crate::model::site::{BlockSite, Site};
+use crate::model::trace::Trace;
+use crate::report::Report;
+use anyhow::{Result, ensure};
+use candle_core::DType;
+use std::collections::BTreeSet;
+
+/// The table of neurons.
+pub struct Neurons;
+
+static ABOUT: About = About {
+    name: "neurons",
+    title: "MLP neurons",
+    question: "Which neurons are active here, what do they write, and what did they do for the answer?",
+    direction: Direction::BottomUp,
+    unit: "MLP neuron",
+    evidence: Evidence::Approximation,
+    assumes: "attribution: attention patterns, norm scales and activation coefficients are held at the run's values (RelP), so what acts through them is not seen; activations and direct effects are exact",
+    cost: "1 forward and 1 backward pass, about 2 forward passes",
+    reference: "Jafari et al. 2025, RelP (arXiv 2508.21258)",
+    params: &[
+        Param { name: "layer", kind: Kind::Layer, default: "all", help: "Only the neurons of this layer" },
+        Param {
+            name: "top",
+            kind: Kind::Count,
+            default: "20",
+            help: "Neurons to print, the strongest first; 0 is all",
+        },
+        Param {
+            name: "sort",
+            kind: Kind::Choice(&[
+                "attribution",
+                "activation",
+                "direct_effect",
+                "write_norm",
+                "max_activation",
+                "address",
+            ]),
+            default: "attribution",
+            help: "What makes a neuron strong, by size",
+        },
+        Param {
+            name: "tokens",
+            kind: Kind::Count,
+            default: "5",
+            help: "Promoted and suppressed tokens to print of each",
+        },
+        Param {
+            name: "target_position",
+            kind: Kind::Position,
+            default: "-1",
+            help: "Where the logit is read that attribution explains",
+        },
+        Param {
+            name: "gate",
+            kind: Kind::Choice(&["half", "freeze"]),
+            default: "half",
+            help: "Gated MLPs: half of the gradient through either branch, or none through the gate",
+        },
+        Param {
+            name: "activations",
+            kind: Kind::Flag,
+            default: "false",
+            help: "Print the activation at every position too",
+        },
+    ],
+};
+
+/// The neurons of one layer at the position, `[d_mlp]` each.
+struct Layer {
+    layer: usize,
+    activation: Vec<f32>,
+    attribution: Vec<f32>,
+    direct: Vec<f32>,
+    /// The activation of greatest size over all positions, and where.
+    greatest: Vec<(f32, usize)>,
+}
+
+impl Analysis for Neurons {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn reads(&self, model: &Model, _: &Values) -> Result<BTreeSet<Site>> {
+        let mut sites = model.decoder.direct_sites();
+        sites.extend(model.decoder.relp_sites());
+        Ok(sites)
+    }
+
+    fn run(&self, job: &Job, step: Step) -> Result<Report> {
+        let n_layers = job.model.decoder.arch.n_layers;
+        if let Some(layer) = job.values.layer("layer")? {
+            ensure!(layer < n_layers, "layer {layer}: this model has layers 0..={}", n_layers - 1);
+        }
+        let at = resolve_position(job.values.position("target_position")?, job.input.tokens.len())?;
+        let target = job.target_at(at)?;
+        let passes = Passes::new(&job.model.decoder, job.edits, job.input.tokens.len())?;
+        let here =
+            layers(job, job.trace(), &target, at, if job.edited.is_some() { passes } else { Passes::default() }, step)?;
+        let clean = match job.edited {
+            Some(_) => Some(layers(job, job.clean, &target, at, Passes::default(), step)?),
+            None => None,
+        };
+        let mut report = Report::default();
+        target.describe(&mut report, job.model, at);
+        report.fact("position", job.position);
+        table::fill(job, &mut report, &here, clean.as_deref())?;
+        Ok(report)
+    }
+}
+
+/// What is known of every neuron of the layers asked for.
+fn layers(job: &Job, trace: &Trace, target: &Target, at: usize, passes: Passes, step: Step) -> Result<Vec<Layer>> {
+    let weights: Vec<(u32, f32)> = target.weights().collect();
+    let gate = if job.values.choice("gate")? == "freeze" { Gate::Freeze } else { Gate::Half };
+    let gradients = job.model.decoder.relp(trace, &weights, at, gate, passes, step)?;
+    let direct = job.model.decoder.direct(trace, job.position, &weights, true)?;
+    let only = job.values.layer("layer")?;
+    let mut layers = Vec::new();
+    for (layer, direct) in direct.layers.into_iter().enumerate().filter(|(l, _)| only.is_none_or(|o| o == *l)) {
+        let post = trace.numbers(Site::Block(layer, BlockSite::MlpPost))?;
+        let d_mlp = direct.neurons.len();
+        let activation = post[job.position * d_mlp..(job.position + 1) * d_mlp].to_vec();
+        // Positions after the target's cannot have had a part in it.
+        let attribution = if job.position <= at {
+            let row = gradients.neurons[layer].narrow(0, job.position, 1)?.to_dtype(DType::F32)?;
+            let gradient: Vec<f32> = row.flatten_all()?.to_vec1()?;
+            gradient.iter().zip(&activation).map(|(g, a)| g * a).collect()
+        } else {
+            vec![0.0; d_mlp]
+        };
+        let mut greatest = vec![(0f32, 0); d_mlp];
+        for (position, row) in post.chunks(d_mlp.max(1)).enumerate() {
+            for (best, value) in greatest.iter_mut().zip(row) {
+                if value.abs() > best.0.abs() {
+                    *best = (*value, position);
+                }
+            }
+        }
+        layers.push(Layer { layer, activation, attribution, direct: direct.neurons, greatest });
+    }
+    Ok(layers)
+}

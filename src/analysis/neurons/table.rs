@@ -1,0 +1,194 @@
+//! The neurons' report: a line a layer, then the strongest neurons with what they write.
+
+use super::Layer;
+use crate::address::{Address, Part};
+use crate::analysis::Job;
+use crate::analysis::vocabulary::{self, Projection};
+use crate::model::arch::Decoder;
+use crate::model::site::{BlockSite, Site};
+use crate::model::trace::Trace;
+use crate::report::{Axis, Cell, Column, Grid, Report, Table};
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use std::collections::BTreeMap;
+
+/// A neuron among those of the report: index of its [`Layer`], and its number.
+type Neuron = (usize, usize);
+
+/// Fills the report.
+pub fn fill(job: &Job, report: &mut Report, layers: &[Layer], clean: Option<&[Layer]>) -> Result<()> {
+    report.table("layers", "By layer", by_layer(layers));
+    let chosen = choose(job, layers)?;
+    let written = written(job, layers, &chosen)?;
+    report.table("neurons", "Neurons", table(job, layers, clean, &chosen, &written));
+    if job.values.flag("activations")? {
+        report.grid("activations", "Activation at every position", activations(job, layers, &chosen)?);
+    }
+    Ok(())
+}
+
+fn by_layer(layers: &[Layer]) -> Table {
+    let mut table = Table::new([
+        Column::integer("layer"),
+        Column::number("attribution", "logit", 4),
+        Column::number("attribution_size", "logit", 4),
+        Column::number("direct_effect", "logit", 4),
+        Column::integer("positive"),
+    ]);
+    for layer in layers {
+        let sum = |values: &[f32], f: fn(f32) -> f32| values.iter().map(|x| f(*x) as f64).sum::<f64>() as f32;
+        table.push([
+            layer.layer.into(),
+            sum(&layer.attribution, |x| x).into(),
+            sum(&layer.attribution, f32::abs).into(),
+            sum(&layer.direct, |x| x).into(),
+            layer.activation.iter().filter(|a| **a > 0.0).count().into(),
+        ]);
+    }
+    table
+}
+
+/// The strongest neurons, strongest first.
+fn choose(job: &Job, layers: &[Layer]) -> Result<Vec<Neuron>> {
+    let top = job.values.count("top")?;
+    let sizes = |values: &[f32]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
+    let by = job.values.choice("sort")?;
+    let key = |layer: &Layer| -> Result<Vec<f32>> {
+        Ok(match by {
+            "activation" => sizes(&layer.activation),
+            "direct_effect" => sizes(&layer.direct),
+            "max_activation" => layer.greatest.iter().map(|g| g.0.abs()).collect(),
+            "write_norm" => {
+                let norms = column_norms(&job.model.decoder, job.trace(), job.position, layer.layer)?;
+                norms.iter().zip(&layer.activation).map(|(n, a)| n * a.abs()).collect()
+            }
+            "address" => vec![0.0; layer.activation.len()],
+            _ => sizes(&layer.attribution),
+        })
+    };
+    let keys = layers.iter().map(key).collect::<Result<Vec<_>>>()?;
+    let mut order: Vec<Neuron> =
+        keys.iter().enumerate().flat_map(|(l, keys)| (0..keys.len()).map(move |n| (l, n))).collect();
+    let stronger = |a: &Neuron, b: &Neuron| keys[b.0][b.1].total_cmp(&keys[a.0][a.1]).then(a.cmp(b));
+    if top > 0 && top < order.len() {
+        order.select_nth_unstable_by(top - 1, stronger);
+        order.truncate(top);
+    }
+    order.sort_unstable_by(stronger);
+    Ok(order)
+}
+
+/// Norms of the output directions of a layer's neurons as they reach the stream at `position`, `[d_mlp]`.
+fn column_norms(model: &Decoder, trace: &Trace, position: usize, layer: usize) -> Result<Vec<f32>> {
+    let block = &model.blocks[layer];
+    let weight = block.mlp.output.weight.to_dtype(DType::F32)?;
+    let weight = match &block.ln2_post {
+        Some(norm) => weight.broadcast_mul(&norm.weight.unsqueeze(1)?)?,
+        None => weight,
+    };
+    let scale = post_scale(model, trace, position, layer)?;
+    let norms: Vec<f32> = weight.sqr()?.sum(0)?.sqrt()?.to_vec1()?;
+    Ok(norms.into_iter().map(|n| n / scale).collect())
+}
+
+/// The scale of the norm on the MLP's output; 1 in models without one.
+fn post_scale(model: &Decoder, trace: &Trace, position: usize, layer: usize) -> Result<f32> {
+    let site = Site::Block(layer, BlockSite::Ln2PostScale);
+    Ok(if model.has_site(site) { trace.row(site, position)?.first().copied().unwrap_or(1.0) } else { 1.0 })
+}
+
+/// What a chosen neuron writes: the norm of its output direction as it reaches the stream, and the tokens of that direction.
+type Written = BTreeMap<Neuron, (f32, Projection)>;
+
+fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
+    let (model, tokens) = (&job.model.decoder, job.values.count("tokens")?);
+    let mut sorted = chosen.to_vec();
+    sorted.sort_unstable();
+    let mut directions = Vec::new();
+    let mut norms = Vec::with_capacity(sorted.len());
+    for some in sorted.chunk_by(|a, b| a.0 == b.0) {
+        let layer = layers[some[0].0].layer;
+        let neurons: Vec<usize> = some.iter().map(|n| n.1).collect();
+        let rows = vocabulary::neuron_directions(model, layer, &neurons)?;
+        let scale = post_scale(model, job.trace(), job.position, layer)?;
+        norms.extend(rows.sqr()?.sum(1)?.sqrt()?.to_vec1::<f32>()?.into_iter().map(|n| n / scale));
+        directions.push(rows);
+    }
+    if sorted.is_empty() {
+        return Ok(Written::new());
+    }
+    let projections = match tokens {
+        0 => vec![Projection::default(); sorted.len()],
+        _ => vocabulary::project(model, &Tensor::cat(&directions, 0)?, tokens)?,
+    };
+    Ok(sorted.into_iter().zip(norms.into_iter().zip(projections)).collect())
+}
+
+fn table(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, chosen: &[Neuron], written: &Written) -> Table {
+    let logit = |name: &str| Column::number(name, "logit", 4);
+    let mut columns = vec![
+        Column::address("neuron"),
+        Column::number("activation", "", 4),
+        logit("attribution"),
+        logit("direct_effect"),
+    ];
+    if clean.is_some() {
+        columns.extend([
+            Column::number("activation_clean", "", 4),
+            logit("attribution_clean"),
+            logit("direct_effect_clean"),
+        ]);
+    }
+    columns.extend([
+        Column::number("write_norm", "", 3),
+        Column::number("max_activation", "", 4),
+        Column::integer("max_position"),
+        Column::text("promoted"),
+        Column::text("suppressed"),
+    ]);
+    let mut table = Table::new(columns);
+    for chosen @ &(l, n) in chosen {
+        let layer = &layers[l];
+        let of = |layer: &Layer| [layer.activation[n], layer.attribution[n], layer.direct[n]].map(Cell::from);
+        let address = Address::unit(layer.layer, Part::Neuron(n)).at(job.position as i64);
+        let mut row: Vec<Cell> = vec![address.into()];
+        row.extend(of(layer));
+        if let Some(clean) = clean {
+            row.extend(of(&clean[l]));
+        }
+        let (greatest, place) = layer.greatest[n];
+        let writes = written.get(chosen);
+        let tokens = |side: fn(&Projection) -> &vocabulary::Ranked| {
+            writes.map_or(Cell::Empty, |w| vocabulary::cell(job.model, side(&w.1)))
+        };
+        row.extend([
+            writes.map(|w| w.0 * layer.activation[n].abs()).into(),
+            greatest.into(),
+            place.into(),
+            tokens(|p| &p.promoted),
+            tokens(|p| &p.suppressed),
+        ]);
+        table.push(row);
+    }
+    table
+}
+
+fn activations(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Grid> {
+    let mut traces: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    let (mut values, mut labels, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+    for &(l, n) in chosen {
+        let layer = layers[l].layer;
+        if !traces.contains_key(&layer) {
+            traces.insert(layer, job.trace().numbers(Site::Block(layer, BlockSite::MlpPost))?);
+        }
+        let d_mlp = layers[l].activation.len();
+        let address = Address::unit(layer, Part::Neuron(n));
+        labels.push(address.to_string());
+        for (p, row) in traces[&layer].chunks(d_mlp).enumerate() {
+            values.push(row[n]);
+            addresses.push(address.clone().at(p as i64));
+        }
+    }
+    let grid = Grid::new(Axis::new("neuron", labels), Axis::new("position", job.input.labels()), values, "", 3)?;
+    grid.with_addresses(addresses)
+}

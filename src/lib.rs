@@ -7,6 +7,7 @@ pub mod app;
 pub mod builtin;
 pub mod cli;
 pub mod engine;
+pub mod graph;
 pub mod keymap;
 pub mod model;
 pub mod paths;

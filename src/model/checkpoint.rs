@@ -123,6 +123,52 @@ impl<'a> Checkpoint<'a> {
         found.copied().with_context(|| format!("{}: no tensor is called {}", self.name(), wanted.join(" or ")))
     }
 
+    /// The shape of a tensor.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        let shape = match &self.store {
+            Store::Parts { entries, .. } => entries.get(name).map(|(_, e)| e.shape.clone()),
+            Store::Tensors(map) => map.get(name).map(|t| t.dims().to_vec()),
+        };
+        shape.with_context(|| format!("{}: tensor {name:?} is missing", self.name()))
+    }
+
+    /// Checks the shape of a tensor without reading it.
+    ///
+    /// # Errors
+    /// It is missing or has another shape.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let found = self.shape(name)?;
+        ensure!(found == shape, "{}: tensor {name:?} has shape {found:?}; accepted: {shape:?}", self.name());
+        Ok(())
+    }
+
+    /// Reads `n` rows of a tensor from `first` on, in f32: a row is all that belongs to one index of the first dimension.
+    ///
+    /// # Errors
+    /// The tensor is missing, has fewer rows or is not made of finite floats.
+    pub fn rows(&self, name: &str, first: usize, n: usize) -> Result<Vec<f32>> {
+        let shape = self.shape(name)?;
+        let (rows, width) = (shape.first().copied().unwrap_or(0), shape.iter().skip(1).product::<usize>());
+        ensure!(
+            first.checked_add(n).is_some_and(|end| end <= rows),
+            "{}: tensor {name:?} has {rows} rows, wanted {n} from row {first}",
+            self.name()
+        );
+        match &self.store {
+            Store::Tensors(map) => {
+                let t = map.get(name).with_context(|| format!("tensor {name:?} is missing"))?;
+                Ok(t.narrow(0, first, n)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+            }
+            Store::Parts { parts, entries } => {
+                let (part, entry) = entries.get(name).with_context(|| format!("tensor {name:?} is missing"))?;
+                read::Reader { part: &parts[*part], name, entry }.rows(first * width, n * width)
+            }
+        }
+    }
+
     /// The names of all tensors.
     pub fn names(&self) -> Vec<String> {
         match &self.store {

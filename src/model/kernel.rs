@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod lanes;
 pub mod matmul;
 mod panel;
 pub mod rows;

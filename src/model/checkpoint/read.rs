@@ -43,6 +43,16 @@ impl Reader<'_> {
         Ok(tensor.to_dtype(dtype)?)
     }
 
+    /// Reads `n` numbers from number `first` on, in f32.
+    pub fn rows(&self, first: usize, n: usize) -> Result<Vec<f32>> {
+        if self.entry.stored == Stored::Other {
+            bail!("{} has dtype {}; accepted: F32, F16, BF16, F64", self.place(), self.entry.type_name);
+        }
+        let mut out = vec![0f32; n];
+        out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, to)| self.fill(first + i * BLOCK, to))?;
+        Ok(out)
+    }
+
     fn place(&self) -> String {
         format!("{}: tensor {:?}", self.part.name, self.name)
     }

@@ -1,0 +1,7 @@
+//! File formats of graphs: one format, one file.
+
+pub mod dot;
+pub mod json;
+pub mod text;
+pub mod tsv;
+pub mod url;

@@ -1,0 +1,132 @@
+//! Text tree of what feeds a graph's targets.
+//!
+//! ```text
+//! logit:182@7 " to"  p 0.324
+//! ├─ L2.F30@7 " to"  say to      +1.210   12.3%
+//! │  ├─ embed@7 " to"            +0.600   40.1%
+//! │  └─ … 9 more                          31.0%
+//! └─ L1.error@7 " to"            -0.310    3.2%
+//! ```
+
+use std::io::Write;
+
+use anyhow::Result;
+use unicode_width::UnicodeWidthStr;
+
+use crate::graph::tree::{Branch, Item, Limits, Source, Tree};
+use crate::graph::{Graph, Influence, NodeKind, Scores};
+use crate::report::text::escape;
+
+/// The characters of the guide lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guides {
+    through: &'static str,
+    blank: &'static str,
+    branch: &'static str,
+    last: &'static str,
+    more: &'static str,
+    above: &'static str,
+}
+
+/// Guide lines in Unicode.
+pub const UNICODE: Guides =
+    Guides { through: "│  ", blank: "   ", branch: "├─ ", last: "└─ ", more: "…", above: "↑" };
+
+/// Guide lines in ASCII; tokens and labels are still as they are.
+pub const ASCII: Guides = Guides { through: "|  ", blank: "   ", branch: "|- ", last: "`- ", more: "...", above: "^" };
+
+/// Longest label shown, in characters.
+const LABEL: usize = 40;
+
+/// Writes what the graph says of itself, its scores, and a tree for each target.
+pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guides, out: &mut dyn Write) -> Result<()> {
+    let metadata = &graph.metadata;
+    let fact = |out: &mut dyn Write, name: &str, value: &str| -> Result<()> {
+        if !value.is_empty() {
+            writeln!(out, "{name:<14}{}", escape(value))?;
+        }
+        Ok(())
+    };
+    fact(out, "prompt", &metadata.prompt)?;
+    fact(out, "model", &metadata.scan)?;
+    fact(out, "target", metadata.target.as_deref().unwrap_or_default())?;
+    let size = format!("{} nodes, {} edges", graph.nodes.len(), graph.edges.len());
+    fact(out, "graph", &if metadata.partial { format!("{size}, partial") } else { size })?;
+    let failed = graph.failed_certificates().count();
+    if failed > 0 {
+        fact(out, "certificates", &format!("{failed} rows do not add up to their values"))?;
+    }
+    let Scores { replacement, completeness } = influence.scores();
+    let score = |score: Option<f64>| score.map(|score| format!("{score:.3}")).unwrap_or_default();
+    fact(out, "replacement", &score(replacement))?;
+    fact(out, "completeness", &score(completeness))?;
+    for target in graph.targets() {
+        writeln!(out)?;
+        let tree = Tree::upstream(Source { graph, columns: None, pruned: None }, target as u32, limits);
+        write_tree(graph, &tree, guides, out)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes a tree: guide lines, address, token, label, signed weight, share of the parent, and the share of a row that no shown unit explains.
+pub fn write_tree(graph: &Graph, tree: &Tree, guides: Guides, out: &mut dyn Write) -> Result<()> {
+    let names: Vec<String> = (0..tree.lines.len()).map(|i| name(graph, tree, i, guides)).collect();
+    let widest = names.iter().map(|name| name.width()).max().unwrap_or(0);
+    for (line, name) in tree.lines.iter().zip(&names) {
+        let pad = " ".repeat(widest - name.width());
+        match line.item {
+            Item::Node { .. } if line.parent.is_none() => writeln!(out, "{name}")?,
+            Item::Node { node, weight, share, branch } => {
+                let mut notes = String::new();
+                if let Some(row) = graph.nodes[node as usize].certificate {
+                    notes.push_str(&format!("  unexplained {:.1}%", 100.0 * row.unexplained));
+                }
+                match branch {
+                    Branch::Elsewhere(_) => notes.push_str(&format!("  {}", guides.above)),
+                    Branch::Folded(n) | Branch::Cut(n) => notes.push_str(&format!("  {} {n}", guides.more)),
+                    Branch::Open | Branch::Leaf => {}
+                }
+                writeln!(out, "{name}{pad}  {weight:>+9.3}  {:>5.1}%{notes}", 100.0 * share)?;
+            }
+            Item::More { share, .. } => writeln!(out, "{name}{pad}  {:>9}  {:>5.1}%", "", 100.0 * share)?,
+        }
+    }
+    Ok(())
+}
+
+/// Guide lines and what stands after them.
+fn name(graph: &Graph, tree: &Tree, at: usize, guides: Guides) -> String {
+    let line = &tree.lines[at];
+    let mut text = String::new();
+    for through in tree.guides(at) {
+        text.push_str(if through { guides.through } else { guides.blank });
+    }
+    if line.parent.is_some() {
+        text.push_str(if line.last { guides.last } else { guides.branch });
+    }
+    let node = match line.item {
+        Item::More { count, .. } => {
+            text.push_str(&format!("{} {count} more", guides.more));
+            return text;
+        }
+        Item::Node { node, .. } => &graph.nodes[node as usize],
+    };
+    text.push_str(&escape(&node.name()));
+    let label: String = node.label.chars().take(LABEL).collect();
+    match &node.kind {
+        NodeKind::Logit { token, probability } => {
+            let quote = if token.is_some() { "\"" } else { "" };
+            text.push_str(&format!(" {quote}{}{quote}  p {probability:.3}", escape(&label)));
+        }
+        _ => {
+            if let Some(token) = graph.metadata.token(node.position) {
+                text.push_str(&format!(" \"{}\"", escape(token)));
+            }
+            if !label.is_empty() {
+                text.push_str(&format!("  {}", escape(&label)));
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,78 @@
+//! What a graph says about itself, and what its readers marked in it.
+
+use serde_json::{Map, Value};
+
+/// Where a graph comes from: prompt, model, settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata {
+    /// Short name; the stem of its file.
+    pub slug: String,
+    /// The model (Neuronpedia) or the repository of transcoders (circuit-tracer).
+    pub scan: String,
+    /// The prompt.
+    pub prompt: String,
+    /// The prompt's tokens, decoded one by one.
+    pub prompt_tokens: Vec<String>,
+    /// The prompt's token ids, when known.
+    pub prompt_ids: Vec<u32>,
+    /// What is explained, in words: `" Austin" - " Dallas"`.
+    pub target: Option<String>,
+    /// Whether the rows were computed to the end; `false` after a cancel.
+    pub partial: bool,
+    /// Node threshold the graph was pruned at.
+    pub node_threshold: Option<f64>,
+    /// Edge threshold the graph was pruned at.
+    pub edge_threshold: Option<f64>,
+    /// 1: a node's `feature` is a Cantor number. `None`: the legacy numbering.
+    pub schema_version: Option<u64>,
+    /// The program that made the graph.
+    pub generator: Option<Generator>,
+    /// Other keys of the metadata.
+    pub extras: Map<String, Value>,
+}
+
+/// The program that made a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generator {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl Metadata {
+    /// Says that the graph was pruned at these thresholds, in every place where a file has them.
+    pub fn set_thresholds(&mut self, node: f64, edge: f64) {
+        self.node_threshold = Some(node);
+        self.edge_threshold = Some(edge);
+        if let Some(Value::Object(settings)) = self.extras.get_mut("pruning_settings") {
+            settings.shift_remove("node_threshold");
+        }
+    }
+
+    /// The text of the token at a position, if the prompt has one there.
+    pub fn token(&self, position: Option<u32>) -> Option<&str> {
+        let position = usize::try_from(position?).ok()?;
+        self.prompt_tokens.get(position).map(String::as_str)
+    }
+}
+
+/// What a reader of the graph marked: pins, groups, and the viewer's other parameters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// Ids of pinned nodes.
+    pub pinned: Vec<String>,
+    /// Named groups of nodes.
+    pub supernodes: Vec<Supernode>,
+    /// Other parameters of viewers (`linkType`, `clickedId`, `sg_pos`, `clerps`, ...).
+    pub extras: Map<String, Value>,
+}
+
+/// A named group of nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Supernode {
+    /// Its label.
+    pub label: String,
+    /// Ids of its members.
+    pub members: Vec<String>,
+}

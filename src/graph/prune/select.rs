@@ -1,0 +1,210 @@
+//! Choosing the edges that carry a share of all edge scores, without sorting the scores.
+//!
+//! One pass adds up the scores by the high bits of their value; that finds the narrow range in which the last kept score lies. A second
+//! pass counts the edges above the range and lists those in it; only the list is searched.
+
+use super::{EDGE_TIE, Mask, in_parts};
+use crate::graph::{Edge, Edges, Row};
+
+/// Low bits of a score that the histogram does not look at: 16 bins an octave.
+const LOW_BITS: u32 = 19;
+const BINS: usize = 1 << (31 - LOW_BITS);
+
+/// Sums kept side by side: neighbouring edges often fall in one bin, and adding to one sum would wait for the addition before.
+const LANES: usize = 4;
+
+/// The edges that passed.
+pub(super) struct Selection {
+    /// Edges with at least this score are kept; infinite when no edge has a score.
+    pub cut: f32,
+    /// Kept edges out of each node.
+    pub outputs: Vec<u32>,
+    /// Kept edges into each node.
+    pub inputs: Vec<u32>,
+}
+
+/// Keeps the highest scores (absolute weight times the target's scale) until they have `threshold` of the sum, and scores equal to the last.
+pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Selection {
+    let Some(range) = find_range(edges, kept, scales, threshold) else {
+        return Selection { cut: f32::INFINITY, outputs: vec![0; scales.len()], inputs: vec![0; scales.len()] };
+    };
+    let (mut selection, border) = survey(edges, kept, scales, &range);
+    let mut scores: Vec<f32> = border.iter().map(|edge| edge.weight).collect();
+    if let Some(last) = reach(&mut scores, range.missing) {
+        selection.cut = last * (1.0 - EDGE_TIE);
+    }
+    for edge in border.iter().filter(|edge| edge.weight >= selection.cut) {
+        selection.outputs[edge.source as usize] += 1;
+        selection.inputs[edge.target as usize] += 1;
+    }
+    selection
+}
+
+/// Where the last kept score lies.
+struct Range {
+    low: f32,
+    high: f32,
+    /// What scores in the range have to add to those above it.
+    missing: f64,
+}
+
+/// The bin in which the sum, from the highest scores, reaches `threshold` of the total; `None` when there are no scores.
+fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Option<Range> {
+    if threshold >= 1.0 {
+        // Rounding lets tiny scores vanish in a sum, but a share of 1 means all of them.
+        let least = f32::from_bits(1);
+        return scales.iter().any(|&scale| scale > 0.0).then_some(Range { low: least, high: least, missing: 0.0 });
+    }
+    let histograms = in_parts(edges, |rows| {
+        let mut sums = vec![[0.0f64; LANES]; BINS];
+        for target in rows.filter(|&t| scales[t] > 0.0) {
+            for_blocks(edges.row(target), kept, scales[target], |_, scores| {
+                for (lane, score) in scores.iter().enumerate() {
+                    let bin = (score.to_bits() >> LOW_BITS) as usize % BINS;
+                    sums[bin][lane % LANES] += f64::from(*score);
+                }
+            });
+        }
+        sums
+    });
+    let sum_of = |bin: usize| -> f64 {
+        let lanes = histograms.iter().flat_map(|sums| &sums[bin]);
+        lanes.sum()
+    };
+    let total: f64 = (0..BINS).rev().map(sum_of).sum();
+    let mut above = 0.0;
+    for bin in (0..BINS).rev() {
+        let sum = sum_of(bin);
+        if sum > 0.0 && above + sum >= threshold * total {
+            let start = |bin: usize| f32::from_bits((bin as u32) << LOW_BITS);
+            return Some(Range {
+                // A little lower: equal scores may have been rounded to either side of the border.
+                low: (start(bin) * (1.0 - 2.0 * EDGE_TIE)).max(f32::from_bits(1)),
+                high: start(bin + 1),
+                missing: threshold * total - above,
+            });
+        }
+        above += sum;
+    }
+    None
+}
+
+/// Calls `work` with a row's sources and scores, some at a time: simple loops over a few scores stay in registers.
+#[inline(always)]
+fn for_blocks(row: Row<'_>, kept: &Mask, scale: f32, mut work: impl FnMut(&[u32], &[f32])) {
+    const BLOCK: usize = 16;
+    let mut scores = [0.0; BLOCK];
+    let (sources, last_sources) = row.sources.as_chunks::<BLOCK>();
+    let (weights, last_weights) = row.weights.as_chunks::<BLOCK>();
+    for (sources, weights) in sources.iter().zip(weights) {
+        for i in 0..BLOCK {
+            scores[i] = kept.magnitude(sources[i], weights[i]) * scale;
+        }
+        work(sources, &scores);
+    }
+    for ((score, &source), &weight) in scores.iter_mut().zip(last_sources).zip(last_weights) {
+        *score = kept.magnitude(source, weight) * scale;
+    }
+    work(last_sources, &scores[..last_sources.len()]);
+}
+
+/// Counts the edges above the range, and lists those in it with their scores in the place of weights.
+fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selection, Vec<Edge>) {
+    let n = scales.len();
+    let parts = in_parts(edges, |rows| {
+        let mut outputs = vec![0u32; n];
+        let mut inputs = Vec::with_capacity(rows.len());
+        let mut border = Vec::new();
+        // Scores are not negative, so their bits order as they do; and one unsigned comparison tells what is in the range.
+        let (low, high) = (range.low.to_bits(), range.high.to_bits());
+        let is_near = |score: f32| score.to_bits().wrapping_sub(low) < high - low;
+        for target in rows {
+            let mut count = 0;
+            // A row without scale has scores of 0.
+            if scales[target] > 0.0 {
+                for_blocks(edges.row(target), kept, scales[target], |sources, scores| {
+                    let mut near = false;
+                    for (&source, score) in sources.iter().zip(scores) {
+                        let above = u32::from(score.to_bits() >= high);
+                        near |= is_near(*score);
+                        outputs[source as usize] += above;
+                        count += above;
+                    }
+                    if near {
+                        let found = sources.iter().zip(scores).filter(|&(_, &score)| is_near(score));
+                        border.extend(found.map(|(&source, &weight)| Edge { target: target as u32, source, weight }));
+                    }
+                });
+            }
+            inputs.push(count);
+        }
+        (outputs, inputs, border)
+    });
+    let mut selection = Selection { cut: range.high, outputs: vec![0; n], inputs: Vec::with_capacity(n) };
+    let mut listed = Vec::new();
+    for (outputs, inputs, border) in parts {
+        for (sum, more) in selection.outputs.iter_mut().zip(outputs) {
+            *sum += more;
+        }
+        selection.inputs.extend(inputs);
+        listed.extend(border);
+    }
+    (selection, listed)
+}
+
+/// The score at which the sum, from the highest, reaches `goal`; the lowest if rounding leaves it short, `None` for no scores.
+fn reach(mut scores: &mut [f32], mut goal: f64) -> Option<f32> {
+    loop {
+        let middle = scores.len() / 2;
+        if scores.is_empty() {
+            return None;
+        }
+        let (higher, &mut pivot, lower) = scores.select_nth_unstable_by(middle, |a, b| b.total_cmp(a));
+        let above: f64 = higher.iter().map(|&score| f64::from(score)).sum();
+        if above >= goal && !higher.is_empty() {
+            scores = higher;
+        } else if above + f64::from(pivot) >= goal || lower.is_empty() {
+            return Some(pivot);
+        } else {
+            goal -= above + f64::from(pivot);
+            scores = lower;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same by sorting.
+    fn by_sorting(scores: &[f32], goal: f64) -> Option<f32> {
+        let mut sorted = scores.to_vec();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let mut sum = 0.0;
+        let found = sorted.iter().find(|&&score| {
+            sum += f64::from(score);
+            sum >= goal
+        });
+        found.or(sorted.last()).copied()
+    }
+
+    #[test]
+    fn finds_what_sorting_would() {
+        let mut state = 1u64;
+        for round in 0..300 {
+            // Multiples of 1/16, so that sums are exact in any order; every third round mostly ties.
+            let scores: Vec<f32> = (0..round)
+                .map(|_| {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+                    let kinds = if round % 3 == 0 { 4 } else { 4096 };
+                    (1 + (state >> 33) % kinds) as f32 / 16.0
+                })
+                .collect();
+            let total: f64 = scores.iter().map(|&s| f64::from(s)).sum();
+            for share in [0.0, 0.1, 0.5, 0.98, 1.0, 1.1] {
+                let found = reach(&mut scores.clone(), share * total);
+                assert_eq!(found, by_sorting(&scores, share * total), "{round} {share}");
+            }
+        }
+    }
+}

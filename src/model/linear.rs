@@ -1,0 +1,19 @@
+//! The frozen model: attention patterns, norm scales and MLP coefficients held at the values of one run. It is linear
+//! in the residual stream, so the direct effect of every source on a target is one backward pass of matrix products,
+//! without a tape and exact.
+//!
+//! Notation: `C` subtracts the mean (LayerNorm) or does nothing (RMSNorm), `s = 1 / hook_scale`, `G` is the effect of
+//! a target on the residual stream, `[pos, d_model]`. One attention step downwards is
+//! `G[k] += s1[k] C(gamma1 . (sum_q A[q, k] (G[q] W_O)) W_V)`; MLPs block `G`, which passes them by the residual stream.
+//! Targets, sources and the sum rule follow Ameisen et al. 2025 ("Circuit Tracing") with raw neurons as units, half rule
+//! as in Jafari et al. 2025 (arXiv 2508.21258).
+
+mod frozen;
+mod sources;
+mod targets;
+mod walk;
+
+pub use frozen::Frozen;
+pub use sources::{Columns, SourceBlocks, Write};
+pub use targets::{Entry, GateRule, Target};
+pub use walk::{Row, cost};

@@ -1,0 +1,199 @@
+//! Sources: vectors written to the residual stream, gathered by layer and position.
+
+use super::frozen::{Frozen, vector};
+use crate::model::arch::Decoder;
+use crate::model::kernel::lanes::Packed;
+use crate::model::site::BlockSite as S;
+use crate::model::trace::Trace;
+use anyhow::Result;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// A vector that a source adds to the residual stream where the MLP of `layer` writes.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The column of the row that its effect is added to.
+    pub column: usize,
+    /// The layer whose MLP output it is part of.
+    pub layer: usize,
+    /// Its position.
+    pub position: usize,
+    /// `[d_model]`, activation included, after the frozen post-norm.
+    pub vector: Vec<f32>,
+}
+
+/// How the columns of a row are laid out: sources, then one remainder for each layer and position, then token
+/// embeddings, then position embeddings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Sources chosen by the caller.
+    pub n_sources: usize,
+    /// Layers.
+    pub n_layers: usize,
+    /// Positions.
+    pub n_pos: usize,
+    /// Whether the model has learned positions.
+    pub has_pos_embed: bool,
+}
+
+impl Columns {
+    /// The remainder of the MLP of `layer` at `pos`: what the chosen sources do not write.
+    pub fn remainder(&self, layer: usize, pos: usize) -> usize {
+        self.n_sources + layer * self.n_pos + pos
+    }
+
+    /// The token embedding at `pos`.
+    pub fn token(&self, pos: usize) -> usize {
+        self.n_sources + self.n_layers * self.n_pos + pos
+    }
+
+    /// The position embedding at `pos`.
+    pub fn pos_embed(&self, pos: usize) -> Option<usize> {
+        self.has_pos_embed.then(|| self.token(self.n_pos) + pos)
+    }
+
+    /// Number of columns.
+    pub fn len(&self) -> usize {
+        self.token(self.n_pos) + if self.has_pos_embed { self.n_pos } else { 0 }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The rows that the effect on the residual stream of one layer and position is contracted with.
+pub(super) struct Rows {
+    pub vectors: Packed,
+    /// The column of each row; the column after the last is the bias.
+    pub columns: Vec<usize>,
+}
+
+/// All sources of a frozen model, ready to be contracted with.
+pub struct SourceBlocks {
+    /// The layout of the rows.
+    pub columns: Columns,
+    /// `[layer][pos]`
+    pub(super) mlp: Vec<Vec<Rows>>,
+    /// `[layer][pos]`, one row each.
+    pub(super) attn: Vec<Vec<Rows>>,
+    /// `[pos]`
+    pub(super) embed: Vec<Rows>,
+}
+
+impl SourceBlocks {
+    /// Gathers chosen sources with remainders, biases and embeddings.
+    ///
+    /// `biases[layer][pos]` is what the MLP of the layer adds whatever it reads; the remainder is what its output holds
+    /// beyond sources and bias, so that every row obeys the sum rule whichever sources are chosen. With a dictionary,
+    /// `skips[layer][pos]` is what its linear skip writes, less the constant that is counted among the biases.
+    ///
+    /// # Errors
+    /// MLP outputs that the run did not record.
+    pub fn new(
+        frozen: &Frozen,
+        trace: &Trace,
+        n_sources: usize,
+        writes: &[Write],
+        biases: &[Vec<Vec<f32>>],
+        skips: Option<&[Vec<Vec<f32>>]>,
+    ) -> Result<Self> {
+        let (n_layers, n_pos, d) = (frozen.n_layers(), frozen.n_pos, frozen.d_model);
+        let columns = Columns { n_sources, n_layers, n_pos, has_pos_embed: frozen.pos_embed.is_some() };
+        let bias_column = columns.len();
+        let mut by_place: BTreeMap<(usize, usize), Vec<&Write>> = BTreeMap::new();
+        for write in writes {
+            by_place.entry((write.layer, write.position)).or_default().push(write);
+        }
+        let outputs = (0..n_layers).map(|l| vector(&trace.block(l, S::MlpOut)?)).collect::<Result<Vec<_>>>()?;
+        let place = |layer: usize, pos: usize| {
+            let mut rest = outputs[layer][pos * d..(pos + 1) * d].to_vec();
+            let bias = &biases[layer][pos];
+            let mut vectors: Vec<&[f32]> = Vec::new();
+            let mut at = Vec::new();
+            for write in by_place.get(&(layer, pos)).into_iter().flatten() {
+                vectors.push(&write.vector);
+                at.push(write.column);
+            }
+            let skip = skips.map(|s| s[layer][pos].as_slice());
+            for v in vectors.iter().copied().chain([bias.as_slice()]).chain(skip) {
+                rest.iter_mut().zip(v).for_each(|(r, v)| *r -= v);
+            }
+            vectors.push(&rest);
+            at.push(columns.remainder(layer, pos));
+            vectors.push(bias);
+            at.push(bias_column);
+            Rows { vectors: Packed::new(vectors.len(), d, |r, i| vectors[r][i]), columns: at }
+        };
+        let mlp = (0..n_layers).into_par_iter().map(|l| (0..n_pos).map(|p| place(l, p)).collect()).collect();
+        let attn = frozen.layers.iter().map(|layer| {
+            let one = |p: usize| Rows {
+                vectors: Packed::new(1, d, |_, i| layer.attn_bias[p * d + i]),
+                columns: vec![bias_column],
+            };
+            (0..n_pos).map(one).collect()
+        });
+        let embed = (0..n_pos).map(|p| {
+            let mut at = vec![columns.token(p)];
+            at.extend(columns.pos_embed(p));
+            let tables = [Some(&frozen.embed), frozen.pos_embed.as_ref()];
+            let tables: Vec<&Vec<f32>> = tables.into_iter().flatten().collect();
+            Rows { vectors: Packed::new(at.len(), d, |r, i| tables[r][p * d + i]), columns: at }
+        });
+        Ok(SourceBlocks { columns, mlp, attn: attn.collect(), embed: embed.collect() })
+    }
+
+    /// What the MLP of every layer adds at every position without reading anything: its output bias, through the
+    /// frozen post-norm.
+    ///
+    /// # Errors
+    /// The tensors cannot be read.
+    pub fn output_biases(frozen: &Frozen, model: &Decoder) -> Result<Vec<Vec<Vec<f32>>>> {
+        let one = |l: usize| -> Result<Vec<Vec<f32>>> {
+            let bias = match &model.blocks[l].mlp.output.bias {
+                Some(b) => vector(b)?,
+                None => vec![0.0; frozen.d_model],
+            };
+            let norm = frozen.layers[l].ln2_post.as_ref();
+            let at = |p: usize| {
+                let mut v = frozen.written(l, p, bias.clone());
+                if let Some(norm) = norm {
+                    v.iter_mut().zip(&norm.bias).for_each(|(v, b)| *v += b);
+                }
+                v
+            };
+            Ok((0..frozen.n_pos).map(at).collect())
+        };
+        (0..frozen.n_layers()).map(one).collect()
+    }
+
+    /// The writes of neurons, one column each in the order given: `(layer, position, neuron)`.
+    ///
+    /// # Errors
+    /// Activations that the run did not record.
+    pub fn neuron_writes(
+        frozen: &Frozen,
+        model: &Decoder,
+        trace: &Trace,
+        neurons: &[(usize, usize, usize)],
+    ) -> Result<Vec<Write>> {
+        let (d, mut out) = (frozen.d_model, Vec::with_capacity(neurons.len()));
+        let mut by_layer: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (column, (layer, ..)) in neurons.iter().enumerate() {
+            by_layer.entry(*layer).or_default().push(column);
+        }
+        for (layer, columns) in by_layer {
+            let post = trace.block(layer, S::MlpPost)?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+            let weight = vector(&model.blocks[layer].mlp.output.weight)?;
+            let d_mlp = weight.len() / d;
+            for column in columns {
+                let (_, position, n) = neurons[column];
+                let a = post[position][n];
+                let vector = (0..d).map(|i| a * weight[i * d_mlp + n]).collect();
+                out.push(Write { column, layer, position, vector: frozen.written(layer, position, vector) });
+            }
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,193 @@
+//! Targets: linear functionals of the residual stream, with the value they stand for.
+
+use super::frozen::{Frozen, vector};
+use crate::model::arch::Decoder;
+use crate::model::site::{BlockSite as S, Site};
+use crate::model::trace::Trace;
+use anyhow::{Context, Result, ensure};
+use std::str::FromStr;
+
+/// Where on the residual stream a target reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// The embeddings.
+    Embed,
+    /// `hook_resid_mid` of a layer.
+    Mid(usize),
+    /// `hook_resid_post` of a layer.
+    Post(usize),
+}
+
+impl Entry {
+    /// What MLP of `layer` reads from.
+    pub fn mlp_input(layer: usize, parallel: bool) -> Self {
+        match (parallel, layer) {
+            (false, _) => Entry::Mid(layer),
+            (true, 0) => Entry::Embed,
+            (true, _) => Entry::Post(layer - 1),
+        }
+    }
+}
+
+/// How the product of a gated MLP is shared between its branches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GateRule {
+    /// Half to the gate, half to the linear branch.
+    #[default]
+    Half,
+    /// The gate is held: all to the linear branch.
+    Freeze,
+}
+
+impl FromStr for GateRule {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "half" => Ok(Self::Half),
+            "freeze" => Ok(Self::Freeze),
+            _ => anyhow::bail!("gate rule {text:?} is not known; accepted: half, freeze"),
+        }
+    }
+}
+
+/// A linear functional of the frozen model's residual stream.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it reads.
+    pub entry: Entry,
+    /// The position it reads at.
+    pub position: usize,
+    /// `[d_model]`: its gradient on the residual stream at `entry`.
+    pub vector: Vec<f32>,
+    /// The part of the value that no source carries: biases of the norm and of the unit itself.
+    pub bias: f32,
+    /// The value in the run: what all sources and biases sum to.
+    pub value: f32,
+}
+
+/// The parts of a model that neuron and logit targets are made of.
+pub struct TargetMaker<'a> {
+    model: &'a Decoder,
+    frozen: &'a Frozen,
+    trace: &'a Trace,
+    rule: GateRule,
+}
+
+impl Frozen {
+    /// Makes targets from the run this model was frozen at.
+    pub fn targets<'a>(&'a self, model: &'a Decoder, trace: &'a Trace, rule: GateRule) -> TargetMaker<'a> {
+        TargetMaker { model, frozen: self, trace, rule }
+    }
+
+    /// A target that reads the final norm's output at `position` along `direction` `[d_model]`.
+    pub fn output_target(&self, position: usize, mut direction: Vec<f32>, bias: f32, value: f32) -> Target {
+        let bias = bias + dot(&direction, &self.last.bias);
+        self.last.backward(&mut direction, position);
+        Target { entry: Entry::Post(self.n_layers() - 1), position, vector: direction, bias, value }
+    }
+
+    /// A target that reads what the MLP of `layer` reads, at `position` along `direction`: after the norm with
+    /// `normalized`, else the residual stream itself.
+    pub fn input_target(
+        &self,
+        layer: usize,
+        position: usize,
+        mut direction: Vec<f32>,
+        normalized: bool,
+        bias: f32,
+        value: f32,
+    ) -> Target {
+        let norm = &self.layers[layer].ln2;
+        let mut bias = bias;
+        if normalized {
+            bias += dot(&direction, &norm.bias);
+            norm.backward(&mut direction, position);
+        }
+        Target { entry: Entry::mlp_input(layer, self.parallel), position, vector: direction, bias, value }
+    }
+}
+
+impl TargetMaker<'_> {
+    /// Neurons of one layer, as (position, neuron): their activation through the coefficients of the run.
+    ///
+    /// # Errors
+    /// A site that the run did not record.
+    pub fn neurons(&self, layer: usize, which: &[(usize, usize)]) -> Result<Vec<Target>> {
+        let mlp = &self.model.blocks.get(layer).with_context(|| format!("there is no layer {layer}"))?.mlp;
+        let rows = |site| -> Result<Vec<Vec<f32>>> {
+            Ok(self.trace.block(layer, site)?.to_dtype(candle_core::DType::F32)?.to_vec2()?)
+        };
+        let (pre, post) = (rows(S::MlpPre)?, rows(S::MlpPost)?);
+        let up = if mlp.gate.is_some() { Some(rows(S::MlpPreLinear)?) } else { None };
+        let bias = |l: &crate::model::arch::Linear| l.bias.as_ref().map(vector).transpose();
+        let (in_bias, gate_bias) = (bias(&mlp.input)?, mlp.gate.as_ref().map(bias).transpose()?.flatten());
+        let row = |l: &crate::model::arch::Linear, n: usize| -> Result<Vec<f32>> { vector(&l.weight.get(n)?) };
+        let at = |b: &Option<Vec<f32>>, n: usize| b.as_ref().map_or(0.0, |b| b[n]);
+        which
+            .iter()
+            .map(|&(pos, n)| {
+                ensure!(pos < pre.len() && n < pre[0].len(), "there is no neuron {n} at position {pos}");
+                let x = pre[pos][n];
+                let c = mlp.activation.coefficient(x);
+                let mut v = row(&mlp.input, n)?;
+                let own;
+                match (&mlp.gate, &up) {
+                    (Some(gate), Some(up)) => {
+                        let u = up[pos][n];
+                        let (by_gate, by_up) = match self.rule {
+                            GateRule::Half => (0.5 * c * u, 0.5 * c * x),
+                            GateRule::Freeze => (0.0, c * x),
+                        };
+                        let g = row(gate, n)?;
+                        v.iter_mut().zip(g).for_each(|(v, g)| *v = by_gate * g + by_up * *v);
+                        own = by_gate * at(&gate_bias, n) + by_up * at(&in_bias, n);
+                    }
+                    _ => {
+                        v.iter_mut().for_each(|v| *v *= c);
+                        own = c * at(&in_bias, n);
+                    }
+                }
+                Ok(self.frozen.input_target(layer, pos, v, true, own, post[pos][n]))
+            })
+            .collect()
+    }
+
+    /// A weighted sum of logits (before any soft-cap) at `position`; with `demeaned`, minus the mean over the
+    /// vocabulary as often as the weights say.
+    ///
+    /// # Errors
+    /// An id outside the vocabulary, or logits that were not recorded.
+    pub fn logits(&self, position: usize, weights: &[(u32, f32)], demeaned: bool) -> Result<Target> {
+        let (d_vocab, d) = self.model.unembed.weight.dims2()?;
+        let site = if self.model.has_site(Site::LogitsPreSoftcap) { Site::LogitsPreSoftcap } else { Site::Logits };
+        let logits = self.trace.get(site)?;
+        let row = logits.dim(0)? - self.frozen.n_pos + position;
+        let logits = vector(&logits.get(row)?)?;
+        let bias = self.model.unembed.bias.as_ref().map(vector).transpose()?;
+        let mut direction = vec![0.0; d];
+        let (mut own, mut value) = (0.0, 0.0);
+        let mut add = |vector: &[f32], weight: f32| {
+            direction.iter_mut().zip(vector).for_each(|(a, b)| *a += weight * b);
+        };
+        let total: f32 = weights.iter().map(|w| w.1).sum();
+        for &(id, weight) in weights {
+            let id = id as usize;
+            ensure!(id < d_vocab, "token id {id} is outside the vocabulary; accepted: 0..={}", d_vocab - 1);
+            add(&vector(&self.model.unembed.weight.get(id)?)?, weight);
+            own += weight * bias.as_ref().map_or(0.0, |b| b[id]);
+            value += weight * logits[id];
+        }
+        if demeaned && total != 0.0 {
+            let mean = |x: &[f32]| (x.iter().map(|x| *x as f64).sum::<f64>() / x.len() as f64) as f32;
+            add(&vector(&self.model.unembed.weight.mean(0)?)?, -total);
+            own -= total * bias.as_ref().map_or(0.0, |b| mean(b));
+            value -= total * mean(&logits);
+        }
+        Ok(self.frozen.output_target(position, direction, own, value))
+    }
+}
+
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() as f32
+}

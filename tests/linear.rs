@@ -1,0 +1,367 @@
+//! The frozen model's rows: against autograd, against forward propagation in f64, and their invariants.
+
+mod common;
+
+use candle_core::{Device, Tensor};
+use common::{Reference, open, references, shared, test_data};
+use mechscope::model::Model;
+use mechscope::model::forward::Logits;
+use mechscope::model::linear::{Entry, Frozen, GateRule, Row, SourceBlocks, Target};
+use mechscope::model::site::{BlockSite as S, Sites};
+use mechscope::model::trace::Trace;
+use std::path::PathBuf;
+
+/// A model frozen at a prompt.
+struct Case {
+    model: Model,
+    trace: Trace,
+    frozen: Frozen,
+}
+
+impl Case {
+    fn new(model: Model, ids: &[u32]) -> Self {
+        let trace = model.run(ids, &Frozen::sites(&model.decoder), Logits::All).unwrap();
+        let frozen = Frozen::new(&model.decoder, &trace).unwrap();
+        Case { model, trace, frozen }
+    }
+
+    fn sources(&self, neurons: &[(usize, usize, usize)]) -> SourceBlocks {
+        let decoder = &self.model.decoder;
+        let writes = SourceBlocks::neuron_writes(&self.frozen, decoder, &self.trace, neurons).unwrap();
+        let biases = SourceBlocks::output_biases(&self.frozen, decoder).unwrap();
+        SourceBlocks::new(&self.frozen, &self.trace, neurons.len(), &writes, &biases, None).unwrap()
+    }
+
+    fn neurons(&self, which: &[(usize, usize, usize)], rule: GateRule) -> Vec<Target> {
+        let maker = self.frozen.targets(&self.model.decoder, &self.trace, rule);
+        which.iter().flat_map(|&(l, p, n)| maker.neurons(l, &[(p, n)]).unwrap()).collect()
+    }
+
+    fn logit(&self, id: u32, demeaned: bool) -> Target {
+        let maker = self.frozen.targets(&self.model.decoder, &self.trace, GateRule::Half);
+        maker.logits(self.frozen.n_pos - 1, &[(id, 1.0)], demeaned).unwrap()
+    }
+
+    fn rows(&self, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
+        let mut rows: Vec<Option<Row>> = vec![None; targets.len()];
+        let take = |done: Vec<(usize, Row)>| {
+            done.into_iter().for_each(|(t, row)| rows[t] = Some(row));
+            Ok(())
+        };
+        self.frozen.rows(targets, sources, take).unwrap();
+        rows.into_iter().map(Option::unwrap).collect()
+    }
+}
+
+fn every_neuron(case: &Case) -> Vec<(usize, usize, usize)> {
+    let (layers, d_mlp) = (case.frozen.n_layers(), case.model.decoder.arch.d_mlp);
+    let at = |l| (0..case.frozen.n_pos).flat_map(move |p| (0..d_mlp).map(move |n| (l, p, n)));
+    (0..layers).flat_map(at).collect()
+}
+
+fn matrix(t: &Tensor) -> Vec<Vec<f32>> {
+    t.to_vec2().unwrap()
+}
+
+/// `|got - want| <= 1e-5 x sum |want| + 1e-6`.
+fn assert_row(name: &str, got: &Row, case: &Case, n_neurons: usize, want: &[f32], factor: f32) {
+    let n_pos = case.frozen.n_pos;
+    let has_pos = case.frozen.pos_embed.is_some();
+    let columns = case.sources(&[]).columns;
+    let shift = n_neurons;
+    let mut mine = Vec::new();
+    mine.extend((0..n_pos).map(|p| got.effects[shift + columns.token(p)]));
+    if has_pos {
+        mine.extend((0..n_pos).map(|p| got.effects[shift + columns.pos_embed(p).unwrap()]));
+    }
+    mine.extend(&got.effects[..n_neurons]);
+    assert_eq!(mine.len(), want.len(), "{name}");
+    let sum: f32 = want.iter().map(|x| x.abs()).sum();
+    for (i, (g, w)) in mine.iter().zip(want).enumerate() {
+        assert!((g * factor - w).abs() <= 1e-5 * sum + 1e-6, "{name} column {i}: {} for {w}, sum {sum}", g * factor);
+    }
+}
+
+fn graphs() -> Vec<(PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    for root in std::iter::once(test_data()).chain(shared()) {
+        let Ok(files) = std::fs::read_dir(root.join("neuron-graphs")) else { continue };
+        for file in files.flatten().map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "safetensors")) {
+            found.push((file, root.join("models")));
+        }
+    }
+    assert!(found.len() >= 6, "reference neuron graphs are missing");
+    found
+}
+
+#[test]
+fn rows_equal_autograd_in_the_frozen_model() {
+    for (file, models) in graphs() {
+        let about: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
+        let model = models.join(about["model"].as_str().unwrap().trim_start_matches("models/"));
+        let ids: Vec<u32> = about["ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect();
+        // The plain product rule counts every gated neuron twice over.
+        let (rule, factor) = match about["gated_rule"].as_str() {
+            Some("up") => (GateRule::Freeze, 1.0),
+            Some("full") => (GateRule::Half, 2.0),
+            _ => (GateRule::Half, 1.0),
+        };
+        let case = Case::new(open(&model), &ids);
+        let reference = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let sources = every_neuron(&case);
+        let blocks = case.sources(&sources);
+
+        let logit_ids: Vec<i64> = reference["logit_ids"].to_vec1().unwrap();
+        let mut targets: Vec<Target> = logit_ids.iter().map(|id| case.logit(*id as u32, false)).collect();
+        targets.extend(logit_ids.iter().map(|id| case.logit(*id as u32, true)));
+        let triples: Vec<Vec<i64>> = reference["target_neurons"].to_vec2().unwrap();
+        let neurons: Vec<_> = triples.iter().map(|t| (t[0] as usize, t[1] as usize, t[2] as usize)).collect();
+        targets.extend(case.neurons(&neurons, rule));
+        let rows = case.rows(&targets, &blocks);
+
+        let (logits, mean) = (matrix(&reference["logit_rows"]), reference["meanlogit_row"].to_vec1::<f32>().unwrap());
+        for (k, want) in logits.iter().enumerate() {
+            assert_row(&format!("{name} logit {k}"), &rows[k], &case, sources.len(), want, 1.0);
+            let demeaned: Vec<f32> = want.iter().zip(&mean).map(|(w, m)| w - m).collect();
+            let row = &rows[logits.len() + k];
+            assert_row(&format!("{name} demeaned logit {k}"), row, &case, sources.len(), &demeaned, 1.0);
+        }
+        let values: Vec<f32> = reference["neuron_values"].to_vec1().unwrap();
+        let biases: Vec<f32> = reference["neuron_bias"].to_vec1().unwrap();
+        for (k, want) in matrix(&reference["neuron_rows"]).iter().enumerate() {
+            let (row, t) = (&rows[2 * logits.len() + k], 2 * logits.len() + k);
+            assert_row(&format!("{name} neuron {:?}", neurons[k]), row, &case, sources.len(), want, factor);
+            assert!((targets[t].value - values[k]).abs() <= 1e-5 * row.abs_sum + 1e-6, "{name} value {k}");
+            if factor == 1.0 {
+                assert!((row.bias - biases[k]).abs() <= 1e-5 * row.abs_sum + 1e-6, "{name} bias {k}");
+            }
+        }
+        for row in &rows {
+            assert!(row.residual.abs() <= 1e-5 * row.abs_sum, "{name}: residual {} of {}", row.residual, row.abs_sum);
+        }
+    }
+}
+
+fn families() -> Vec<Reference> {
+    let mut all = references();
+    all.retain(|r| r.name.starts_with("tiny-") && !r.name.ends_with("-sharded"));
+    all.dedup_by(|a, b| a.name == b.name);
+    all
+}
+
+/// Some neurons of every layer, at many positions.
+fn some_neurons(case: &Case) -> Vec<(usize, usize, usize)> {
+    let n = case.model.decoder.arch.d_mlp;
+    let at = |l: usize| (0..case.frozen.n_pos).map(move |p| (l, p, (p * 37 + l * 11 + 5) % n));
+    (0..case.frozen.n_layers()).flat_map(at).collect()
+}
+
+#[test]
+fn every_row_obeys_the_sum_rule_and_causality() {
+    for reference in families() {
+        for rule in [GateRule::Half, GateRule::Freeze] {
+            let case = Case::new(reference.model(), &reference.ids()[..21]);
+            let neurons = some_neurons(&case);
+            let blocks = case.sources(&neurons);
+            let mut targets = case.neurons(&neurons, rule);
+            targets.extend([3, 77].map(|id| case.logit(id, true)));
+            let rows = case.rows(&targets, &blocks);
+            for (t, row) in rows.iter().enumerate() {
+                let name = format!("{} {rule:?} target {t}", reference.name);
+                assert!(row.abs_sum > 0.0, "{name}");
+                assert!(
+                    row.residual.abs() <= 1e-5 * row.abs_sum,
+                    "{name}: residual {:e} of {:e}",
+                    row.residual,
+                    row.abs_sum
+                );
+                let Some(&(layer, position, _)) = neurons.get(t) else { continue };
+                for (s, &(l, p, _)) in neurons.iter().enumerate() {
+                    if l >= layer || p > position {
+                        assert_eq!(row.effects[s], 0.0, "{name}: source L{l} at {p}");
+                    }
+                }
+                for p in position + 1..case.frozen.n_pos {
+                    assert_eq!(row.effects[blocks.columns.token(p)], 0.0, "{name}: token {p}");
+                }
+                for (l, heads) in row.heads.chunks(case.frozen.n_heads()).enumerate() {
+                    let below = l < layer || (l == layer && !case.frozen.parallel);
+                    assert!(below || heads.iter().all(|h| *h == 0.0), "{name}: heads of layer {l}");
+                }
+            }
+        }
+    }
+}
+
+/// In the last layer nothing is above a head: what it carries is its direct logit attribution.
+#[test]
+fn heads_of_the_last_layer_carry_their_direct_logit_attribution() {
+    for reference in families() {
+        let (ids, wanted) = (reference.ids(), reference.tensors());
+        let case = Case::new(reference.model(), &ids);
+        let about = reference.about();
+        let targets: Vec<Target> = about["dla_targets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| case.logit(id.as_u64().unwrap() as u32, false))
+            .collect();
+        let rows = case.rows(&targets, &case.sources(&[]));
+        let dla = wanted["dla.heads"].to_vec3::<f32>().unwrap();
+        for (k, row) in rows.iter().enumerate() {
+            for (h, got) in row.heads.chunks(case.frozen.n_heads()).last().unwrap().iter().enumerate() {
+                let want = dla.last().unwrap()[h][k];
+                let close = (got - want).abs() <= 1e-5 * row.abs_sum;
+                assert!(close, "{} head {h} target {k}: {got} for {want}", reference.name);
+            }
+        }
+    }
+}
+
+/// Further down, what a head carries is the effect of what it writes, at every position and by every path.
+#[test]
+fn heads_carry_the_effect_of_what_they_write() {
+    for reference in families().into_iter().filter(|r| !r.name.contains("gemma")) {
+        let ids = &reference.ids()[..9];
+        let case = Case::new(reference.model(), ids);
+        let target = case.logit(9, true);
+        let row = &case.rows(std::slice::from_ref(&target), &case.sources(&[]))[0];
+        let results = Sites::parse("blocks.*.attn.hook_result", case.frozen.n_layers(), |_| true).unwrap();
+        let trace = case.model.run(ids, &results, Logits::Last).unwrap();
+        for l in 0..case.frozen.n_layers() - 1 {
+            let written = trace.block(l, S::Result).unwrap().to_vec3::<f32>().unwrap();
+            for h in 0..case.frozen.n_heads() {
+                let want: f64 = (0..ids.len()).map(|p| forward(&case, (l + 1, p), &written[p][h], &target)).sum();
+                let got = row.heads[l * case.frozen.n_heads() + h] as f64;
+                assert!(
+                    (got - want).abs() <= 1e-5 * row.abs_sum as f64,
+                    "{} L{l}.H{h}: {got} for {want}",
+                    reference.name
+                );
+            }
+        }
+    }
+}
+
+/// The frozen model run forwards in f64, from a change of the residual stream to a target.
+fn forward(case: &Case, from: (usize, usize), write: &[f32], target: &Target) -> f64 {
+    let n_pos = case.frozen.n_pos;
+    let decoder = &case.model.decoder;
+    let wide = |t: &Tensor| -> Vec<f64> {
+        let t = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        t.into_iter().map(f64::from).collect()
+    };
+    let d = decoder.arch.d_model;
+    let mut x = vec![vec![0f64; d]; n_pos];
+    let (first, position) = from;
+    x[position] = write.iter().map(|v| *v as f64).collect();
+    let norm = |x: &[f64], weight: &[f64], centre: bool, scale: f64| -> Vec<f64> {
+        let mean = if centre { x.iter().sum::<f64>() / x.len() as f64 } else { 0.0 };
+        x.iter().zip(weight).map(|(x, w)| (x - mean) / scale * w).collect()
+    };
+    let product = |w: &[f64], x: &[f64]| -> Vec<f64> {
+        w.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
+    };
+    let read =
+        |x: &[Vec<f64>]| -> f64 { x[target.position].iter().zip(&target.vector).map(|(a, b)| a * *b as f64).sum() };
+    for l in first..decoder.blocks.len() {
+        let block = &decoder.blocks[l];
+        let a = &block.attention;
+        let scale = |site| wide(&case.trace.block(l, site).unwrap());
+        let (s1, w1) = (scale(S::Ln1Scale), wide(&block.ln1.weight));
+        let (w_v, w_o) = (wide(&a.v.weight), wide(&a.o.weight));
+        let values: Vec<Vec<f64>> =
+            (0..n_pos).map(|p| product(&w_v, &norm(&x[p], &w1, block.ln1.centre, s1[p]))).collect();
+        let pattern = case.trace.block(l, S::Pattern).unwrap().to_vec3::<f32>().unwrap();
+        let group = pattern.len() / decoder.arch.n_kv_heads;
+        for q in 0..n_pos {
+            let mut z = Vec::new();
+            for (h, pattern) in pattern.iter().enumerate() {
+                for i in 0..a.d_head {
+                    let at = h / group * a.d_head + i;
+                    z.push((0..n_pos).map(|k| pattern[q][k] as f64 * values[k][at]).sum::<f64>());
+                }
+            }
+            let mut out = product(&w_o, &z);
+            if let Some(post) = &block.ln1_post {
+                out = norm(&out, &wide(&post.weight), post.centre, scale(S::Ln1PostScale)[q]);
+            }
+            x[q].iter_mut().zip(out).for_each(|(x, o)| *x += o);
+        }
+        match target.entry {
+            Entry::Mid(t) | Entry::Post(t) if t == l => return read(&x),
+            _ => {}
+        }
+    }
+    0.0
+}
+
+#[test]
+fn rows_equal_the_frozen_model_run_forwards() {
+    for reference in families() {
+        let case = Case::new(reference.model(), &reference.ids()[..14]);
+        let neurons = some_neurons(&case);
+        let blocks = case.sources(&neurons);
+        let writes = SourceBlocks::neuron_writes(&case.frozen, &case.model.decoder, &case.trace, &neurons).unwrap();
+        let last = case.frozen.n_layers() - 1;
+        let picked = [(1, 6, neurons[14 + 6].2), (last, 13, neurons[14 * last + 13].2)];
+        let mut targets = case.neurons(&picked, GateRule::Half);
+        targets.push(case.logit(5, true));
+        let rows = case.rows(&targets, &blocks);
+        for (target, row) in targets.iter().zip(&rows) {
+            for write in writes.iter().filter(|w| w.position.is_multiple_of(3)) {
+                let above = (write.layer + 1, write.position);
+                let want = match target.entry {
+                    // The MLP of the last layer has nothing above it but the unembedding.
+                    Entry::Post(l) if write.layer == l => {
+                        let same = write.position == target.position;
+                        let dot = write.vector.iter().zip(&target.vector).map(|(a, b)| *a as f64 * *b as f64);
+                        if same { dot.sum() } else { 0.0 }
+                    }
+                    _ => forward(&case, above, &write.vector, target),
+                };
+                let got = row.effects[write.column] as f64;
+                assert!(
+                    (got - want).abs() <= 1e-5 * row.abs_sum as f64,
+                    "{} {:?}@{} from L{}@{}: {got} for {want}",
+                    reference.name,
+                    target.entry,
+                    target.position,
+                    write.layer,
+                    write.position
+                );
+            }
+            for p in [0, 7, 13] {
+                let embed = &case.frozen.embed[p * case.frozen.d_model..][..case.frozen.d_model];
+                let got = row.effects[blocks.columns.token(p)] as f64;
+                let want = forward(&case, (0, p), embed, target);
+                assert!((got - want).abs() <= 1e-5 * row.abs_sum as f64, "{} token {p}", reference.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn neither_company_nor_order_nor_threads_change_a_bit() {
+    let reference = families().into_iter().find(|r| r.name == "tiny-gemma3").unwrap();
+    let case = Case::new(reference.model(), &reference.ids()[..21]);
+    let neurons = some_neurons(&case);
+    let blocks = case.sources(&neurons);
+    let targets = case.neurons(&neurons, GateRule::Half);
+    let together = case.rows(&targets, &blocks);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let on_one_thread = pool.install(|| case.rows(&targets, &blocks));
+    let mut backwards: Vec<Target> = targets.clone();
+    backwards.reverse();
+    let mut reversed = case.rows(&backwards, &blocks);
+    reversed.reverse();
+    for (t, row) in together.iter().enumerate() {
+        let alone = &case.rows(&targets[t..t + 1], &blocks)[0];
+        for other in [&on_one_thread[t], &reversed[t], alone] {
+            assert_eq!(row.effects, other.effects, "target {t}");
+            assert_eq!((row.bias, &row.heads), (other.bias, &other.heads), "target {t}");
+        }
+    }
+}

@@ -15,8 +15,8 @@ pub mod yank;
 
 use crate::action::Action;
 use crate::address::Address;
-pub use crate::engine::{ModelInfo, Next, Slot};
 use crate::engine::{Answer, Reply, Request};
+pub use crate::engine::{ModelInfo, Next, Slot};
 use crate::keymap::{Context, Key, Keymap};
 use edits::Edits;
 use history::History;
@@ -309,8 +309,9 @@ impl App {
     }
 
     fn reply(&mut self, reply: Reply) {
-        let (Reply::Progress { slot, ticket, .. } | Reply::Done { slot, ticket, .. } | Reply::Failed { slot, ticket, .. }) =
-            &reply;
+        let (Reply::Progress { slot, ticket, .. }
+        | Reply::Done { slot, ticket, .. }
+        | Reply::Failed { slot, ticket, .. }) = &reply;
         let (slot, ticket) = (*slot, *ticket);
         let pane = self.pane_mut(slot);
         if pane.ticket != ticket {

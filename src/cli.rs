@@ -1,35 +1,41 @@
 //! The command line: what can be asked for, and what each command prints.
 
 mod doctor;
+mod explore;
 mod intervene;
 mod models;
 mod output;
+mod overview;
 mod predict;
 mod target;
 mod trace;
 
 use crate::address::Edit;
 use crate::analysis::input::Input;
+use crate::analysis::next_token::NextToken;
 use crate::model::Model;
-use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::device::{DTypeChoice, DeviceChoice, dtype_name};
 use crate::model::open::Options;
 use crate::model::source;
 use crate::model::text::Bos;
+use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
 use crate::report::{Column, Report, Table};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 /// A terminal explorer for mechanistic interpretability of language models.
 #[derive(Debug, Parser)]
-#[command(name = "mechscope", version, disable_help_subcommand = true)]
+#[command(name = "mechscope", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; without it, the explorer opens (where there is no terminal, an overview is printed).
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    #[command(flatten)]
+    explore: explore::Explore,
 }
 
 /// The commands.
@@ -45,6 +51,20 @@ pub enum Command {
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
     Doctor(doctor::Doctor),
+    /// Print the explorer's keys
+    Keys {
+        /// Keys laid over the default ones: vim, emacs or arrows
+        #[arg(long, value_name = "NAME")]
+        keymap: Vec<String>,
+    },
+    /// Print the settings that hold
+    Config,
+    /// What the last session of the explorer left
+    Session {
+        /// What about it
+        #[command(subcommand)]
+        command: explore::SessionCommand,
+    },
 }
 
 /// Which model, and where it computes.
@@ -78,7 +98,7 @@ pub struct PromptArgs {
     #[arg(short, long, required_unless_present = "ids", conflicts_with = "ids", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// Token ids instead of a prompt: 1,2,3
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = token_id)]
     pub ids: Option<Vec<u32>>,
     /// Begin with the BOS token: auto (what the model's tokenizer files do), always or never
     #[arg(long, default_value_t)]
@@ -98,6 +118,25 @@ impl PromptArgs {
         };
         Input::of_prompt(model, prompt, self.bos)
     }
+}
+
+/// One of `--ids`.
+fn token_id(text: &str) -> Result<u32> {
+    text.parse().map_err(|_| anyhow::anyhow!("found {text:?}; accepted: token ids, 1,2,3"))
+}
+
+/// The next token of a run.
+///
+/// # Errors
+/// The numbers of the run grew past what its dtype holds: ranks and probabilities would mean nothing.
+fn next_token(model: &Model, run: &Trace) -> Result<NextToken> {
+    let logits = run.last_logits(0)?;
+    ensure!(
+        logits.iter().all(|l| l.is_finite()),
+        "the logits hold NaN or infinity: the run left the range of {}",
+        dtype_name(model.decoder.dtype())
+    );
+    Ok(NextToken::new(logits))
 }
 
 /// Standard input as a prompt; the newline that ends a shell pipeline's last line is not part of it.
@@ -144,18 +183,24 @@ pub struct OutputArgs {
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Does what was asked; returns the exit code.
     ///
     /// # Errors
     /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
-    pub fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<u8> {
         match self.command {
-            Command::Predict(c) => c.run(),
-            Command::Intervene(c) => c.run(),
-            Command::Trace(c) => c.run(),
-            Command::Models(c) => c.run(),
-            Command::Doctor(c) => c.run(),
+            None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => return self.explore.run(),
+            None => overview::print(),
+            Some(Command::Predict(c)) => c.run(),
+            Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Trace(c)) => c.run(),
+            Some(Command::Models(c)) => c.run(),
+            Some(Command::Doctor(c)) => c.run(),
+            Some(Command::Keys { keymap }) => explore::print_keys(&keymap),
+            Some(Command::Config) => explore::print_config(),
+            Some(Command::Session { command }) => command.run(),
         }
+        .map(|()| 0)
     }
 }
 

@@ -102,7 +102,11 @@ impl Explorer {
             self.take(screen, message)?;
             while self.exit.is_none() {
                 let wait = FRAME.saturating_sub(drawn.elapsed());
-                match if wait.is_zero() { receiver.try_recv().map_err(|_| RecvTimeoutError::Timeout) } else { receiver.recv_timeout(wait) } {
+                match if wait.is_zero() {
+                    receiver.try_recv().map_err(|_| RecvTimeoutError::Timeout)
+                } else {
+                    receiver.recv_timeout(wait)
+                } {
                     Ok(message) => self.take(screen, message)?,
                     Err(_) => break,
                 }

@@ -17,9 +17,9 @@ mod table;
 pub mod text;
 pub mod theme;
 
+use crate::app::Slot;
 use crate::app::overlay::Overlay;
 use crate::app::{App, Tab};
-use crate::app::Slot;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -53,13 +53,9 @@ pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
         canvas.put(area, area.x, area.y, &text, theme.error());
         return;
     }
-    let [header, body, status, hints] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Min(1),
-        Constraint::Length(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
+    let [header, body, status, hints] =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)])
+            .areas(area);
     canvas.header(header);
     let prompt_cursor = match app.tab {
         Tab::Prompt => canvas.prompt_tab(body, memory),

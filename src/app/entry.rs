@@ -52,7 +52,8 @@ impl Entry {
     pub fn insert(&mut self, text: &str) {
         let multiline = self.multiline;
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        let kept: String = text.chars().filter(|c| !c.is_control() || (multiline && matches!(c, '\n' | '\t'))).collect();
+        let kept: String =
+            text.chars().filter(|c| !c.is_control() || (multiline && matches!(c, '\n' | '\t'))).collect();
         if !kept.is_empty() {
             self.change(|text, cursor| {
                 text.insert_str(*cursor, &kept);

@@ -69,7 +69,8 @@ impl Condition {
             return Ok(Condition::Column { column, text: unquoted(rest)?.to_lowercase() });
         }
         let number = |text: &str| {
-            let value: Option<f64> = text.trim_start_matches(['L', 'H', 'N']).parse().ok().filter(|v: &f64| !v.is_nan());
+            let value: Option<f64> =
+                text.trim_start_matches(['L', 'H', 'N']).parse().ok().filter(|v: &f64| !v.is_nan());
             value.with_context(|| format!("{word}: found {text:?}, expected a number"))
         };
         let (from, to, open) = match (op, rest.split_once("..")) {

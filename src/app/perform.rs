@@ -70,7 +70,8 @@ impl App {
             }
             Action::AllLayers => {
                 self.all_layers = !self.all_layers;
-                self.message = Some(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" }.into());
+                self.message =
+                    Some(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" }.into());
             }
             Action::SearchNext | Action::SearchPrevious => {
                 let pane = self.focus();
@@ -295,7 +296,11 @@ impl App {
             self.message = Some("the list of edits is not open: E opens it".into());
             return;
         };
-        if action == Action::ToggleEdit { self.edits.toggle(cursor) } else { self.edits.remove(cursor) }
+        if action == Action::ToggleEdit {
+            self.edits.toggle(cursor)
+        } else {
+            self.edits.remove(cursor)
+        }
         self.keep_list();
     }
 

@@ -98,7 +98,9 @@ fn markdown(table: &Table, rows: impl Iterator<Item = usize>) -> String {
     text += &line(rule.collect());
     for row in rows {
         let shown = table.rows[row].iter().map(|cell| match cell {
-            Cell::Token(token) => format!("`{}`", serde_json::Value::from(token.as_str()).to_string().replace('|', "\\|")),
+            Cell::Token(token) => {
+                format!("`{}`", serde_json::Value::from(token.as_str()).to_string().replace('|', "\\|"))
+            }
             other => escape(&plain(other)),
         });
         text += &line(shown.collect());

@@ -2,12 +2,12 @@
 
 use super::output::{self, Format};
 use super::target::TargetArgs;
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs};
+use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, next_token};
 use crate::analysis::next_token::NextToken;
 use crate::model::Model;
 use crate::model::forward::Logits;
 use crate::report::{Cell, Column, Table};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 /// Options of `mechscope intervene`.
@@ -36,7 +36,8 @@ impl Intervene {
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
         let (clean, edited) = model.intervene(&input.ids(), &self.edits.edits, self.prompt.bos, Logits::Last)?;
-        let (before, after) = (NextToken::new(clean.last_logits(0)?), NextToken::new(edited.last_logits(0)?));
+        let before = next_token(&model, &clean)?;
+        let after = next_token(&model, &edited).context("with the edits")?;
         let (top_before, top_after) = (before.top(self.top), after.top(self.top));
 
         let mut report = output::begin(&model, &input, &self.output);

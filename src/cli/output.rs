@@ -7,7 +7,7 @@ use crate::model::checkpoint::Progress;
 use crate::model::device::{device_name, dtype_name};
 use crate::report::text::escape;
 use crate::report::{self, Cell, Column, Report, Table};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
@@ -48,9 +48,17 @@ pub fn print(report: &Report, output: &OutputArgs) -> Result<()> {
     }
 }
 
-/// Writes a file whole or not at all: beside its place first, then renamed over it.
+/// Writes a file whole or not at all: beside its place first, then renamed over it. What is no ordinary file (a pipe,
+/// `/dev/null`) is written to as it is, and a link stays a link.
 pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let place = || format!("cannot write {}", path.display());
+    ensure!(!path.is_dir(), "{} is a folder; accepted: a file to write", path.display());
+    if path.exists() && !path.is_file() {
+        let opened = std::fs::OpenOptions::new().write(true).open(path);
+        return opened.map_err(anyhow::Error::from).and_then(|mut f| write(&mut f)).with_context(place);
+    }
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
     let mut name = path.file_name().with_context(|| format!("{}: not a file name", path.display()))?.to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
@@ -83,6 +91,12 @@ pub fn begin(model: &Model, input: &Input, output: &OutputArgs) -> Report {
     }
     report.table("tokens", "Tokens", tokens);
     report
+}
+
+/// Says something beside the results, on standard error.
+pub fn remark(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{}", escape(text));
 }
 
 /// Shows how far a load is, on standard error when that is a terminal and the load takes long enough to be noticed.

@@ -1,8 +1,7 @@
 //! `mechscope predict`: the next-token table.
 
 use super::target::{TargetArgs, watch};
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, output};
-use crate::analysis::next_token::NextToken;
+use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, next_token, output};
 use crate::model::forward::Logits;
 use anyhow::Result;
 use clap::Args;
@@ -32,7 +31,7 @@ impl Predict {
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
         let (_, run) = model.intervene(&input.ids(), &self.edits.edits, self.prompt.bos, Logits::Last)?;
-        let next = NextToken::new(run.last_logits(0)?);
+        let next = next_token(&model, &run)?;
         let mut report = output::begin(&model, &input, &self.output);
         self.edits.list(&mut report);
         report.table("top", "Next token", next.table(&next.top(self.top), |id| model.piece(id)));

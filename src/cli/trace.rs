@@ -48,13 +48,13 @@ impl Trace {
         };
         let tensors = tensors(&run, &sites)?;
         let count = tensors.len();
+        let size: usize = tensors.iter().map(|(_, t)| t.bytes.len()).sum();
         let about = about(&model, input.prompt.as_deref(), &self.edits);
         output::replace(&self.out, |to| {
             let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n.as_str(), t)), Some(about))?;
             Ok(to.write_all(&bytes)?)
         })?;
-        let size = std::fs::metadata(&self.out).map_or(0, |m| m.len());
-        eprintln!("wrote {count} tensors, {:.1} MB, to {}", size as f64 / 1e6, self.out.display());
+        output::remark(&format!("wrote {count} tensors, {:.1} MB, to {}", size as f64 / 1e6, self.out.display()));
         Ok(())
     }
 }

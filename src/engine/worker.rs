@@ -1,11 +1,11 @@
 //! The thread that computes.
 
 use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, next};
+use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::param::Values;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::Target;
-use crate::analysis;
 use crate::model::Model;
 use crate::model::device::{device_name, dtype_name};
 use anyhow::{Context, Result, anyhow, bail};
@@ -26,11 +26,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        setup: Setup,
-        tickets: Arc<Tickets>,
-        reply: Box<dyn Fn(Reply) -> bool + Send>,
-    ) -> Self {
+    pub(super) fn new(setup: Setup, tickets: Arc<Tickets>, reply: Box<dyn Fn(Reply) -> bool + Send>) -> Self {
         Worker { setup, tickets, reply, model: None, runs: Vec::new() }
     }
 

@@ -55,9 +55,7 @@ pub(super) fn merge(keymap: &mut Keymap, name: &str, text: &str) -> Result<()> {
     // Longer sequences of the layers below give way to a shorter one said here; two said here cannot both be meant.
     for ((context, keys), at) in &said {
         let Some(bound) = keymap.bindings.get_mut(context).filter(|b| b.contains_key(keys)) else { continue };
-        let clash = |other: &Vec<Key>| {
-            other != keys && (other.starts_with(keys) || keys.starts_with(other))
-        };
+        let clash = |other: &Vec<Key>| other != keys && (other.starts_with(keys) || keys.starts_with(other));
         let clashes: Vec<Vec<Key>> = bound.keys().filter(|k| clash(k)).cloned().collect();
         for other in clashes {
             if let Some(there) = said.get(&(*context, other.clone())) {
@@ -122,11 +120,19 @@ mod tests {
     fn every_embedded_keymap_loads_and_reaches_every_action() {
         for overlay in ["default", "vim", "emacs", "arrows"] {
             let keymap = Keymap::load(&[overlay], &[]).unwrap();
-            let unreachable: Vec<_> = [Action::Quit, Action::Help, Action::Palette, Action::Up, Action::Down, Action::Left]
-                .into_iter()
-                .chain([Action::Right, Action::Open, Action::Back, Action::YankRow, Action::EditPrompt, Action::Cancel])
-                .filter(|a| keymap.keys(Context::Prompt, *a).is_empty())
-                .collect();
+            let unreachable: Vec<_> =
+                [Action::Quit, Action::Help, Action::Palette, Action::Up, Action::Down, Action::Left]
+                    .into_iter()
+                    .chain([
+                        Action::Right,
+                        Action::Open,
+                        Action::Back,
+                        Action::YankRow,
+                        Action::EditPrompt,
+                        Action::Cancel,
+                    ])
+                    .filter(|a| keymap.keys(Context::Prompt, *a).is_empty())
+                    .collect();
             assert!(unreachable.is_empty(), "{overlay}: {unreachable:?}");
         }
     }

@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn keys_round_trip() {
-        for text in ["j", "G", "Ctrl-d", "Alt-5", "Shift-Tab", "F1", "PageDown", "Space", "-", "Ctrl--", "é", "Ctrl-Alt-Up"] {
+        for text in
+            ["j", "G", "Ctrl-d", "Alt-5", "Shift-Tab", "F1", "PageDown", "Space", "-", "Ctrl--", "é", "Ctrl-Alt-Up"]
+        {
             assert_eq!(text.parse::<Key>().unwrap().to_string(), text);
         }
         for wrong in ["", "jj", "Hyper-x", "F0", "Shift-g", "F99"] {

@@ -102,6 +102,11 @@ impl Config {
         self.fields.get(key).is_some_and(|v| !v.is_null())
     }
 
+    /// Whether the field is left out; null is not left out, it switches something off.
+    pub fn lacks(&self, key: &str) -> bool {
+        !self.fields.contains_key(key)
+    }
+
     fn typed<T>(&mut self, key: &str, wanted: &str, get: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {
         let place = self.place();
         match self.value(key) {
@@ -120,15 +125,26 @@ impl Config {
         self.required(key, v)
     }
 
-    /// A positive whole number, if given.
+    /// A positive whole number, if given; small enough that products of two never overflow.
     pub fn opt_usize(&mut self, key: &str) -> Result<Option<usize>> {
-        let small = |v: &Value| v.as_u64().filter(|n| (1..1 << 32).contains(n)).map(|n| n as usize);
-        self.typed(key, "a whole number from 1 to 4294967295", small)
+        self.opt_usize_to(key, (1 << 31) - 1)
     }
 
-    /// A finite number.
-    pub fn f32(&mut self, key: &str) -> Result<f32> {
-        let v = self.opt_f32(key)?;
+    /// A positive whole number up to `most`: for sizes that memory depends on before any tensor vouches for them.
+    pub fn usize_to(&mut self, key: &str, most: usize) -> Result<usize> {
+        let v = self.opt_usize_to(key, most)?;
+        self.required(key, v)
+    }
+
+    /// A positive whole number up to `most`, if given.
+    pub fn opt_usize_to(&mut self, key: &str, most: usize) -> Result<Option<usize>> {
+        let small = |v: &Value| v.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=most).contains(n));
+        self.typed(key, &format!("a whole number from 1 to {most}"), small)
+    }
+
+    /// A positive number.
+    pub fn positive(&mut self, key: &str) -> Result<f32> {
+        let v = self.opt_positive(key)?;
         self.required(key, v)
     }
 
@@ -244,7 +260,7 @@ mod tests {
         let said = |e: anyhow::Error| format!("{e:#}");
         let e = said(c.usize("n_layer").unwrap_err());
         assert!(e.contains("config.json") && e.contains("n_layer") && e.contains('0') && e.contains("accepted"), "{e}");
-        assert!(said(c.f32("eps").unwrap_err()).contains("finite"));
+        assert!(said(c.opt_f32("eps").unwrap_err()).contains("finite"));
         assert!(said(c.usize("gone").unwrap_err()).contains("missing"));
         let mut s = c.section("s").unwrap().unwrap();
         assert!(said(s.f32_list("t").unwrap_err()).contains("config.json: s"));

@@ -68,8 +68,7 @@ impl Dictionary {
             Checkpoint::open(&[path], &Device::Cpu, DType::F32, Box::new(|_, _| {}))
         };
         let names = if settings.cross_layer { "W_enc_" } else { "layer_" };
-        let encoders: Vec<_> =
-            (0..n_layers).map(|l| open(format!("{names}{l}.safetensors"))).collect::<Result<_>>()?;
+        let encoders: Vec<_> = (0..n_layers).map(|l| open(format!("{names}{l}.safetensors"))).collect::<Result<_>>()?;
         let beyond = folder.join(format!("{names}{n_layers}.safetensors"));
         ensure!(!beyond.exists(), "{} belongs to a layer the model does not have", beyond.display());
         let decoders = if settings.cross_layer {

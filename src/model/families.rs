@@ -66,10 +66,11 @@ pub fn of(config: &mut Config) -> Result<&'static Family> {
 /// Everything that is wrong with the folder: a missing or misshapen tensor, an unknown field, NaN.
 pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
-    let decoder =
-        (family.build)(config, weights).with_context(|| format!("cannot read it as a {} model", family.name))?;
+    let kind = || format!("cannot read it as a {} model", family.name);
+    // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
+    weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
     config.finish()?;
     // A tied head may be stored a second time; it is not used.
     weights.finish(|name| name == "lm_head.weight" || name == "embed_out.weight")?;
-    Ok(decoder)
+    (family.build)(config, weights).with_context(kind)
 }

@@ -90,5 +90,6 @@ fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: Progres
             if older { "; pytorch_model.bin is a pickle and is not read: convert it to safetensors" } else { "" };
         format!("{} is missing, and so is model.safetensors.index.json{hint}", whole.display())
     })?;
-    Checkpoint::open(&shards(path, &index)?, device, dtype, progress)
+    let listed = || format!("a file that {} lists", source.file_name("model.safetensors.index.json"));
+    Checkpoint::open(&shards(path, &index)?, device, dtype, progress).with_context(listed)
 }

@@ -16,6 +16,53 @@ pub struct Rope {
     pub amplitude: f32,
 }
 
+/// What a family says about its rotary embedding, where `config.json` does not say otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotary {
+    /// Width of a head.
+    pub d_head: usize,
+    /// The share of a head that is rotated; `None` in families that always rotate whole heads.
+    pub share: Option<f32>,
+    /// Base of the frequencies.
+    pub theta: f32,
+}
+
+impl Rotary {
+    /// Whole heads.
+    pub fn whole(d_head: usize, theta: f32) -> Self {
+        Rotary { d_head, share: None, theta }
+    }
+
+    /// Takes over what an object of `config.json` says.
+    fn read(mut self, c: &mut Config) -> Result<Self> {
+        self.theta = c.opt_positive("rope_theta")?.unwrap_or(self.theta);
+        match (self.share.as_mut(), c.opt_positive("partial_rotary_factor")?) {
+            (Some(share), Some(found)) => *share = found,
+            (None, Some(found)) if found != 1.0 => {
+                bail!("{}: field \"partial_rotary_factor\" is {found}; accepted in this family: 1.0", c.place())
+            }
+            _ => {}
+        }
+        Ok(self)
+    }
+
+    /// Features of a head that are rotated, in pairs.
+    fn width(&self, c: &Config) -> Result<usize> {
+        let width = (self.d_head as f32 * self.share.unwrap_or(1.0)) as usize;
+        ensure!(
+            width > 0 && width.is_multiple_of(2) && width <= self.d_head.min(WIDEST_HEAD),
+            "{}: {width} features of each head of {} would be rotated; accepted: an even number up to {}",
+            c.place(),
+            self.d_head,
+            self.d_head.min(WIDEST_HEAD)
+        );
+        Ok(width)
+    }
+}
+
+/// No head is wider; a `config.json` that says so must not decide how much memory is taken.
+pub const WIDEST_HEAD: usize = 1 << 16;
+
 impl Rope {
     /// Unscaled: `theta^(-2i / width)` for the pairs of the first `width` features.
     pub fn new(theta: f32, width: usize) -> Self {
@@ -24,19 +71,22 @@ impl Rope {
     }
 
     /// Reads the rotary fields of a `config.json` in either spelling: `rope_theta` and `rope_scaling` (transformers 4),
-    /// or `rope_parameters` (transformers 5), for the first `width` features of a head.
+    /// or `rope_parameters` (transformers 5).
     ///
     /// # Errors
-    /// A rope type other than default, linear, llama3 and longrope, or a field it needs that is missing.
-    pub fn from_config(c: &mut Config, width: usize, default_theta: f32) -> Result<Self> {
-        let theta = c.opt_f32("rope_theta")?;
-        let scaling = c.section("rope_scaling")?;
-        match c.section("rope_parameters")? {
-            Some(mut p) => Self::from_section(c, &mut p, width, theta.unwrap_or(default_theta)),
-            None => match scaling {
-                Some(mut s) => Self::from_section(c, &mut s, width, theta.unwrap_or(default_theta)),
-                None => Ok(Self::new(theta.unwrap_or(default_theta), width)),
-            },
+    /// A rope type other than default, linear, llama3 and longrope, a field it needs that is missing, or a rotated share
+    /// that the family does not have.
+    pub fn from_config(c: &mut Config, rotary: Rotary) -> Result<Self> {
+        let rotary = rotary.read(c)?;
+        let (older, newer) = (c.section("rope_scaling")?, c.section("rope_parameters")?);
+        ensure!(
+            older.is_none() || newer.is_none(),
+            "{}: both \"rope_scaling\" and \"rope_parameters\" are given; accepted: one of them",
+            c.place()
+        );
+        match newer.or(older) {
+            Some(mut section) => Self::from_section(c, &mut section, rotary),
+            None => Ok(Self::new(rotary.theta, rotary.width(c)?)),
         }
     }
 
@@ -44,21 +94,22 @@ impl Rope {
     ///
     /// # Errors
     /// As [`Rope::from_config`].
-    pub fn from_section(c: &mut Config, s: &mut Config, width: usize, theta: f32) -> Result<Self> {
-        let theta = s.opt_f32("rope_theta")?.unwrap_or(theta);
-        s.opt_f32("partial_rotary_factor")?;
-        let mut rope = Self::new(theta, width);
+    pub fn from_section(c: &mut Config, s: &mut Config, rotary: Rotary) -> Result<Self> {
+        let rotary = rotary.read(s)?;
+        let width = rotary.width(s)?;
+        let mut rope = Self::new(rotary.theta, width);
         let kind = s.opt_str("rope_type")?;
         let kind = s.opt_str("type")?.or(kind).unwrap_or_else(|| "default".into());
         match kind.as_str() {
             "default" => {}
             "linear" => {
-                let factor = s.f32("factor")?;
+                let factor = s.positive("factor")?;
                 rope.frequencies.iter_mut().for_each(|f| *f /= factor);
             }
             "llama3" => {
-                let (factor, low, high) = (s.f32("factor")?, s.f32("low_freq_factor")?, s.f32("high_freq_factor")?);
-                let old = s.f32("original_max_position_embeddings")?;
+                let (factor, low, high) =
+                    (s.positive("factor")?, s.positive("low_freq_factor")?, s.positive("high_freq_factor")?);
+                let old = s.positive("original_max_position_embeddings")?;
                 ensure!(high > low, "{}: high_freq_factor {high} must be above low_freq_factor {low}", s.place());
                 for f in &mut rope.frequencies {
                     let wavelength = 2.0 * std::f32::consts::PI / *f;
@@ -88,9 +139,17 @@ impl Rope {
                         c.place()
                     ),
                 };
-                let stretch = s.opt_f32("factor")?.unwrap_or(c.usize("max_position_embeddings")? as f32 / old as f32);
+                let stretch = c.usize("max_position_embeddings")? as f32 / old as f32;
+                // transformers 4 ignores a factor beside the original length, transformers 5 prefers it.
+                let factor = s.opt_positive("factor")?.unwrap_or(stretch);
+                ensure!(
+                    (factor - stretch).abs() <= 1e-4 * stretch,
+                    "{}: field \"factor\" is {factor}; accepted: max_position_embeddings / \
+                     original_max_position_embeddings, which is {stretch}",
+                    s.place()
+                );
                 let natural = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (old as f32).ln()).sqrt() };
-                rope.amplitude = s.opt_f32("attention_factor")?.unwrap_or(natural);
+                rope.amplitude = s.opt_positive("attention_factor")?.unwrap_or(natural);
                 let scaled = |by: &[f32]| rope.frequencies.iter().zip(by).map(|(f, b)| f / b).collect::<Vec<f32>>();
                 rope.beyond = Some((old, scaled(&long)));
                 rope.frequencies = scaled(&short);

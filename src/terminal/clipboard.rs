@@ -35,7 +35,11 @@ pub fn copy(text: &str) -> Result<Route> {
     if std::env::var_os("TMUX").is_some_and(|v| !v.is_empty()) && tmux(text).is_ok() {
         return Ok(Route::Tmux);
     }
-    ensure!(text.len() <= LIMIT, "{} bytes are too many for OSC 52 (at most {LIMIT}): pipe them to a file (|)", text.len());
+    ensure!(
+        text.len() <= LIMIT,
+        "{} bytes are too many for OSC 52 (at most {LIMIT}): pipe them to a file (|)",
+        text.len()
+    );
     let mut out = std::io::stdout().lock();
     crossterm::queue!(out, CopyToClipboard::to_clipboard_from(text)).context("cannot write to the terminal")?;
     out.flush().context("cannot write to the terminal")?;

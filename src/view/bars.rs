@@ -129,7 +129,13 @@ impl Canvas<'_> {
         let fixed = |list: &[(&str, &'static str)]| list.iter().map(|(k, a)| ((*k).to_owned(), *a)).collect();
         match &app.overlay {
             Some(Overlay::Prompt(..)) => {
-                return fixed(&[("Enter", "run"), ("Esc", "leave"), ("Ctrl-j", "new line"), ("Up", "earlier"), ("Ctrl-z", "undo")]);
+                return fixed(&[
+                    ("Enter", "run"),
+                    ("Esc", "leave"),
+                    ("Ctrl-j", "new line"),
+                    ("Up", "earlier"),
+                    ("Ctrl-z", "undo"),
+                ]);
             }
             Some(Overlay::Picker(_)) => {
                 return fixed(&[("type", "to search"), ("Enter", "do it"), ("Up Down", "choose"), ("Esc", "close")]);

@@ -48,7 +48,13 @@ impl Canvas<'_> {
                 let shown = if shown.len() < cell || at % 10 == 0 && numeric { shown } else { (at % 10).to_string() };
                 let pad = (cell - 1).saturating_sub(text::width(&shown));
                 let cell_area = Rect { x: x_of(at), width: cell as u16, ..area }.intersection(area);
-                self.put(cell_area, x_of(at).saturating_add(if numeric { pad as u16 } else { 0 }), area.y, &shown, style);
+                self.put(
+                    cell_area,
+                    x_of(at).saturating_add(if numeric { pad as u16 } else { 0 }),
+                    area.y,
+                    &shown,
+                    style,
+                );
             }
             return;
         };
@@ -62,7 +68,11 @@ impl Canvas<'_> {
             if selected && at == column {
                 style = style.patch(if focused { theme.selected() } else { theme.selected_beside() });
             }
-            let shown = if numeric { format!("{:>w$} ", number(value, grid.digits), w = cell - 1) } else { theme.glyph(part).to_owned() };
+            let shown = if numeric {
+                format!("{:>w$} ", number(value, grid.digits), w = cell - 1)
+            } else {
+                theme.glyph(part).to_owned()
+            };
             let cell_area = Rect { x: x_of(at), width: cell as u16, ..area }.intersection(area);
             self.put(cell_area, x_of(at), area.y, &shown, style);
         }

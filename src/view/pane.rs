@@ -140,7 +140,8 @@ impl Canvas<'_> {
                     let row = if let Line::Row(_, row) = line { Some(row) } else { None };
                     match &report.parts[part].body {
                         Body::Table(table) => {
-                            let widths = layouts[part].get_or_insert_with(|| super::table::widths(table, usize::from(area.width)));
+                            let widths = layouts[part]
+                                .get_or_insert_with(|| super::table::widths(table, usize::from(area.width)));
                             match row {
                                 Some(row) => self.table_row(row_area, table, row, widths, selected, focused),
                                 None => self.table_header(row_area, table, widths, pane),

@@ -20,7 +20,12 @@ impl Canvas<'_> {
         match app.overlay.as_ref()? {
             Overlay::Picker(picker) => Some(self.picker(area, picker)),
             Overlay::Edits { cursor } => {
-                let lines: Vec<String> = app.edits.items().iter().map(|i| format!("[{}] {}", if i.on { "x" } else { " " }, i.edit)).collect();
+                let lines: Vec<String> = app
+                    .edits
+                    .items()
+                    .iter()
+                    .map(|i| format!("[{}] {}", if i.on { "x" } else { " " }, i.edit))
+                    .collect();
                 self.list(area, "Edits", &lines, Some(*cursor), 0);
                 None
             }
@@ -83,7 +88,8 @@ impl Canvas<'_> {
         let grouped = picker.kind == PickerKind::Help && picker.entry.text().is_empty();
         let inner = self.frame(area, title, picker.items.len() + 30);
         let x = self.put(inner, inner.x, inner.y, "> ", theme.key());
-        let cursor = self.entry_line(Rect { x, width: inner.right().saturating_sub(x), height: 1, ..inner }, &picker.entry);
+        let cursor =
+            self.entry_line(Rect { x, width: inner.right().saturating_sub(x), height: 1, ..inner }, &picker.entry);
         let list = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
         let names = picker.items.iter().map(|i| text::width(&i.name)).max().unwrap_or(0).min(20) as u16;
         let keys = picker.items.iter().map(|i| text::width(&i.keys)).max().unwrap_or(0).min(16) as u16;
@@ -112,7 +118,8 @@ impl Canvas<'_> {
             let x = x.saturating_add(keys + 1);
             let end = self.put(list, x, y, &item.about, theme.dim());
             if *line == Some(picker.cursor) {
-                self.buffer.set_style(Rect { y, height: 1, width: end.saturating_sub(list.x), ..list }, theme.selected());
+                self.buffer
+                    .set_style(Rect { y, height: 1, width: end.saturating_sub(list.x), ..list }, theme.selected());
             }
         }
         cursor

@@ -29,12 +29,9 @@ impl Canvas<'_> {
         let most = usize::from(area.height / 3).max(1);
         let rows = lines.len().clamp(1, most);
         let tokens = if area.height >= 8 { 3 } else { 0 };
-        let [prompt, strip, table] = Layout::vertical([
-            Constraint::Length(rows as u16 + 1),
-            Constraint::Length(tokens),
-            Constraint::Min(0),
-        ])
-        .areas(area);
+        let [prompt, strip, table] =
+            Layout::vertical([Constraint::Length(rows as u16 + 1), Constraint::Length(tokens), Constraint::Min(0)])
+                .areas(area);
 
         let (title, style) = match entry {
             Some(_) => ("Prompt (typing: Enter runs it, Esc leaves)", theme.key()),

@@ -79,9 +79,11 @@ impl Canvas<'_> {
         let theme = self.theme;
         let Some(cells) = table.rows.get(row) else { return };
         let target = self.app.next.as_ref().map(|n| i64::from(n.target.id));
-        let is_target = table.columns.iter().zip(cells).any(|(c, cell)| {
-            c.name == "id" && matches!(cell, Cell::Integer(id) if Some(*id) == target)
-        });
+        let is_target = table
+            .columns
+            .iter()
+            .zip(cells)
+            .any(|(c, cell)| c.name == "id" && matches!(cell, Cell::Integer(id) if Some(*id) == target));
         let mut x = area.x;
         for ((column, cell), width) in table.columns.iter().zip(cells).zip(widths) {
             let style = match cell {

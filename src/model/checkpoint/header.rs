@@ -95,7 +95,25 @@ pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(St
     for (tensor, value) in map.into_iter().filter(|(k, _)| k != "__metadata__") {
         entries.push((tensor.clone(), entry(name, &tensor, &value, room)?));
     }
+    covers(name, &entries, room)?;
     Ok((8 + length, entries))
+}
+
+/// The format leaves no byte of the data without a tensor and none to two: anything else is a header that lies.
+fn covers(file: &str, entries: &[(String, Entry)], room: u64) -> Result<()> {
+    let mut spans: Vec<(u64, u64, &str)> = entries.iter().map(|(name, e)| (e.start, e.end, name.as_str())).collect();
+    spans.sort_unstable();
+    let mut at = 0;
+    for (start, end, tensor) in spans {
+        ensure!(
+            start == at,
+            "{file}: the header puts tensor {tensor:?} at bytes {start}..{end}; accepted: from {at} on, where the one \
+             before it ends"
+        );
+        at = end;
+    }
+    ensure!(at == room, "{file} holds {room} bytes of data, its header accounts for {at}: they do not belong together");
+    Ok(())
 }
 
 fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<Entry> {

@@ -2,7 +2,7 @@
 
 use super::Part;
 use super::header::{Entry, Stored, bytes_at};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -28,15 +28,20 @@ impl Reader<'_> {
     /// Reads the tensor; keeps half precision as stored when that is the compute dtype, widens it otherwise. A matrix
     /// may be turned round on the way, so that it never exists twice.
     pub fn tensor(&self, dtype: DType, device: &Device, turned: bool) -> Result<Tensor> {
-        let shape: Vec<usize> = match (turned, self.entry.shape.as_slice()) {
-            (true, &[rows, cols]) => vec![cols, rows],
-            (_, shape) => shape.to_vec(),
-        };
+        self.check()?;
+        let shape = self.shape(turned);
         let tensor = match (self.entry.stored, dtype) {
             (Stored::Bf16, DType::BF16) => Tensor::from_vec(self.numbers::<bf16>(turned)?, shape, device)?,
             (Stored::F16, DType::F16) => Tensor::from_vec(self.numbers::<f16>(turned)?, shape, device)?,
-            (Stored::Other, _) => {
-                bail!("{} has dtype {}; accepted: F32, F16, BF16, F64", self.place(), self.entry.type_name)
+            (_, DType::F16) => {
+                let numbers = self.numbers::<f32>(turned)?;
+                let largest = numbers.iter().fold(0f32, |m, x| m.max(x.abs()));
+                ensure!(
+                    largest <= f16::MAX.to_f32(),
+                    "{} reaches {largest:e}, which f16 cannot hold; accepted: --dtype bf16 or f32",
+                    self.place()
+                );
+                Tensor::from_vec(numbers, shape, device)?
             }
             _ => Tensor::from_vec(self.numbers::<f32>(turned)?, shape, device)?,
         };
@@ -45,12 +50,30 @@ impl Reader<'_> {
 
     /// Reads `n` numbers from number `first` on, in f32.
     pub fn rows(&self, first: usize, n: usize) -> Result<Vec<f32>> {
-        if self.entry.stored == Stored::Other {
-            bail!("{} has dtype {}; accepted: F32, F16, BF16, F64", self.place(), self.entry.type_name);
-        }
+        self.check()?;
         let mut out = vec![0f32; n];
         out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, to)| self.fill(first + i * BLOCK, to))?;
         Ok(out)
+    }
+
+    /// # Errors
+    /// The stored type is not a float.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.entry.stored != Stored::Other,
+            "{} has dtype {}; accepted: F32, F16, BF16, F64",
+            self.place(),
+            self.entry.type_name
+        );
+        Ok(())
+    }
+
+    /// The shape, or that of the transpose.
+    pub fn shape(&self, turned: bool) -> Vec<usize> {
+        match (turned, self.entry.shape.as_slice()) {
+            (true, &[rows, cols]) => vec![cols, rows],
+            (_, shape) => shape.to_vec(),
+        }
     }
 
     fn place(&self) -> String {

@@ -5,7 +5,8 @@ use crate::model::arch::{Attention, Block, Mlp};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::kernel::activation::Activation;
-use anyhow::{Result, bail, ensure};
+use crate::model::rope::WIDEST_HEAD;
+use anyhow::{Result, bail};
 
 /// The sizes every such family has.
 pub struct Sizes {
@@ -25,15 +26,14 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
     let (d, n_heads) = (c.usize("hidden_size")?, c.usize("num_attention_heads")?);
     let n_kv_heads = c.opt_usize("num_key_value_heads")?.unwrap_or(n_heads);
     read::part_of(c, ("num_attention_heads", n_heads), ("num_key_value_heads", n_kv_heads))?;
-    let d_head = match c.opt_usize("head_dim")? {
+    let d_head = match c.opt_usize_to("head_dim", WIDEST_HEAD)? {
         Some(width) => width,
         None => read::part_of(c, ("hidden_size", d), ("num_attention_heads", n_heads))?,
     };
-    ensure!(d_head.is_multiple_of(2), "{}: a head of width {d_head} cannot be rotated in pairs", c.place());
     Ok(Sizes {
         d,
         d_mlp: c.usize("intermediate_size")?,
-        n_layers: c.usize("num_hidden_layers")?,
+        n_layers: read::n_layers(c, "num_hidden_layers")?,
         n_heads,
         n_kv_heads,
         d_head,
@@ -65,7 +65,7 @@ impl Variant {
             plus_one: false,
             four_norms: false,
             qk_norm: false,
-            activation: Activation::from_config(&c.opt_str("hidden_act")?.unwrap_or("silu".into()))?,
+            activation: read::activation(c, "hidden_act", "silu")?,
             scale: (s.d_head as f32).powf(-0.5),
             softcap: None,
             layers: vec![(0, None); s.n_layers],
@@ -123,7 +123,9 @@ pub fn sliding(c: &mut Config, n_layers: usize, otherwise: impl Fn(usize) -> boo
     let one = |t: String| match t.as_str() {
         "full_attention" => Ok(false),
         "sliding_attention" => Ok(true),
-        _ => bail!("{place}: layer type {t:?} is not supported; accepted: full_attention, sliding_attention"),
+        _ => bail!(
+            "{place}: field \"layer_types\" names {t:?}, which is not supported; accepted: full_attention, sliding_attention"
+        ),
     };
     types.into_iter().map(one).collect()
 }

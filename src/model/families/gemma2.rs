@@ -1,12 +1,11 @@
 //! Gemma-2: four norms a block, soft-caps on scores and logits, a window in every other layer, scaled embeddings.
 
 use super::gated::{self, Sizes, Variant};
-use super::{Family, llama};
+use super::{Family, llama, read};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::kernel::activation::Activation;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
 /// Gemma-2.
@@ -19,12 +18,17 @@ pub const FAMILY: Family = Family {
 
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let s = sizes(c)?;
-    let rope = Rope::from_config(c, s.d_head, 10000.0)?;
-    let window = c.opt_usize("sliding_window")?;
+    let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
+    // Fields that are left out have transformers' defaults; null switches them off.
+    let window = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let sliding = gated::sliding(c, s.n_layers, |l| l % 2 == 0)?;
     let layers = sliding.into_iter().map(|sliding| (0, window.filter(|_| sliding))).collect();
-    let variant = variant(c, layers, false)?;
-    finish(c, w, FAMILY.name, s, variant, vec![rope])
+    let mut variant = variant(c, layers, false)?;
+    variant.softcap = variant.softcap.or(c.lacks("attn_logit_softcapping").then_some(50.0));
+    let mut decoder = finish(c, w, FAMILY.name, s, variant, vec![rope])?;
+    let cap = &mut decoder.arch.final_softcap;
+    *cap = cap.or(c.lacks("final_logit_softcapping").then_some(30.0));
+    Ok(decoder)
 }
 
 /// Gemma's sizes; the head width is its own.
@@ -38,13 +42,13 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
 
 /// Gemma's norms, activation and scores.
 pub fn variant(c: &mut Config, layers: Vec<(usize, Option<usize>)>, qk_norm: bool) -> Result<Variant> {
-    let older = c.opt_str("hidden_act")?;
-    let activation = c.opt_str("hidden_activation")?.or(older).unwrap_or("gelu_pytorch_tanh".into());
+    // The older spelling is in the files of the first models; transformers reads only the newer one.
+    c.passes(&["hidden_act"]);
     Ok(Variant {
         plus_one: true,
         four_norms: true,
         qk_norm,
-        activation: Activation::from_config(&activation)?,
+        activation: read::activation(c, "hidden_activation", "gelu_pytorch_tanh")?,
         scale: c.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),
         softcap: c.opt_positive("attn_logit_softcapping")?,
         layers,

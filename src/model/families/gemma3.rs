@@ -5,7 +5,7 @@ use super::{Family, gemma2};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::{Context, Result};
 
 /// Gemma-3, text only.
@@ -37,13 +37,14 @@ fn ropes(c: &mut Config, d_head: usize) -> Result<Vec<Rope>> {
     let local_theta = c.opt_positive("rope_local_base_freq")?.unwrap_or(10000.0);
     let by_type = c.section("rope_parameters")?.filter(|p| p.has("full_attention"));
     let Some(mut by_type) = by_type else {
-        return Ok(vec![Rope::from_config(c, d_head, 1e6)?, Rope::new(local_theta, d_head)]);
+        let global = Rope::from_config(c, Rotary::whole(d_head, 1e6))?;
+        return Ok(vec![global, Rope::new(local_theta, d_head)]);
     };
     let theta = c.opt_positive("rope_theta")?.unwrap_or(1e6);
     let mut one = |c: &mut Config, key: &str, theta| {
         let place = by_type.place();
         let mut section = by_type.section(key)?.with_context(|| format!("{place}: field {key:?} is missing"))?;
-        Rope::from_section(c, &mut section, d_head, theta)
+        Rope::from_section(c, &mut section, Rotary::whole(d_head, theta))
     };
     Ok(vec![one(c, "full_attention", theta)?, one(c, "sliding_attention", local_theta)?])
 }

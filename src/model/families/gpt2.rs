@@ -4,7 +4,6 @@ use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::kernel::activation::Activation;
 use anyhow::Result;
 
 /// GPT-2 and its relatives of the same `config.json`.
@@ -13,12 +12,12 @@ pub const FAMILY: Family =
 
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["transformer.", ""], "wte.weight")?;
-    let (d, n_layers, n_heads) = (c.usize("n_embd")?, c.usize("n_layer")?, c.usize("n_head")?);
+    let (d, n_layers, n_heads) = (c.usize("n_embd")?, read::n_layers(c, "n_layer")?, c.usize("n_head")?);
     let (n_ctx, d_vocab) = (c.usize("n_positions")?, c.usize("vocab_size")?);
     let d_mlp = c.opt_usize("n_inner")?.unwrap_or(4 * d);
     let d_head = read::part_of(c, ("n_embd", d), ("n_head", n_heads))?;
     let eps = c.opt_positive("layer_norm_epsilon")?.unwrap_or(1e-5);
-    let activation = Activation::from_config(&c.opt_str("activation_function")?.unwrap_or("gelu_new".into()))?;
+    let activation = read::activation(c, "activation_function", "gelu_new")?;
     let scaled = c.opt_bool("scale_attn_weights")?.unwrap_or(true);
     let by_layer = c.opt_bool("scale_attn_by_inverse_layer_idx")?.unwrap_or(false);
 

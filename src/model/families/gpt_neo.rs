@@ -4,7 +4,6 @@ use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::kernel::activation::Activation;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
@@ -18,12 +17,12 @@ pub const FAMILY: Family = Family {
 
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["transformer.", ""], "wte.weight")?;
-    let (d, n_layers, n_heads) = (c.usize("hidden_size")?, c.usize("num_layers")?, c.usize("num_heads")?);
+    let (d, n_layers, n_heads) = (c.usize("hidden_size")?, read::n_layers(c, "num_layers")?, c.usize("num_heads")?);
     let (n_ctx, d_vocab) = (c.usize("max_position_embeddings")?, c.usize("vocab_size")?);
     let d_mlp = c.opt_usize("intermediate_size")?.unwrap_or(4 * d);
     let d_head = read::part_of(c, ("hidden_size", d), ("num_heads", n_heads))?;
     let eps = c.opt_positive("layer_norm_epsilon")?.unwrap_or(1e-5);
-    let activation = Activation::from_config(&c.opt_str("activation_function")?.unwrap_or("gelu_new".into()))?;
+    let activation = read::activation(c, "activation_function", "gelu_new")?;
     let windows = windows(c, n_layers)?;
 
     let block = |l: usize| -> Result<Block> {
@@ -89,7 +88,7 @@ fn windows(c: &mut Config, n_layers: usize) -> Result<Vec<Option<usize>>> {
             types
         }
         None => {
-            let types = c.opt_value("attention_types").and_then(|v| expand(&v));
+            let types = c.opt_value("attention_types").and_then(|v| expand(&v, n_layers));
             types.with_context(|| {
                 format!("{place}: field \"attention_types\" is missing or not [[[names], times], ...]")
             })?
@@ -109,13 +108,16 @@ fn windows(c: &mut Config, n_layers: usize) -> Result<Vec<Option<usize>>> {
     types.into_iter().map(window).collect()
 }
 
-fn expand(v: &Value) -> Option<Vec<String>> {
+/// The repeated names; stops once there are more than `enough`, whatever the numbers say.
+fn expand(v: &Value, enough: usize) -> Option<Vec<String>> {
     let mut out = Vec::new();
     for group in v.as_array()? {
-        let names = group.get(0)?.as_array()?;
-        for _ in 0..group.get(1)?.as_u64().filter(|n| *n < 1 << 16)? {
-            for name in names {
-                out.push(name.as_str()?.to_owned());
+        let names = group.get(0)?.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?;
+        let times = group.get(1)?.as_u64()?.min(enough as u64 + 1);
+        for _ in 0..if names.is_empty() { 0 } else { times } {
+            out.extend(names.iter().map(|name| name.to_string()));
+            if out.len() > enough {
+                return Some(out);
             }
         }
     }

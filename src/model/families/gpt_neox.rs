@@ -4,8 +4,7 @@ use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Linear, Mlp};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::kernel::activation::Activation;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 use candle_core::Tensor;
 
@@ -20,11 +19,11 @@ pub const FAMILY: Family = Family {
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["gpt_neox.", ""], "embed_in.weight")?;
     let (d, d_mlp) = (c.usize("hidden_size")?, c.usize("intermediate_size")?);
-    let (n_layers, n_heads) = (c.usize("num_hidden_layers")?, c.usize("num_attention_heads")?);
+    let (n_layers, n_heads) = (read::n_layers(c, "num_hidden_layers")?, c.usize("num_attention_heads")?);
     let (n_ctx, d_vocab) = (c.usize("max_position_embeddings")?, c.usize("vocab_size")?);
     let d_head = read::part_of(c, ("hidden_size", d), ("num_attention_heads", n_heads))?;
     let eps = c.opt_positive("layer_norm_eps")?.unwrap_or(1e-5);
-    let activation = Activation::from_config(&c.opt_str("hidden_act")?.unwrap_or("gelu".into()))?;
+    let activation = read::activation(c, "hidden_act", "gelu")?;
     let parallel = c.opt_bool("use_parallel_residual")?.unwrap_or(true);
     c.passes(&["attention_bias"]);
     let rope = rope(c, d_head)?;
@@ -35,6 +34,9 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
         // Rows are [head, (q, k, v), d_head].
         let part = |i: usize| -> Result<Linear> {
             let pick = |t: &Tensor| {
+                if w.rehearsing() {
+                    return t.narrow(0, 0, d);
+                }
                 let cols = t.dims().get(1).copied();
                 let t = t.reshape((n_heads, 3, d_head, cols.unwrap_or(1)))?.narrow(1, i, 1)?.contiguous()?;
                 if let Some(cols) = cols { t.reshape((d, cols)) } else { t.reshape(d) }
@@ -95,11 +97,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 
 /// Rotates the first `rotary_pct` of every head.
 fn rope(c: &mut Config, d_head: usize) -> Result<Rope> {
-    let mut share = c.opt_positive("rotary_pct")?;
-    share = c.opt_positive("partial_rotary_factor")?.or(share);
-    if let Some(mut parameters) = c.section("rope_parameters")? {
-        share = parameters.opt_positive("partial_rotary_factor")?.or(share);
-    }
+    let share = Some(c.opt_positive("rotary_pct")?.unwrap_or(0.25));
     let theta = c.opt_positive("rotary_emb_base")?.unwrap_or(10000.0);
-    Rope::from_config(c, (d_head as f32 * share.unwrap_or(0.25)) as usize, theta)
+    Rope::from_config(c, Rotary { d_head, share, theta })
 }

@@ -5,7 +5,7 @@ use super::{Family, read};
 use crate::model::arch::{Arch, Decoder};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
 /// Llama.
@@ -20,7 +20,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::sizes(c)?;
     // Whether there are biases, the tensors tell.
     c.passes(&["attention_bias", "mlp_bias"]);
-    let rope = Rope::from_config(c, s.d_head, 10000.0)?;
+    let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let variant = Variant::plain(c, &s)?;
     decoder(c, w, FAMILY.name, s, variant, vec![rope], false)
 }

@@ -5,7 +5,7 @@ use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
 /// Mistral.
@@ -15,8 +15,9 @@ pub const FAMILY: Family =
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     c.usize("num_key_value_heads")?;
     let s = gated::sizes(c)?;
-    let window = c.opt_usize("sliding_window")?;
-    let rope = Rope::from_config(c, s.d_head, 10000.0)?;
+    // Left out, it is transformers' default; null means none.
+    let window = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
+    let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let layers = gated::sliding(c, s.n_layers, |_| window.is_some())?;
     let layers = layers.into_iter().map(|sliding| (0, window.filter(|_| sliding))).collect();
     let variant = Variant { layers, ..Variant::plain(c, &s)? };

@@ -5,7 +5,7 @@ use super::{Family, llama, read};
 use crate::model::arch::{Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
 /// Phi-3.
@@ -13,14 +13,13 @@ pub const FAMILY: Family =
     Family { name: "Phi-3", model_types: &["phi3"], about: "Llama with fused projections, longrope", build };
 
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
-    let s = gated::sizes(c)?;
+    let mut s = gated::sizes(c)?;
+    if c.lacks("rms_norm_eps") {
+        s.eps = 1e-5;
+    }
     c.passes(&["attention_bias", "original_max_position_embeddings"]);
     let window = c.opt_usize("sliding_window")?;
-    let mut share = c.opt_positive("partial_rotary_factor")?;
-    if let Some(mut parameters) = c.section("rope_parameters")? {
-        share = parameters.opt_positive("partial_rotary_factor")?.or(share);
-    }
-    let rope = Rope::from_config(c, (s.d_head as f32 * share.unwrap_or(1.0)) as usize, 10000.0)?;
+    let rope = Rope::from_config(c, Rotary { d_head: s.d_head, share: Some(1.0), theta: 10000.0 })?;
     let v = Variant::plain(c, &s)?;
     let p = w.prefix(&["model.", ""], "embed_tokens.weight")?;
     let (heads, kv) = (s.n_heads * s.d_head, s.n_kv_heads * s.d_head);

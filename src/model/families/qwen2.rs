@@ -5,7 +5,7 @@ use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
 /// Qwen2.
@@ -19,14 +19,15 @@ pub const FAMILY: Family = Family {
 fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     c.usize("num_key_value_heads")?;
     let s = gated::sizes(c)?;
-    let rope = Rope::from_config(c, s.d_head, 10000.0)?;
+    let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let variant = Variant { layers: layers(c, &s)?, ..Variant::plain(c, &s)? };
     llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], false)
 }
 
 /// Windows: only with `use_sliding_window`, in the layers that `layer_types` names or from `max_window_layers` up.
 pub fn layers(c: &mut Config, s: &Sizes) -> Result<Vec<(usize, Option<usize>)>> {
-    let size = c.opt_usize("sliding_window")?;
+    // Left out, it is transformers' default.
+    let size = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let window = if c.opt_bool("use_sliding_window")?.unwrap_or(false) { size } else { None };
     let full_below = c.opt_f32("max_window_layers")?.unwrap_or(28.0) as usize;
     let sliding = gated::sliding(c, s.n_layers, |l| l >= full_below)?;

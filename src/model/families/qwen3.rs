@@ -5,7 +5,7 @@ use super::{Family, llama, qwen2};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::model::rope::Rope;
+use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
 /// Qwen3.
@@ -17,7 +17,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     c.usize("head_dim")?;
     let s = gated::sizes(c)?;
     c.passes(&["attention_bias"]);
-    let rope = Rope::from_config(c, s.d_head, 10000.0)?;
+    let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let variant = Variant { qk_norm: true, layers: qwen2::layers(c, &s)?, ..Variant::plain(c, &s)? };
     llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], false)
 }

@@ -3,8 +3,23 @@
 use crate::model::arch::{Linear, Norm};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use anyhow::{Result, ensure};
+use crate::model::kernel::activation::Activation;
+use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
+
+/// More layers than any model has; vectors of this length are made before any tensor vouches for the number.
+const MOST_LAYERS: usize = 1 << 12;
+
+/// The number of layers.
+pub fn n_layers(c: &mut Config, key: &str) -> Result<usize> {
+    c.usize_to(key, MOST_LAYERS)
+}
+
+/// The nonlinearity that a field names.
+pub fn activation(c: &mut Config, key: &str, default: &str) -> Result<Activation> {
+    let name = c.opt_str(key)?;
+    Activation::from_config(name.as_deref().unwrap_or(default)).with_context(|| format!("{}: field {key:?}", c.place()))
+}
 
 /// `name.weight [out, in]` and, where the checkpoint has one, `name.bias [out]`.
 pub fn linear(w: &Checkpoint, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {

@@ -98,7 +98,8 @@ actions! {
         SearchNext "search_next" "Next match";
         SearchPrevious "search_previous" "Previous match";
         Filter "filter" "Show rows that match (activation>2 layer=3..5 \"text\")" : "filter";
-        Sort "sort" "Sort by the next column";
+        Sort "sort" "Sort by a column";
+        ReportOrder "report_order" "Back to the report's own order";
         SortReverse "sort_reverse" "Turn the order round";
     }
     "Edits" {

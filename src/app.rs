@@ -10,6 +10,7 @@ pub mod pane;
 mod perform;
 mod question;
 pub mod session;
+mod shade;
 mod submit;
 pub mod yank;
 
@@ -111,7 +112,7 @@ impl Tab {
             Tab::Prompt => (Slot::Next, None),
             Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
             Tab::Heads => (Slot::Heads, Some(Slot::Head)),
-            Tab::Neurons => (Slot::Neurons, Some(Slot::Neuron)),
+            Tab::Neurons => (Slot::Neurons, None),
             Tab::Method => (Slot::Method, None),
         }
     }
@@ -143,6 +144,9 @@ pub struct Selection {
     /// The neuron: layer and number, when one was selected.
     pub neuron: Option<(usize, usize)>,
 }
+
+/// From so many columns on, panes stand side by side.
+pub const WIDE: u16 = 110;
 
 /// A place to come back to.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,7 +247,17 @@ impl App {
         match event {
             Event::Key(key) => self.key(key),
             Event::Paste(text) => self.paste(&text),
-            Event::Resize(columns, rows) => self.size = (columns, rows),
+            Event::Resize(columns, rows) => {
+                self.size = (columns, rows);
+                let beside = usize::from(columns) * 9 / 20;
+                let width = if columns >= WIDE { beside.saturating_sub(2) } else { usize::from(columns) };
+                for pane in &mut self.panes {
+                    if pane.width != width {
+                        pane.width = width;
+                        pane.arrange();
+                    }
+                }
+            }
             Event::Wheel(rows) => self.move_rows(rows),
             Event::Click(tab) => self.go_to_tab(tab),
             Event::Reply(reply) => self.reply(reply),
@@ -282,6 +296,11 @@ impl App {
             Some(Overlay::Edits { .. }) => Context::Edits,
             _ => self.tab.context(),
         }
+    }
+
+    /// Tokens of the prompt, as far as they are known.
+    pub fn tokens(&self) -> usize {
+        self.next.as_ref().map_or(0, |n| n.tokens.len())
     }
 
     /// The position, counted from 0, as far as the prompt's tokens are known.
@@ -361,7 +380,14 @@ impl App {
                 self.selection.position = -1;
             }
             Answer::Report(report) => {
+                if slot == Slot::LensCell {
+                    // The grid is in the pane beside it already.
+                    self.pane_mut(slot).parts = vec!["cell".into(), "method".into()];
+                }
                 self.pane_mut(slot).show(report);
+                if slot == Slot::Heads {
+                    self.shade_heads();
+                }
                 self.cursors_follow_selection();
             }
         }

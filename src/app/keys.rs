@@ -181,6 +181,11 @@ impl App {
         match picker.chosen() {
             Some(Choice::Action(action)) => self.perform(action, 1),
             Some(Choice::Method(name)) => self.run_method(name),
+            Some(Choice::Column(at)) => {
+                let focus = self.focus();
+                self.pane_mut(focus).sort_by(at);
+                self.selection_follows_cursor();
+            }
             None => self.message = Some(format!("nothing is called {typed:?}")),
         }
     }

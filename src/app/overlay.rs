@@ -56,6 +56,8 @@ pub enum PickerKind {
     Help,
     /// A method of the catalogue.
     Methods,
+    /// A column to sort by.
+    Columns,
 }
 
 /// An entry of a picker.
@@ -80,6 +82,8 @@ pub enum Choice {
     Action(Action),
     /// Runs a method.
     Method(&'static str),
+    /// Sorts by a column.
+    Column(usize),
 }
 
 impl Overlay {
@@ -98,6 +102,18 @@ impl Overlay {
             about: action.about().to_owned(),
         };
         Overlay::Picker(Picker::new(kind, Action::ALL.iter().map(item).collect()))
+    }
+
+    /// The columns of a table.
+    pub fn columns(columns: &[String]) -> Self {
+        let item = |(at, name): (usize, &String)| Item {
+            choice: Choice::Column(at),
+            group: "Columns",
+            name: name.clone(),
+            keys: String::new(),
+            about: String::new(),
+        };
+        Overlay::Picker(Picker::new(PickerKind::Columns, columns.iter().enumerate().map(item).collect()))
     }
 
     /// The catalogue.

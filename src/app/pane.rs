@@ -65,6 +65,8 @@ pub struct Pane {
     pub filter: String,
     /// Column that tables are sorted by, and whether downwards.
     pub sort: Option<(String, bool)>,
+    /// Columns that notes are broken at.
+    pub width: usize,
 }
 
 impl Pane {
@@ -84,16 +86,19 @@ impl Pane {
             search: String::new(),
             filter: String::new(),
             sort: None,
+            width: 78,
         }
     }
 
     /// Takes a new report; the cursor stays on its line as far as there is one.
     pub fn show(&mut self, report: Arc<Report>) {
         let address = self.address();
-        let before = self.cursor;
+        let before = self.report.as_ref().map(|_| self.cursor);
         self.report = Some(report);
         self.arrange();
-        self.cursor = before.min(self.lines.len().saturating_sub(1));
+        // The first time the cursor starts on a unit, where there is one.
+        let unit = || self.row_lines().find(|line| self.address_at(*line).is_some());
+        self.cursor = before.or_else(unit).unwrap_or(0).min(self.lines.len().saturating_sub(1));
         self.settle();
         if let Some(address) = address {
             self.select(&address);
@@ -111,7 +116,8 @@ impl Pane {
             if !self.lines.is_empty() {
                 self.lines.push(Line::Blank);
             }
-            if !part.title.is_empty() && self.parts.len() != 1 {
+            // The first part is what the pane's heading announces.
+            if !part.title.is_empty() && !self.lines.is_empty() {
                 self.lines.push(Line::Title(at));
             }
             match &part.body {
@@ -123,7 +129,10 @@ impl Pane {
                     self.lines.push(Line::Header(at));
                     self.lines.extend((0..grid.rows.labels.len()).map(|row| Line::Row(at, row)));
                 }
-                Body::Note(text) => self.lines.extend((0..text.lines().count()).map(|line| Line::Note(at, line))),
+                Body::Note(text) => {
+                    let lines = broken(text, self.width).len();
+                    self.lines.extend((0..lines).map(|line| Line::Note(at, line)));
+                }
             }
         }
         self.settle();
@@ -219,7 +228,11 @@ impl Pane {
 
     /// The address under the cursor.
     pub fn address(&self) -> Option<Address> {
-        let Line::Row(part, row) = *self.lines.get(self.cursor)? else { return None };
+        self.address_at(self.cursor)
+    }
+
+    fn address_at(&self, line: usize) -> Option<Address> {
+        let Line::Row(part, row) = *self.lines.get(line)? else { return None };
         self.address_of(part, row, self.column)
     }
 
@@ -288,15 +301,32 @@ impl Pane {
         })
     }
 
-    /// Sorts by the next column of the table the cursor is in, after the last one as the report has it.
-    pub fn sort_next(&mut self) -> Option<String> {
-        let (table, _) = self.table()?;
-        let at = self.sort.as_ref().and_then(|(name, _)| table.columns.iter().position(|c| c.name == *name));
-        let next = at.map_or(0, |at| at + 1);
+    /// The columns of the table the cursor is in, or else of the last one, which holds the units.
+    pub fn columns(&self) -> Vec<String> {
+        self.sortable().map(|(_, t)| t.columns.iter().map(|c| c.name.clone()).collect()).unwrap_or_default()
+    }
+
+    fn sortable(&self) -> Option<(usize, &Table)> {
+        let here = match self.lines.get(self.cursor) {
+            Some(Line::Row(part, _)) => Some(*part),
+            _ => None,
+        };
+        let tables = self.report.as_ref()?.parts.iter().enumerate().filter_map(|(at, part)| match &part.body {
+            Body::Table(table) => Some((at, table)),
+            _ => None,
+        });
+        let tables: Vec<(usize, &Table)> = tables.collect();
+        tables.iter().find(|(at, _)| Some(*at) == here).or(tables.last()).copied()
+    }
+
+    /// Sorts by a column, numbers from high to low, and goes to the first row.
+    pub fn sort_by(&mut self, column: usize) {
+        let Some((part, table)) = self.sortable() else { return };
         let down = |c: &crate::report::Column| matches!(c.kind, crate::report::Kind::Number { .. });
-        self.sort = table.columns.get(next).map(|c| (c.name.clone(), down(c)));
+        self.sort = table.columns.get(column).map(|c| (c.name.clone(), down(c)));
         self.arrange();
-        Some(self.sort.as_ref().map_or_else(|| "in the report's order".into(), |(name, _)| format!("sorted by {name}")))
+        let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if *p == part));
+        self.cursor = first.unwrap_or(self.cursor);
     }
 
     /// Turns the order round.
@@ -322,4 +352,20 @@ fn compare(a: &Cell, b: &Cell) -> Ordering {
             (a_, b_) => a_.is_some().cmp(&b_.is_some()).then_with(|| plain(a).cmp(&plain(b))),
         },
     }
+}
+
+/// A note's lines, broken at spaces where they are longer than `columns` characters.
+pub fn broken(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut current = String::new();
+        for word in line.split_inclusive(' ') {
+            if !current.is_empty() && current.chars().count() + word.trim_end().chars().count() > columns {
+                lines.push(std::mem::take(&mut current));
+            }
+            current.push_str(word);
+        }
+        lines.push(current);
+    }
+    lines
 }

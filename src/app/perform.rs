@@ -1,6 +1,7 @@
 //! What every action does.
 
 use super::entry::Entry;
+use super::filter::plain;
 use super::overlay::{Overlay, PickerKind};
 use super::{App, Effect, Tab, yank};
 use crate::action::{Action, Argument};
@@ -63,7 +64,8 @@ impl App {
             Action::Generate => self.generate(None),
             Action::Sample => self.generate(Some(self.tickets)),
             Action::Statistic => {
-                self.statistic += count;
+                self.statistic = self.statistic.wrapping_add(count);
+                self.shade_heads();
                 if self.tab != Tab::Heads {
                     self.message = Some("statistics are those of the Heads tab".into());
                 }
@@ -85,8 +87,18 @@ impl App {
                 }
             }
             Action::Sort => {
-                let pane = self.focus();
-                self.message = self.pane_mut(pane).sort_next().or(Some("there is no table here to sort".into()));
+                let columns = self.pane(self.focus()).columns();
+                if columns.is_empty() {
+                    self.message = Some("there is no table here to sort".into());
+                } else {
+                    self.overlay = Some(Overlay::columns(&columns));
+                }
+            }
+            Action::ReportOrder => {
+                let focus = self.focus();
+                let pane = self.pane_mut(focus);
+                pane.sort = None;
+                pane.arrange();
                 self.selection_follows_cursor();
             }
             Action::SortReverse => {
@@ -231,18 +243,27 @@ impl App {
         self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
     }
 
-    /// Goes deeper: from a tab's main pane to the one beside it, from there to the prompt.
+    /// Goes deeper: from a tab's main pane to the one beside it; a row without more behind it is shown with all its columns.
     fn open(&mut self) {
         let here = self.here();
-        match (self.tab.slots().1, self.side) {
-            _ if self.tab == Tab::Prompt => return self.perform(Action::EditPrompt, 1),
-            (Some(_), false) if self.tab != Tab::Lens => self.side = true,
-            _ => match self.pane(self.focus()).address() {
-                Some(address) => return self.show_address(&address),
-                None => return,
-            },
+        match self.tab {
+            Tab::Prompt => return self.perform(Action::EditPrompt, 1),
+            Tab::Heads | Tab::Lens if !self.side => {
+                self.side = true;
+                self.history.leave(here);
+                return;
+            }
+            _ => {}
         }
-        self.history.leave(here);
+        let pane = self.pane(self.focus());
+        if let Some((table, row)) = pane.table() {
+            let cells = table.columns.iter().zip(&table.rows[row]);
+            let lines = cells.map(|(c, cell)| format!("{:<18} {}", c.name, plain(cell)));
+            let title = pane.address().map_or_else(|| "Row".to_owned(), |a| a.to_string());
+            self.overlay = Some(Overlay::text(&title, lines.collect::<Vec<_>>().join("\n")));
+        } else if let Some(address) = pane.address() {
+            self.show_address(&address);
+        }
     }
 
     fn generate(&mut self, sample: Option<u64>) {

@@ -2,6 +2,7 @@
 
 use super::pane::State;
 use super::{App, Effect, Tab};
+use crate::address::{Part, Place};
 use crate::engine::{Ask, Question, Request, Slot};
 
 impl App {
@@ -38,8 +39,27 @@ impl App {
             Slot::Lens => method("lens", &[]),
             Slot::Heads => method("heads", &[]),
             Slot::Head => method("heads", &[("head", format!("L{layer}.H{head}"))]),
-            Slot::Neurons if self.all_layers => method("neurons", &[("layer", "all".into())]),
-            Slot::Neurons => method("neurons", &[("layer", self.selection.layer.to_string())]),
+            Slot::LensCell => {
+                let address = self.pane(Slot::Lens).address().filter(|_| self.side)?;
+                let after = matches!(address.place, Place::Unit { part: Part::ResidPost, .. });
+                let layer = address.layer().filter(|_| after)?;
+                method("lens", &[("layer", layer.to_string()), ("top", "20".into())])
+            }
+            Slot::Neurons => {
+                let layer = if self.all_layers { "all".to_owned() } else { self.selection.layer.to_string() };
+                let last = self.selection.target.is_none() || self.position() + 1 == self.tokens();
+                // What was asked for at another position is explained there; a named target at the end of the prompt.
+                let target = if last { self.selection.position.to_string() } else { "-1".into() };
+                method(
+                    "neurons",
+                    &[
+                        ("layer", layer),
+                        ("top", "100".into()),
+                        ("activations", "true".into()),
+                        ("target_position", target),
+                    ],
+                )
+            }
             Slot::Method => method(self.method.filter(|_| self.tab == Tab::Method)?, &[]),
             _ => None,
         }

@@ -5,10 +5,13 @@ use crate::app::pane::Pane;
 use crate::report::Grid;
 use crate::report::text::number;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 
 /// Columns for a row's label.
 const LABEL: usize = 14;
+
+/// The widest cell with a token.
+const TOKEN: usize = 9;
 
 impl Canvas<'_> {
     /// A line of a grid; the headings when `row` is none. `first` is the first column of the grid that is shown.
@@ -31,8 +34,15 @@ impl Canvas<'_> {
         let label = grid.rows.labels.iter().map(|l| text::width(l)).max().unwrap_or(0).min(LABEL);
         let room = usize::from(area.width).saturating_sub(label + 1);
         let numbers = grid.values.iter().map(|v| number(*v, grid.digits).len()).max().unwrap_or(1).max(3) + 1;
-        let numeric = numbers * n <= room;
-        let cell = if numeric { numbers } else { 2 };
+        // Cells with tokens show them: what a layer would say is the point, how sure it is the shade.
+        let tokens = !grid.tokens.is_empty();
+        let numeric = !tokens && numbers * n <= room;
+        let longest = grid.tokens.iter().map(|t| text::width(t)).max().unwrap_or(0);
+        let cell = match (tokens, numeric) {
+            (true, _) => (longest + 1).clamp(4, TOKEN).min(room.max(4)),
+            (false, true) => numbers,
+            (false, false) => 2,
+        };
         let fits = (room / cell).max(1);
         let column = pane.column.min(n - 1);
         *first = (*first).min(column).max((column + 1).saturating_sub(fits)).min(n.saturating_sub(fits));
@@ -68,13 +78,20 @@ impl Canvas<'_> {
             if selected && at == column {
                 style = style.patch(if focused { theme.selected() } else { theme.selected_beside() });
             }
-            let shown = if numeric {
+            let shown = if tokens {
+                grid.tokens[row * n + at].replace(' ', if theme.ascii { "_" } else { "·" })
+            } else if numeric {
                 format!("{:>w$} ", number(value, grid.digits), w = cell - 1)
             } else {
                 theme.glyph(part).to_owned()
             };
-            let cell_area = Rect { x: x_of(at), width: cell as u16, ..area }.intersection(area);
+            let wide = if tokens { cell - 1 } else { cell };
+            let cell_area = Rect { x: x_of(at), width: wide as u16, ..area }.intersection(area);
             self.put(cell_area, x_of(at), area.y, &shown, style);
+            if tokens && part.abs() >= 0.5 {
+                // Without colour too: what is more likely than not stands out.
+                self.buffer.set_style(cell_area.intersection(Rect { height: 1, ..cell_area }), Modifier::BOLD);
+            }
         }
         // Where only shades are seen, the number under the cursor stands at the end of its row.
         if selected && !numeric {

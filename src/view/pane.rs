@@ -1,8 +1,8 @@
 //! A pane: the lines of a report around the cursor.
 
 use super::{Canvas, Memory, text};
+use crate::app::Slot;
 use crate::app::pane::{Line, Pane, State};
-use crate::app::{Slot, Tab};
 use crate::report::{Body, Report};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -14,9 +14,8 @@ impl Canvas<'_> {
         let side = side.filter(|s| self.app.pane(*s).asked.is_some());
         let Some(side) = side else { return self.pane(area, main, memory, true) };
         let focus_side = self.app.side;
-        if area.width >= 110 {
-            let share = if self.app.tab == Tab::Neurons { 55 } else { 45 };
-            let [left, right] = Layout::horizontal([Constraint::Percentage(share), Constraint::Fill(1)]).areas(area);
+        if area.width >= crate::app::WIDE {
+            let [left, right] = Layout::horizontal([Constraint::Percentage(45), Constraint::Fill(1)]).areas(area);
             let left = Rect { width: left.width.saturating_sub(1), ..left };
             self.pane(left, main, memory, !focus_side);
             for y in area.top()..area.bottom() {
@@ -87,7 +86,7 @@ impl Canvas<'_> {
         let title = match slot {
             Slot::Next => format!("Next token after {at} \"{token}\""),
             Slot::Lens => format!("Logit lens  at {at} \"{token}\""),
-            Slot::Heads => format!("Heads  at {at} \"{token}\""),
+            Slot::Heads => format!("Heads by {}  at {at} \"{token}\"", app.shaded_by()),
             Slot::Head => format!("L{layer}.H{head}"),
             Slot::Neurons if app.all_layers => format!("Neurons of all layers  at {at} \"{token}\""),
             Slot::Neurons => format!("Neurons of layer {}  at {at} \"{token}\"", app.selection.layer),
@@ -133,7 +132,13 @@ impl Canvas<'_> {
                 Line::Note(part, row) => {
                     if let Body::Note(note) = &report.parts[part].body {
                         let dim = self.theme.dim();
-                        self.put(row_area, area.x, y, note.lines().nth(row).unwrap_or(""), dim);
+                        self.put(
+                            row_area,
+                            area.x,
+                            y,
+                            crate::app::pane::broken(note, pane.width).get(row).map_or("", String::as_str),
+                            dim,
+                        );
                     }
                 }
                 Line::Header(part) | Line::Row(part, _) => {

@@ -84,6 +84,7 @@ impl Canvas<'_> {
             PickerKind::Palette => "All actions",
             PickerKind::Help => "Help: type to search",
             PickerKind::Methods => "Methods",
+            PickerKind::Columns => "Sort by",
         };
         let grouped = picker.kind == PickerKind::Help && picker.entry.text().is_empty();
         let inner = self.frame(area, title, picker.items.len() + 30);

@@ -2,6 +2,7 @@
 //! catalogue are made from that list.
 
 mod attribute;
+pub mod attribution_graph;
 pub mod detect;
 mod heads;
 pub mod input;

@@ -20,11 +20,11 @@ fn neumann(graph: &Graph) -> Vec<f64> {
     let mut total = vec![0.0; n];
     for _ in 0..=n {
         let mut next = vec![0.0; n];
-        for t in 0..n {
+        for (t, flow) in flow.iter().enumerate() {
             let row = graph.edges.row(t);
             let sum: f64 = row.weights.iter().map(|w| f64::from(w.abs())).sum();
             for (source, weight) in row.iter() {
-                next[source as usize] += flow[t] * f64::from(weight.abs()) / sum.max(1e-10);
+                next[source as usize] += flow * f64::from(weight.abs()) / sum.max(1e-10);
             }
         }
         for (total, next) in total.iter_mut().zip(&next) {
@@ -62,8 +62,8 @@ fn nodes_may_come_in_any_order() {
     let (edges, _) = Edges::from_list(12, list.collect()).unwrap();
     let shuffled = Graph::new(Metadata::default(), nodes, edges).unwrap();
     let influence = Influence::of(&shuffled).unwrap();
-    for i in 0..12 {
-        let there = influence.values()[place[i] as usize];
+    for (i, &place) in place.iter().enumerate() {
+        let there = influence.values()[place as usize];
         assert!((there - expected.values()[i]).abs() < 1e-15, "node {i}");
     }
 }

@@ -75,7 +75,7 @@ fn what_circuit_tracers_files_say_is_understood() {
     assert_eq!(node.name(), "L2.F25@7");
     assert_eq!(node.kind, NodeKind::Feature);
     let logit = &graph.nodes[by_id["4_182_7"]];
-    let kind = NodeKind::Logit { token: Some(182), probability: 0.324_469_69 };
+    let kind = NodeKind::Logit { token: Some(182), probability: 0.324_469_7 };
     assert_eq!((&logit.kind, logit.label.as_str()), (&kind, "\u{fffd}"));
     assert_eq!(graph.nodes[by_id["0_1_2"]].name(), "L1.error@2");
     assert_eq!(graph.nodes[by_id["E_385_2"]].name(), "embed@2");

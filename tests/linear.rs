@@ -6,7 +6,8 @@ use candle_core::{Device, Tensor};
 use common::{Reference, open, references, shared, test_data};
 use mechscope::model::Model;
 use mechscope::model::forward::Logits;
-use mechscope::model::linear::{Entry, Frozen, GateRule, Row, SourceBlocks, Target};
+use mechscope::model::linear::{Entry, Frozen, Row, SourceBlocks, Target};
+use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite as S, Sites};
 use mechscope::model::trace::Trace;
 use std::path::PathBuf;
@@ -32,13 +33,13 @@ impl Case {
         SourceBlocks::new(&self.frozen, &self.trace, neurons.len(), &writes, &biases, None).unwrap()
     }
 
-    fn neurons(&self, which: &[(usize, usize, usize)], rule: GateRule) -> Vec<Target> {
+    fn neurons(&self, which: &[(usize, usize, usize)], rule: Gate) -> Vec<Target> {
         let maker = self.frozen.targets(&self.model.decoder, &self.trace, rule);
         which.iter().flat_map(|&(l, p, n)| maker.neurons(l, &[(p, n)]).unwrap()).collect()
     }
 
     fn logit(&self, id: u32, demeaned: bool) -> Target {
-        let maker = self.frozen.targets(&self.model.decoder, &self.trace, GateRule::Half);
+        let maker = self.frozen.targets(&self.model.decoder, &self.trace, Gate::Half);
         maker.logits(self.frozen.n_pos - 1, &[(id, 1.0)], demeaned).unwrap()
     }
 
@@ -103,9 +104,9 @@ fn rows_equal_autograd_in_the_frozen_model() {
         let ids: Vec<u32> = about["ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect();
         // The plain product rule counts every gated neuron twice over.
         let (rule, factor) = match about["gated_rule"].as_str() {
-            Some("up") => (GateRule::Freeze, 1.0),
-            Some("full") => (GateRule::Half, 2.0),
-            _ => (GateRule::Half, 1.0),
+            Some("up") => (Gate::Freeze, 1.0),
+            Some("full") => (Gate::Half, 2.0),
+            _ => (Gate::Half, 1.0),
         };
         let case = Case::new(open(&model), &ids);
         let reference = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
@@ -161,7 +162,7 @@ fn some_neurons(case: &Case) -> Vec<(usize, usize, usize)> {
 #[test]
 fn every_row_obeys_the_sum_rule_and_causality() {
     for reference in families() {
-        for rule in [GateRule::Half, GateRule::Freeze] {
+        for rule in [Gate::Half, Gate::Freeze] {
             let case = Case::new(reference.model(), &reference.ids()[..21]);
             let neurons = some_neurons(&case);
             let blocks = case.sources(&neurons);
@@ -307,7 +308,7 @@ fn rows_equal_the_frozen_model_run_forwards() {
         let writes = SourceBlocks::neuron_writes(&case.frozen, &case.model.decoder, &case.trace, &neurons).unwrap();
         let last = case.frozen.n_layers() - 1;
         let picked = [(1, 6, neurons[14 + 6].2), (last, 13, neurons[14 * last + 13].2)];
-        let mut targets = case.neurons(&picked, GateRule::Half);
+        let mut targets = case.neurons(&picked, Gate::Half);
         targets.push(case.logit(5, true));
         let rows = case.rows(&targets, &blocks);
         for (target, row) in targets.iter().zip(&rows) {
@@ -349,7 +350,7 @@ fn neither_company_nor_order_nor_threads_change_a_bit() {
     let case = Case::new(reference.model(), &reference.ids()[..21]);
     let neurons = some_neurons(&case);
     let blocks = case.sources(&neurons);
-    let targets = case.neurons(&neurons, GateRule::Half);
+    let targets = case.neurons(&neurons, Gate::Half);
     let together = case.rows(&targets, &blocks);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let on_one_thread = pool.install(|| case.rows(&targets, &blocks));

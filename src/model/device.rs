@@ -71,7 +71,12 @@ impl DeviceChoice {
 
 /// candle's CUDA layer panics where the driver library is missing; that is an absent device, not a bug of ours.
 fn cuda(n: usize) -> Result<Device> {
-    match std::panic::catch_unwind(|| Device::new_cuda(n)) {
+    // The report of a panic that is caught here would only alarm.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let device = std::panic::catch_unwind(|| Device::new_cuda(n));
+    std::panic::set_hook(hook);
+    match device {
         Ok(device) => Ok(device?),
         Err(_) => bail!("the CUDA driver library could not be loaded"),
     }

@@ -12,6 +12,7 @@ use super::arch::Decoder;
 use super::checkpoint::Checkpoint;
 use super::kernel::matmul;
 use super::site::{BlockSite, Site};
+use super::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use settings::Settings;
@@ -76,9 +77,15 @@ impl Dictionary {
         } else {
             Vec::new()
         };
+        // LayerNorm's hook lies behind weight and bias, where the MLP reads.
+        let centred = model.blocks.first().is_some_and(|b| b.ln2.centre);
+        let reads = match settings.reads {
+            ReadPoint::Unweighted if centred => ReadPoint::Normalized,
+            reads => reads,
+        };
         let mut dictionary = Dictionary {
             name: folder.display().to_string(),
-            reads: settings.reads,
+            reads,
             writes: settings.writes,
             n_features: Vec::new(),
             settings,
@@ -127,14 +134,30 @@ impl Dictionary {
         Ok(features)
     }
 
-    /// The site that features of `layer` read, for a model with or without parallel blocks.
-    pub fn read_site(&self, layer: usize, parallel: bool) -> Site {
-        let site = match self.reads {
-            ReadPoint::Normalized => BlockSite::Ln2Normalized,
-            ReadPoint::Residual if parallel => BlockSite::ResidPre,
-            ReadPoint::Residual => BlockSite::ResidMid,
+    /// The sites that [`Dictionary::input`] reads, for a model with or without parallel blocks.
+    pub fn read_sites(&self, layer: usize, parallel: bool) -> Vec<Site> {
+        let stream = if parallel { BlockSite::ResidPre } else { BlockSite::ResidMid };
+        let sites = match self.reads {
+            ReadPoint::Normalized => vec![BlockSite::Ln2Normalized],
+            ReadPoint::Unweighted => vec![stream, BlockSite::Ln2Scale],
+            ReadPoint::Residual => vec![stream],
         };
-        Site::Block(layer, site)
+        sites.into_iter().map(|s| Site::Block(layer, s)).collect()
+    }
+
+    /// What features of `layer` read in a run: `[pos, d_model]` numbers.
+    ///
+    /// # Errors
+    /// A site was not recorded.
+    pub fn input(&self, layer: usize, parallel: bool, trace: &Trace) -> Result<Vec<f32>> {
+        let sites = self.read_sites(layer, parallel);
+        let values = sites.iter().map(|s| Ok(trace.get(*s)?.to_dtype(DType::F32)?)).collect::<Result<Vec<_>>>()?;
+        let input = match &values[..] {
+            [stream, scale] => stream.broadcast_div(scale)?,
+            [value] => value.clone(),
+            _ => anyhow::bail!("a dictionary reads one site"),
+        };
+        Ok(input.flatten_all()?.to_vec1()?)
     }
 
     /// The active features of a layer for inputs `x` `[pos, d_model]`, by position, then by number.

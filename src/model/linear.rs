@@ -15,5 +15,5 @@ mod walk;
 
 pub use frozen::Frozen;
 pub use sources::{Columns, SourceBlocks, Write};
-pub use targets::{Entry, GateRule, Target};
+pub use targets::{Entry, Input, Target, TargetMaker};
 pub use walk::{Row, cost};

@@ -48,14 +48,6 @@ impl Reader<'_> {
         Ok(tensor.to_dtype(dtype)?)
     }
 
-    /// Reads `n` numbers from number `first` on, in f32.
-    pub fn rows(&self, first: usize, n: usize) -> Result<Vec<f32>> {
-        self.check()?;
-        let mut out = vec![0f32; n];
-        out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, to)| self.fill(first + i * BLOCK, to))?;
-        Ok(out)
-    }
-
     /// # Errors
     /// The stored type is not a float.
     pub fn check(&self) -> Result<()> {
@@ -74,6 +66,14 @@ impl Reader<'_> {
             (true, &[rows, cols]) => vec![cols, rows],
             (_, shape) => shape.to_vec(),
         }
+    }
+
+    /// Reads `n` numbers from number `first` on, in f32.
+    pub fn rows(&self, first: usize, n: usize) -> Result<Vec<f32>> {
+        self.check()?;
+        let mut out = vec![0f32; n];
+        out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, to)| self.fill(first + i * BLOCK, to))?;
+        Ok(out)
     }
 
     fn place(&self) -> String {

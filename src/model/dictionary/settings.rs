@@ -7,8 +7,11 @@ use std::path::Path;
 /// Where features read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadPoint {
-    /// What the MLP reads, after its norm (`mlp.hook_in`, `ln2.hook_normalized`).
+    /// What the MLP reads, after its norm and the norm's weight (`mlp.hook_in`).
     Normalized,
+    /// The normalized residual stream before an RMSNorm's weight: TransformerLens puts `ln2.hook_normalized` there, but
+    /// behind weight and bias of a LayerNorm.
+    Unweighted,
     /// The residual stream before the MLP's norm (`hook_resid_mid`).
     Residual,
 }
@@ -67,7 +70,8 @@ impl Settings {
         let text = |key: &str| fields.get(key).and_then(Value::as_str);
         let required = |key: &str| text(key).with_context(|| format!("{place}: field {key:?} is missing or no string"));
         let reads = match required("feature_input_hook")? {
-            "mlp.hook_in" | "ln2.hook_normalized" => ReadPoint::Normalized,
+            "mlp.hook_in" => ReadPoint::Normalized,
+            "ln2.hook_normalized" => ReadPoint::Unweighted,
             "hook_resid_mid" => ReadPoint::Residual,
             other => bail!(
                 "{place}: feature_input_hook {other:?} is not supported; accepted: mlp.hook_in, ln2.hook_normalized, \

@@ -1,5 +1,6 @@
 //! Freezing a run: its weights, patterns and scales folded into packed matrices.
 
+use super::targets::Input;
 use crate::model::arch::{Block, Decoder, Linear, Norm};
 use crate::model::kernel::lanes::Packed;
 use crate::model::site::{BlockSite as S, Site, Sites};
@@ -165,17 +166,23 @@ impl Frozen {
         vector
     }
 
+    /// The bias of the norm that the MLP of `layer` reads through, `[d_model]`; zeros without one.
+    pub fn input_bias(&self, layer: usize) -> Vec<f32> {
+        self.layers[layer].ln2.bias.clone()
+    }
+
     /// Opens a linear path around the MLP of `layer`: what it writes is `x W`, with `weight` `[d_in, d_out]` row-major.
-    /// `x` is the residual stream, or with `normalized` what the MLP norm makes of it; with `post` the result goes
-    /// through the post-norm.
-    pub fn set_skip(&mut self, layer: usize, weight: &[f32], normalized: bool, post: bool) {
+    /// `x` is what `reads` says; with `post` the result goes through the post-norm.
+    pub fn set_skip(&mut self, layer: usize, weight: &[f32], reads: Input, post: bool) {
         let d = self.d_model;
         let layer = &mut self.layers[layer];
         // Columns of `by_out` are inputs: [out, in].
         let mut by_out: Vec<f32> = (0..d * d).map(|i| weight[(i % d) * d + i / d]).collect();
         let mut scale = vec![1.0; self.n_pos];
-        if normalized {
+        if reads == Input::Normalized {
             layer.ln2.fold(&mut by_out);
+        }
+        if reads != Input::Residual {
             scale.iter_mut().zip(&layer.ln2.inverse).for_each(|(s, i)| *s *= i);
         }
         if let Some(norm) = layer.ln2_post.as_ref().filter(|_| post) {

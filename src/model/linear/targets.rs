@@ -2,10 +2,10 @@
 
 use super::frozen::{Frozen, vector};
 use crate::model::arch::Decoder;
+use crate::model::relp::Gate;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
-use std::str::FromStr;
 
 /// Where on the residual stream a target reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,26 +29,15 @@ impl Entry {
     }
 }
 
-/// How the product of a gated MLP is shared between its branches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GateRule {
-    /// Half to the gate, half to the linear branch.
-    #[default]
-    Half,
-    /// The gate is held: all to the linear branch.
-    Freeze,
-}
-
-impl FromStr for GateRule {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "half" => Ok(Self::Half),
-            "freeze" => Ok(Self::Freeze),
-            _ => anyhow::bail!("gate rule {text:?} is not known; accepted: half, freeze"),
-        }
-    }
+/// What a target at the input of an MLP reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The residual stream.
+    Residual,
+    /// The output of the norm, weight and bias included.
+    Normalized,
+    /// The output of an RMSNorm before its weight.
+    Unweighted,
 }
 
 /// A linear functional of the frozen model's residual stream.
@@ -71,12 +60,12 @@ pub struct TargetMaker<'a> {
     model: &'a Decoder,
     frozen: &'a Frozen,
     trace: &'a Trace,
-    rule: GateRule,
+    rule: Gate,
 }
 
 impl Frozen {
     /// Makes targets from the run this model was frozen at.
-    pub fn targets<'a>(&'a self, model: &'a Decoder, trace: &'a Trace, rule: GateRule) -> TargetMaker<'a> {
+    pub fn targets<'a>(&'a self, model: &'a Decoder, trace: &'a Trace, rule: Gate) -> TargetMaker<'a> {
         TargetMaker { model, frozen: self, trace, rule }
     }
 
@@ -87,22 +76,25 @@ impl Frozen {
         Target { entry: Entry::Post(self.n_layers() - 1), position, vector: direction, bias, value }
     }
 
-    /// A target that reads what the MLP of `layer` reads, at `position` along `direction`: after the norm with
-    /// `normalized`, else the residual stream itself.
+    /// A target that reads along `direction` at the input of the MLP of `layer`, at `position`.
     pub fn input_target(
         &self,
         layer: usize,
         position: usize,
         mut direction: Vec<f32>,
-        normalized: bool,
+        reads: Input,
         bias: f32,
         value: f32,
     ) -> Target {
         let norm = &self.layers[layer].ln2;
         let mut bias = bias;
-        if normalized {
-            bias += dot(&direction, &norm.bias);
-            norm.backward(&mut direction, position);
+        match reads {
+            Input::Residual => {}
+            Input::Normalized => {
+                bias += dot(&direction, &norm.bias);
+                norm.backward(&mut direction, position);
+            }
+            Input::Unweighted => direction.iter_mut().for_each(|v| *v *= norm.inverse[position]),
         }
         Target { entry: Entry::mlp_input(layer, self.parallel), position, vector: direction, bias, value }
     }
@@ -136,8 +128,8 @@ impl TargetMaker<'_> {
                     (Some(gate), Some(up)) => {
                         let u = up[pos][n];
                         let (by_gate, by_up) = match self.rule {
-                            GateRule::Half => (0.5 * c * u, 0.5 * c * x),
-                            GateRule::Freeze => (0.0, c * x),
+                            Gate::Half => (0.5 * c * u, 0.5 * c * x),
+                            Gate::Freeze => (0.0, c * x),
                         };
                         let g = row(gate, n)?;
                         v.iter_mut().zip(g).for_each(|(v, g)| *v = by_gate * g + by_up * *v);
@@ -148,7 +140,7 @@ impl TargetMaker<'_> {
                         own = c * at(&in_bias, n);
                     }
                 }
-                Ok(self.frozen.input_target(layer, pos, v, true, own, post[pos][n]))
+                Ok(self.frozen.input_target(layer, pos, v, Input::Normalized, own, post[pos][n]))
             })
             .collect()
     }

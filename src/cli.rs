@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and what each command prints.
 
+mod ask;
 mod doctor;
 mod explore;
 mod intervene;
+mod methods;
 mod models;
 mod output;
 mod overview;
@@ -43,10 +45,15 @@ pub struct Cli {
 pub enum Command {
     /// Print the most probable next tokens
     Predict(predict::Predict),
+    /// Ask a method of the catalogue
+    #[command(flatten)]
+    Ask(ask::Ask),
     /// Run with edits: logits and probabilities before and after
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
+    /// Print the catalogue of methods: what each answers, assumes and costs
+    Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
@@ -192,7 +199,9 @@ impl Cli {
             None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => return self.explore.run(),
             None => overview::print(),
             Some(Command::Predict(c)) => c.run(),
+            Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Methods(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
@@ -220,4 +229,15 @@ pub fn complain(error: &anyhow::Error) {
     let text = escape(&text);
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{mark} {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -36,7 +36,7 @@ static ABOUT: About = About {
             help: "One head in detail: pattern, sources, what it writes",
         },
         Param { name: "probe", kind: Kind::Flag, default: "false", help: "Scores on repeated random tokens too" },
-        Param { name: "probe_length", kind: Kind::Count, default: "50", help: "Random tokens that the probe repeats" },
+        Param { name: "probe-length", kind: Kind::Count, default: "50", help: "Random tokens that the probe repeats" },
         Param { name: "seed", kind: Kind::Count, default: "0", help: "Of the probe's random tokens" },
         Param {
             name: "score",
@@ -107,7 +107,7 @@ impl Analysis for Heads {
         report.fact("position", job.position);
 
         let probed = if job.values.flag("probe")? {
-            let (length, seed) = (job.values.count("probe_length")?, job.values.count("seed")? as u64);
+            let (length, seed) = (job.values.count("probe-length")?, job.values.count("seed")? as u64);
             Some(detect::probe(job.model, length, seed, step)?)
         } else {
             None

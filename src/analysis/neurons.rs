@@ -58,7 +58,7 @@ static ABOUT: About = About {
             help: "Promoted and suppressed tokens to print of each",
         },
         Param {
-            name: "target_position",
+            name: "target-position",
             kind: Kind::Position,
             default: "-1",
             help: "Where the logit is read that attribution explains",
@@ -104,7 +104,7 @@ impl Analysis for Neurons {
         if let Some(layer) = job.values.layer("layer")? {
             ensure!(layer < n_layers, "layer {layer}: this model has layers 0..={}", n_layers - 1);
         }
-        let at = resolve_position(job.values.position("target_position")?, job.input.tokens.len())?;
+        let at = resolve_position(job.values.position("target-position")?, job.input.tokens.len())?;
         let target = job.target_at(at)?;
         let passes = Passes::new(&job.model.decoder, job.edits, job.input.tokens.len())?;
         let here =

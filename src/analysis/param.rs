@@ -111,6 +111,16 @@ impl Values {
         Ok(Values(values))
     }
 
+    /// Takes what `given` has for a parameter, else its default.
+    ///
+    /// # Errors
+    /// As [`Values::defaults`].
+    pub fn given(params: &'static [Param], given: impl Fn(&Param) -> Option<Value>) -> Result<Self> {
+        let mut values = Values::defaults(params)?;
+        values.0.extend(params.iter().filter_map(|p| Some((p.name, given(p)?))));
+        Ok(values)
+    }
+
     /// The defaults.
     ///
     /// # Errors

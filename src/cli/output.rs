@@ -99,23 +99,38 @@ pub fn remark(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", escape(text));
 }
 
-/// Shows how far a load is, on standard error when that is a terminal and the load takes long enough to be noticed.
+/// Shows how far a load is, see [`progress`].
 pub fn load_progress(name: &str) -> Progress<'static> {
+    let mut show = progress(format!("loading {name}"));
+    Box::new(move |done, total| show(done >= total, &|| format!("{} of {} MB", done >> 20, total >> 20)))
+}
+
+/// Shows how far a method is, see [`progress`].
+pub fn work_progress(title: &str) -> impl FnMut(usize, usize) -> Result<()> + use<> {
+    let mut show = progress(title.to_owned());
+    move |done, total| {
+        show(done >= total, &|| format!("{done} of {total}"));
+        Ok(())
+    }
+}
+
+/// Shows how far something is (done, and in words), on standard error when that is a terminal and it takes long enough to be noticed.
+fn progress(what: String) -> Box<dyn FnMut(bool, &dyn Fn() -> String)> {
     if !std::io::stderr().is_terminal() {
         return Box::new(|_, _| {});
     }
-    let (begun, mut shown, name) = (Instant::now(), None::<Instant>, escape(name).into_owned());
-    Box::new(move |done, total| {
+    let (begun, mut shown, what) = (Instant::now(), None::<Instant>, escape(&what).into_owned());
+    Box::new(move |done, far| {
         let due = shown.is_none_or(|s| s.elapsed() > Duration::from_millis(100));
         let mut err = std::io::stderr();
         // Progress that cannot be shown is no reason to stop.
-        if done >= total {
-            if shown.is_some() {
+        if done {
+            if shown.take().is_some() {
                 let _ = write!(err, "\r\x1b[K");
             }
         } else if due && begun.elapsed() > Duration::from_millis(300) {
             shown = Some(Instant::now());
-            let _ = write!(err, "\rloading {name}: {} of {} MB\x1b[K", done >> 20, total >> 20);
+            let _ = write!(err, "\r{what}: {}\x1b[K", far());
             let _ = err.flush();
         }
     })

@@ -1,7 +1,7 @@
 //! The tokens a question is about: `--target` and `--contrast`.
 
 use crate::analysis::next_token::NextToken;
-use crate::analysis::target::token;
+use crate::analysis::target::{Target, token};
 use crate::model::Model;
 use crate::report::Report;
 use anyhow::{Context, Result};
@@ -19,6 +19,11 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
+    /// What is to be explained, if that was said.
+    pub fn read(&self, model: &Model) -> Result<Option<Target>> {
+        Target::parse(model, self.target.as_deref(), self.contrast.as_deref())
+    }
+
     /// The ids of target and contrast.
     pub fn ids(&self, model: &Model) -> Result<Vec<u32>> {
         let named = [("--target", &self.target), ("--contrast", &self.contrast)];

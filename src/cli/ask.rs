@@ -1,0 +1,122 @@
+//! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`. Commands, options and help are made from
+//! [`analysis::ALL`].
+
+use super::target::TargetArgs;
+use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, output};
+use crate::analysis::param::{Kind, Param, Value, Values};
+use crate::analysis::runs::Runs;
+use crate::analysis::{self, Analysis, Question};
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
+
+/// A method and what is asked of it.
+pub struct Ask {
+    analysis: &'static dyn Analysis,
+    values: Values,
+    options: Options,
+}
+
+/// What every method can be told.
+#[derive(Args, Debug)]
+struct Options {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    edits: EditArgs,
+    /// Where to look; negative counts from the end
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    position: i64,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Ask {
+    /// Runs the method and prints its report.
+    pub fn run(self) -> Result<()> {
+        let Options { model, prompt, target, edits, position, output } = self.options;
+        let model = model.open()?;
+        let input = prompt.read(&model)?;
+        let mut report = output::begin(&model, &input, &output);
+        edits.list(&mut report);
+        let question = Question { position, target: target.read(&model)?, values: self.values };
+        let mut runs = Runs::new(input, edits.edits);
+        let mut progress = output::work_progress(self.analysis.about().title);
+        let answer = analysis::ask(self.analysis, &model, &mut runs, &question, &mut progress)?;
+        progress(1, 1)?;
+        report.facts.extend(answer.facts);
+        report.parts.extend(answer.parts);
+        output::print(&report, &output)
+    }
+}
+
+impl Subcommand for Ask {
+    fn augment_subcommands(command: Command) -> Command {
+        analysis::ALL.iter().fold(command, |command, analysis| {
+            let about = analysis.about();
+            let one = Options::augment_args(Command::new(about.name)).args(about.params.iter().map(arg));
+            // After the options, whose own words on themselves would stand here otherwise.
+            command.subcommand(one.about(about.question).long_about(about.question).after_help(about.footer()))
+        })
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        analysis::ALL.iter().any(|a| a.about().name == name)
+    }
+}
+
+impl FromArgMatches for Ask {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let usage = |e: anyhow::Error| Error::raw(ErrorKind::InvalidValue, format!("{e:#}\n"));
+        let (name, matches) = matches.subcommand().ok_or_else(|| Error::new(ErrorKind::MissingSubcommand))?;
+        let analysis = analysis::named(name).map_err(usage)?;
+        let given = |param: &Param| match param.kind {
+            Kind::Flag => Some(Value::Flag(matches.get_flag(param.name))),
+            _ => matches.get_one::<Value>(param.name).copied(),
+        };
+        let values = Values::given(analysis.about().params, given).map_err(usage)?;
+        Ok(Ask { analysis, values, options: Options::from_arg_matches(matches)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct(self.analysis.about().name)
+            .field("values", &self.values)
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+fn arg(param: &Param) -> Arg {
+    let kind = param.kind;
+    let arg = Arg::new(param.name).long(param.name).help(param.help).help_heading("Method");
+    if kind == Kind::Flag {
+        return arg.action(ArgAction::SetTrue);
+    }
+    let name = match kind {
+        Kind::Layer => "LAYER",
+        Kind::Head => "HEAD",
+        Kind::Choice(_) => "WORD",
+        Kind::Flag | Kind::Count | Kind::Position => "N",
+    };
+    let help = match kind {
+        Kind::Choice(words) => format!("{}: {}", param.help, words.join(", ")),
+        _ => param.help.to_owned(),
+    };
+    let arg = arg.help(help).value_name(name).default_value(param.default).value_parser(move |t: &str| kind.parse(t));
+    if kind == Kind::Position { arg.allow_negative_numbers(true) } else { arg }
+}

@@ -114,7 +114,7 @@ impl Program {
         assert!(!screen.bracketed_paste(), "bracketed paste is off");
         assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
         let modes = self.master.get_termios().expect("the terminal's modes");
-        let cooked = nix_flags();
+        let cooked = line_mode();
         assert!(modes.local_flags.bits() & cooked == cooked, "raw mode is left");
     }
 
@@ -125,7 +125,7 @@ impl Program {
 }
 
 /// Line by line, with echo and signals.
-fn nix_flags() -> libc::tcflag_t {
+fn line_mode() -> libc::tcflag_t {
     libc::ICANON | libc::ECHO | libc::ISIG
 }
 
@@ -216,6 +216,56 @@ fn it_stops_and_goes_on() {
     p.see("ready>");
     p.send("exit\n");
     p.ends();
+}
+
+/// Context switches that the program's threads asked for: every one is a wake-up.
+fn switches(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let count = |status: String| {
+        let line =
+            status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).unwrap_or("0").trim().to_owned();
+        line.parse::<u64>().unwrap()
+    };
+    tasks.filter_map(|t| std::fs::read_to_string(t.path().join("status")).ok()).map(count).sum()
+}
+
+/// Frames are small and nothing happens while nothing happens. `MECHSCOPE_SECONDS` is how long it is watched (2 unless told).
+#[test]
+#[cfg(target_os = "linux")]
+fn frames_are_small_and_idling_costs_nothing() {
+    let begun = Instant::now();
+    let mut p = Program::start(&["--model", "induction"]);
+    p.see("mechscope  1");
+    eprintln!("launch to first frame: {:?}", begun.elapsed());
+    p.master.resize(PtySize { rows: 50, cols: 160, pixel_width: 0, pixel_height: 0 }).unwrap();
+    p.screen.screen_mut().set_size(50, 160);
+    p.send("3");
+    p.see("Method: attention heads");
+    p.see("fresh");
+    while p.read(Duration::from_millis(300)) {}
+    p.send("1");
+    p.see("fresh");
+    while p.read(Duration::from_millis(300)) {}
+    let (mut times, before) = (Vec::new(), p.bytes.len());
+    for _ in 0..5 {
+        let begun = Instant::now();
+        p.send("j");
+        assert!(p.read(PATIENCE));
+        times.push(begun.elapsed());
+        while p.read(Duration::from_millis(50)) {}
+    }
+    let bytes = (p.bytes.len() - before) / 5;
+    times.sort();
+    eprintln!("a selection move at 160x50: {bytes} bytes, key to frame {:?} (median of 5)", times[2]);
+    assert!(bytes < 512, "{bytes} bytes a move");
+
+    let seconds = std::env::var("MECHSCOPE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
+    let pid = p.child.process_id().unwrap();
+    let before = switches(pid);
+    std::thread::sleep(Duration::from_secs(seconds));
+    assert_eq!(switches(pid) - before, 0, "wake-ups in {seconds} idle seconds");
+    p.send("q");
+    assert_eq!(p.ends(), 0);
 }
 
 #[test]

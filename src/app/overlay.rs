@@ -154,6 +154,12 @@ impl Picker {
         self.items = hits.into_iter().map(|(_, item)| item.clone()).collect();
     }
 
+    /// Lines that everything takes, headings included: the box keeps its height while one types.
+    pub fn rows(&self) -> usize {
+        let groups = self.all.windows(2).filter(|pair| pair[0].group != pair[1].group).count();
+        self.all.len() + groups + 2
+    }
+
     /// Moves the cursor.
     pub fn step(&mut self, by: i64) {
         let last = self.items.len().saturating_sub(1) as i64;

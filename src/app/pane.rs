@@ -97,7 +97,10 @@ impl Pane {
         self.report = Some(report);
         self.arrange();
         // The first time the cursor starts on a unit, where there is one.
-        let unit = || self.row_lines().find(|line| self.address_at(*line).is_some());
+        let unit = || {
+            let mut rows = self.row_lines().filter(|_| self.slot == Slot::Neurons);
+            rows.find(|line| self.address_at(*line).is_some())
+        };
         self.cursor = before.or_else(unit).unwrap_or(0).min(self.lines.len().saturating_sub(1));
         self.settle();
         if let Some(address) = address {

@@ -56,7 +56,7 @@ impl App {
                         ("layer", layer),
                         ("top", "100".into()),
                         ("activations", "true".into()),
-                        ("target_position", target),
+                        ("target-position", target),
                     ],
                 )
             }

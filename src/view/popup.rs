@@ -6,9 +6,6 @@ use crate::keymap::spell;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-/// The widest a popup gets.
-const WIDEST: u16 = 100;
-
 impl Canvas<'_> {
     /// Draws what lies over the tab; returns where its cursor is.
     pub(super) fn popup(&mut self, area: Rect) -> Option<Position> {
@@ -45,8 +42,7 @@ impl Canvas<'_> {
     /// Clears a box at the bottom of `area` for `rows` lines under a heading.
     fn frame(&mut self, area: Rect, title: &str, rows: usize) -> Rect {
         let height = (rows as u16).saturating_add(1).min(area.height);
-        let width = area.width.min(WIDEST);
-        let outer = Rect { x: area.x, y: area.bottom() - height, width, height };
+        let outer = Rect { y: area.bottom() - height, height, ..area };
         self.blank(outer);
         let style = self.theme.key();
         self.heading(outer, outer.y, title, style);
@@ -87,7 +83,7 @@ impl Canvas<'_> {
             PickerKind::Columns => "Sort by",
         };
         let grouped = picker.kind == PickerKind::Help && picker.entry.text().is_empty();
-        let inner = self.frame(area, title, picker.items.len() + 30);
+        let inner = self.frame(area, title, picker.rows());
         let x = self.put(inner, inner.x, inner.y, "> ", theme.key());
         let cursor =
             self.entry_line(Rect { x, width: inner.right().saturating_sub(x), height: 1, ..inner }, &picker.entry);

@@ -164,7 +164,11 @@ fn copies_hold_true_texts_in_every_dialect() {
     let json: serde_json::Value = serde_json::from_str(h.copied()).unwrap();
     assert_eq!(json["text"], "u");
     h.press("c m");
-    assert!(h.copied().starts_with("| rank | id | text | logit | prob |\n| ---: | ---: | --- | ---: | ---: |\n| 0 | 21 | `\"u\"` |"));
+    assert!(
+        h.copied().starts_with(
+            "| rank | id | text | logit | prob |\n| ---: | ---: | --- | ---: | ---: |\n| 0 | 21 | `\"u\"` |"
+        )
+    );
     h.press("3 c p");
     assert_eq!(h.copied(), "cache[\"blocks.0.attn.hook_z\"][0, 16, 0]");
     h.press("Enter c c");

@@ -20,7 +20,16 @@ fn tokens() -> Vec<String> {
         tokenizers += 1;
     }
     assert!(tokenizers >= 3, "{tokenizers} tokenizers");
-    let worse = ["\u{1b}]52;c;eA==\u{7}", "\u{1b}[2J", "a\nb\rc\td", "\u{200d}\u{202e}\u{2066}", "\u{9b}31m", "e\u{301}\u{301}", "👩‍👩‍👧", "\u{0}"];
+    let worse = [
+        "\u{1b}]52;c;eA==\u{7}",
+        "\u{1b}[2J",
+        "a\nb\rc\td",
+        "\u{200d}\u{202e}\u{2066}",
+        "\u{9b}31m",
+        "e\u{301}\u{301}",
+        "👩‍👩‍👧",
+        "\u{0}",
+    ];
     all.extend(worse.map(String::from));
     all
 }
@@ -33,7 +42,13 @@ fn show(h: &mut Harness, tokens: &[String]) {
     let mut report = Report::default();
     report.table("top", "\u{1b}[31mtitle", table).note("note", tokens.join(" "));
     let tokens: Vec<Token> = tokens.iter().map(|t| Token { id: 0, text: t.clone() }).collect();
-    let next = Next { target: tokens[0].clone(), contrast: tokens.get(1).cloned(), tokens, by_default: true, report: Arc::new(report) };
+    let next = Next {
+        target: tokens[0].clone(),
+        contrast: tokens.get(1).cloned(),
+        tokens,
+        by_default: true,
+        report: Arc::new(report),
+    };
     h.event(Event::Key("[".parse().unwrap()));
     let ticket = h.app.pane(Slot::Next).ticket;
     h.event(Event::Reply(Reply::Done { slot: Slot::Next, ticket, answer: Answer::Next(next) }));
@@ -41,7 +56,8 @@ fn show(h: &mut Harness, tokens: &[String]) {
 
 /// Characters that must reach no cell: controls, and what steers how others are drawn.
 fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[test]

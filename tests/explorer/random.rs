@@ -6,7 +6,7 @@ use mechscope::engine::{Answer, Ask, Reply, Request};
 use mechscope::keymap::{Key, Keymap};
 use mechscope::view::theme::{Colors, Theme};
 use mechscope::view::{self, Memory};
-use proptest::prelude::RngCore;
+use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -72,9 +72,9 @@ fn nothing_panics_whatever_happens() {
                 5..=14 if !waiting.is_empty() => {
                     let at = next(&mut rng, waiting.len());
                     let request: Request = waiting.swap_remove(at);
-                    let fitting = answers.iter().filter(|(r, _)| {
-                        r.slot == request.slot && discriminant(&r.ask) == discriminant(&request.ask)
-                    });
+                    let fitting = answers
+                        .iter()
+                        .filter(|(r, _)| r.slot == request.slot && discriminant(&r.ask) == discriminant(&request.ask));
                     let fitting: Vec<&Answer> = fitting.map(|(_, a)| a).collect();
                     let (slot, ticket) = (request.slot, request.ticket);
                     match fitting.get(next(&mut rng, fitting.len() + 1)) {

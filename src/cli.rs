@@ -3,6 +3,7 @@
 mod ask;
 mod doctor;
 mod explore;
+mod graph;
 mod intervene;
 mod methods;
 mod models;
@@ -54,6 +55,10 @@ pub enum Command {
     Trace(trace::Trace),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
+    /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
+    Graph(graph::GraphArgs),
+    /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
+    View(graph::ViewArgs),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
@@ -203,6 +208,8 @@ impl Cli {
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
+            Some(Command::Graph(c)) => c.run(),
+            Some(Command::View(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Keys { keymap }) => explore::print_keys(&keymap),

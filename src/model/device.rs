@@ -1,5 +1,6 @@
 //! The device and number type that a model computes in.
 
+use super::caught::caught;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 use std::fmt;
@@ -71,15 +72,7 @@ impl DeviceChoice {
 
 /// candle's CUDA layer panics where the driver library is missing; that is an absent device, not a bug of ours.
 fn cuda(n: usize) -> Result<Device> {
-    // The report of a panic that is caught here would only alarm.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let device = std::panic::catch_unwind(|| Device::new_cuda(n));
-    std::panic::set_hook(hook);
-    match device {
-        Ok(device) => Ok(device?),
-        Err(_) => bail!("the CUDA driver library could not be loaded"),
-    }
+    Ok(caught("the CUDA driver library could not be loaded", || Device::new_cuda(n))??)
 }
 
 fn metal() -> Result<Device> {

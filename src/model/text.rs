@@ -13,6 +13,7 @@ use std::ops::Range;
 use anyhow::{Context, Result, anyhow, bail};
 use tokenizers::{PreTokenizerWrapper, Tokenizer};
 
+use super::caught::caught;
 use bos::Frame;
 pub use bos::{Bos, BosDone};
 use config::TokenizerConfig;
@@ -60,8 +61,8 @@ impl Encoding {
 impl Text {
     /// Reads `tokenizer.json` and, if there is one, `tokenizer_config.json`; errors name the file, in `where_from`.
     pub fn from_bytes(tokenizer_json: &[u8], tokenizer_config: Option<&[u8]>, where_from: &str) -> Result<Self> {
-        let mut tokenizer =
-            Tokenizer::from_bytes(tokenizer_json).map_err(|error| anyhow!("{where_from}: tokenizer.json: {error}"))?;
+        let mut tokenizer = caught(&format!("{where_from}: tokenizer.json"), || Tokenizer::from_bytes(tokenizer_json))?
+            .map_err(|error| anyhow!("{where_from}: tokenizer.json: {error}"))?;
         let in_config = || format!("{where_from}: tokenizer_config.json");
         let config = match tokenizer_config {
             Some(bytes) => serde_json::from_slice(bytes).with_context(in_config)?,
@@ -140,8 +141,8 @@ impl Text {
     /// The tokens of `prompt` with what the tokenizer's files put around it, if `special`.
     fn framed(&self, prompt: &str, special: bool) -> Result<Vec<Piece>> {
         let by_post_processor = special && matches!(self.frame, Frame::PostProcessor);
-        let encoding =
-            self.tokenizer.encode(prompt, by_post_processor).map_err(|error| anyhow!("tokenizer: {error}"))?;
+        let encoding = caught("tokenizer.json cannot be used", || self.tokenizer.encode(prompt, by_post_processor))?
+            .map_err(|error| anyhow!("tokenizer: {error}"))?;
         let spans = encoding.get_offsets().iter().zip(encoding.get_special_tokens_mask());
         let in_prompt = encoding.get_ids().iter().zip(spans).map(|(&id, (&(start, end), &special))| Piece {
             id,
@@ -201,7 +202,8 @@ impl Text {
 
     /// The text of several tokens as the tokenizer itself writes it, special tokens included.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.tokenizer.decode(ids, false).map_err(|error| anyhow!("tokenizer: {error}"))
+        caught("tokenizer.json cannot be used", || self.tokenizer.decode(ids, false))?
+            .map_err(|error| anyhow!("tokenizer: {error}"))
     }
 
     /// The id of the token that stands for exactly `text`, leading space included.

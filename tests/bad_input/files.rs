@@ -293,6 +293,15 @@ fn a_tokenizer_that_does_not_fit() {
     copy.write("tokenizer.json", larger.to_string());
     copy.complains(&["tokenizer.json has 600 tokens", "has 512 rows", "do not belong together"]);
 
+    // A template that names a token which it does not define makes the tokenizer library panic.
+    let mut template: Value = serde_json::from_slice(&whole).unwrap();
+    let (special, prompt) =
+        (json!({"SpecialToken": {"id": "<s>", "type_id": 0}}), json!({"Sequence": {"id": "A", "type_id": 0}}));
+    template["post_processor"] = json!({"type": "TemplateProcessing", "single": [special, prompt],
+        "pair": [special, prompt], "special_tokens": {}});
+    copy.write("tokenizer.json", template.to_string());
+    copy.complains(&["tokenizer.json"]);
+
     copy.write("tokenizer.json", &whole);
     for text in ["{", "[]", r#"{"add_bos_token": "perhaps"}"#, r#"{"bos_token": 7}"#] {
         copy.write("tokenizer_config.json", text);

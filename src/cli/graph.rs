@@ -1,0 +1,258 @@
+//! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
+
+use super::output;
+use super::{ModelArgs, PromptArgs};
+use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
+use crate::analysis::target::Target;
+use crate::graph::format::{dot, json, text, tsv};
+use crate::graph::tree::Limits;
+use crate::graph::{Graph, Influence, Thresholds, lint, prune};
+use crate::model::Model;
+use crate::model::dictionary::Dictionary;
+use crate::model::forward::Logits;
+use crate::model::relp::Gate;
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+
+/// Options of `mechscope graph`.
+#[derive(Args, Debug)]
+pub struct GraphArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Explain this token instead of the most probable ones: text, JSON string or id
+    #[arg(short, long, value_name = "TOKEN", allow_hyphen_values = true)]
+    target: Option<String>,
+    /// Explain the target's logit less this token's
+    #[arg(short, long, value_name = "TOKEN", requires = "target", allow_hyphen_values = true)]
+    contrast: Option<String>,
+    /// Explain at most this many of the most probable tokens
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    targets: usize,
+    /// What nodes are: MLP neurons, or features of --dictionary
+    #[arg(long, value_enum)]
+    nodes: Option<Nodes>,
+    /// A folder of transcoders (circuit-tracer's layout)
+    #[arg(long, value_name = "DIR")]
+    dictionary: Option<PathBuf>,
+    /// At most this many units: 500 neurons, or all active features, when not given
+    #[arg(long, value_name = "N")]
+    max_nodes: Option<usize>,
+    /// Keep the nodes that carry this share of the influence
+    #[arg(long, default_value_t = 0.8, value_name = "SHARE")]
+    node_threshold: f64,
+    /// Keep the edges that carry this share of their influence
+    #[arg(long, default_value_t = 0.98, value_name = "SHARE")]
+    edge_threshold: f64,
+    /// How the gate of a gated MLP is linearised
+    #[arg(long, value_enum, default_value_t)]
+    gate: GateChoice,
+    /// Leave out units and remainders at this many first positions: 1 with a dictionary, 0 with neurons
+    #[arg(long, value_name = "N")]
+    zero_positions: Option<usize>,
+    #[command(flatten)]
+    output: GraphOutput,
+}
+
+/// How a graph is printed.
+#[derive(Args, Debug)]
+struct GraphOutput {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Draw trees with ASCII characters
+    #[arg(long)]
+    ascii: bool,
+    /// Levels of the tree
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    depth: usize,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Nodes {
+    /// MLP neurons
+    Neurons,
+    /// Features of a dictionary
+    Features,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum GateChoice {
+    /// Half to the gate, half to the linear branch
+    #[default]
+    Half,
+    /// All to the linear branch
+    Freeze,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A tree
+    #[default]
+    Text,
+    /// circuit-tracer's and Neuronpedia's schema, with the certificates under a key of our own
+    Json,
+    /// Graphviz
+    Dot,
+    /// One line an edge
+    Tsv,
+}
+
+impl GraphArgs {
+    /// Builds, prunes and prints the graph.
+    pub fn run(self) -> Result<()> {
+        let thresholds = Thresholds::new(self.node_threshold, self.edge_threshold)?;
+        ensure!(self.targets > 0, "--targets 0: a graph needs at least one target");
+        let nodes = self.nodes.unwrap_or(if self.dictionary.is_some() { Nodes::Features } else { Nodes::Neurons });
+        let model = self.model.open()?;
+        let dictionary = match (nodes, &self.dictionary) {
+            (Nodes::Neurons, _) => None,
+            (Nodes::Features, Some(folder)) => Some(Dictionary::open(folder, &model.decoder)?),
+            (Nodes::Features, None) => bail!("--nodes features needs --dictionary DIR, a folder of transcoders"),
+        };
+        let input = self.prompt.read(&model)?;
+        let settings = Settings {
+            max_nodes: self.max_nodes.or(if dictionary.is_none() { Some(500) } else { None }),
+            gate: match self.gate {
+                GateChoice::Half => Gate::Half,
+                GateChoice::Freeze => Gate::Freeze,
+            },
+            zero_positions: self.zero_positions.unwrap_or(usize::from(dictionary.is_some())),
+        };
+        let n_pos = input.tokens.len();
+        ensure!(
+            settings.zero_positions <= n_pos,
+            "--zero-positions {}: this prompt has {n_pos} tokens",
+            settings.zero_positions
+        );
+        let targets = self.targets(&model, &input.ids())?;
+        let mut progress = progress();
+        let mut graph = build(&model, &input.tokens, dictionary.as_ref(), &targets, settings, &mut progress)?;
+        if let Some(prompt) = &input.prompt {
+            graph.metadata.prompt.clone_from(prompt);
+        }
+        let influence = Influence::of(&graph)?;
+        let scores = influence.scores();
+        let pruned = prune(&graph, &influence, thresholds)?;
+        let failed = graph.failed_certificates().count();
+        if failed > 0 {
+            eprintln!("warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum");
+        }
+        let score = |s: Option<f64>| s.map_or("none".to_owned(), |s| format!("{s:.3}"));
+        eprintln!(
+            "{} nodes and {} edges, pruned to {} and {}; before pruning: replacement {}, completeness {}",
+            graph.nodes.len(),
+            graph.edges.len(),
+            pruned.n_nodes(),
+            pruned.n_edges(),
+            score(scores.replacement),
+            score(scores.completeness)
+        );
+        let kept = graph.pruned(&influence, &pruned)?;
+        print(&kept, &self.output)
+    }
+
+    fn targets(&self, model: &Model, ids: &[u32]) -> Result<Vec<LogitTarget>> {
+        let run = model.run(ids, &crate::model::site::Sites::None, Logits::Last)?;
+        let next = super::next_token(model, &run)?;
+        let named = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
+        Ok(match named {
+            None => most_probable(model, &next, 0.95, self.targets),
+            Some(target) => {
+                let weights: Vec<(u32, f32)> = target.weights().collect();
+                let probability = if weights.len() == 1 { next.prob(target.token) } else { 1.0 };
+                let name = if weights.len() == 1 { model.piece(target.token) } else { target.name(model) };
+                vec![LogitTarget { name, weights, probability }]
+            }
+        })
+    }
+}
+
+/// Rows done, on standard error when that is a terminal.
+fn progress() -> impl FnMut(usize, usize) -> Result<()> {
+    let shown = std::io::stderr().is_terminal();
+    move |done, total| {
+        if shown {
+            let end = if done == total { "\r\x1b[K" } else { "" };
+            let mut err = std::io::stderr();
+            // Progress that cannot be shown is no reason to stop.
+            let _ = write!(err, "\rrows {done}/{total}{end}");
+            let _ = err.flush();
+        }
+        Ok(())
+    }
+}
+
+fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
+    let write = |to: &mut dyn Write| -> Result<()> {
+        let mut to = BufWriter::new(to);
+        match output.format {
+            Format::Json => json::write(graph, &mut to)?,
+            Format::Dot => dot::write(graph, &mut to)?,
+            Format::Tsv => tsv::write(graph, &mut to)?,
+            Format::Text => {
+                let guides = if output.ascii { text::ASCII } else { text::UNICODE };
+                let limits = Limits { depth: output.depth, ..Limits::default() };
+                text::write(graph, &Influence::of(graph)?, &limits, guides, &mut to)?;
+            }
+        }
+        Ok(to.flush()?)
+    };
+    match &output.out {
+        None => write(&mut std::io::stdout().lock()),
+        Some(path) => output::replace(path, write),
+    }
+}
+
+/// Options of `mechscope view`.
+#[derive(Args, Debug)]
+pub struct ViewArgs {
+    /// A graph file: ours, circuit-tracer's or Neuronpedia's
+    file: PathBuf,
+    /// Say what each viewer will do with the file instead of printing it
+    #[arg(long)]
+    check: bool,
+    /// Prune again at this share of the influence
+    #[arg(long, value_name = "SHARE")]
+    node_threshold: Option<f64>,
+    /// Prune edges again at this share
+    #[arg(long, value_name = "SHARE")]
+    edge_threshold: Option<f64>,
+    #[command(flatten)]
+    output: GraphOutput,
+}
+
+impl ViewArgs {
+    /// Prints or checks the file.
+    pub fn run(self) -> Result<()> {
+        let opened = json::open(&self.file)?;
+        for warning in &opened.warnings {
+            eprintln!("warning: {}", crate::report::text::escape(&warning.0));
+        }
+        if self.check {
+            let mut out = std::io::stdout().lock();
+            let findings = lint::check(&opened);
+            for finding in &findings {
+                let message = crate::report::text::escape(&finding.message).into_owned();
+                writeln!(out, "{:7} {:14} {message}", finding.severity, finding.viewer)?;
+            }
+            if findings.is_empty() {
+                writeln!(out, "both viewers open the file as it is meant")?;
+            }
+            return Ok(());
+        }
+        if self.node_threshold.is_none() && self.edge_threshold.is_none() {
+            return print(&opened.graph, &self.output);
+        }
+        let thresholds = Thresholds::new(self.node_threshold.unwrap_or(1.0), self.edge_threshold.unwrap_or(1.0))?;
+        let influence = Influence::of(&opened.graph).with_context(|| self.file.display().to_string())?;
+        let pruned = prune(&opened.graph, &influence, thresholds)?;
+        print(&opened.graph.pruned(&influence, &pruned)?, &self.output)
+    }
+}

@@ -83,11 +83,11 @@ fn the_lens_ends_at_the_prediction() {
     for (got, want) in rows(&report, "cell").iter().zip(rows(&next, "top")) {
         assert_eq!(got["text"], want["text"]);
     }
-    let last = rows(&report, "position").last().unwrap();
+    let last = rows(&report, "streams").last().unwrap();
     assert_eq!((&last["token"], last["target_rank"].as_i64()), (&next["top"][0]["text"], Some(0)));
     // With an edit, the clean run stands beside it.
     let edited = json(&["lens", "-e", "L0.H0=0"]);
-    let beside = rows(&edited, "position").last().unwrap();
+    let beside = rows(&edited, "streams").last().unwrap();
     assert!((beside["target_prob_clean"].as_f64().unwrap() - prob).abs() < 1e-5);
 }
 

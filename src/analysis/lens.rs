@@ -10,7 +10,7 @@ use super::{About, Analysis, Direction, Evidence, Job};
 use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::forward::Step;
-use crate::model::kernel::activation::exp;
+use crate::model::kernel::rows::exponential_sums;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
@@ -96,7 +96,7 @@ impl Analysis for Lens {
             report.grid("target_prob", "Probability of the target", grid(|s| s.target_prob, "", 4)?);
         }
         let table = table(job, &target, &here, clean.as_deref());
-        report.table("position", &format!("At position {}", job.position), table);
+        report.table("streams", &format!("At position {}", job.position), table);
         if let Some(layer) = job.values.layer("layer")? {
             let (site, address) = streams(job.model).into_iter().nth(layer + 1).with_context(|| {
                 format!("layer {layer}: this model has layers 0..={}", job.model.decoder.arch.n_layers - 1)
@@ -149,19 +149,10 @@ fn look(
 fn see(logits: &[f32], target: &Target, k: usize) -> Seen {
     let top = greatest(logits.iter().copied(), k);
     let highest = top.first().map_or(0.0, |t| t.1);
-    // With x = logit - highest: Z = sum of e^x, entropy = ln Z - (sum of x e^x) / Z.
-    let (mut z, mut weighted) = (0f64, 0f64);
-    for chunk in logits.chunks(512) {
-        let (mut sums, mut products) = ([0f32; 16], [0f32; 16]);
-        for (i, logit) in chunk.iter().enumerate() {
-            let x = logit - highest;
-            let e = exp(x);
-            sums[i % 16] += e;
-            products[i % 16] += e * x.max(-100.0);
-        }
-        z += sums.iter().sum::<f32>() as f64;
-        weighted += products.iter().sum::<f32>() as f64;
-    }
+    // Z = sum of e^x with x = logit - highest; the entropy is ln Z - (sum of x e^x) / Z.
+    let mut sums = [0.0; 2];
+    exponential_sums(&mut sums, logits, highest);
+    let [z, weighted] = sums;
     let logit = |id: u32| logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
     let prob = |id| (((logit(id) - highest) as f64).exp() / z) as f32;
     let own = logit(target.token);

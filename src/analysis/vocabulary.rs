@@ -51,9 +51,10 @@ pub fn greatest(values: impl Iterator<Item = f32>, k: usize) -> Ranked {
     if k == 0 {
         return best;
     }
+    // A value that is not above the least of the best so far needs one comparison and no more.
     let mut least = f32::NEG_INFINITY;
     for (index, value) in values.enumerate() {
-        if best.len() < k || value > least {
+        if value > least || best.len() < k {
             let at = best.partition_point(|(_, v)| *v >= value);
             best.insert(at, (index as u32, value));
             best.truncate(k);

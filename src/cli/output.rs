@@ -115,12 +115,13 @@ pub fn work_progress(title: &str) -> impl FnMut(usize, usize) -> Result<()> + us
 }
 
 /// Shows how far something is (done, and in words), on standard error when that is a terminal and it takes long enough to be noticed.
-fn progress(what: String) -> Box<dyn FnMut(bool, &dyn Fn() -> String)> {
-    if !std::io::stderr().is_terminal() {
-        return Box::new(|_, _| {});
-    }
+fn progress(what: String) -> impl FnMut(bool, &dyn Fn() -> String) {
+    let terminal = std::io::stderr().is_terminal();
     let (begun, mut shown, what) = (Instant::now(), None::<Instant>, escape(&what).into_owned());
-    Box::new(move |done, far| {
+    move |done, far| {
+        if !terminal {
+            return;
+        }
         let due = shown.is_none_or(|s| s.elapsed() > Duration::from_millis(100));
         let mut err = std::io::stderr();
         // Progress that cannot be shown is no reason to stop.
@@ -133,5 +134,5 @@ fn progress(what: String) -> Box<dyn FnMut(bool, &dyn Fn() -> String)> {
             let _ = write!(err, "\r{what}: {}\x1b[K", far());
             let _ = err.flush();
         }
-    })
+    }
 }

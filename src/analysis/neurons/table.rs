@@ -10,7 +10,7 @@ use crate::model::trace::Trace;
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A neuron among those of the report: index of its [`Layer`], and its number.
 type Neuron = (usize, usize);
@@ -20,7 +20,8 @@ pub fn fill(job: &Job, report: &mut Report, layers: &[Layer], clean: Option<&[La
     report.table("layers", "By layer", by_layer(layers));
     let chosen = choose(job, layers)?;
     let written = written(job, layers, &chosen)?;
-    report.table("neurons", "Neurons", table(job, layers, clean, &chosen, &written));
+    let title = "Neurons (promoted and suppressed: by a positive activation)";
+    report.table("neurons", title, table(job, layers, clean, &chosen, &written));
     if job.values.flag("activations")? {
         report.grid("activations", "Activation at every position", activations(job, layers, &chosen)?);
     }
@@ -104,6 +105,12 @@ fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
     let (model, tokens) = (&job.model.decoder, job.values.count("tokens")?);
     let mut sorted = chosen.to_vec();
     sorted.sort_unstable();
+    if tokens == 0 {
+        // Norms alone need no directions: one pass over the weights.
+        let norms = |l: usize| column_norms(model, job.trace(), job.position, layers[l].layer);
+        let norms = (0..layers.len()).map(norms).collect::<Result<Vec<_>>>()?;
+        return Ok(sorted.into_iter().map(|(l, n)| ((l, n), (norms[l][n], Projection::default()))).collect());
+    }
     let mut directions = Vec::new();
     let mut norms = Vec::with_capacity(sorted.len());
     for some in sorted.chunk_by(|a, b| a.0 == b.0) {
@@ -117,10 +124,7 @@ fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
     if sorted.is_empty() {
         return Ok(Written::new());
     }
-    let projections = match tokens {
-        0 => vec![Projection::default(); sorted.len()],
-        _ => vocabulary::project(model, &Tensor::cat(&directions, 0)?, tokens)?,
-    };
+    let projections = vocabulary::project(model, &Tensor::cat(&directions, 0)?, tokens)?;
     Ok(sorted.into_iter().zip(norms.into_iter().zip(projections)).collect())
 }
 
@@ -174,13 +178,13 @@ fn table(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, chosen: &[Neuron]
 }
 
 fn activations(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Grid> {
-    let mut traces: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+    let mut traces = BTreeMap::new();
+    for l in chosen.iter().map(|(l, _)| layers[*l].layer).collect::<BTreeSet<_>>() {
+        traces.insert(l, job.trace().numbers(Site::Block(l, BlockSite::MlpPost))?);
+    }
     let (mut values, mut labels, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
     for &(l, n) in chosen {
         let layer = layers[l].layer;
-        if !traces.contains_key(&layer) {
-            traces.insert(layer, job.trace().numbers(Site::Block(layer, BlockSite::MlpPost))?);
-        }
         let d_mlp = layers[l].activation.len();
         let address = Address::unit(layer, Part::Neuron(n));
         labels.push(address.to_string());

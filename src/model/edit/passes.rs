@@ -12,7 +12,15 @@ use std::ops::Range;
 
 /// Factors on the gradient at edited sites, from after the edit to before it.
 #[derive(Clone, Debug, Default)]
-pub struct Passes(BTreeMap<Site, Vec<(Range<usize>, Range<usize>, f32)>>);
+pub struct Passes(BTreeMap<Site, Vec<Factor>>);
+
+/// What the gradient at these positions and columns is multiplied with.
+#[derive(Clone, Debug)]
+struct Factor {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    by: f32,
+}
 
 impl Passes {
     /// Reads the edits of one prompt of `n_pos` tokens.
@@ -22,14 +30,14 @@ impl Passes {
     pub fn new(model: &Decoder, edits: &[Edit], n_pos: usize) -> Result<Self> {
         let mut passes = Passes::default();
         for edit in edits {
-            let factor = match edit.op {
+            let by = match edit.op {
                 Op::Set(_) | Op::Mean | Op::MeanOf(_) | Op::From(_) => 0.0,
-                Op::Scale(factor) => factor,
+                Op::Scale(by) => by,
                 Op::Add(_) | Op::Steer { .. } => continue,
             };
             // A cut edge is a zero in the pattern, which the frozen model takes from the run.
             if let What::Values { site, rows, cols, .. } = edits_of(model, edit, n_pos)? {
-                passes.0.entry(site).or_default().push((rows, cols, factor));
+                passes.0.entry(site).or_default().push(Factor { rows, cols, by });
             }
         }
         Ok(passes)
@@ -43,9 +51,9 @@ impl Passes {
         let Some(factors) = self.0.get(&site) else { return Ok(gradient) };
         let (device, shape) = (gradient.device().clone(), gradient.dims2()?);
         let mut numbers: Vec<f32> = gradient.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        for (rows, cols, factor) in factors {
+        for Factor { rows, cols, by } in factors {
             for row in rows.start.max(first)..rows.end.min(first + shape.0) {
-                numbers[(row - first) * shape.1..][cols.clone()].iter_mut().for_each(|x| *x *= factor);
+                numbers[(row - first) * shape.1..][cols.clone()].iter_mut().for_each(|x| *x *= by);
             }
         }
         Ok(Tensor::from_vec(numbers, shape, &device)?)

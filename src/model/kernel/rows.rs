@@ -1,5 +1,6 @@
 //! Row-wise kernels: dot products and norms.
 
+use super::activation::exp;
 use super::widest;
 use rayon::prelude::*;
 
@@ -53,6 +54,35 @@ widest! {
         y.fill(0.0);
         for (w, g) in w.chunks(stride).zip(g) {
             y.iter_mut().zip(w).for_each(|(y, w)| *y = w.mul_add(*g, *y));
+        }
+    }
+}
+
+widest! {
+    /// With `x = row - top`: `sums = [sum of e^x, sum of x e^x]`, what probabilities and entropy of a softmax follow from.
+    pub fn exponential_sums(sums: &mut [f64; 2], row: &[f32], top: f32) {
+        *sums = [0.0; 2];
+        // Short runs are summed in f32, the runs in f64: fifty thousand small numbers would lose digits.
+        for run in row.chunks(16 * LANES) {
+            let (mut plain, mut weighted) = ([0f32; LANES], [0f32; LANES]);
+            let mut lanes = run.chunks_exact(LANES);
+            for x in &mut lanes {
+                for l in 0..LANES {
+                    // Below -87 the exponential is 0 and its product too, minus infinity included.
+                    let x = (x[l] - top).max(-100.0);
+                    let e = exp(x);
+                    plain[l] += e;
+                    weighted[l] += x * e;
+                }
+            }
+            for x in lanes.remainder() {
+                let x = (x - top).max(-100.0);
+                let e = exp(x);
+                plain[0] += e;
+                weighted[0] += x * e;
+            }
+            sums[0] += plain.iter().map(|x| *x as f64).sum::<f64>();
+            sums[1] += weighted.iter().map(|x| *x as f64).sum::<f64>();
         }
     }
 }

@@ -374,6 +374,9 @@ impl App {
             Answer::Next(next) => {
                 self.pane_mut(slot).show(next.report.clone());
                 self.next = Some(next);
+                if self.tab == Tab::Prompt {
+                    self.log_command();
+                }
             }
             Answer::Prompt(prompt) => {
                 self.prompt = Some(prompt);
@@ -387,6 +390,9 @@ impl App {
                 self.pane_mut(slot).show(report);
                 if slot == Slot::Heads {
                     self.shade_heads();
+                }
+                if slot == self.focus() {
+                    self.log_command();
                 }
                 self.cursors_follow_selection();
             }

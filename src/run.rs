@@ -11,6 +11,7 @@ use crate::view::{self, Memory, picture};
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, KeyEventKind, MouseButton, MouseEventKind};
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -70,14 +71,14 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<
         sender,
         exit: None,
     };
-    let ended = explorer.live(&mut screen, &receiver);
+    let ended = catch_unwind(AssertUnwindSafe(|| explorer.live(&mut screen, &receiver)));
     // The session first: on a hangup the terminal may not answer any more.
     let saved = save(&explorer.app.session());
     drop(screen);
     if let Err(e) = &saved {
         (settings.log)(&format!("{e:#}"));
     }
-    let code = ended?;
+    let code = ended.unwrap_or_else(|panic| resume_unwind(panic))?;
     saved.map(|()| code)
 }
 

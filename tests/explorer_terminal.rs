@@ -86,6 +86,16 @@ impl Program {
         }
     }
 
+    /// Leaves what lies on top and waits until it is gone: keys that follow Esc at once would be Alt with a key.
+    fn escape(&mut self, gone: &str) {
+        self.send("\u{1b}");
+        let begun = Instant::now();
+        while self.contents().contains(gone) {
+            assert!(begun.elapsed() < PATIENCE, "{gone:?} stays on the screen:\n{}", self.contents());
+            self.read(Duration::from_millis(100));
+        }
+    }
+
     fn signal(&mut self, signal: i32) {
         let pid = self.child.process_id().unwrap() as i32;
         // SAFETY: the process is our child and has not been waited for.
@@ -147,15 +157,15 @@ fn a_session_from_start_to_quit() {
     assert!(p.bytes.windows(7).any(|w| w == b"\x1b]52;c;"), "the clipboard sequence is sent");
     p.send(":zero");
     p.see("zero_unit");
-    p.send("\u{1b}");
+    p.escape("zero_unit");
     p.send("?");
     p.see("Help");
-    p.send("\u{1b}");
+    p.escape("Help");
     p.send("|");
     p.see("shell command:");
     p.send("head -1 | tr a-z A-Z\r");
     p.see("RANK");
-    p.send("\u{1b}");
+    p.escape("RANK");
     let picture = p.home.path().join("screen.svg").display().to_string();
     p.send(&format!(":screenshot {picture}\r"));
     p.see("wrote");
@@ -190,6 +200,7 @@ fn a_panic_gives_the_terminal_back_and_is_reported() {
     p.send("j");
     assert_eq!(p.ends(), 101);
     assert!(p.contents().contains("MECHSCOPE_TEST_PANIC is set"), "{}", p.contents());
+    assert_eq!(p.session()["model"], "induction");
 }
 
 #[test]
@@ -239,6 +250,7 @@ fn frames_are_small_and_idling_costs_nothing() {
     eprintln!("launch to first frame: {:?}", begun.elapsed());
     p.master.resize(PtySize { rows: 50, cols: 160, pixel_width: 0, pixel_height: 0 }).unwrap();
     p.screen.screen_mut().set_size(50, 160);
+    p.see("y copy");
     p.send("3");
     p.see("Method: attention heads");
     p.see("fresh");

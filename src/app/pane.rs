@@ -364,11 +364,12 @@ pub fn broken(text: &str, columns: usize) -> Vec<String> {
         let mut current = String::new();
         for word in line.split_inclusive(' ') {
             if !current.is_empty() && current.chars().count() + word.trim_end().chars().count() > columns {
-                lines.push(std::mem::take(&mut current));
+                lines.push(current.trim_end().to_owned());
+                current.clear();
             }
             current.push_str(word);
         }
-        lines.push(current);
+        lines.push(current.trim_end().to_owned());
     }
     lines
 }

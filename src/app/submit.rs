@@ -9,6 +9,9 @@ use crate::engine::Slot;
 /// Prompts remembered.
 const PROMPTS: usize = 100;
 
+/// Commands remembered.
+const LOGGED: usize = 1000;
+
 impl App {
     pub(super) fn submit_prompt(&mut self, text: &str) {
         if text.is_empty() {
@@ -22,7 +25,6 @@ impl App {
         if self.prompt.as_deref() != Some(text) {
             self.prompt = Some(text.to_owned());
             self.selection.position = -1;
-            self.log_command();
         }
     }
 
@@ -200,6 +202,8 @@ impl App {
             && self.log.last() != Some(&command)
         {
             self.log.push(command);
+            let surplus = self.log.len().saturating_sub(LOGGED);
+            self.log.drain(..surplus);
         }
     }
 }

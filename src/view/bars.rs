@@ -179,6 +179,7 @@ impl Canvas<'_> {
                 (Action::Help, "help"),
                 (Action::ZeroUnit, "zero"),
                 (Action::Edit, "edit"),
+                (Action::Sort, "sort"),
                 (Action::Statistic, "shade by"),
                 (Action::YankAddress, "copy address"),
                 (Action::NextPosition, "token"),

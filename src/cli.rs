@@ -2,6 +2,7 @@
 
 mod ask;
 mod doctor;
+mod explore;
 mod graph;
 mod intervene;
 mod methods;
@@ -31,11 +32,13 @@ use std::path::PathBuf;
 
 /// A terminal explorer for mechanistic interpretability of language models.
 #[derive(Debug, Parser)]
-#[command(name = "mechscope", version, disable_help_subcommand = true)]
+#[command(name = "mechscope", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do; without it, an overview is printed.
+    /// What to do; without it, the explorer opens (where there is no terminal, an overview is printed).
     #[command(subcommand)]
     pub command: Option<Command>,
+    #[command(flatten)]
+    explore: explore::Explore,
 }
 
 /// The commands.
@@ -50,16 +53,30 @@ pub enum Command {
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
+    /// Print the catalogue of methods: what each answers, assumes and costs
+    Methods(methods::Methods),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
     Graph(graph::GraphArgs),
     /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
-    /// Print the catalogue of methods: what each answers, assumes and costs
-    Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
     Doctor(doctor::Doctor),
+    /// Print the explorer's keys
+    Keys {
+        /// Keys laid over the default ones: vim, emacs or arrows
+        #[arg(long, value_name = "NAME")]
+        keymap: Vec<String>,
+    },
+    /// Print the settings that hold
+    Config,
+    /// What the last session of the explorer left
+    Session {
+        /// What about it
+        #[command(subcommand)]
+        command: explore::SessionCommand,
+    },
 }
 
 /// Which model, and where it computes.
@@ -178,23 +195,28 @@ pub struct OutputArgs {
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Does what was asked; returns the exit code.
     ///
     /// # Errors
     /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
-    pub fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<u8> {
         match self.command {
+            None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => return self.explore.run(),
             None => overview::print(),
             Some(Command::Predict(c)) => c.run(),
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Methods(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => c.run(),
             Some(Command::View(c)) => c.run(),
-            Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
+            Some(Command::Keys { keymap }) => explore::print_keys(&keymap),
+            Some(Command::Config) => explore::print_config(),
+            Some(Command::Session { command }) => command.run(),
         }
+        .map(|()| 0)
     }
 }
 

@@ -1,0 +1,432 @@
+//! The state of the explorer and what events do to it: no input or output, no clock, no terminal.
+
+pub mod edits;
+pub mod entry;
+pub mod filter;
+pub mod history;
+mod keys;
+pub mod overlay;
+pub mod pane;
+mod perform;
+mod question;
+pub mod session;
+mod shade;
+mod submit;
+pub mod yank;
+
+use crate::action::Action;
+use crate::address::Address;
+use crate::engine::{Answer, Reply, Request};
+pub use crate::engine::{ModelInfo, Next, Slot};
+use crate::keymap::{Context, Key, Keymap};
+use edits::Edits;
+use history::History;
+use overlay::Overlay;
+use pane::{Pane, State};
+use session::Session;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A key was pressed.
+    Key(Key),
+    /// Text was pasted.
+    Paste(String),
+    /// The terminal has this many columns and rows.
+    Resize(u16, u16),
+    /// The wheel was turned by so many rows.
+    Wheel(i64),
+    /// A tab's name was clicked.
+    Click(Tab),
+    /// The engine answered.
+    Reply(Reply),
+    /// Something done in the background came to an end, with what is to be said about it.
+    Said(String),
+    /// A shell command ended: what it printed.
+    Piped(String),
+    /// The process was asked to end by this signal.
+    End(i32),
+}
+
+/// Something to be done outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Ask the engine.
+    Ask(Request),
+    /// Cancel what a slot asked.
+    Cancel(Slot),
+    /// Put a text on the clipboard.
+    Copy(String),
+    /// Give a text to a shell command.
+    Pipe {
+        /// The command.
+        command: String,
+        /// Its input.
+        input: String,
+    },
+    /// Save the screen to a file.
+    Screenshot(String),
+    /// Stop the process as Ctrl-Z does.
+    Suspend,
+    /// Write the whole screen again.
+    Repaint,
+    /// End with this exit code, after the session is saved.
+    Quit(u8),
+}
+
+/// The tabs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tab {
+    /// The prompt, its tokens, the next-token table.
+    #[default]
+    Prompt,
+    /// What every layer would predict.
+    Lens,
+    /// The attention heads.
+    Heads,
+    /// The neurons.
+    Neurons,
+    /// Any method of the catalogue.
+    Method,
+}
+
+impl Tab {
+    /// Every tab, left to right.
+    pub const ALL: [Tab; 5] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Method];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tab::Prompt => "Prompt",
+            Tab::Lens => "Lens",
+            Tab::Heads => "Heads",
+            Tab::Neurons => "Neurons",
+            Tab::Method => "Method",
+        }
+    }
+
+    /// Its main pane and the one beside it.
+    pub fn slots(self) -> (Slot, Option<Slot>) {
+        match self {
+            Tab::Prompt => (Slot::Next, None),
+            Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
+            Tab::Heads => (Slot::Heads, Some(Slot::Head)),
+            Tab::Neurons => (Slot::Neurons, None),
+            Tab::Method => (Slot::Method, None),
+        }
+    }
+
+    fn context(self) -> Context {
+        match self {
+            Tab::Prompt => Context::Prompt,
+            Tab::Lens => Context::Lens,
+            Tab::Heads => Context::Heads,
+            Tab::Neurons => Context::Neurons,
+            Tab::Method => Context::Normal,
+        }
+    }
+}
+
+/// What is selected, in every tab.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// The token, negative from the end.
+    pub position: i64,
+    /// The token to explain as it was named; none is the most probable one.
+    pub target: Option<String>,
+    /// The token to subtract.
+    pub contrast: Option<String>,
+    /// The layer.
+    pub layer: usize,
+    /// The head: layer and number.
+    pub head: (usize, usize),
+    /// The neuron: layer and number, when one was selected.
+    pub neuron: Option<(usize, usize)>,
+}
+
+/// From so many columns on, panes stand side by side.
+pub const WIDE: u16 = 110;
+
+/// A place to come back to.
+#[derive(Clone, Debug, PartialEq)]
+struct Place {
+    tab: Tab,
+    side: bool,
+    selection: Selection,
+}
+
+/// The state of the explorer.
+pub struct App {
+    /// The tab shown.
+    pub tab: Tab,
+    /// Whether keys move in the pane beside the main one.
+    pub side: bool,
+    /// What is selected.
+    pub selection: Selection,
+    /// The open model.
+    pub model: Option<ModelInfo>,
+    /// What `--model` was given for it.
+    pub model_name: String,
+    /// The prompt that is asked about.
+    pub prompt: Option<String>,
+    /// Prompts typed before, the latest last.
+    pub prompts: Vec<String>,
+    /// The prompt's tokens and target, of the newest answer.
+    pub next: Option<Next>,
+    /// A pane for every slot.
+    pub panes: Vec<Pane>,
+    /// The edits.
+    pub edits: Edits,
+    /// Whether the neurons of all layers are shown.
+    pub all_layers: bool,
+    /// The column that the grid of heads is shaded by.
+    pub statistic: usize,
+    /// The method of the Method tab.
+    pub method: Option<&'static str>,
+    /// What lies over the tabs.
+    pub overlay: Option<Overlay>,
+    /// Keys of a sequence that is not finished.
+    pub pending: Vec<Key>,
+    /// The count typed before a key.
+    pub count: Option<usize>,
+    /// What is to be said, until the next key.
+    pub message: Option<String>,
+    /// The keys.
+    pub keymap: Keymap,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// What was looked at, as commands.
+    pub log: Vec<String>,
+    history: History<Place>,
+    tickets: u64,
+    effects: Vec<Effect>,
+}
+
+impl App {
+    /// The explorer at its start. The first [`App::update`] asks for the model.
+    pub fn new(session: Session, keymap: Keymap, size: (u16, u16)) -> Self {
+        let mut app = App {
+            tab: session.tab,
+            side: false,
+            selection: Selection {
+                position: session.position,
+                target: session.target,
+                contrast: session.contrast,
+                layer: session.layer,
+                head: session.head,
+                neuron: session.neuron,
+            },
+            model: None,
+            model_name: session.model,
+            prompt: session.prompt,
+            prompts: session.prompts,
+            next: None,
+            panes: Slot::ALL.map(Pane::new).to_vec(),
+            edits: Edits::new(session.edits),
+            all_layers: false,
+            statistic: 0,
+            method: None,
+            overlay: None,
+            pending: Vec::new(),
+            count: None,
+            message: None,
+            keymap,
+            size,
+            log: session.log,
+            history: History::default(),
+            tickets: 0,
+            effects: Vec::new(),
+        };
+        app.panes.sort_by_key(|p| p.slot as usize);
+        app
+    }
+
+    /// Takes an event; what it makes necessary outside is returned.
+    pub fn update(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Key(key) => self.key(key),
+            Event::Paste(text) => self.paste(&text),
+            Event::Resize(columns, rows) => {
+                self.size = (columns, rows);
+                let beside = usize::from(columns) * 9 / 20;
+                let width = if columns >= WIDE { beside.saturating_sub(2) } else { usize::from(columns) };
+                for pane in &mut self.panes {
+                    if pane.width != width {
+                        pane.width = width;
+                        pane.arrange();
+                    }
+                }
+            }
+            Event::Wheel(rows) => self.move_rows(rows),
+            Event::Click(tab) => self.go_to_tab(tab),
+            Event::Reply(reply) => self.reply(reply),
+            Event::Said(text) => self.message = Some(text),
+            Event::Piped(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
+            Event::Piped(text) => self.overlay = Some(Overlay::text("Output", text)),
+            Event::End(signal) => {
+                let code = u8::try_from(128 + signal).unwrap_or(1);
+                self.effects.push(Effect::Quit(code));
+            }
+        }
+        self.ask_what_is_missing();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The pane of a slot.
+    pub fn pane(&self, slot: Slot) -> &Pane {
+        &self.panes[slot as usize]
+    }
+
+    fn pane_mut(&mut self, slot: Slot) -> &mut Pane {
+        &mut self.panes[slot as usize]
+    }
+
+    /// The pane that keys move in.
+    pub fn focus(&self) -> Slot {
+        match self.tab.slots() {
+            (_, Some(side)) if self.side => side,
+            (main, _) => main,
+        }
+    }
+
+    /// Where keys are read now.
+    pub fn context(&self) -> Context {
+        match &self.overlay {
+            Some(Overlay::Edits { .. }) => Context::Edits,
+            _ => self.tab.context(),
+        }
+    }
+
+    /// Tokens of the prompt, as far as they are known.
+    pub fn tokens(&self) -> usize {
+        self.next.as_ref().map_or(0, |n| n.tokens.len())
+    }
+
+    /// The position, counted from 0, as far as the prompt's tokens are known.
+    pub fn position(&self) -> usize {
+        let n = self.next.as_ref().map_or(0, |n| n.tokens.len());
+        let position = self.selection.position;
+        let from_start = if position < 0 { n as i64 + position } else { position };
+        from_start.clamp(0, (n as i64 - 1).max(0)) as usize
+    }
+
+    /// The address of what is selected, with its position.
+    pub fn address(&self) -> Address {
+        let position = self.position() as i64;
+        let address = self.pane(self.focus()).address().or_else(|| self.pane(self.tab.slots().0).address());
+        let address = address.unwrap_or_else(Address::embed);
+        match address.position {
+            None if !matches!(address.place, crate::address::Place::Logit(_)) => address.at(position),
+            _ => address,
+        }
+    }
+
+    /// Whether anything runs.
+    pub fn busy(&self) -> bool {
+        self.panes.iter().any(|p| matches!(p.state, State::Running(..)))
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        let (Reply::Progress { slot, ticket, .. }
+        | Reply::Done { slot, ticket, .. }
+        | Reply::Failed { slot, ticket, .. }) = &reply;
+        let (slot, ticket) = (*slot, *ticket);
+        let pane = self.pane_mut(slot);
+        if pane.ticket != ticket {
+            return;
+        }
+        match reply {
+            Reply::Progress { done, total, .. } => pane.state = State::Running(done, total),
+            Reply::Failed { error, .. } => {
+                pane.state = State::Failed(error.clone());
+                if let (Slot::Model, Some(model)) = (slot, &self.model) {
+                    // The model that is open stays open.
+                    self.model_name = model.name.clone();
+                    let name = self.model_name.clone();
+                    let pane = self.pane_mut(slot);
+                    (pane.asked, pane.fresh) = (Some(crate::engine::Ask::Open(name)), true);
+                }
+                self.message = Some(error);
+            }
+            Reply::Done { answer, .. } => {
+                pane.state = State::Idle;
+                pane.fresh = true;
+                self.answer(slot, answer);
+            }
+        }
+    }
+
+    fn answer(&mut self, slot: Slot, answer: Answer) {
+        match answer {
+            Answer::Opened(model) => {
+                if self.prompt.is_none() {
+                    self.prompt = Some(model.example.clone().unwrap_or_else(|| "Hello".into()));
+                }
+                self.selection.layer = self.selection.layer.min(model.n_layers.saturating_sub(1));
+                if self.model.is_some() {
+                    // Nothing that another model answered holds for this one.
+                    self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
+                    (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
+                }
+                self.model = Some(model);
+            }
+            Answer::Next(next) => {
+                self.pane_mut(slot).show(next.report.clone());
+                self.next = Some(next);
+                if self.tab == Tab::Prompt {
+                    self.log_command();
+                }
+            }
+            Answer::Prompt(prompt) => {
+                self.prompt = Some(prompt);
+                self.selection.position = -1;
+            }
+            Answer::Report(report) => {
+                if slot == Slot::LensCell {
+                    // The grid is in the pane beside it already.
+                    self.pane_mut(slot).parts = vec!["cell".into(), "method".into()];
+                }
+                self.pane_mut(slot).show(report);
+                if slot == Slot::Heads {
+                    self.shade_heads();
+                }
+                if slot == self.focus() {
+                    self.log_command();
+                }
+                self.cursors_follow_selection();
+            }
+        }
+    }
+
+    fn here(&self) -> Place {
+        Place { tab: self.tab, side: self.side, selection: self.selection.clone() }
+    }
+
+    fn go_back(&mut self, back: bool) {
+        let here = self.here();
+        let place = if back { self.history.back(here) } else { self.history.forward(here) };
+        match place {
+            Some(place) => {
+                self.tab = place.tab;
+                self.side = place.side;
+                self.selection = place.selection;
+                self.cursors_follow_selection();
+            }
+            None => self.message = Some(if back { "this is where it began" } else { "there is nothing ahead" }.into()),
+        }
+    }
+
+    fn go_to_tab(&mut self, tab: Tab) {
+        if tab == Tab::Method && self.method.is_none() {
+            return self.perform(Action::Methods, 1);
+        }
+        if tab != self.tab {
+            let here = self.here();
+            self.history.leave(here);
+            self.tab = tab;
+            self.side = false;
+        }
+        self.cursors_follow_selection();
+    }
+}

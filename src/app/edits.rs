@@ -1,0 +1,109 @@
+//! The user's edits: a list that can be changed, switched, undone and redone.
+
+use crate::address::Edit;
+
+/// One edit of the list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// What is changed and how.
+    pub edit: Edit,
+    /// Whether it is applied.
+    pub on: bool,
+}
+
+/// The edits with what they were before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Edits {
+    items: Vec<Item>,
+    undo: Vec<Vec<Item>>,
+    redo: Vec<Vec<Item>>,
+}
+
+impl Edits {
+    /// Edits that are all on.
+    pub fn new(edits: Vec<Edit>) -> Self {
+        Edits { items: edits.into_iter().map(|edit| Item { edit, on: true }).collect(), ..Edits::default() }
+    }
+
+    /// Every edit.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Those that are on, as the model runs them.
+    pub fn on(&self) -> Vec<Edit> {
+        self.items.iter().filter(|i| i.on).map(|i| i.edit.clone()).collect()
+    }
+
+    /// Adds an edit, in the place of one of the same target.
+    pub fn add(&mut self, edit: Edit) {
+        self.change(|items| {
+            let item = Item { edit, on: true };
+            match items.iter_mut().find(|i| i.edit.target == item.edit.target) {
+                Some(old) => *old = item,
+                None => items.push(item),
+            }
+        });
+    }
+
+    /// Switches an edit off or on.
+    pub fn toggle(&mut self, at: usize) {
+        self.change(|items| items.iter_mut().skip(at).take(1).for_each(|i| i.on = !i.on));
+    }
+
+    /// Removes an edit.
+    pub fn remove(&mut self, at: usize) {
+        self.change(|items| {
+            if at < items.len() {
+                items.remove(at);
+            }
+        });
+    }
+
+    /// Takes the last change back; whether there was one.
+    pub fn undo(&mut self) -> bool {
+        let Some(before) = self.undo.pop() else { return false };
+        self.redo.push(std::mem::replace(&mut self.items, before));
+        true
+    }
+
+    /// Makes the change again that was taken back; whether there was one.
+    pub fn redo(&mut self) -> bool {
+        let Some(after) = self.redo.pop() else { return false };
+        self.undo.push(std::mem::replace(&mut self.items, after));
+        true
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Item>)) {
+        let before = self.items.clone();
+        change(&mut self.items);
+        if self.items != before {
+            self.undo.push(before);
+            self.redo.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_undone_and_redone() {
+        let mut edits = Edits::default();
+        let edit = |text: &str| text.parse::<Edit>().unwrap();
+        edits.add(edit("L0.H1=0"));
+        edits.add(edit("L0.H2=mean"));
+        edits.add(edit("L0.H1=2"));
+        assert_eq!(edits.on(), [edit("L0.H1=2"), edit("L0.H2=mean")]);
+        edits.toggle(0);
+        edits.toggle(7);
+        assert_eq!(edits.on(), [edit("L0.H2=mean")]);
+        assert!(edits.undo() && edits.undo());
+        assert_eq!(edits.on(), [edit("L0.H1=0"), edit("L0.H2=mean")]);
+        assert!(edits.redo());
+        edits.remove(1);
+        assert!(!edits.redo());
+        assert_eq!(edits.on(), [edit("L0.H1=2")]);
+    }
+}

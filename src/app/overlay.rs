@@ -1,0 +1,173 @@
+//! What lies over the tabs: text entry, pickers, lists, texts.
+
+use super::entry::Entry;
+use crate::action::Action;
+use crate::keymap::{Context, Keymap};
+use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
+use nucleo_matcher::{Config, Matcher, Utf32Str};
+
+/// What lies over the tabs.
+#[derive(Clone, Debug)]
+pub enum Overlay {
+    /// The prompt is being typed; where in the list of earlier prompts, 0 for none.
+    Prompt(Entry, usize),
+    /// An action's argument is being typed.
+    Line(Action, Entry),
+    /// A list to choose from by typing.
+    Picker(Picker),
+    /// The edits.
+    Edits {
+        /// The selected one.
+        cursor: usize,
+    },
+    /// A text to read.
+    Text {
+        /// Its heading.
+        title: String,
+        /// The text.
+        text: String,
+        /// Lines above the window.
+        scroll: usize,
+    },
+    /// Work is running: quit all the same?
+    Quit,
+}
+
+/// A list to choose from by typing.
+#[derive(Clone, Debug)]
+pub struct Picker {
+    /// What is chosen.
+    pub kind: PickerKind,
+    /// What was typed.
+    pub entry: Entry,
+    /// The selected entry of those that match.
+    pub cursor: usize,
+    all: Vec<Item>,
+    /// Those that match, the best first.
+    pub items: Vec<Item>,
+}
+
+/// What a picker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PickerKind {
+    /// Any action.
+    Palette,
+    /// The help: the same list in its own order.
+    Help,
+    /// A method of the catalogue.
+    Methods,
+    /// A column to sort by.
+    Columns,
+}
+
+/// An entry of a picker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What choosing it does.
+    pub choice: Choice,
+    /// The group it belongs to.
+    pub group: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The keys that do it.
+    pub keys: String,
+    /// What it does.
+    pub about: String,
+}
+
+/// What choosing an entry does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Performs an action.
+    Action(Action),
+    /// Runs a method.
+    Method(&'static str),
+    /// Sorts by a column.
+    Column(usize),
+}
+
+impl Overlay {
+    /// A text to read.
+    pub fn text(title: &str, text: String) -> Self {
+        Overlay::Text { title: title.into(), text, scroll: 0 }
+    }
+
+    /// All actions, with their keys from the live keymap.
+    pub fn actions(kind: PickerKind, keymap: &Keymap, context: Context) -> Self {
+        let item = |action: &Action| Item {
+            choice: Choice::Action(*action),
+            group: action.group(),
+            name: action.name().to_owned(),
+            keys: keymap.keys(context, *action).join("  "),
+            about: action.about().to_owned(),
+        };
+        Overlay::Picker(Picker::new(kind, Action::ALL.iter().map(item).collect()))
+    }
+
+    /// The columns of a table.
+    pub fn columns(columns: &[String]) -> Self {
+        let item = |(at, name): (usize, &String)| Item {
+            choice: Choice::Column(at),
+            group: "Columns",
+            name: name.clone(),
+            keys: String::new(),
+            about: String::new(),
+        };
+        Overlay::Picker(Picker::new(PickerKind::Columns, columns.iter().enumerate().map(item).collect()))
+    }
+
+    /// The catalogue.
+    pub fn methods() -> Self {
+        let item = |about: &'static crate::analysis::About| Item {
+            choice: Choice::Method(about.name),
+            group: "Methods",
+            name: about.name.to_owned(),
+            keys: about.evidence.to_string(),
+            about: about.question.to_owned(),
+        };
+        let all = crate::analysis::ALL.iter().map(|a| item(a.about())).collect();
+        Overlay::Picker(Picker::new(PickerKind::Methods, all))
+    }
+}
+
+impl Picker {
+    fn new(kind: PickerKind, all: Vec<Item>) -> Self {
+        Picker { kind, entry: Entry::line(""), cursor: 0, items: all.clone(), all }
+    }
+
+    /// Matches again after typing: every word fuzzily in name, keys or description; in the help in its own order, else the best first.
+    pub fn search(&mut self) {
+        self.cursor = 0;
+        let pattern = Pattern::parse(self.entry.text(), CaseMatching::Ignore, Normalization::Smart);
+        let mut matcher = Matcher::new(Config::DEFAULT);
+        let mut buffer = Vec::new();
+        let mut score = |item: &Item| {
+            let mut one = |text: &str| pattern.score(Utf32Str::new(text, &mut buffer), &mut matcher);
+            // A match in the name counts for more than one in the description.
+            let name = one(&item.name).map(|s| s * 2);
+            name.or_else(|| one(&format!("{} {} {}", item.name, item.keys, item.about)))
+        };
+        let mut hits: Vec<(u32, &Item)> = self.all.iter().filter_map(|i| score(i).map(|s| (s, i))).collect();
+        if self.kind != PickerKind::Help {
+            hits.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+        }
+        self.items = hits.into_iter().map(|(_, item)| item.clone()).collect();
+    }
+
+    /// Lines that everything takes, headings included: the box keeps its height while one types.
+    pub fn rows(&self) -> usize {
+        let groups = self.all.windows(2).filter(|pair| pair[0].group != pair[1].group).count();
+        self.all.len() + groups + 2
+    }
+
+    /// Moves the cursor.
+    pub fn step(&mut self, by: i64) {
+        let last = self.items.len().saturating_sub(1) as i64;
+        self.cursor = (self.cursor as i64).saturating_add(by).clamp(0, last) as usize;
+    }
+
+    /// What is chosen.
+    pub fn chosen(&self) -> Option<Choice> {
+        self.items.get(self.cursor).map(|i| i.choice)
+    }
+}

@@ -1,0 +1,375 @@
+//! A pane: a report and a cursor in it, what was asked for, and how far that is.
+
+use super::filter::{Filter, plain};
+use crate::address::Address;
+use crate::engine::{Ask, Slot};
+use crate::report::{Body, Cell, Grid, Report, Table};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// How far a request is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nothing is under way.
+    #[default]
+    Idle,
+    /// So much is done, of so much.
+    Running(usize, usize),
+    /// It was stopped.
+    Cancelled,
+    /// It failed.
+    Failed(String),
+}
+
+/// One line of a pane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The heading of a part.
+    Title(usize),
+    /// The column headings of a part.
+    Header(usize),
+    /// A row of a part: part, row.
+    Row(usize, usize),
+    /// A line of a note: part, line.
+    Note(usize, usize),
+    /// Nothing.
+    Blank,
+}
+
+/// A report and a cursor in it.
+#[derive(Clone, Debug)]
+pub struct Pane {
+    /// Its slot in the engine.
+    pub slot: Slot,
+    /// What was asked last.
+    pub asked: Option<Ask>,
+    /// The ticket of what was asked last.
+    pub ticket: u64,
+    /// How far that is.
+    pub state: State,
+    /// The newest report; it answers `asked` when `fresh`.
+    pub report: Option<Arc<Report>>,
+    /// Whether the report answers what was asked last.
+    pub fresh: bool,
+    /// The parts shown, by name; all when empty.
+    pub parts: Vec<String>,
+    /// What there is to see, top to bottom.
+    pub lines: Vec<Line>,
+    /// The selected line, always a row while there is one.
+    pub cursor: usize,
+    /// The selected column of a grid.
+    pub column: usize,
+    /// What is searched for.
+    pub search: String,
+    /// The filter as it was typed.
+    pub filter: String,
+    /// Column that tables are sorted by, and whether downwards.
+    pub sort: Option<(String, bool)>,
+    /// Columns that notes are broken at.
+    pub width: usize,
+}
+
+impl Pane {
+    /// An empty pane.
+    pub fn new(slot: Slot) -> Self {
+        Pane {
+            slot,
+            asked: None,
+            ticket: 0,
+            state: State::Idle,
+            report: None,
+            fresh: false,
+            parts: Vec::new(),
+            lines: Vec::new(),
+            cursor: 0,
+            column: 0,
+            search: String::new(),
+            filter: String::new(),
+            sort: None,
+            width: 78,
+        }
+    }
+
+    /// Takes a new report; the cursor stays on its line as far as there is one.
+    pub fn show(&mut self, report: Arc<Report>) {
+        let address = self.address();
+        let before = self.report.as_ref().map(|_| self.cursor);
+        self.report = Some(report);
+        self.arrange();
+        // The first time the cursor starts on a unit, where there is one.
+        let unit = || {
+            let mut rows = self.row_lines().filter(|_| self.slot == Slot::Neurons);
+            rows.find(|line| self.address_at(*line).is_some())
+        };
+        self.cursor = before.or_else(unit).unwrap_or(0).min(self.lines.len().saturating_sub(1));
+        self.settle();
+        if let Some(address) = address {
+            self.select(&address);
+        }
+    }
+
+    /// Lays the lines out again: after a new report, filter, order or choice of parts.
+    pub fn arrange(&mut self) {
+        self.lines.clear();
+        let Some(report) = self.report.clone() else { return };
+        for (at, part) in report.parts.iter().enumerate() {
+            if !self.parts.is_empty() && !self.parts.contains(&part.name) {
+                continue;
+            }
+            if !self.lines.is_empty() {
+                self.lines.push(Line::Blank);
+            }
+            // The first part is what the pane's heading announces.
+            if !part.title.is_empty() && !self.lines.is_empty() {
+                self.lines.push(Line::Title(at));
+            }
+            match &part.body {
+                Body::Table(table) => {
+                    self.lines.push(Line::Header(at));
+                    self.lines.extend(self.rows(table).into_iter().map(|row| Line::Row(at, row)));
+                }
+                Body::Grid(grid) => {
+                    self.lines.push(Line::Header(at));
+                    self.lines.extend((0..grid.rows.labels.len()).map(|row| Line::Row(at, row)));
+                }
+                Body::Note(text) => {
+                    let lines = broken(text, self.width).len();
+                    self.lines.extend((0..lines).map(|line| Line::Note(at, line)));
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// The rows of a table that the filter lets through, in order.
+    fn rows(&self, table: &Table) -> Vec<usize> {
+        let mut rows: Vec<usize> = (0..table.rows.len()).collect();
+        // A filter for another table's columns lets everything through.
+        if let Ok(filter) = Filter::parse(&self.filter, table)
+            && !filter.is_empty()
+        {
+            rows.retain(|row| filter.lets(table, &table.rows[*row]));
+        }
+        let column = self.sort.as_ref().and_then(|(name, _)| table.columns.iter().position(|c| c.name == *name));
+        if let (Some(column), Some((_, down))) = (column, &self.sort) {
+            rows.sort_by(|a, b| {
+                let order = compare(&table.rows[*a][column], &table.rows[*b][column]);
+                if *down { order.reverse() } else { order }
+            });
+        }
+        rows
+    }
+
+    /// Puts the cursor on a row, the nearest one.
+    fn settle(&mut self) {
+        let row = |line: &Line| matches!(line, Line::Row(..));
+        self.cursor = self.cursor.min(self.lines.len().saturating_sub(1));
+        if self.lines.get(self.cursor).is_some_and(row) {
+            return;
+        }
+        let below = self.lines[self.cursor..].iter().position(row).map(|n| self.cursor + n);
+        let above = || self.lines[..self.cursor].iter().rposition(row);
+        self.cursor = below.or_else(above).unwrap_or(0);
+    }
+
+    /// Moves by rows; headings and notes are passed over.
+    pub fn step(&mut self, by: i64) {
+        let rows: Vec<usize> = self.row_lines().collect();
+        let Some(last) = rows.len().checked_sub(1) else {
+            // Nothing but notes: they scroll.
+            let end = self.lines.len().saturating_sub(1) as i64;
+            self.cursor = (self.cursor as i64).saturating_add(by).clamp(0, end) as usize;
+            return;
+        };
+        let at = rows.iter().position(|line| *line >= self.cursor).unwrap_or(last);
+        let to = (at as i64).saturating_add(by).clamp(0, last as i64) as usize;
+        self.cursor = rows[to];
+    }
+
+    fn row_lines(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        self.lines.iter().enumerate().filter(|(_, l)| matches!(l, Line::Row(..))).map(|(at, _)| at)
+    }
+
+    /// Moves by columns of a grid.
+    pub fn side_step(&mut self, by: i64) {
+        if let Some(width) = self.grid().map(|(g, _)| g.columns.labels.len()) {
+            let last = width.saturating_sub(1);
+            self.column = (self.column.min(last) as i64).saturating_add(by).clamp(0, last as i64) as usize;
+        }
+    }
+
+    /// The body that the cursor is in, with its row.
+    pub fn body(&self) -> Option<(&Body, usize)> {
+        match self.lines.get(self.cursor)? {
+            Line::Row(part, row) => Some((&self.report.as_ref()?.parts.get(*part)?.body, *row)),
+            _ => None,
+        }
+    }
+
+    /// The grid that the cursor is in, with its row.
+    pub fn grid(&self) -> Option<(&Grid, usize)> {
+        match self.body()? {
+            (Body::Grid(grid), row) => Some((grid, row)),
+            _ => None,
+        }
+    }
+
+    /// The table that the cursor is in, with its row.
+    pub fn table(&self) -> Option<(&Table, usize)> {
+        match self.body()? {
+            (Body::Table(table), row) => Some((table, row)),
+            _ => None,
+        }
+    }
+
+    /// The cell of the cursor's row in the column of this name.
+    pub fn cell(&self, column: &str) -> Option<&Cell> {
+        let (table, row) = self.table()?;
+        let at = table.columns.iter().position(|c| c.name == column)?;
+        table.rows.get(row)?.get(at)
+    }
+
+    /// The address under the cursor.
+    pub fn address(&self) -> Option<Address> {
+        self.address_at(self.cursor)
+    }
+
+    fn address_at(&self, line: usize) -> Option<Address> {
+        let Line::Row(part, row) = *self.lines.get(line)? else { return None };
+        self.address_of(part, row, self.column)
+    }
+
+    fn address_of(&self, part: usize, row: usize, column: usize) -> Option<Address> {
+        match &self.report.as_ref()?.parts.get(part)?.body {
+            Body::Table(table) => table.rows.get(row)?.iter().find_map(|cell| match cell {
+                Cell::Address(address) => Some(address.clone()),
+                _ => None,
+            }),
+            Body::Grid(grid) => {
+                let width = grid.columns.labels.len();
+                grid.addresses.get(row * width + column.min(width.saturating_sub(1))).cloned()
+            }
+            Body::Note(_) => None,
+        }
+    }
+
+    /// Puts the cursor on a place, wherever its first address is; whether there is one.
+    pub fn select(&mut self, address: &Address) -> bool {
+        let Some(report) = self.report.clone() else { return false };
+        for (at, line) in self.lines.iter().enumerate() {
+            let Line::Row(part, row) = *line else { continue };
+            let columns = match &report.parts[part].body {
+                Body::Grid(grid) => grid.columns.labels.len(),
+                _ => 1,
+            };
+            let found = (0..columns).find(|c| self.address_of(part, row, *c).is_some_and(|a| a.place == address.place));
+            if let Some(column) = found {
+                // In a grid of positions the place is a whole row: the column stays.
+                let here = self.address_of(part, row, self.column).is_some_and(|a| a.place == address.place);
+                if columns > 1 && !here {
+                    self.column = column;
+                }
+                self.cursor = at;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Puts the cursor on the next row that contains what is searched for; whether there is one.
+    pub fn find(&mut self, down: bool) -> bool {
+        let text = self.search.to_lowercase();
+        let found = |line: usize| self.text(line).is_some_and(|t| t.to_lowercase().contains(&text));
+        let rows: Vec<usize> = self.row_lines().collect();
+        let (before, after): (Vec<usize>, Vec<usize>) = rows.into_iter().partition(|line| *line <= self.cursor);
+        let hit = if down {
+            after.into_iter().chain(before).find(|l| found(*l))
+        } else {
+            let before = before.into_iter().filter(|l| *l < self.cursor);
+            before.rev().chain(after.into_iter().rev()).find(|l| found(*l))
+        };
+        if let Some(hit) = hit {
+            self.cursor = hit;
+        }
+        hit.is_some()
+    }
+
+    /// What a row says, for searches.
+    fn text(&self, line: usize) -> Option<String> {
+        let Line::Row(part, row) = *self.lines.get(line)? else { return None };
+        Some(match &self.report.as_ref()?.parts.get(part)?.body {
+            Body::Table(table) => table.rows.get(row)?.iter().map(plain).collect::<Vec<_>>().join("\t"),
+            Body::Grid(grid) => grid.rows.labels.get(row)?.clone(),
+            Body::Note(_) => return None,
+        })
+    }
+
+    /// The columns of the table the cursor is in, or else of the last one, which holds the units.
+    pub fn columns(&self) -> Vec<String> {
+        self.sortable().map(|(_, t)| t.columns.iter().map(|c| c.name.clone()).collect()).unwrap_or_default()
+    }
+
+    fn sortable(&self) -> Option<(usize, &Table)> {
+        let here = match self.lines.get(self.cursor) {
+            Some(Line::Row(part, _)) => Some(*part),
+            _ => None,
+        };
+        let tables = self.report.as_ref()?.parts.iter().enumerate().filter_map(|(at, part)| match &part.body {
+            Body::Table(table) => Some((at, table)),
+            _ => None,
+        });
+        let tables: Vec<(usize, &Table)> = tables.collect();
+        tables.iter().find(|(at, _)| Some(*at) == here).or(tables.last()).copied()
+    }
+
+    /// Sorts by a column, numbers from high to low, and goes to the first row.
+    pub fn sort_by(&mut self, column: usize) {
+        let Some((part, table)) = self.sortable() else { return };
+        let down = |c: &crate::report::Column| matches!(c.kind, crate::report::Kind::Number { .. });
+        self.sort = table.columns.get(column).map(|c| (c.name.clone(), down(c)));
+        self.arrange();
+        let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if *p == part));
+        self.cursor = first.unwrap_or(self.cursor);
+    }
+
+    /// Turns the order round.
+    pub fn sort_reverse(&mut self) {
+        if let Some((_, down)) = &mut self.sort {
+            *down = !*down;
+        }
+        self.arrange();
+    }
+}
+
+/// Numbers by size (magnitude does not count, what is no number comes first), texts by letters.
+fn compare(a: &Cell, b: &Cell) -> Ordering {
+    let number = |cell: &Cell| match cell {
+        Cell::Integer(value) => Some(*value as f64),
+        Cell::Number(value) => Some(f64::from(*value)),
+        _ => None,
+    };
+    match (a, b) {
+        (Cell::Address(a), Cell::Address(b)) => a.cmp(b),
+        _ => match (number(a), number(b)) {
+            (Some(a), Some(b)) => a.total_cmp(&b),
+            (a_, b_) => a_.is_some().cmp(&b_.is_some()).then_with(|| plain(a).cmp(&plain(b))),
+        },
+    }
+}
+
+/// A note's lines, broken at spaces where they are longer than `columns` characters.
+pub fn broken(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut current = String::new();
+        for word in line.split_inclusive(' ') {
+            if !current.is_empty() && current.chars().count() + word.trim_end().chars().count() > columns {
+                lines.push(current.trim_end().to_owned());
+                current.clear();
+            }
+            current.push_str(word);
+        }
+        lines.push(current.trim_end().to_owned());
+    }
+    lines
+}

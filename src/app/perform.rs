@@ -1,0 +1,337 @@
+//! What every action does.
+
+use super::entry::Entry;
+use super::filter::plain;
+use super::overlay::{Overlay, PickerKind};
+use super::{App, Effect, Tab, yank};
+use crate::action::{Action, Argument};
+use crate::address::{Part, Place};
+use crate::engine::{Ask, Slot};
+use crate::report::Cell;
+
+impl App {
+    pub(super) fn perform(&mut self, action: Action, count: usize) {
+        if let Argument::Asked(_) = action.argument() {
+            return self.begin_line(action);
+        }
+        let n = i64::try_from(count).unwrap_or(i64::MAX);
+        let page = i64::from(self.size.1.saturating_sub(8)).max(1);
+        match action {
+            Action::Up => self.move_rows(-n),
+            Action::Down => self.move_rows(n),
+            Action::First => self.move_rows(-i64::from(i32::MAX)),
+            Action::Last => self.move_rows(i64::from(i32::MAX)),
+            Action::HalfPageUp => self.move_rows(-(page / 2).max(1) * n),
+            Action::HalfPageDown => self.move_rows((page / 2).max(1) * n),
+            Action::PageUp => self.move_rows(-page * n),
+            Action::PageDown => self.move_rows(page * n),
+            Action::Left => self.move_columns(-n),
+            Action::Right => self.move_columns(n),
+            Action::PreviousPosition => self.move_position(-n),
+            Action::NextPosition => self.move_position(n),
+            Action::PreviousLayer => self.move_layer(-n),
+            Action::NextLayer => self.move_layer(n),
+            Action::Open => self.open(),
+            Action::Back => self.go_back(true),
+            Action::Forward => self.go_back(false),
+            Action::TabPrompt => self.go_to_tab(Tab::Prompt),
+            Action::TabLens => self.go_to_tab(Tab::Lens),
+            Action::TabHeads => self.go_to_tab(Tab::Heads),
+            Action::TabNeurons => self.go_to_tab(Tab::Neurons),
+            Action::NextTab => self.turn_tab(1),
+            Action::PreviousTab => self.turn_tab(-1),
+            Action::EditPrompt => {
+                let text = self.prompt.clone().unwrap_or_default();
+                self.overlay = Some(Overlay::Prompt(Entry::lines(&text), 0));
+            }
+            Action::TargetHere => match self.token_here() {
+                Some(id) => {
+                    self.selection.target = Some(id);
+                    self.selection.contrast = None;
+                }
+                None => self.message = Some("no token is selected: T types one".into()),
+            },
+            Action::ContrastHere => match self.token_here() {
+                Some(id) => {
+                    // A difference needs both ends: the default target becomes a named one.
+                    let target = self.next.as_ref().map(|n| n.target.id.to_string());
+                    self.selection.target = self.selection.target.take().or(target);
+                    self.selection.contrast = Some(id);
+                }
+                None => self.message = Some("no token is selected: V types one".into()),
+            },
+            Action::ClearTarget => (self.selection.target, self.selection.contrast) = (None, None),
+            Action::Generate => self.generate(None),
+            Action::Sample => self.generate(Some(self.tickets)),
+            Action::Statistic => {
+                self.statistic = self.statistic.wrapping_add(count);
+                self.shade_heads();
+                if self.tab != Tab::Heads {
+                    self.message = Some("statistics are those of the Heads tab".into());
+                }
+            }
+            Action::AllLayers => {
+                self.all_layers = !self.all_layers;
+                self.message =
+                    Some(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" }.into());
+            }
+            Action::SearchNext | Action::SearchPrevious => {
+                let pane = self.focus();
+                let pane = self.pane_mut(pane);
+                if pane.search.is_empty() {
+                    self.message = Some("nothing was searched for yet: /".into());
+                } else if !pane.find(action == Action::SearchNext) {
+                    self.message = Some(format!("{:?} is not here", pane.search));
+                } else {
+                    self.selection_follows_cursor();
+                }
+            }
+            Action::Sort => {
+                let columns = self.pane(self.focus()).columns();
+                if columns.is_empty() {
+                    self.message = Some("there is no table here to sort".into());
+                } else {
+                    self.overlay = Some(Overlay::columns(&columns));
+                }
+            }
+            Action::ReportOrder => {
+                let focus = self.focus();
+                let pane = self.pane_mut(focus);
+                pane.sort = None;
+                pane.arrange();
+                self.selection_follows_cursor();
+            }
+            Action::SortReverse => {
+                let pane = self.focus();
+                self.pane_mut(pane).sort_reverse();
+                self.selection_follows_cursor();
+            }
+            Action::ZeroUnit => self.zero_unit(),
+            Action::ListEdits => {
+                if self.edits.items().is_empty() {
+                    self.message = Some("no edits yet: e changes the selected unit, 0 sets it to zero".into());
+                } else {
+                    self.overlay = Some(Overlay::Edits { cursor: 0 });
+                }
+            }
+            Action::ToggleEdit | Action::RemoveEdit => self.change_listed(action),
+            Action::Undo => {
+                let message = if self.edits.undo() { "undone" } else { "nothing to undo" };
+                self.message = Some(message.into());
+                self.keep_list();
+            }
+            Action::Redo => {
+                let message = if self.edits.redo() { "redone" } else { "nothing to redo" };
+                self.message = Some(message.into());
+                self.keep_list();
+            }
+            Action::YankRow
+            | Action::YankTable
+            | Action::YankAddress
+            | Action::YankJson
+            | Action::YankMarkdown
+            | Action::YankPython
+            | Action::YankCommand => match yank::text(self, action) {
+                Ok(text) => self.effects.push(Effect::Copy(text)),
+                Err(e) => self.message = Some(format!("{e:#}")),
+            },
+            Action::Palette => self.overlay = Some(Overlay::actions(PickerKind::Palette, &self.keymap, self.context())),
+            Action::Help => self.overlay = Some(Overlay::actions(PickerKind::Help, &self.keymap, self.context())),
+            Action::Methods => self.overlay = Some(Overlay::methods()),
+            Action::Cancel => {
+                if self.overlay.take().is_some() {
+                    return;
+                }
+                if self.cancel_all() {
+                    self.message = Some("stopped".into());
+                } else if self.side {
+                    self.side = false;
+                }
+            }
+            Action::Interrupt => {
+                if self.overlay.take().is_none() {
+                    if self.cancel_all() {
+                        self.message = Some("stopped; once more quits".into());
+                    } else {
+                        self.effects.push(Effect::Quit(0));
+                    }
+                }
+            }
+            Action::Quit => {
+                if self.overlay.take().is_some() {
+                } else if self.busy() {
+                    self.overlay = Some(Overlay::Quit);
+                } else {
+                    self.effects.push(Effect::Quit(0));
+                }
+            }
+            Action::Repaint => self.effects.push(Effect::Repaint),
+            Action::Suspend => self.effects.push(Effect::Suspend),
+            // Those with an argument went to their line above.
+            Action::GoTo
+            | Action::Target
+            | Action::Contrast
+            | Action::OpenModel
+            | Action::Search
+            | Action::Filter
+            | Action::Edit
+            | Action::Pipe
+            | Action::Screenshot => {}
+        }
+    }
+
+    /// Opens the line that asks for an action's argument.
+    fn begin_line(&mut self, action: Action) {
+        let pane = self.pane(self.focus());
+        let text = match action {
+            Action::Filter => pane.filter.clone(),
+            Action::Edit => match self.unit() {
+                Some(unit) => format!("{unit}="),
+                None => String::new(),
+            },
+            Action::GoTo => self.address().to_string(),
+            Action::OpenModel => self.model_name.clone(),
+            Action::Screenshot => "mechscope.svg".into(),
+            _ => String::new(),
+        };
+        self.overlay = Some(Overlay::Line(action, Entry::line(&text)));
+    }
+
+    pub(super) fn move_rows(&mut self, by: i64) {
+        if let Some(Overlay::Edits { cursor }) = &mut self.overlay {
+            let last = self.edits.items().len().saturating_sub(1) as i64;
+            *cursor = (*cursor as i64).saturating_add(by).clamp(0, last) as usize;
+            return;
+        }
+        let pane = self.focus();
+        self.pane_mut(pane).step(by);
+        self.selection_follows_cursor();
+    }
+
+    fn move_columns(&mut self, by: i64) {
+        let focus = self.focus();
+        if focus == Slot::Heads || self.pane(focus).grid().is_some() {
+            self.pane_mut(focus).side_step(by);
+            self.selection_follows_cursor();
+        } else {
+            self.move_position(by);
+        }
+    }
+
+    fn move_position(&mut self, by: i64) {
+        let n = self.next.as_ref().map_or(0, |n| n.tokens.len()) as i64;
+        if n > 0 {
+            let to = (self.position() as i64).saturating_add(by).clamp(0, n - 1);
+            // The last one stays the last one when the prompt grows.
+            self.selection.position = if to == n - 1 { -1 } else { to };
+            self.cursors_follow_selection();
+        }
+    }
+
+    fn move_layer(&mut self, by: i64) {
+        let Some(model) = &self.model else { return };
+        let last = model.n_layers.saturating_sub(1) as i64;
+        let to = (self.selection.layer as i64).saturating_add(by).clamp(0, last) as usize;
+        self.selection.layer = to;
+        self.selection.head.0 = to;
+        self.cursors_follow_selection();
+    }
+
+    fn turn_tab(&mut self, by: i64) {
+        let n = if self.method.is_some() { 5 } else { 4 };
+        let at = Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0) as i64;
+        self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
+    }
+
+    /// Goes deeper: from a tab's main pane to the one beside it; a row without more behind it is shown with all its columns.
+    fn open(&mut self) {
+        let here = self.here();
+        match self.tab {
+            Tab::Prompt => return self.perform(Action::EditPrompt, 1),
+            Tab::Heads | Tab::Lens if !self.side => {
+                self.side = true;
+                self.history.leave(here);
+                return;
+            }
+            _ => {}
+        }
+        let pane = self.pane(self.focus());
+        if let Some((table, row)) = pane.table() {
+            let cells = table.columns.iter().zip(&table.rows[row]);
+            let lines = cells.map(|(c, cell)| format!("{:<18} {}", c.name, plain(cell)));
+            let title = pane.address().map_or_else(|| "Row".to_owned(), |a| a.to_string());
+            self.overlay = Some(Overlay::text(&title, lines.collect::<Vec<_>>().join("\n")));
+        } else if let Some(address) = pane.address() {
+            self.show_address(&address);
+        }
+    }
+
+    fn generate(&mut self, sample: Option<u64>) {
+        match self.question() {
+            Some(question) => self.ask(Slot::Generate, Ask::Generate { question, sample }),
+            None => self.message = Some("there is no prompt yet".into()),
+        }
+    }
+
+    pub(super) fn run_method(&mut self, name: &'static str) {
+        let here = self.here();
+        self.history.leave(here);
+        self.method = Some(name);
+        self.tab = Tab::Method;
+        self.side = false;
+    }
+
+    /// The selected row's token, as its id.
+    fn token_here(&self) -> Option<String> {
+        let pane = self.pane(self.focus());
+        match pane.cell("id") {
+            Some(Cell::Integer(id)) => Some(id.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The selected unit, if it is one that can be edited.
+    pub(super) fn unit(&self) -> Option<crate::address::Address> {
+        let address = self.pane(self.focus()).address().or_else(|| self.pane(self.tab.slots().0).address())?;
+        match address.place {
+            Place::Logit(_) => None,
+            Place::Unit { part: Part::Feature(_) | Part::Error, .. } => None,
+            _ => Some(address),
+        }
+    }
+
+    fn zero_unit(&mut self) {
+        match self.unit().map(|unit| format!("{unit}=0").parse()) {
+            Some(Ok(edit)) => self.add_edit(edit),
+            _ => self.message = Some("no unit is selected here: choose a head or a neuron (tabs 3 and 4)".into()),
+        }
+    }
+
+    pub(super) fn add_edit(&mut self, edit: crate::address::Edit) {
+        self.message = Some(format!("{edit}: before and after on the Prompt tab; u undoes"));
+        self.edits.add(edit);
+    }
+
+    fn change_listed(&mut self, action: Action) {
+        let Some(Overlay::Edits { cursor }) = self.overlay else {
+            self.message = Some("the list of edits is not open: E opens it".into());
+            return;
+        };
+        if action == Action::ToggleEdit {
+            self.edits.toggle(cursor)
+        } else {
+            self.edits.remove(cursor)
+        }
+        self.keep_list();
+    }
+
+    /// Keeps the list's cursor on an edit; without edits there is no list.
+    fn keep_list(&mut self) {
+        let n = self.edits.items().len();
+        match &mut self.overlay {
+            Some(Overlay::Edits { .. }) if n == 0 => self.overlay = None,
+            Some(Overlay::Edits { cursor }) => *cursor = (*cursor).min(n - 1),
+            _ => {}
+        }
+    }
+}

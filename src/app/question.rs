@@ -1,0 +1,105 @@
+//! What the shown panes have to ask, and asking what they have not asked yet.
+
+use super::pane::State;
+use super::{App, Effect, Tab};
+use crate::address::{Part, Place};
+use crate::engine::{Ask, Question, Request, Slot};
+
+impl App {
+    /// The question as it stands.
+    pub(super) fn question(&self) -> Option<Question> {
+        Some(Question {
+            prompt: self.prompt.clone()?,
+            edits: self.edits.on(),
+            position: self.selection.position,
+            target: self.selection.target.clone(),
+            contrast: self.selection.contrast.clone(),
+        })
+    }
+
+    /// What a pane would have to ask now; none while it is not shown or cannot be asked.
+    fn wanted(&self, slot: Slot) -> Option<Ask> {
+        if slot == Slot::Model {
+            return Some(Ask::Open(self.model_name.clone()));
+        }
+        self.model.as_ref().filter(|_| self.pane(Slot::Model).fresh)?;
+        if slot == Slot::Next {
+            return Some(Ask::Next(self.question()?));
+        }
+        let (main, side) = self.tab.slots();
+        if slot != main && Some(slot) != side {
+            return None;
+        }
+        let method = |name, params: &[(&str, String)]| {
+            let params = params.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
+            Some(Ask::Method { name, question: self.question()?, params })
+        };
+        let (layer, head) = self.selection.head;
+        match slot {
+            Slot::Lens => method("lens", &[]),
+            Slot::Heads => method("heads", &[]),
+            Slot::Head => method("heads", &[("head", format!("L{layer}.H{head}"))]),
+            Slot::LensCell => {
+                let address = self.pane(Slot::Lens).address().filter(|_| self.side)?;
+                let after = matches!(address.place, Place::Unit { part: Part::ResidPost, .. });
+                let layer = address.layer().filter(|_| after)?;
+                method("lens", &[("layer", layer.to_string()), ("top", "20".into())])
+            }
+            Slot::Neurons => {
+                let layer = if self.all_layers { "all".to_owned() } else { self.selection.layer.to_string() };
+                let last = self.selection.target.is_none() || self.position() + 1 == self.tokens();
+                // What was asked for at another position is explained there; a named target at the end of the prompt.
+                let target = if last { self.selection.position.to_string() } else { "-1".into() };
+                method(
+                    "neurons",
+                    &[
+                        ("layer", layer),
+                        ("top", "100".into()),
+                        ("activations", "true".into()),
+                        ("target-position", target),
+                    ],
+                )
+            }
+            Slot::Method => method(self.method.filter(|_| self.tab == Tab::Method)?, &[]),
+            _ => None,
+        }
+    }
+
+    /// Asks for every shown pane whose last request is another one than it should be.
+    pub(super) fn ask_what_is_missing(&mut self) {
+        for slot in Slot::ALL {
+            if slot == Slot::Generate {
+                continue;
+            }
+            let Some(ask) = self.wanted(slot) else { continue };
+            if self.pane(slot).asked.as_ref() != Some(&ask) {
+                self.ask(slot, ask);
+            }
+        }
+    }
+
+    pub(super) fn ask(&mut self, slot: Slot, ask: Ask) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let pane = self.pane_mut(slot);
+        pane.ticket = ticket;
+        pane.state = State::Running(0, 0);
+        pane.fresh = false;
+        pane.asked = Some(ask.clone());
+        self.effects.push(Effect::Ask(Request { slot, ticket, ask }));
+    }
+
+    /// Stops everything that runs; whether anything did.
+    pub(super) fn cancel_all(&mut self) -> bool {
+        let mut any = false;
+        for pane in &mut self.panes {
+            if matches!(pane.state, State::Running(..)) {
+                pane.state = State::Cancelled;
+                pane.ticket = 0;
+                self.effects.push(Effect::Cancel(pane.slot));
+                any = true;
+            }
+        }
+        any
+    }
+}

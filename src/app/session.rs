@@ -1,0 +1,101 @@
+//! What is kept from one run to the next.
+
+use super::{App, Tab};
+use crate::address::Edit;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// The version of the file.
+const VERSION: u32 = 1;
+
+/// What is kept from one run to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    version: u32,
+    /// The model as `--model` names it.
+    pub model: String,
+    /// The prompt; none: the model's example.
+    pub prompt: Option<String>,
+    /// The target as it was named.
+    pub target: Option<String>,
+    /// The contrast.
+    pub contrast: Option<String>,
+    /// The tab shown.
+    pub tab: Tab,
+    /// The position, negative from the end.
+    pub position: i64,
+    /// The layer.
+    pub layer: usize,
+    /// The head: layer and number.
+    pub head: (usize, usize),
+    /// The neuron: layer and number.
+    pub neuron: Option<(usize, usize)>,
+    /// The edits that are on.
+    pub edits: Vec<Edit>,
+    /// Prompts typed, the latest last.
+    pub prompts: Vec<String>,
+    /// What was looked at, as commands.
+    pub log: Vec<String>,
+}
+
+impl Session {
+    /// A new one.
+    pub fn new(model: &str) -> Self {
+        Session {
+            version: VERSION,
+            model: model.to_owned(),
+            prompt: None,
+            target: None,
+            contrast: None,
+            tab: Tab::Prompt,
+            position: -1,
+            layer: 0,
+            head: (0, 0),
+            neuron: None,
+            edits: Vec::new(),
+            prompts: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// Reads what [`Session::write`] wrote.
+    ///
+    /// # Errors
+    /// It is no session, or one of another version.
+    pub fn read(text: &str) -> Result<Self> {
+        let session: Session = serde_json::from_str(text).context("this is no session of mechscope")?;
+        let version = session.version;
+        ensure!(version == VERSION, "version {version} of the session file; accepted: {VERSION}");
+        Ok(session)
+    }
+
+    /// The session as a file's text.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn write(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+}
+
+impl App {
+    /// What is to be kept.
+    pub fn session(&self) -> Session {
+        let selection = &self.selection;
+        Session {
+            prompt: self.prompt.clone(),
+            target: selection.target.clone(),
+            contrast: selection.contrast.clone(),
+            tab: if self.tab == Tab::Method { Tab::Prompt } else { self.tab },
+            position: selection.position,
+            layer: selection.layer,
+            head: selection.head,
+            neuron: selection.neuron,
+            edits: self.edits.on(),
+            prompts: self.prompts.clone(),
+            log: self.log.clone(),
+            ..Session::new(&self.model_name)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What accepted lines do, and keeping cursors and the shared selection together.
+
+use super::filter::Filter;
+use super::{App, Effect, Selection, Tab};
+use crate::action::Action;
+use crate::address::{Address, Edit, Part, Place};
+use crate::engine::Slot;
+
+/// Prompts remembered.
+const PROMPTS: usize = 100;
+
+/// Commands remembered.
+const LOGGED: usize = 1000;
+
+impl App {
+    pub(super) fn submit_prompt(&mut self, text: &str) {
+        if text.is_empty() {
+            self.message = Some("the prompt is empty: the one before stays".into());
+            return;
+        }
+        self.prompts.retain(|p| p != text);
+        self.prompts.push(text.to_owned());
+        let surplus = self.prompts.len().saturating_sub(PROMPTS);
+        self.prompts.drain(..surplus);
+        if self.prompt.as_deref() != Some(text) {
+            self.prompt = Some(text.to_owned());
+            self.selection.position = -1;
+        }
+    }
+
+    pub(super) fn submit(&mut self, action: Action, text: &str) {
+        let done: anyhow::Result<()> = match action {
+            Action::Target | Action::Contrast if text.trim().is_empty() => Ok(()),
+            Action::Target => {
+                self.selection.target = Some(text.to_owned());
+                self.selection.contrast = None;
+                Ok(())
+            }
+            Action::Contrast => {
+                let target = self.next.as_ref().map(|n| n.target.id.to_string());
+                self.selection.target = self.selection.target.take().or(target);
+                self.selection.contrast = Some(text.to_owned());
+                Ok(())
+            }
+            Action::OpenModel if text.trim().is_empty() => Ok(()),
+            Action::OpenModel => {
+                self.model_name = text.trim().to_owned();
+                Ok(())
+            }
+            Action::Search => {
+                let focus = self.focus();
+                self.pane_mut(focus).search = text.to_owned();
+                if !text.is_empty() {
+                    self.perform(Action::SearchNext, 1);
+                }
+                Ok(())
+            }
+            Action::Filter => self.filter(text),
+            Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edit(edit)),
+            Action::GoTo => text.trim().parse::<Address>().map(|address| self.show_address(&address)),
+            Action::Pipe if text.trim().is_empty() => Ok(()),
+            Action::Pipe => super::yank::text(self, Action::YankTable).map(|input| {
+                self.message = Some(format!("running {text}"));
+                self.effects.push(Effect::Pipe { command: text.to_owned(), input });
+            }),
+            Action::Screenshot if text.trim().is_empty() => Ok(()),
+            Action::Screenshot => {
+                self.effects.push(Effect::Screenshot(text.trim().to_owned()));
+                Ok(())
+            }
+            other => {
+                self.perform(other, 1);
+                Ok(())
+            }
+        };
+        if let Err(e) = done {
+            // What was typed is not lost: the line stays open under the complaint.
+            self.message = Some(format!("{e:#}"));
+            self.overlay = Some(super::overlay::Overlay::Line(action, super::entry::Entry::line(text)));
+        }
+    }
+
+    fn filter(&mut self, text: &str) -> anyhow::Result<()> {
+        let focus = self.focus();
+        let pane = self.pane_mut(focus);
+        let tables = pane.report.iter().flat_map(|r| &r.parts).filter_map(|p| match &p.body {
+            crate::report::Body::Table(table) => Some(table),
+            _ => None,
+        });
+        // The filter has to fit one of the tables; on the others it does nothing.
+        let mut results: Vec<anyhow::Result<Filter>> = tables.map(|t| Filter::parse(text, t)).collect();
+        anyhow::ensure!(!results.is_empty(), "there is no table here to filter");
+        if results.iter().all(Result::is_err) {
+            results.swap_remove(0)?;
+        }
+        pane.filter = text.to_owned();
+        pane.arrange();
+        self.selection_follows_cursor();
+        Ok(())
+    }
+
+    /// Goes to where an address is shown.
+    pub(super) fn show_address(&mut self, address: &Address) {
+        if let Some(model) = &self.model {
+            let n_pos = self.next.as_ref().map_or(0, |n| n.tokens.len());
+            let extent = crate::address::Extent {
+                n_layers: model.n_layers,
+                n_heads: model.n_heads,
+                d_mlp: model.d_mlp,
+                d_vocab: usize::MAX,
+                n_pos,
+                n_features: None,
+            };
+            if let Err(e) = address.check(&extent) {
+                self.message = Some(format!("{e:#}"));
+                return;
+            }
+        }
+        let here = self.here();
+        self.history.leave(here);
+        if let Some(position) = address.position {
+            self.selection.position = position;
+        }
+        self.side = false;
+        self.tab = match &address.place {
+            Place::Unit { layer, part } => {
+                self.selection.layer = *layer;
+                match part {
+                    Part::Head(head) => {
+                        self.selection.head = (*layer, *head);
+                        Tab::Heads
+                    }
+                    Part::Neuron(neuron) => {
+                        self.selection.neuron = Some((*layer, *neuron));
+                        Tab::Neurons
+                    }
+                    _ => Tab::Lens,
+                }
+            }
+            Place::Embed => Tab::Prompt,
+            Place::Logit(token) => {
+                self.selection.target = Some(match token {
+                    crate::address::Token::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+                    crate::address::Token::Id(id) => id.to_string(),
+                });
+                Tab::Prompt
+            }
+        };
+        self.cursors_follow_selection();
+    }
+
+    /// After the cursor moved: what it is on becomes the selection.
+    pub(super) fn selection_follows_cursor(&mut self) {
+        let (main, _) = self.tab.slots();
+        if self.focus() != main {
+            return;
+        }
+        let pane = self.pane(main);
+        if let (Tab::Lens, Some(_)) = (self.tab, pane.grid()) {
+            let n = self.next.as_ref().map_or(0, |n| n.tokens.len());
+            self.selection.position = if pane.column + 1 >= n { -1 } else { pane.column as i64 };
+        }
+        if let Some(Address { place: Place::Unit { layer, part }, .. }) = self.pane(main).address() {
+            if self.tab != Tab::Neurons || !self.all_layers {
+                self.selection.layer = layer;
+            }
+            match part {
+                Part::Head(head) => self.selection.head = (layer, head),
+                Part::Neuron(neuron) => self.selection.neuron = Some((layer, neuron)),
+                _ => {}
+            }
+        }
+    }
+
+    /// After the selection moved, or a report arrived: the main pane's cursor goes where the selection is.
+    pub(super) fn cursors_follow_selection(&mut self) {
+        let position = self.position();
+        let Selection { layer, head, neuron, .. } = self.selection.clone();
+        let part = match self.tab {
+            Tab::Heads => Some((head.0, Part::Head(head.1))),
+            Tab::Neurons => neuron.map(|(layer, neuron)| (layer, Part::Neuron(neuron))),
+            Tab::Lens => Some((layer, Part::ResidPost)),
+            _ => None,
+        };
+        let (main, _) = self.tab.slots();
+        let tab = self.tab;
+        let pane = self.pane_mut(main);
+        if let Some((layer, part)) = part {
+            pane.select(&Address::unit(layer, part));
+        }
+        if tab == Tab::Lens {
+            pane.column = position;
+        }
+        if main == Slot::Heads {
+            pane.column = head.1;
+        }
+    }
+
+    /// Remembers what is looked at as a command.
+    pub(super) fn log_command(&mut self) {
+        if let Ok(command) = super::yank::command(self)
+            && self.log.last() != Some(&command)
+        {
+            self.log.push(command);
+            let surplus = self.log.len().saturating_sub(LOGGED);
+            self.log.drain(..surplus);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `mechscope` without a command: the explorer.
+
+use super::output::replace;
+use crate::address::Edit;
+use crate::app::session::Session;
+use crate::builtin;
+use crate::config::Config;
+use crate::engine::Setup;
+use crate::keymap::Keymap;
+use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::open::Options;
+use crate::model::source;
+use crate::model::text::Bos;
+use crate::run::{self, Settings};
+use crate::terminal::color::{Depth, depth};
+use crate::view::theme::{Colors, Theme, ThemeName};
+use crate::{log, paths};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Options of the explorer.
+#[derive(Args, Debug)]
+pub struct Explore {
+    /// Built-in name, folder, or name in the Hugging Face cache
+    #[arg(short, long)]
+    model: Option<String>,
+    /// The prompt to begin with
+    #[arg(short, long, allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// A token to explain: its text, a JSON string, or an id
+    #[arg(short, long, value_name = "TOKEN", allow_hyphen_values = true)]
+    target: Option<String>,
+    /// A second token, subtracted from the target
+    #[arg(short, long, value_name = "TOKEN", requires = "target", allow_hyphen_values = true)]
+    contrast: Option<String>,
+    /// An intervention to begin with, repeatable: L7.H3=0
+    #[arg(short, long = "edit", value_name = "EDIT", allow_hyphen_values = true)]
+    edits: Vec<Edit>,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// auto, f32, bf16 or f16
+    #[arg(long, default_value = "auto")]
+    dtype: DTypeChoice,
+    /// Begin prompts with the BOS token: auto, always or never
+    #[arg(long, default_value_t)]
+    bos: Bos,
+    /// Go on where the last session ended
+    #[arg(long)]
+    resume: bool,
+    /// auto, mono or terminal (the terminal's 16 colours)
+    #[arg(long)]
+    theme: Option<ThemeName>,
+    /// Draw with ASCII characters only
+    #[arg(long)]
+    ascii: bool,
+    /// Use the wheel and clicks (the terminal's own selection then needs Shift)
+    #[arg(long)]
+    mouse: bool,
+    /// Keys laid over the default ones: vim, emacs or arrows
+    #[arg(long, value_name = "NAME")]
+    keymap: Vec<String>,
+    /// Keep a log file in the state directory
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// What to do with the session.
+#[derive(Subcommand, Debug)]
+pub enum SessionCommand {
+    /// Print the commands that reproduce what was looked at
+    Log,
+}
+
+impl Explore {
+    /// Runs the explorer; returns its exit code.
+    pub fn run(self) -> Result<u8> {
+        let config = load_config()?;
+        let overlays: Vec<String> = if self.keymap.is_empty() { config.keymap.clone() } else { self.keymap };
+        let keymap = keymap(&overlays)?;
+        let mut session = match (self.resume, session_file()) {
+            (true, Some(file)) if file.is_file() => read_session()?,
+            _ => Session::new(&first_model(&config)),
+        };
+        if let Some(model) = self.model {
+            session.model = model;
+        }
+        if self.prompt.is_some() {
+            (session.prompt, session.position) = (self.prompt, -1);
+        }
+        if self.target.is_some() {
+            (session.target, session.contrast) = (self.target, self.contrast);
+        }
+        session.edits.extend(self.edits);
+        let shown = depth(|name| std::env::var_os(name));
+        let colors = match (self.theme.unwrap_or(config.theme), shown) {
+            (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
+            (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
+            _ => Colors::Many,
+        };
+        let settings = Settings {
+            session,
+            setup: Setup {
+                options: Options { device: self.device, dtype: self.dtype },
+                bos: self.bos,
+                directions: paths::directions().into_iter().collect(),
+            },
+            keymap,
+            theme: Theme { colors, ascii: self.ascii || config.ascii },
+            mouse: self.mouse || config.mouse,
+            log: if self.verbose { log::line } else { log::nothing },
+        };
+        run::run(settings, save)
+    }
+}
+
+impl SessionCommand {
+    /// Prints the log of the last session.
+    pub fn run(self) -> Result<()> {
+        let SessionCommand::Log = self;
+        let mut out = std::io::stdout().lock();
+        for command in read_session()?.log {
+            writeln!(out, "{command}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints the effective keymap: context, keys, action, what it does.
+pub fn print_keys(overlays: &[String]) -> Result<()> {
+    let config = load_config()?;
+    let keymap = keymap(if overlays.is_empty() { &config.keymap } else { overlays })?;
+    let mut out = std::io::stdout().lock();
+    for (context, keys, action) in keymap.iter() {
+        writeln!(out, "{:<8} {keys:<12} {:<18} {}", context.name(), action.name(), action.about())?;
+    }
+    Ok(())
+}
+
+/// Prints the effective settings.
+pub fn print_config() -> Result<()> {
+    let config = load_config()?;
+    let mut out = std::io::stdout().lock();
+    if let Some(folder) = paths::config() {
+        writeln!(out, "# {}", folder.join("config.toml").display())?;
+    }
+    Ok(out.write_all(config.print().as_bytes())?)
+}
+
+fn load_config() -> Result<Config> {
+    paths::config().map_or_else(|| Ok(Config::default()), |folder| Config::load(&folder.join("config.toml")))
+}
+
+/// The default keys, the overlays, and the user's own `keys.toml`.
+fn keymap(overlays: &[String]) -> Result<Keymap> {
+    let own = paths::config().map(|folder| folder.join("keys.toml")).filter(|file| file.is_file());
+    let files = own.into_iter().map(|file| {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(&file).with_context(|| name.clone())?;
+        Ok((name, text))
+    });
+    let overlays: Vec<&str> = overlays.iter().map(String::as_str).collect();
+    Keymap::load(&overlays, &files.collect::<Result<Vec<_>>>()?)
+}
+
+/// The model opened when none is named: the one set, else the default one, else any that travels inside the program.
+fn first_model(config: &Config) -> String {
+    let default = || builtin::get(source::DEFAULT).or(builtin::all().first()).map_or(source::DEFAULT, |b| b.name);
+    config.model.clone().unwrap_or_else(|| default().to_owned())
+}
+
+fn session_file() -> Option<PathBuf> {
+    paths::state().map(|folder| folder.join("session.json"))
+}
+
+fn read_session() -> Result<Session> {
+    let file = session_file().context("there is no home folder to keep sessions in")?;
+    let place = || file.display().to_string();
+    let text = std::fs::read_to_string(&file).with_context(place)?;
+    Session::read(&text).with_context(place)
+}
+
+/// Keeps the session, whole or not at all.
+fn save(session: &Session) -> Result<()> {
+    let Some(file) = session_file() else { return Ok(()) };
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let text = session.write()?;
+    replace(&file, |out| Ok(out.write_all(text.as_bytes())?))
+}

@@ -1,0 +1,119 @@
+//! Settings: `config.toml` in the config directory, checked line by line; options of the command line come before it.
+
+use crate::view::theme::ThemeName;
+use anyhow::{Result, anyhow};
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+/// What can be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Colours.
+    pub theme: ThemeName,
+    /// Whether only ASCII is drawn.
+    pub ascii: bool,
+    /// Whether the mouse is captured.
+    pub mouse: bool,
+    /// The model opened when none is named.
+    pub model: Option<String>,
+    /// Keymaps laid over the default one.
+    pub keymap: Vec<String>,
+}
+
+const FIELDS: &str = "theme, ascii, mouse, model, keymap";
+
+impl Config {
+    /// Reads the file; where there is none, everything is at its default.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a line that is wrong: file and line are named, and what is accepted.
+    pub fn load(file: &Path) -> Result<Self> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Config::parse(&file.display().to_string(), &text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
+            Err(e) => Err(anyhow!("{}: {e}", file.display())),
+        }
+    }
+
+    /// Reads a file's text; `name` is for errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let line = |at: usize| format!("{name}:{}", text[..at.min(text.len())].matches('\n').count() + 1);
+        let table =
+            DeTable::parse(text).map_err(|e| anyhow!("{}: {}", line(e.span().map_or(0, |s| s.start)), e.message()))?;
+        let mut config = Config::default();
+        for (key, value) in table.into_inner() {
+            let place = format!("{}: {}", line(key.span().start), key.get_ref());
+            let value = value.into_inner();
+            let wrong = |accepted: &str| anyhow!("{place}: found {}, accepted: {accepted}", value.type_str());
+            match key.get_ref().as_ref() {
+                "theme" => {
+                    let text = value.as_str().ok_or_else(|| wrong("\"auto\", \"mono\", \"terminal\""))?;
+                    config.theme = text.parse().map_err(|e| anyhow!("{place}: {e}"))?;
+                }
+                "ascii" => config.ascii = value.as_bool().ok_or_else(|| wrong("true, false"))?,
+                "mouse" => config.mouse = value.as_bool().ok_or_else(|| wrong("true, false"))?,
+                "model" => config.model = Some(value.as_str().ok_or_else(|| wrong("a model's name"))?.to_owned()),
+                "keymap" => {
+                    let accepted = "\"vim\", \"emacs\", \"arrows\", or a list of them";
+                    let names: Option<Vec<String>> = match &value {
+                        DeValue::String(name) => Some(vec![name.to_string()]),
+                        DeValue::Array(list) => list.iter().map(|v| v.get_ref().as_str().map(str::to_owned)).collect(),
+                        _ => None,
+                    };
+                    config.keymap = names.ok_or_else(|| wrong(accepted))?;
+                    if let Some(bad) =
+                        config.keymap.iter().find(|n| !["default", "vim", "emacs", "arrows"].contains(&n.as_str()))
+                    {
+                        return Err(anyhow!("{place}: found {bad:?}, accepted: {accepted}"));
+                    }
+                }
+                _ => return Err(anyhow!("{place}: there is no such setting; accepted: {FIELDS}")),
+            }
+        }
+        Ok(config)
+    }
+
+    /// The settings as a file that would make them.
+    pub fn print(&self) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let theme = match self.theme {
+            ThemeName::Auto => "auto",
+            ThemeName::Mono => "mono",
+            ThemeName::Terminal => "terminal",
+        };
+        let model = self.model.as_ref().map(|m| format!("model = {}\n", quoted(m))).unwrap_or_default();
+        let keymap: Vec<String> = self.keymap.iter().map(|k| quoted(k)).collect();
+        format!(
+            "theme = \"{theme}\"\nascii = {}\nmouse = {}\n{model}keymap = [{}]\n",
+            self.ascii,
+            self.mouse,
+            keymap.join(", ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        let text = "theme = \"mono\"\nascii = true\nmouse = false\nmodel = \"a \\\"b\\\"\"\nkeymap = [\"vim\"]\n";
+        let config = Config::parse("c", text).unwrap();
+        assert_eq!(config.print(), text);
+        assert_eq!(Config::parse("c", "keymap = \"vim\"").unwrap().keymap, ["vim"]);
+    }
+
+    #[test]
+    fn mistakes_name_file_and_line() {
+        let error = |text| Config::parse("config.toml", text).unwrap_err().to_string();
+        assert_eq!(error("\nmouse = 3"), "config.toml:2: mouse: found integer, accepted: true, false");
+        assert!(error("thme = 1").contains("config.toml:1: thme: there is no such setting; accepted: theme, ascii"));
+        assert!(error("theme = \"pink\"").contains("accepted: auto, mono, terminal"));
+        assert!(error("keymap = \"vi\"").contains("config.toml:1: keymap: found \"vi\""));
+        assert!(error("x = [").starts_with("config.toml:1"));
+    }
+}

@@ -1,0 +1,254 @@
+//! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
+
+mod next;
+mod worker;
+
+use crate::address::Edit;
+use crate::model::open::Options;
+use crate::model::text::Bos;
+use crate::report::Report;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+
+/// Who asks: each pane has one request at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slot {
+    /// Opening a model.
+    Model,
+    /// Tokens and the next-token table.
+    Next,
+    /// Adding to the prompt.
+    Generate,
+    /// The logit lens.
+    Lens,
+    /// One cell of the lens.
+    LensCell,
+    /// Every head.
+    Heads,
+    /// One head.
+    Head,
+    /// Every neuron of a layer.
+    Neurons,
+    /// One neuron.
+    Neuron,
+    /// Any method of the catalogue.
+    Method,
+}
+
+impl Slot {
+    /// Every slot, the more urgent first.
+    pub const ALL: [Slot; 10] = [
+        Slot::Model,
+        Slot::Next,
+        Slot::Generate,
+        Slot::LensCell,
+        Slot::Head,
+        Slot::Neuron,
+        Slot::Lens,
+        Slot::Heads,
+        Slot::Neurons,
+        Slot::Method,
+    ];
+}
+
+/// What is asked about: a prompt with edits, a place in it, and what is to be explained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The prompt.
+    pub prompt: String,
+    /// The edits that are on.
+    pub edits: Vec<Edit>,
+    /// Where to look, negative from the end.
+    pub position: i64,
+    /// The token to explain as the user named it; none is the most probable one.
+    pub target: Option<String>,
+    /// The token to subtract.
+    pub contrast: Option<String>,
+}
+
+/// A request's content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Open a model by name; answered with [`Answer::Opened`].
+    Open(String),
+    /// Tokens, target and next-token table; answered with [`Answer::Next`].
+    Next(Question),
+    /// The prompt with one more token; answered with [`Answer::Prompt`].
+    Generate {
+        /// The prompt and its edits.
+        question: Question,
+        /// Drawn by probability with this seed rather than the most probable.
+        sample: Option<u64>,
+    },
+    /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
+    Method {
+        /// The method.
+        name: &'static str,
+        /// The question.
+        question: Question,
+        /// Parameters that are not at their defaults.
+        params: Vec<(String, String)>,
+    },
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Who asks.
+    pub slot: Slot,
+    /// Which request of all; replies carry it back.
+    pub ticket: u64,
+    /// What for.
+    pub ask: Ask,
+}
+
+/// What is known of an open model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// What `--model` calls it.
+    pub name: String,
+    /// Where it computes.
+    pub device: String,
+    /// In what numbers.
+    pub dtype: &'static str,
+    /// Layers.
+    pub n_layers: usize,
+    /// Query heads in a layer.
+    pub n_heads: usize,
+    /// Neurons in a layer.
+    pub d_mlp: usize,
+    /// A prompt it was made for, if it names one.
+    pub example: Option<String>,
+}
+
+/// A token of the prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// What it stands for.
+    pub text: String,
+}
+
+/// The prompt as the model sees it and what comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Next {
+    /// The tokens.
+    pub tokens: Vec<Token>,
+    /// The token that is explained, and the one subtracted.
+    pub target: Token,
+    /// See [`Next::target`].
+    pub contrast: Option<Token>,
+    /// Whether nobody named the target.
+    pub by_default: bool,
+    /// The next-token table at the position, before and after where there are edits.
+    pub report: Arc<Report>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// To [`Ask::Open`].
+    Opened(ModelInfo),
+    /// To [`Ask::Next`].
+    Next(Next),
+    /// To [`Ask::Generate`].
+    Prompt(String),
+    /// To [`Ask::Method`].
+    Report(Arc<Report>),
+}
+
+/// What the engine says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// So much of the work is done.
+    Progress {
+        /// Who asked.
+        slot: Slot,
+        /// Which request.
+        ticket: u64,
+        /// Done so far.
+        done: usize,
+        /// In all.
+        total: usize,
+    },
+    /// The answer.
+    Done {
+        /// Who asked.
+        slot: Slot,
+        /// Which request.
+        ticket: u64,
+        /// What was found.
+        answer: Answer,
+    },
+    /// There is none.
+    Failed {
+        /// Who asked.
+        slot: Slot,
+        /// Which request.
+        ticket: u64,
+        /// Why.
+        error: String,
+    },
+}
+
+/// The newest ticket of every slot: a request with an older one is cancelled.
+#[derive(Default)]
+struct Tickets([AtomicU64; Slot::ALL.len()]);
+
+impl Tickets {
+    fn current(&self, slot: Slot) -> u64 {
+        self.0[slot as usize].load(Ordering::Acquire)
+    }
+
+    fn set(&self, slot: Slot, ticket: u64) {
+        self.0[slot as usize].store(ticket, Ordering::Release);
+    }
+}
+
+/// How models are opened and prompts encoded.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Device and dtype.
+    pub options: Options,
+    /// What is done about BOS.
+    pub bos: Bos,
+    /// Where saved steering directions are looked for.
+    pub directions: Vec<PathBuf>,
+}
+
+/// The side that asks.
+pub struct Engine {
+    requests: Sender<Request>,
+    tickets: Arc<Tickets>,
+}
+
+impl Engine {
+    /// Starts the thread; every reply goes to `reply`, which says whether anybody still listens.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + 'static) -> Result<Self> {
+        let (requests, receiver) = mpsc::channel();
+        let tickets = Arc::<Tickets>::default();
+        let worker = worker::Worker::new(setup, tickets.clone(), Box::new(reply));
+        let thread = std::thread::Builder::new().name("engine".into());
+        thread.spawn(move || worker.run(&receiver)).context("cannot start the engine thread")?;
+        Ok(Engine { requests, tickets })
+    }
+
+    /// Asks; whatever this slot asked before is cancelled.
+    pub fn ask(&self, request: Request) {
+        self.tickets.set(request.slot, request.ticket);
+        // The engine outlives everything but the process.
+        let _ = self.requests.send(request);
+    }
+
+    /// Cancels what a slot has asked.
+    pub fn cancel(&self, slot: Slot) {
+        self.tickets.set(slot, 0);
+    }
+}

@@ -1,0 +1,127 @@
+//! The prompt as tokens, what comes next, and one token more.
+
+use super::{Answer, Next, Question, Token};
+use crate::address::resolve_position;
+use crate::analysis::next_token::NextToken;
+use crate::analysis::runs::Runs;
+use crate::analysis::target::{Target, last_stream, next_token};
+use crate::model::Model;
+use crate::model::forward::Step;
+use crate::model::source::Source;
+use crate::report::{Cell, Column, Report, Table};
+use anyhow::{Context, Result};
+use std::sync::Arc;
+
+/// Rows of the next-token table.
+const ROWS: usize = 100;
+
+/// Tokens, target and next-token table.
+pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: Step) -> Result<Answer> {
+    runs.ensure(model, [last_stream(model)].into(), step)?;
+    let position = resolve_position(question.position, runs.input().tokens.len())?;
+    let before = next_token(model, runs.clean()?, position)?;
+    let target = match Target::parse(model, question.target.as_deref(), question.contrast.as_deref())? {
+        Some(target) => target,
+        None => Target::most_probable(model, runs.clean()?, position)?,
+    };
+    let mut report = Report::default();
+    let table = match runs.edited() {
+        None => {
+            let mut ids = before.top(ROWS);
+            push_missing(&mut ids, target.weights().map(|(id, _)| id));
+            before.table(&ids, |id| model.piece(id))
+        }
+        Some(edited) => changes(model, &before, &next_token(model, edited, position)?, &target),
+    };
+    report.table("top", "Next token", table);
+    let token = |id| Token { id, text: model.piece(id) };
+    Ok(Answer::Next(Next {
+        tokens: runs.input().tokens.iter().map(|t| Token { id: t.id, text: t.text.clone() }).collect(),
+        target: token(target.token),
+        contrast: target.contrast.map(token),
+        by_default: target.by_default,
+        report: Arc::new(report),
+    }))
+}
+
+/// The most probable tokens of either run, before and after the edits.
+fn changes(model: &Model, before: &NextToken, after: &NextToken, target: &Target) -> Table {
+    let mut table = Table::new([
+        Column::integer("rank"),
+        Column::integer("id"),
+        Column::token("text"),
+        Column::number("logit", "", 4),
+        Column::number("prob", "", 4),
+        Column::integer("rank_after"),
+        Column::number("logit_after", "", 4),
+        Column::number("prob_after", "", 4),
+        Column::number("prob_change", "", 4),
+    ]);
+    let mut ids = after.top(ROWS / 2);
+    push_missing(&mut ids, before.top(ROWS / 2).into_iter().chain(target.weights().map(|(id, _)| id)));
+    ids.sort_by_key(|id| before.rank(*id).min(after.rank(*id)));
+    for id in ids {
+        table.push([
+            before.rank(id).into(),
+            id.into(),
+            Cell::token(model.piece(id)),
+            before.logit(id).into(),
+            before.prob(id).into(),
+            after.rank(id).into(),
+            after.logit(id).into(),
+            after.prob(id).into(),
+            (after.prob(id) - before.prob(id)).into(),
+        ]);
+    }
+    table
+}
+
+fn push_missing(ids: &mut Vec<u32>, more: impl Iterator<Item = u32>) {
+    for id in more {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+}
+
+/// The prompt with the next token at its end.
+pub(super) fn generate(
+    model: &Model,
+    runs: &mut Runs,
+    question: &Question,
+    sample: Option<u64>,
+    step: Step,
+) -> Result<Answer> {
+    runs.ensure(model, [last_stream(model)].into(), step)?;
+    let trace = runs.edited().map_or_else(|| runs.clean(), Ok)?;
+    let next = next_token(model, trace, trace.n_pos() - 1)?;
+    let ids = next.top(usize::MAX);
+    let first = *ids.first().context("the vocabulary is empty")?;
+    let id = match sample {
+        None => first,
+        Some(seed) => {
+            let mut left = uniform(seed);
+            let drawn = ids.iter().find(|id| {
+                left -= f64::from(next.prob(**id));
+                left < 0.0
+            });
+            *drawn.unwrap_or(&first)
+        }
+    };
+    Ok(Answer::Prompt(format!("{}{}", question.prompt, model.piece(id))))
+}
+
+/// A number in 0..1 from a seed: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+fn uniform(seed: u64) -> f64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The prompt that a built-in model's reference numbers are for.
+pub(super) fn example(model: &Model) -> Option<String> {
+    let Source::BuiltIn(builtin) = &model.source else { return None };
+    let known: serde_json::Value = serde_json::from_slice(builtin.file("reference.json")?).ok()?;
+    known["prompt"].as_str().map(str::to_owned)
+}

@@ -1,0 +1,146 @@
+//! The thread that computes.
+
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, next};
+use crate::analysis;
+use crate::analysis::input::Input;
+use crate::analysis::param::Values;
+use crate::analysis::runs::Runs;
+use crate::analysis::target::Target;
+use crate::model::Model;
+use crate::model::device::{device_name, dtype_name};
+use anyhow::{Context, Result, anyhow, bail};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+/// Runs of this many prompts are kept.
+const KEPT: usize = 4;
+
+pub(super) struct Worker {
+    setup: Setup,
+    tickets: Arc<Tickets>,
+    reply: Box<dyn Fn(Reply) -> bool + Send>,
+    model: Option<Model>,
+    /// By prompt, the latest last.
+    runs: Vec<(String, Runs)>,
+}
+
+impl Worker {
+    pub(super) fn new(setup: Setup, tickets: Arc<Tickets>, reply: Box<dyn Fn(Reply) -> bool + Send>) -> Self {
+        Worker { setup, tickets, reply, model: None, runs: Vec::new() }
+    }
+
+    /// Answers until nobody asks or listens any more.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        let mut waiting: Vec<Request> = Vec::new();
+        loop {
+            if waiting.is_empty() {
+                match requests.recv() {
+                    Ok(request) => waiting.push(request),
+                    Err(_) => return,
+                }
+            }
+            waiting.extend(requests.try_iter());
+            waiting.retain(|r| self.tickets.current(r.slot) == r.ticket);
+            let urgency = |r: &Request| Slot::ALL.iter().position(|s| *s == r.slot);
+            let Some(first) = (0..waiting.len()).min_by_key(|i| urgency(&waiting[*i])) else { continue };
+            let request = waiting.remove(first);
+            let (slot, ticket) = (request.slot, request.ticket);
+            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
+            let answer = answer.unwrap_or_else(|panic| {
+                // What the panic left half done is not to be read again.
+                self.runs.clear();
+                Err(anyhow!("this is a bug in mechscope: {}", panic_text(panic.as_ref())))
+            });
+            if self.tickets.current(slot) != ticket {
+                continue;
+            }
+            let reply = match answer {
+                Ok(answer) => Reply::Done { slot, ticket, answer },
+                Err(e) => Reply::Failed { slot, ticket, error: format!("{e:#}") },
+            };
+            if !(self.reply)(reply) {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Answer> {
+        let (slot, ticket) = (request.slot, request.ticket);
+        match request.ask {
+            Ask::Open(name) => self.open(&name, slot, ticket),
+            Ask::Next(question) => {
+                self.with(&question, slot, ticket, |model, runs, step| next::next(model, runs, &question, step))
+            }
+            Ask::Generate { question, sample } => self.with(&question, slot, ticket, |model, runs, step| {
+                next::generate(model, runs, &question, sample, step)
+            }),
+            Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
+                let method = analysis::named(name)?;
+                let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;
+                let values = Values::parse(method.about().params, &params)?;
+                let question = analysis::Question { position: question.position, target, values };
+                Ok(Answer::Report(Arc::new(analysis::ask(method, model, runs, &question, step)?)))
+            }),
+        }
+    }
+
+    fn open(&mut self, name: &str, slot: Slot, ticket: u64) -> Result<Answer> {
+        let mut shown = 0;
+        let progress = |done: u64, total: u64| {
+            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0) as usize;
+            if percent > shown {
+                shown = percent;
+                (self.reply)(Reply::Progress { slot, ticket, done: percent, total: 100 });
+            }
+        };
+        let mut model = Model::open(name, self.setup.options, Box::new(progress))?;
+        model.directions.extend(self.setup.directions.iter().cloned());
+        let arch = &model.decoder.arch;
+        let info = ModelInfo {
+            name: model.source.to_string(),
+            device: device_name(model.decoder.device()),
+            dtype: dtype_name(model.decoder.dtype()),
+            n_layers: arch.n_layers,
+            n_heads: arch.n_heads,
+            d_mlp: arch.d_mlp,
+            example: next::example(&model),
+        };
+        self.runs.clear();
+        self.model = Some(model);
+        Ok(Answer::Opened(info))
+    }
+
+    /// Calls `work` with the model and the runs of the question's prompt; those of a job that fails are kept too, as far as they got.
+    fn with(
+        &mut self,
+        question: &Question,
+        slot: Slot,
+        ticket: u64,
+        work: impl FnOnce(&Model, &mut Runs, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Answer>,
+    ) -> Result<Answer> {
+        let model = self.model.as_ref().context("no model is open")?;
+        let mut runs = match self.runs.iter().position(|(prompt, _)| *prompt == question.prompt) {
+            Some(at) => self.runs.remove(at).1,
+            None => Runs::new(Input::of_prompt(model, question.prompt.clone(), self.setup.bos)?, Vec::new()),
+        };
+        runs.set_edits(question.edits.clone());
+        let mut step = |done: usize, total: usize| {
+            if self.tickets.current(slot) != ticket {
+                bail!("cancelled");
+            }
+            (self.reply)(Reply::Progress { slot, ticket, done, total });
+            Ok(())
+        };
+        let answer = work(model, &mut runs, &mut step);
+        self.runs.push((question.prompt.clone(), runs));
+        let surplus = self.runs.len().saturating_sub(KEPT);
+        self.runs.drain(..surplus);
+        answer
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "a panic".into())
+}

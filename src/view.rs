@@ -1,0 +1,103 @@
+//! Draws the state of the explorer.
+//!
+//! ```text
+//! mechscope  1 Prompt  2 Lens  3 Heads  4 Neurons        hello
+//! ┄ the tab ┄
+//! L1.H3@5  target " Austin"  cpu f32            2 edits  layer 3/12
+//! i prompt  t target  Enter deeper  ? help  q quit
+//! ```
+
+mod bars;
+mod grid;
+mod pane;
+pub mod picture;
+mod popup;
+mod prompt;
+mod table;
+pub mod text;
+pub mod theme;
+
+use crate::app::Slot;
+use crate::app::overlay::Overlay;
+use crate::app::{App, Tab};
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Layout, Rect};
+use std::collections::BTreeMap;
+use theme::Theme;
+
+/// The least that can be drawn in.
+const MINIMUM: (u16, u16) = (24, 6);
+
+/// What drawing remembers from frame to frame: how far every pane is scrolled, so that a cursor moves inside the window and scrolls late.
+#[derive(Debug, Default)]
+pub struct Memory {
+    scroll: BTreeMap<Slot, (usize, usize)>,
+    /// The first token shown in the strip of tokens.
+    strip: usize,
+}
+
+/// One frame being drawn.
+struct Canvas<'a> {
+    buffer: &'a mut Buffer,
+    theme: Theme,
+    app: &'a App,
+}
+
+/// Draws one frame.
+pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
+    let area = frame.area();
+    let mut canvas = Canvas { buffer: frame.buffer_mut(), theme, app };
+    if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
+        let text = format!("{}x{} needed", MINIMUM.0, MINIMUM.1);
+        canvas.put(area, area.x, area.y, &text, theme.error());
+        return;
+    }
+    let [header, body, status, hints] =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)])
+            .areas(area);
+    canvas.header(header);
+    let prompt_cursor = match app.tab {
+        Tab::Prompt => canvas.prompt_tab(body, memory),
+        _ => {
+            canvas.panes(body, memory);
+            None
+        }
+    };
+    canvas.status(status);
+    let line_cursor = canvas.hints(hints);
+    let popup_cursor = canvas.popup(body);
+    let cursor = match &app.overlay {
+        Some(Overlay::Prompt(..)) if app.tab == Tab::Prompt => prompt_cursor,
+        Some(Overlay::Line(..)) => line_cursor,
+        _ => popup_cursor,
+    };
+    if let Some(cursor) = cursor {
+        frame.set_cursor_position(cursor);
+    }
+}
+
+/// The tab whose name is drawn at a column of the header, for clicks.
+pub fn tab_at(app: &App, column: u16) -> Option<Tab> {
+    bars::tabs(app).into_iter().find(|(_, _, columns)| columns.contains(&column)).map(|(tab, _, _)| tab)
+}
+
+impl Canvas<'_> {
+    fn put(&mut self, area: Rect, x: u16, y: u16, text: &str, style: ratatui::style::Style) -> u16 {
+        text::put(self.buffer, area, x, y, text, style, self.theme)
+    }
+
+    /// Fills an area with spaces.
+    fn blank(&mut self, area: Rect) {
+        ratatui::widgets::Widget::render(ratatui::widgets::Clear, area, self.buffer);
+    }
+
+    /// A heading with a rule to the right edge.
+    fn heading(&mut self, area: Rect, y: u16, text: &str, style: ratatui::style::Style) {
+        let x = self.put(area, area.x, y, text, style);
+        let x = if x > area.x { x.saturating_add(1) } else { x };
+        let rest = usize::from(area.right().saturating_sub(x));
+        let (rule, dim) = (self.theme.rule().repeat(rest), self.theme.dim());
+        self.put(area, x, y, &rule, dim);
+    }
+}

@@ -1,0 +1,237 @@
+//! The lines above and below the tab: names of tabs, what is selected, what can be done.
+
+use super::{Canvas, text};
+use crate::action::{Action, Argument};
+use crate::app::overlay::Overlay;
+use crate::app::pane::State;
+use crate::app::{App, Tab};
+use ratatui::layout::{Position, Rect};
+use ratatui::style::{Modifier, Style};
+use std::ops::Range;
+
+/// The name of the program, at the left of the header.
+const NAME: &str = "mechscope ";
+
+/// The tabs with their labels and columns in the header.
+pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
+    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons];
+    let mut x = NAME.len() as u16;
+    let mut tabs = Vec::new();
+    for (at, tab) in Tab::ALL.into_iter().enumerate() {
+        let label = match (tab, app.method) {
+            (Tab::Method, None) => continue,
+            (Tab::Method, Some(method)) => format!(" {method} "),
+            _ => {
+                let keys = actions.get(at).map(|a| app.keymap.keys(app.context(), *a)).unwrap_or_default();
+                format!(" {} {} ", keys.first().map_or("", String::as_str), tab.name())
+            }
+        };
+        let width = text::width(&label) as u16;
+        tabs.push((tab, label, x..x + width));
+        x += width;
+    }
+    tabs
+}
+
+impl Canvas<'_> {
+    pub(super) fn header(&mut self, area: Rect) {
+        let theme = self.theme;
+        self.put(area, area.x, area.y, NAME, theme.title());
+        let mut end = area.x;
+        for (tab, label, columns) in tabs(self.app) {
+            let style = if tab == self.app.tab { theme.selected() } else { Style::new() };
+            end = self.put(area, area.x + columns.start, area.y, &label, style);
+        }
+        let model = &self.app.model_name;
+        let width = text::width(model).min(usize::from(area.width)) as u16;
+        let x = area.right().saturating_sub(width);
+        if x > end {
+            self.put(area, x, area.y, model, theme.dim());
+        }
+    }
+
+    /// What is selected, what it is measured on, how fresh it is.
+    pub(super) fn status(&mut self, area: Rect) {
+        let (app, theme) = (self.app, self.theme);
+        if let Some(message) = &app.message {
+            let failed = app.panes.iter().any(|p| matches!(&p.state, State::Failed(e) if e == message));
+            let style = if failed { theme.error() } else { Style::new().add_modifier(Modifier::BOLD) };
+            self.put(area, area.x, area.y, message, style);
+            return;
+        }
+        let mut right = Vec::new();
+        let on = app.edits.items().iter().filter(|i| i.on).count();
+        if on > 0 {
+            right.push((format!("{on} edit{}", if on == 1 { "" } else { "s" }), theme.edited()));
+        }
+        right.push((freshness(app), theme.dim()));
+        let width: usize = right.iter().map(|(t, _)| text::width(t) + 2).sum();
+        let mut x = area.right().saturating_sub(width as u16);
+        let left = Rect { width: x.saturating_sub(area.x), ..area };
+        for (part, style) in right {
+            x = self.put(area, x, area.y, &format!("  {part}"), style);
+        }
+        let mut x = self.put(left, left.x, left.y, &app.address().to_string(), theme.address());
+        if let Some(next) = &app.next {
+            let token = next.tokens.get(app.position()).map_or("", |t| t.text.as_str());
+            x = self.put(left, x, left.y, &format!(" \"{token}\""), Style::new());
+            let contrast = next.contrast.as_ref().map(|c| format!(" - \"{}\"", c.text)).unwrap_or_default();
+            x = self.put(left, x, left.y, "  target ", theme.dim());
+            x = self.put(left, x, left.y, &format!("\"{}\"{contrast}", next.target.text), theme.target());
+        }
+        if let Some(model) = &app.model {
+            self.put(left, x, left.y, &format!("  {} {}", model.device, model.dtype), theme.dim());
+        }
+    }
+
+    /// The line typed into, or the keys that mean something now.
+    pub(super) fn hints(&mut self, area: Rect) -> Option<Position> {
+        let (app, theme) = (self.app, self.theme);
+        if let Some(Overlay::Line(action, entry)) = &app.overlay {
+            let word = match action.argument() {
+                Argument::Asked(word) => word,
+                Argument::No => "",
+            };
+            let x = self.put(area, area.x, area.y, &format!("{word}: "), theme.key());
+            return Some(self.entry_line(Rect { x, width: area.right().saturating_sub(x), ..area }, entry));
+        }
+        let mut x = area.x;
+        for (keys, about) in self.hint_list() {
+            let width = text::width(&keys) + text::width(about) + 3;
+            if usize::from(area.right().saturating_sub(x)) + 2 < width {
+                break;
+            }
+            x = self.put(area, x, area.y, &keys, theme.key());
+            x = self.put(area, x, area.y, &format!(" {about}  "), Style::new());
+        }
+        None
+    }
+
+    /// One line of text entry, scrolled so that the cursor is seen.
+    pub(super) fn entry_line(&mut self, area: Rect, entry: &crate::app::entry::Entry) -> Position {
+        let columns = usize::from(area.width.saturating_sub(1));
+        let before = text::width(entry.before());
+        // Whole characters are left out on the left until the cursor fits.
+        let mut skipped = 0;
+        let mut shown = entry.text();
+        while before - skipped > columns {
+            let Some(c) = shown.chars().next() else { break };
+            skipped += text::width(&shown[..c.len_utf8()]);
+            shown = &shown[c.len_utf8()..];
+        }
+        self.put(area, area.x, area.y, shown, Style::new());
+        let x = area.x.saturating_add((before.saturating_sub(skipped)) as u16);
+        Position::new(x.min(area.right().saturating_sub(1)), area.y)
+    }
+
+    fn hint_list(&self) -> Vec<(String, &'static str)> {
+        let app = self.app;
+        let fixed = |list: &[(&str, &'static str)]| list.iter().map(|(k, a)| ((*k).to_owned(), *a)).collect();
+        match &app.overlay {
+            Some(Overlay::Prompt(..)) => {
+                return fixed(&[
+                    ("Enter", "run"),
+                    ("Esc", "leave"),
+                    ("Ctrl-j", "new line"),
+                    ("Up", "earlier"),
+                    ("Ctrl-z", "undo"),
+                ]);
+            }
+            Some(Overlay::Picker(_)) => {
+                return fixed(&[("type", "to search"), ("Enter", "do it"), ("Up Down", "choose"), ("Esc", "close")]);
+            }
+            Some(Overlay::Quit) => return fixed(&[("y", "quit"), ("Esc", "stay")]),
+            Some(Overlay::Text { .. }) => return fixed(&[("Esc", "close"), ("y", "copy")]),
+            Some(Overlay::Line(..)) => return Vec::new(),
+            Some(Overlay::Edits { .. }) | None => {}
+        }
+        let actions: &[(Action, &'static str)] = match (&app.overlay, app.tab) {
+            (Some(_), _) => &[
+                (Action::ToggleEdit, "on/off"),
+                (Action::RemoveEdit, "remove"),
+                (Action::Undo, "undo"),
+                (Action::Cancel, "close"),
+            ],
+            (None, Tab::Prompt) => &[
+                (Action::EditPrompt, "prompt"),
+                (Action::Help, "help"),
+                (Action::Quit, "quit"),
+                (Action::TargetHere, "target"),
+                (Action::ContrastHere, "contrast"),
+                (Action::NextPosition, "token"),
+                (Action::Generate, "generate"),
+                (Action::NextTab, "tab"),
+                (Action::Palette, "all"),
+                (Action::YankRow, "copy"),
+            ],
+            (None, Tab::Lens) => &[
+                (Action::Open, "deeper"),
+                (Action::Help, "help"),
+                (Action::Quit, "quit"),
+                (Action::NextPosition, "token"),
+                (Action::NextLayer, "layer"),
+                (Action::YankRow, "copy"),
+                (Action::Back, "back"),
+                (Action::Palette, "all"),
+            ],
+            (None, Tab::Heads) => &[
+                (Action::Open, "pattern"),
+                (Action::Help, "help"),
+                (Action::ZeroUnit, "zero"),
+                (Action::Edit, "edit"),
+                (Action::Sort, "sort"),
+                (Action::Statistic, "shade by"),
+                (Action::YankAddress, "copy address"),
+                (Action::NextPosition, "token"),
+                (Action::Back, "back"),
+                (Action::Quit, "quit"),
+            ],
+            (None, Tab::Neurons) => &[
+                (Action::Open, "detail"),
+                (Action::Help, "help"),
+                (Action::ZeroUnit, "zero"),
+                (Action::Edit, "edit"),
+                (Action::Sort, "sort"),
+                (Action::Filter, "filter"),
+                (Action::NextLayer, "layer"),
+                (Action::AllLayers, "all layers"),
+                (Action::YankAddress, "copy address"),
+                (Action::Quit, "quit"),
+            ],
+            (None, Tab::Method) => &[
+                (Action::Methods, "methods"),
+                (Action::Help, "help"),
+                (Action::Sort, "sort"),
+                (Action::Filter, "filter"),
+                (Action::YankTable, "copy"),
+                (Action::Quit, "quit"),
+            ],
+        };
+        let keys = |action: Action| app.keymap.keys(app.context(), action).into_iter().next();
+        actions.iter().filter_map(|(action, about)| keys(*action).map(|k| (k, *about))).collect()
+    }
+}
+
+/// How far the shown panes are from being what was asked for.
+fn freshness(app: &App) -> String {
+    if let Some(count) = app.count {
+        return format!("{count}×");
+    }
+    let model = app.pane(crate::app::Slot::Model);
+    let (main, side) = app.tab.slots();
+    let running = [Some(crate::app::Slot::Model), Some(crate::app::Slot::Next), Some(main), side];
+    for slot in running.into_iter().flatten() {
+        match &app.pane(slot).state {
+            State::Running(done, total) if slot == crate::app::Slot::Model && *total > 0 => {
+                return format!("loading {done} %");
+            }
+            State::Running(..) if slot == crate::app::Slot::Model => return "loading".into(),
+            State::Running(_, 0) => return "running".into(),
+            State::Running(done, total) => return format!("layer {}/{total}", done + 1),
+            State::Cancelled => return "stopped".into(),
+            State::Failed(_) => return "failed".into(),
+            State::Idle => {}
+        }
+    }
+    if model.fresh { "fresh".into() } else { String::new() }
+}

@@ -1,0 +1,103 @@
+//! Rows of grids: numbers where they fit, else shades; the cell under the cursor reversed.
+
+use super::{Canvas, text};
+use crate::app::pane::Pane;
+use crate::report::Grid;
+use crate::report::text::number;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+
+/// Columns for a row's label.
+const LABEL: usize = 14;
+
+/// The widest cell with a token.
+const TOKEN: usize = 9;
+
+impl Canvas<'_> {
+    /// A line of a grid; the headings when `row` is none. `first` is the first column of the grid that is shown.
+    #[expect(clippy::too_many_arguments, reason = "one line of a drawing: all of it is where and what")]
+    pub(super) fn grid_line(
+        &mut self,
+        area: Rect,
+        grid: &Grid,
+        row: Option<usize>,
+        pane: &Pane,
+        first: &mut usize,
+        selected: bool,
+        focused: bool,
+    ) {
+        let theme = self.theme;
+        let n = grid.columns.labels.len();
+        if n == 0 {
+            return;
+        }
+        let label = grid.rows.labels.iter().map(|l| text::width(l)).max().unwrap_or(0).min(LABEL);
+        let room = usize::from(area.width).saturating_sub(label + 1);
+        let numbers = grid.values.iter().map(|v| number(*v, grid.digits).len()).max().unwrap_or(1).max(3) + 1;
+        // Cells with tokens show them: what a layer would say is the point, how sure it is the shade.
+        let tokens = !grid.tokens.is_empty();
+        let numeric = !tokens && numbers * n <= room;
+        let longest = grid.tokens.iter().map(|t| text::width(t)).max().unwrap_or(0);
+        let cell = match (tokens, numeric) {
+            (true, _) => (longest + 1).clamp(4, TOKEN).min(room.max(4)),
+            (false, true) => numbers,
+            (false, false) => 2,
+        };
+        let fits = (room / cell).max(1);
+        let column = pane.column.min(n - 1);
+        *first = (*first).min(column).max((column + 1).saturating_sub(fits)).min(n.saturating_sub(fits));
+        let top = grid.values.iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs()));
+        let x_of = |at: usize| area.x.saturating_add((label + 1 + (at - *first) * cell) as u16);
+        let Some(row) = row else {
+            self.put(area, area.x, area.y, &grid.rows.name, theme.dim());
+            for at in (*first..n).take(fits) {
+                let style = if at == column { theme.key() } else { theme.dim() };
+                let label = &grid.columns.labels[at];
+                // Where a label does not fit, its number stands for it; of large numbers the last digit.
+                let shown = if text::width(label) < cell { label.clone() } else { at.to_string() };
+                let shown = if shown.len() < cell || at % 10 == 0 && numeric { shown } else { (at % 10).to_string() };
+                let pad = (cell - 1).saturating_sub(text::width(&shown));
+                let cell_area = Rect { x: x_of(at), width: cell as u16, ..area }.intersection(area);
+                self.put(
+                    cell_area,
+                    x_of(at).saturating_add(if numeric { pad as u16 } else { 0 }),
+                    area.y,
+                    &shown,
+                    style,
+                );
+            }
+            return;
+        };
+        let label_area = Rect { width: (label as u16).min(area.width), ..area };
+        let style = if selected { theme.key() } else { Style::new() };
+        self.put(label_area, area.x, area.y, &grid.rows.labels[row], style);
+        for at in (*first..n).take(fits) {
+            let value = grid.values[row * n + at];
+            let part = if top > 0.0 { value / top } else { 0.0 };
+            let mut style = theme.shade(part);
+            if selected && at == column {
+                style = style.patch(if focused { theme.selected() } else { theme.selected_beside() });
+            }
+            let shown = if tokens {
+                grid.tokens[row * n + at].replace(' ', if theme.ascii { "_" } else { "·" })
+            } else if numeric {
+                format!("{:>w$} ", number(value, grid.digits), w = cell - 1)
+            } else {
+                theme.glyph(part).to_owned()
+            };
+            let wide = if tokens { cell - 1 } else { cell };
+            let cell_area = Rect { x: x_of(at), width: wide as u16, ..area }.intersection(area);
+            self.put(cell_area, x_of(at), area.y, &shown, style);
+            if tokens && part.abs() >= 0.5 {
+                // Without colour too: what is more likely than not stands out.
+                self.buffer.set_style(cell_area.intersection(Rect { height: 1, ..cell_area }), Modifier::BOLD);
+            }
+        }
+        // Where only shades are seen, the number under the cursor stands at the end of its row.
+        if selected && !numeric {
+            let end = x_of((*first + fits).min(n));
+            let value = number(grid.values[row * n + column], grid.digits);
+            self.put(area, end, area.y, &format!(" {value} {}", grid.columns.labels[column]), theme.key());
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A pane: the lines of a report around the cursor.
+
+use super::{Canvas, Memory, text};
+use crate::app::Slot;
+use crate::app::pane::{Line, Pane, State};
+use crate::report::{Body, Report};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style};
+
+impl Canvas<'_> {
+    /// The panes of a tab: side by side where there is room, else one above the other, else the one that keys move in.
+    pub(super) fn panes(&mut self, area: Rect, memory: &mut Memory) {
+        let (main, side) = self.app.tab.slots();
+        let side = side.filter(|s| self.app.pane(*s).asked.is_some());
+        let Some(side) = side else { return self.pane(area, main, memory, true) };
+        let focus_side = self.app.side;
+        if area.width >= crate::app::WIDE {
+            let [left, right] = Layout::horizontal([Constraint::Percentage(45), Constraint::Fill(1)]).areas(area);
+            let left = Rect { width: left.width.saturating_sub(1), ..left };
+            self.pane(left, main, memory, !focus_side);
+            for y in area.top()..area.bottom() {
+                let (divider, dim) = (self.theme.divider(), self.theme.dim());
+                self.put(area, left.right(), y, divider, dim);
+            }
+            self.pane(right, side, memory, focus_side);
+        } else if area.height >= 16 {
+            let rows = self.app.pane(main).lines.len() as u16 + 1;
+            let main_rows = rows.min(area.height / 2).max(4);
+            let [above, below] = Layout::vertical([Constraint::Length(main_rows), Constraint::Fill(1)]).areas(area);
+            self.pane(above, main, memory, !focus_side);
+            self.pane(below, side, memory, focus_side);
+        } else {
+            self.pane(area, if focus_side { side } else { main }, memory, true);
+        }
+    }
+
+    /// A pane with its heading.
+    pub(super) fn pane(&mut self, area: Rect, slot: Slot, memory: &mut Memory, focused: bool) {
+        if area.height == 0 {
+            return;
+        }
+        let (app, theme) = (self.app, self.theme);
+        let pane = app.pane(slot);
+        let (title, what) = self.title(slot);
+        let stale = !pane.fresh && pane.report.is_some();
+        let state = match &pane.state {
+            State::Failed(_) => "  failed",
+            State::Cancelled => "  stopped",
+            _ if stale => "  (of the question before)",
+            _ => "",
+        };
+        let style = if focused { theme.title() } else { theme.dim() };
+        self.heading(area, area.y, &format!("{title}{what}{state}"), style);
+        let inner = Rect { y: area.y + 1, height: area.height - 1, ..area };
+        let Some(report) = pane.report.clone() else {
+            let text = match &pane.state {
+                State::Running(..) => "running",
+                State::Failed(error) => error,
+                State::Cancelled => "stopped; change the question to run again",
+                State::Idle => "",
+            };
+            for (y, line) in (inner.y..inner.bottom()).zip(text::wrap(text, usize::from(inner.width))) {
+                self.put(inner, inner.x, y, &line, theme.dim());
+            }
+            return;
+        };
+        self.lines(inner, pane, &report, memory, focused);
+        if stale {
+            self.buffer.set_style(inner, Style::new().add_modifier(Modifier::DIM));
+        }
+    }
+
+    /// What a pane shows, and of what.
+    fn title(&self, slot: Slot) -> (String, String) {
+        let app = self.app;
+        let at = app.position();
+        let token = app.next.as_ref().and_then(|n| n.tokens.get(at)).map_or("", |t| t.text.as_str());
+        let pane = app.pane(slot);
+        let filter = if pane.filter.is_empty() { String::new() } else { format!("  filter: {}", pane.filter) };
+        let sort = pane.sort.as_ref().map(|(name, down)| {
+            let order = if *down { "high to low" } else { "low to high" };
+            format!("  by {name}, {order}")
+        });
+        let rest = format!("{}{filter}", sort.unwrap_or_default());
+        let (layer, head) = app.selection.head;
+        let title = match slot {
+            Slot::Next => format!("Next token after {at} \"{token}\""),
+            Slot::Lens => format!("Logit lens  at {at} \"{token}\""),
+            Slot::Heads => format!("Heads by {}  at {at} \"{token}\"", app.shaded_by()),
+            Slot::Head => format!("L{layer}.H{head}"),
+            Slot::Neurons if app.all_layers => format!("Neurons of all layers  at {at} \"{token}\""),
+            Slot::Neurons => format!("Neurons of layer {}  at {at} \"{token}\"", app.selection.layer),
+            Slot::Neuron => app.selection.neuron.map_or(String::new(), |(layer, n)| format!("L{layer}.N{n}")),
+            Slot::Method => format!("{}  at {at} \"{token}\"", app.method.unwrap_or("Method")),
+            Slot::LensCell | Slot::Model | Slot::Generate => String::new(),
+        };
+        (title, rest)
+    }
+
+    /// The lines of a report around the cursor; the column headings of what is at the top stay in sight.
+    fn lines(&mut self, area: Rect, pane: &Pane, report: &Report, memory: &mut Memory, focused: bool) {
+        let height = usize::from(area.height);
+        let scroll = memory.scroll.entry(pane.slot).or_default();
+        // The first rows show what stands above them.
+        let above = pane.lines[..pane.cursor.min(pane.lines.len())].iter().any(|l| matches!(l, Line::Row(..)));
+        let want = if above { pane.cursor } else { 0 };
+        // A row under the sticky heading would be hidden: one line of margin.
+        scroll.0 = scroll.0.min(want.saturating_sub(usize::from(above && height > 2)));
+        scroll.0 = scroll.0.max((pane.cursor + 1).saturating_sub(height));
+        scroll.0 = scroll.0.min(pane.lines.len().saturating_sub(height));
+        let mut offset = *scroll;
+        let window = pane.lines.iter().enumerate().skip(offset.0).take(height);
+        let mut layouts: Vec<Option<super::table::Widths>> = vec![None; report.parts.len()];
+        let visible: Vec<(usize, Line)> = window.map(|(n, l)| (n, *l)).collect();
+        let sticky = match visible.first() {
+            Some((_, Line::Row(part, _))) if height > 2 => Some(*part),
+            _ => None,
+        };
+        for (y, (n, line)) in (area.y..area.bottom()).zip(visible) {
+            let line = match (sticky, y == area.y) {
+                (Some(part), true) => Line::Header(part),
+                _ => line,
+            };
+            let row_area = Rect { y, height: 1, ..area };
+            let selected = n == pane.cursor && matches!(line, Line::Row(..));
+            match line {
+                Line::Blank => {}
+                Line::Title(part) => {
+                    let title = self.theme.title();
+                    self.put(row_area, area.x, y, &report.parts[part].title, title);
+                }
+                Line::Note(part, row) => {
+                    if let Body::Note(note) = &report.parts[part].body {
+                        let dim = self.theme.dim();
+                        self.put(
+                            row_area,
+                            area.x,
+                            y,
+                            crate::app::pane::broken(note, pane.width).get(row).map_or("", String::as_str),
+                            dim,
+                        );
+                    }
+                }
+                Line::Header(part) | Line::Row(part, _) => {
+                    let row = if let Line::Row(_, row) = line { Some(row) } else { None };
+                    match &report.parts[part].body {
+                        Body::Table(table) => {
+                            let widths = layouts[part]
+                                .get_or_insert_with(|| super::table::widths(table, usize::from(area.width)));
+                            match row {
+                                Some(row) => self.table_row(row_area, table, row, widths, selected, focused),
+                                None => self.table_header(row_area, table, widths, pane),
+                            }
+                        }
+                        Body::Grid(grid) => self.grid_line(row_area, grid, row, pane, &mut offset.1, selected, focused),
+                        Body::Note(_) => {}
+                    }
+                }
+            }
+        }
+        memory.scroll.insert(pane.slot, offset);
+    }
+}

@@ -1,0 +1,124 @@
+//! What lies over the tab: pickers, lists, texts, which-key.
+
+use super::{Canvas, text};
+use crate::app::overlay::{Overlay, Picker, PickerKind};
+use crate::keymap::spell;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::Style;
+
+impl Canvas<'_> {
+    /// Draws what lies over the tab; returns where its cursor is.
+    pub(super) fn popup(&mut self, area: Rect) -> Option<Position> {
+        let app = self.app;
+        if !app.pending.is_empty() {
+            self.which_key(area);
+            return None;
+        }
+        match app.overlay.as_ref()? {
+            Overlay::Picker(picker) => Some(self.picker(area, picker)),
+            Overlay::Edits { cursor } => {
+                let lines: Vec<String> = app
+                    .edits
+                    .items()
+                    .iter()
+                    .map(|i| format!("[{}] {}", if i.on { "x" } else { " " }, i.edit))
+                    .collect();
+                self.list(area, "Edits", &lines, Some(*cursor), 0);
+                None
+            }
+            Overlay::Text { title, text, scroll } => {
+                let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                self.list(area, title, &lines, None, *scroll);
+                None
+            }
+            Overlay::Quit => {
+                self.list(area, "Work is running", &["Quit all the same? y, or Esc to stay".to_owned()], None, 0);
+                None
+            }
+            Overlay::Prompt(..) | Overlay::Line(..) => None,
+        }
+    }
+
+    /// Clears a box at the bottom of `area` for `rows` lines under a heading.
+    fn frame(&mut self, area: Rect, title: &str, rows: usize) -> Rect {
+        let height = (rows as u16).saturating_add(1).min(area.height);
+        let outer = Rect { y: area.bottom() - height, height, ..area };
+        self.blank(outer);
+        let style = self.theme.key();
+        self.heading(outer, outer.y, title, style);
+        Rect { y: outer.y + 1, height: height.saturating_sub(1), ..outer }
+    }
+
+    fn list(&mut self, area: Rect, title: &str, lines: &[String], cursor: Option<usize>, scroll: usize) {
+        let inner = self.frame(area, title, lines.len().max(1));
+        let scroll = cursor.map_or(scroll, |c| (c + 1).saturating_sub(usize::from(inner.height)));
+        for (y, (n, line)) in (inner.y..inner.bottom()).zip(lines.iter().enumerate().skip(scroll)) {
+            let style = if Some(n) == cursor { self.theme.selected() } else { Style::new() };
+            self.put(inner, inner.x, y, line, style);
+        }
+    }
+
+    /// The keys that may follow.
+    fn which_key(&mut self, area: Rect) {
+        let (app, theme) = (self.app, self.theme);
+        let next: Vec<_> = app.keymap.continuations(app.context(), &app.pending).collect();
+        let inner = self.frame(area, &format!("{} …", spell(&app.pending)), next.len());
+        for (y, (keys, action)) in (inner.y..inner.bottom()).zip(next) {
+            let x = self.put(inner, inner.x, y, &format!("{:>6} ", spell(&keys[app.pending.len()..])), theme.key());
+            self.put(inner, x, y, action.about(), Style::new());
+        }
+    }
+
+    /// ```text
+    /// All actions ──────────────────
+    /// > targ
+    /// target_here   t    Make the selected token the target
+    /// ```
+    fn picker(&mut self, area: Rect, picker: &Picker) -> Position {
+        let theme = self.theme;
+        let title = match picker.kind {
+            PickerKind::Palette => "All actions",
+            PickerKind::Help => "Help: type to search",
+            PickerKind::Methods => "Methods",
+            PickerKind::Columns => "Sort by",
+        };
+        let grouped = picker.kind == PickerKind::Help && picker.entry.text().is_empty();
+        let inner = self.frame(area, title, picker.rows());
+        let x = self.put(inner, inner.x, inner.y, "> ", theme.key());
+        let cursor =
+            self.entry_line(Rect { x, width: inner.right().saturating_sub(x), height: 1, ..inner }, &picker.entry);
+        let list = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
+        let names = picker.items.iter().map(|i| text::width(&i.name)).max().unwrap_or(0).min(20) as u16;
+        let keys = picker.items.iter().map(|i| text::width(&i.keys)).max().unwrap_or(0).min(16) as u16;
+        // The help shows a heading before each group while nothing is searched for.
+        let mut lines: Vec<Option<usize>> = Vec::new();
+        let mut heads = Vec::new();
+        for (n, item) in picker.items.iter().enumerate() {
+            if grouped && (n == 0 || picker.items[n - 1].group != item.group) {
+                heads.push((lines.len(), item.group));
+                lines.push(None);
+            }
+            lines.push(Some(n));
+        }
+        let at = lines.iter().position(|l| *l == Some(picker.cursor)).unwrap_or(0);
+        let scroll = if at <= 1 { 0 } else { (at + 1).saturating_sub(usize::from(list.height)) };
+        for (y, (n, line)) in (list.y..list.bottom()).zip(lines.iter().enumerate().skip(scroll)) {
+            let Some(item) = line.and_then(|n| picker.items.get(n)) else {
+                let group = heads.iter().find(|(at, _)| *at == n).map_or("", |(_, g)| g);
+                self.put(list, list.x, y, group, theme.title());
+                continue;
+            };
+            let x = list.x;
+            self.put(Rect { width: names, ..list }, x, y, &item.name, Style::new());
+            let x = x.saturating_add(names + 1);
+            self.put(Rect { width: names + 1 + keys, ..list }, x, y, &item.keys, theme.key());
+            let x = x.saturating_add(keys + 1);
+            let end = self.put(list, x, y, &item.about, theme.dim());
+            if *line == Some(picker.cursor) {
+                self.buffer
+                    .set_style(Rect { y, height: 1, width: end.saturating_sub(list.x), ..list }, theme.selected());
+            }
+        }
+        cursor
+    }
+}

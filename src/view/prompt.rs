@@ -1,0 +1,97 @@
+//! The Prompt tab: the prompt, its tokens, and what comes next.
+
+use super::{Canvas, Memory, text};
+use crate::app::Slot;
+use crate::app::overlay::Overlay;
+use ratatui::layout::{Constraint, Layout, Position, Rect};
+use ratatui::style::Style;
+use unicode_width::UnicodeWidthStr;
+
+impl Canvas<'_> {
+    /// ```text
+    /// Prompt ─────────────────────
+    /// The capital of Texas is
+    /// Tokens  6 ──────────────────
+    /// 0 <bos>│The│ capital│ of│ Texas│ is
+    /// After 5 " is" ──────────────
+    ///  rank  id  text        logit   prob
+    ///     0 311  " Austin"  11.234  0.912 ████████
+    /// ```
+    pub(super) fn prompt_tab(&mut self, area: Rect, memory: &mut Memory) -> Option<Position> {
+        let (app, theme) = (self.app, self.theme);
+        let entry = match &app.overlay {
+            Some(Overlay::Prompt(entry, _)) => Some(entry),
+            _ => None,
+        };
+        let shown = entry.map_or(app.prompt.as_deref().unwrap_or(""), |e| e.text());
+        let columns = usize::from(area.width);
+        let lines = text::wrap(shown, columns.saturating_sub(1));
+        let most = usize::from(area.height / 3).max(1);
+        let rows = lines.len().clamp(1, most);
+        let tokens = if area.height >= 8 { 3 } else { 0 };
+        let [prompt, strip, table] =
+            Layout::vertical([Constraint::Length(rows as u16 + 1), Constraint::Length(tokens), Constraint::Min(0)])
+                .areas(area);
+
+        let (title, style) = match entry {
+            Some(_) => ("Prompt (typing: Enter runs it, Esc leaves)", theme.key()),
+            None => ("Prompt", theme.title()),
+        };
+        self.heading(prompt, prompt.y, title, style);
+        // While typing, the lines around the cursor; else the first ones.
+        let before = entry.map(|e| text::wrap(e.before(), columns.saturating_sub(1)));
+        let line = before.as_ref().map_or(0, |b| b.len().saturating_sub(1));
+        let first = (line + 1).saturating_sub(rows);
+        for (y, line) in (prompt.y + 1..prompt.bottom()).zip(lines.iter().skip(first)) {
+            // Escaped already by wrap; escaping is idempotent on what it wrote.
+            self.put(prompt, prompt.x, y, line, Style::new());
+        }
+        let cursor = before.map(|b| {
+            let x = b.last().map_or(0, |l| l.width()) as u16;
+            Position::new((prompt.x + x).min(prompt.right().saturating_sub(1)), prompt.y + 1 + (line - first) as u16)
+        });
+        if strip.height > 0 {
+            self.tokens(strip, memory);
+        }
+        self.pane(table, Slot::Next, memory, true);
+        cursor
+    }
+
+    /// The prompt's tokens on one line, the selected one reversed and in sight, its id in the heading.
+    fn tokens(&mut self, area: Rect, memory: &mut Memory) {
+        let (app, theme) = (self.app, self.theme);
+        let Some(next) = &app.next else { return };
+        let at = app.position();
+        let selected = next.tokens.get(at);
+        let id = selected.map(|t| format!("   {at}: \"{}\" id {}", t.text, t.id)).unwrap_or_default();
+        self.heading(area, area.y, &format!("Tokens {}{id}", next.tokens.len()), theme.title());
+        let widths: Vec<usize> = next.tokens.iter().map(|t| text::width(&t.text).max(1) + 1).collect();
+        let columns = usize::from(area.width).saturating_sub(2);
+        let fits = |from: usize| widths[from..=at].iter().sum::<usize>() <= columns;
+        if widths.is_empty() {
+            return;
+        }
+        if memory.strip > at {
+            memory.strip = at;
+        }
+        while memory.strip < at && !fits(memory.strip) {
+            memory.strip += 1;
+        }
+        let y = area.y + 1;
+        let mut x = area.x;
+        if memory.strip > 0 {
+            x = self.put(area, x, y, theme.ellipsis(), theme.dim());
+        }
+        for (n, token) in next.tokens.iter().enumerate().skip(memory.strip) {
+            if x + 1 >= area.right() {
+                break;
+            }
+            let style = if n == at { theme.selected() } else { Style::new() };
+            // Spaces are shown: a token is what it begins with.
+            let shown = if theme.ascii { token.text.replace(' ', "_") } else { token.text.replace(' ', "·") };
+            let shown = if shown.is_empty() { " ".to_owned() } else { shown };
+            x = self.put(area, x, y, &shown, style);
+            x = self.put(area, x, y, theme.divider(), theme.dim());
+        }
+    }
+}

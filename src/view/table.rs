@@ -1,0 +1,118 @@
+//! Rows of tables.
+
+use super::{Canvas, text};
+use crate::app::pane::Pane;
+use crate::report::text::number;
+use crate::report::{Cell, Kind, Table};
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+
+/// Rows that column widths are taken from: a table of 100,000 rows is not measured for every frame.
+const MEASURED: usize = 300;
+
+/// No column of text is wider while others need room.
+const WIDEST: usize = 28;
+
+/// Widths of columns, in their order.
+pub(super) type Widths = Vec<usize>;
+
+/// Widths that fit `columns`: as wide as the content, texts at most [`WIDEST`].
+pub(super) fn widths(table: &Table, columns: usize) -> Widths {
+    let mut widths: Widths = table.columns.iter().map(|c| text::width(&c.name)).collect();
+    for row in table.rows.iter().take(MEASURED) {
+        for ((width, cell), column) in widths.iter_mut().zip(row).zip(&table.columns) {
+            *width = (*width).max(text::width(&shown(cell, column.kind)));
+        }
+    }
+    let total: usize = widths.iter().map(|w| w + 1).sum();
+    if total > columns {
+        for (width, column) in widths.iter_mut().zip(&table.columns) {
+            if matches!(column.kind, Kind::Text | Kind::Token) {
+                *width = (*width).min(WIDEST);
+            }
+        }
+    }
+    widths
+}
+
+/// A cell as readers see it, not escaped yet.
+pub(super) fn shown(cell: &Cell, kind: Kind) -> String {
+    match cell {
+        Cell::Empty => String::new(),
+        Cell::Text(text) => text.clone(),
+        Cell::Token(text) => format!("\"{text}\""),
+        Cell::Address(address) => address.to_string(),
+        Cell::Integer(value) => value.to_string(),
+        Cell::Number(value) => match kind {
+            Kind::Number { digits, .. } => number(*value, digits),
+            _ => value.to_string(),
+        },
+    }
+}
+
+fn right(kind: Kind) -> bool {
+    matches!(kind, Kind::Integer | Kind::Number { .. })
+}
+
+impl Canvas<'_> {
+    pub(super) fn table_header(&mut self, area: Rect, table: &Table, widths: &Widths, pane: &Pane) {
+        let mut x = area.x;
+        for (column, width) in table.columns.iter().zip(widths) {
+            let sorted = pane.sort.as_ref().is_some_and(|(name, _)| *name == column.name);
+            let style = if sorted { self.theme.key() } else { self.theme.dim().add_modifier(Modifier::BOLD) };
+            let own = text::width(&column.name);
+            let pad = if right(column.kind) { width.saturating_sub(own) } else { 0 };
+            self.put(area, x.saturating_add(pad as u16), area.y, &column.name, style);
+            x = x.saturating_add(*width as u16 + 1);
+        }
+    }
+
+    pub(super) fn table_row(
+        &mut self,
+        area: Rect,
+        table: &Table,
+        row: usize,
+        widths: &Widths,
+        selected: bool,
+        focused: bool,
+    ) {
+        let theme = self.theme;
+        let Some(cells) = table.rows.get(row) else { return };
+        let target = self.app.next.as_ref().map(|n| i64::from(n.target.id));
+        let is_target = table
+            .columns
+            .iter()
+            .zip(cells)
+            .any(|(c, cell)| c.name == "id" && matches!(cell, Cell::Integer(id) if Some(*id) == target));
+        let mut x = area.x;
+        for ((column, cell), width) in table.columns.iter().zip(cells).zip(widths) {
+            let style = match cell {
+                Cell::Address(_) => theme.address(),
+                Cell::Token(_) if is_target => theme.target(),
+                Cell::Number(value) if *value < 0.0 && column.name.contains("change") => theme.shade(-1.0),
+                Cell::Number(_) if column.name.contains("change") => theme.shade(1.0),
+                _ => Style::new(),
+            };
+            let own = shown(cell, column.kind);
+            let pad = if right(column.kind) { width.saturating_sub(text::width(&own)) } else { 0 };
+            let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(*width as u16)), ..area };
+            self.put(cell_area, x.saturating_add(pad as u16), area.y, &own, style);
+            x = x.saturating_add(*width as u16 + 1);
+        }
+        // A probability's bar takes what room is left.
+        let room = usize::from(area.right().saturating_sub(x).min(40));
+        let prob = |name: &str| {
+            let at = table.columns.iter().position(|c| c.name == name)?;
+            if let Cell::Number(value) = cells[at] { Some(value) } else { None }
+        };
+        if let Some(value) = prob("prob_after").or_else(|| prob("prob")).filter(|_| room >= 5) {
+            let bar = theme.bar_text(value, room);
+            self.put(area, x, area.y, &bar, theme.bar());
+        }
+        if selected {
+            let style = if focused { theme.selected() } else { theme.selected_beside() };
+            let end = x.min(area.right());
+            self.buffer.set_style(Rect { width: end.saturating_sub(area.x), ..area }, style);
+        }
+    }
+}

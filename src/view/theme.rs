@@ -1,0 +1,164 @@
+//! Styles by what they mean. The default uses the terminal's own 16 colours and background.
+
+use anyhow::{Result, bail};
+use ratatui::style::{Color, Modifier, Style};
+use std::str::FromStr;
+
+/// How many colours may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Colors {
+    /// None: bold, dim and reverse video only.
+    Mono,
+    /// The 16 names.
+    #[default]
+    Sixteen,
+    /// 256 or more.
+    Many,
+}
+
+/// What `--theme` accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThemeName {
+    /// As many colours as the terminal shows.
+    #[default]
+    Auto,
+    /// No colours.
+    Mono,
+    /// The terminal's 16 colours.
+    Terminal,
+}
+
+impl FromStr for ThemeName {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "auto" => ThemeName::Auto,
+            "mono" => ThemeName::Mono,
+            "terminal" => ThemeName::Terminal,
+            _ => bail!("theme {text:?} is not known; accepted: auto, mono, terminal"),
+        })
+    }
+}
+
+/// Colours and glyphs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Theme {
+    /// How many colours may be used.
+    pub colors: Colors,
+    /// Whether only ASCII is drawn, but for the text of tokens.
+    pub ascii: bool,
+}
+
+impl Theme {
+    fn color(self, color: Color) -> Style {
+        if self.colors == Colors::Mono { Style::new() } else { Style::new().fg(color) }
+    }
+
+    /// Headings.
+    pub fn title(self) -> Style {
+        self.color(Color::Cyan).add_modifier(Modifier::BOLD)
+    }
+
+    /// What is secondary.
+    pub fn dim(self) -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    /// Keys in hints and help.
+    pub fn key(self) -> Style {
+        self.color(Color::Yellow).add_modifier(Modifier::BOLD)
+    }
+
+    /// The selected row or cell.
+    pub fn selected(self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+
+    /// What is selected in a pane that keys do not move in.
+    pub fn selected_beside(self) -> Style {
+        Style::new().add_modifier(Modifier::UNDERLINED)
+    }
+
+    /// Addresses.
+    pub fn address(self) -> Style {
+        self.color(Color::Blue)
+    }
+
+    /// The target token.
+    pub fn target(self) -> Style {
+        self.color(Color::Green).add_modifier(Modifier::BOLD)
+    }
+
+    /// Failures.
+    pub fn error(self) -> Style {
+        self.color(Color::Red).add_modifier(Modifier::BOLD)
+    }
+
+    /// Edits, and what they changed.
+    pub fn edited(self) -> Style {
+        self.color(Color::Magenta)
+    }
+
+    /// Bars.
+    pub fn bar(self) -> Style {
+        self.color(Color::Blue)
+    }
+
+    /// A value from -1 to 1: blue below zero, orange above; the glyph says how far, and a minus sign which way.
+    pub fn shade(self, value: f32) -> Style {
+        let (value, strength) = (if value.is_finite() { value } else { 0.0 }, value.abs().clamp(0.0, 1.0));
+        match self.colors {
+            Colors::Mono => Style::new(),
+            Colors::Sixteen if value < 0.0 => Style::new().fg(Color::Blue),
+            Colors::Sixteen => Style::new().fg(Color::Yellow),
+            Colors::Many => {
+                // The cube's blues and oranges, from pale to full.
+                const COLD: [u8; 5] = [252, 153, 111, 69, 33];
+                const WARM: [u8; 5] = [252, 223, 216, 209, 202];
+                let step = (strength * 4.99) as usize;
+                Style::new().fg(Color::Indexed(if value < 0.0 { COLD[step] } else { WARM[step] }))
+            }
+        }
+    }
+
+    /// The glyph of a value from -1 to 1, two columns wide.
+    pub fn glyph(self, value: f32) -> &'static str {
+        const BLOCKS: [[&str; 5]; 2] = [["  ", "░░", "▒▒", "▓▓", "██"], ["  ", "-░", "-▒", "-▓", "-█"]];
+        const ASCII: [[&str; 5]; 2] = [["  ", "..", "::", "++", "##"], ["  ", "-.", "-:", "-+", "-#"]];
+        let glyphs = if self.ascii { ASCII } else { BLOCKS };
+        let strength = if value.is_nan() { 0.0 } else { value.abs().clamp(0.0, 1.0) };
+        // Half a step is the least that shows.
+        glyphs[usize::from(value < 0.0)][(strength * 4.0).round() as usize]
+    }
+
+    /// A bar of at most `width` columns for a value from 0 to 1.
+    pub fn bar_text(self, value: f32, width: usize) -> String {
+        let eighths = (value.clamp(0.0, 1.0) * (width * 8) as f32).round() as usize;
+        if self.ascii {
+            return "#".repeat((eighths + 4) / 8);
+        }
+        const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+        "█".repeat(eighths / 8) + PARTS[eighths % 8]
+    }
+
+    /// A horizontal rule's character.
+    pub fn rule(self) -> &'static str {
+        if self.ascii { "-" } else { "─" }
+    }
+
+    /// What stands where text was cut.
+    pub fn ellipsis(self) -> &'static str {
+        if self.ascii { "~" } else { "…" }
+    }
+
+    /// Between before and after.
+    pub fn arrow(self) -> &'static str {
+        if self.ascii { "->" } else { "→" }
+    }
+
+    /// Before a bar that separates things side by side.
+    pub fn divider(self) -> &'static str {
+        if self.ascii { "|" } else { "│" }
+    }
+}

@@ -1,0 +1,296 @@
+//! The program on a real terminal: what it leaves behind, however it ends. Nobody answers the terminal queries it might send.
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Program {
+    child: Box<dyn Child + Send + Sync>,
+    master: Box<dyn MasterPty + Send>,
+    input: Box<dyn Write + Send>,
+    output: Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+    bytes: Vec<u8>,
+    home: tempfile::TempDir,
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        Program::shell(&[], arguments, false)
+    }
+
+    /// Starts the program itself, or a shell that starts it.
+    fn shell(environment: &[(&str, &str)], arguments: &[&str], shell: bool) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let program = env!("CARGO_BIN_EXE_mechscope");
+        let mut command = if shell { CommandBuilder::new("sh") } else { CommandBuilder::new(program) };
+        if shell {
+            // Job control, so that Ctrl-Z stops the program and fg goes on.
+            command.args(["-i"]);
+        } else {
+            command.args(arguments);
+        }
+        command.env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", home.path());
+        command.env("TERM", "xterm-256color");
+        command.env("PS1", "ready> ");
+        environment.iter().for_each(|(name, value)| command.env(name, value));
+        let pty = native_pty_system().openpty(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
+        let child = pty.slave.spawn_command(command).unwrap();
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let input = pty.master.take_writer().unwrap();
+        let screen = vt100::Parser::new(24, 80, 0);
+        Program { child, master: pty.master, input, output, screen, bytes: Vec::new(), home }
+    }
+
+    fn send(&mut self, keys: &str) {
+        self.input.write_all(keys.as_bytes()).unwrap();
+        self.input.flush().unwrap();
+    }
+
+    fn read(&mut self, wait: Duration) -> bool {
+        match self.output.recv_timeout(wait) {
+            Ok(bytes) => {
+                self.screen.process(&bytes);
+                self.bytes.extend(bytes);
+                true
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    fn contents(&self) -> String {
+        self.screen.screen().contents()
+    }
+
+    /// Waits until the screen shows a text.
+    fn see(&mut self, text: &str) {
+        let begun = Instant::now();
+        while !self.contents().contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "{text:?} is not on the screen:\n{}", self.contents());
+            self.read(Duration::from_millis(100));
+        }
+    }
+
+    /// Leaves what lies on top and waits until it is gone: keys that follow Esc at once would be Alt with a key.
+    fn escape(&mut self, gone: &str) {
+        self.send("\u{1b}");
+        let begun = Instant::now();
+        while self.contents().contains(gone) {
+            assert!(begun.elapsed() < PATIENCE, "{gone:?} stays on the screen:\n{}", self.contents());
+            self.read(Duration::from_millis(100));
+        }
+    }
+
+    fn signal(&mut self, signal: i32) {
+        let pid = self.child.process_id().unwrap() as i32;
+        // SAFETY: the process is our child and has not been waited for.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Waits for the end, and checks that the terminal is as it was.
+    fn ends(&mut self) -> u32 {
+        let begun = Instant::now();
+        let status = loop {
+            self.read(Duration::from_millis(50));
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "still running:\n{}", self.contents());
+        };
+        while self.read(Duration::from_millis(200)) {}
+        self.whole();
+        status.exit_code()
+    }
+
+    fn whole(&self) {
+        let screen = self.screen.screen();
+        assert!(!screen.alternate_screen(), "the alternate screen is left");
+        assert!(!screen.hide_cursor(), "the cursor is shown");
+        assert!(!screen.bracketed_paste(), "bracketed paste is off");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+        let modes = self.master.get_termios().expect("the terminal's modes");
+        let cooked = line_mode();
+        assert!(modes.local_flags.bits() & cooked == cooked, "raw mode is left");
+    }
+
+    fn session(&self) -> serde_json::Value {
+        let file = self.home.path().join(".local/state/mechscope/session.json");
+        serde_json::from_slice(&std::fs::read(file).expect("the session is saved")).unwrap()
+    }
+}
+
+/// Line by line, with echo and signals.
+fn line_mode() -> libc::tcflag_t {
+    libc::ICANON | libc::ECHO | libc::ISIG
+}
+
+#[test]
+fn a_session_from_start_to_quit() {
+    let mut p = Program::start(&["--model", "induction"]);
+    p.see("0 21 \"u\"");
+    p.see("? help");
+    for (key, text) in [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of layer"), ("1", "Next token after")] {
+        p.send(key);
+        p.see(text);
+    }
+    p.send("i\u{15}");
+    p.see("typing");
+    p.send("abcab\r");
+    p.see("Tokens 6");
+    p.send("y");
+    p.see("(OSC 52)");
+    assert!(p.bytes.windows(7).any(|w| w == b"\x1b]52;c;"), "the clipboard sequence is sent");
+    p.send(":zero");
+    p.see("zero_unit");
+    p.escape("zero_unit");
+    p.send("?");
+    p.see("Help");
+    p.escape("Help");
+    p.send("|");
+    p.see("shell command:");
+    p.send("head -1 | tr a-z A-Z\r");
+    p.see("RANK");
+    p.escape("RANK");
+    let picture = p.home.path().join("screen.svg").display().to_string();
+    p.send(&format!(":screenshot {picture}\r"));
+    p.see("wrote");
+    p.send("q");
+    assert_eq!(p.ends(), 0);
+    assert_eq!(p.session()["prompt"], "abcab");
+    assert!(std::fs::read_to_string(picture).unwrap().contains("</svg>"));
+    let queries: [&[u8]; 4] = [b"\x1b[6n", b"\x1b[c", b"\x1b[?u", b"\x1b]11;?"];
+    for query in queries {
+        assert!(!p.bytes.windows(query.len()).any(|w| w == query), "asks the terminal {query:?}");
+    }
+}
+
+#[test]
+fn signals_save_the_session_and_give_the_terminal_back() {
+    for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGHUP, 129)] {
+        let mut p = Program::start(&["--model", "induction", "--prompt", "abcabc"]);
+        p.see("Tokens 7");
+        p.send("3");
+        p.see("Heads by");
+        p.signal(signal);
+        assert_eq!(p.ends(), code);
+        let session = p.session();
+        assert_eq!((&session["prompt"], &session["tab"]), (&"abcabc".into(), &"heads".into()));
+    }
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_and_is_reported() {
+    let mut p = Program::shell(&[("MECHSCOPE_TEST_PANIC", "1")], &["--model", "induction"], false);
+    p.see("? help");
+    p.send("j");
+    assert_eq!(p.ends(), 101);
+    assert!(p.contents().contains("MECHSCOPE_TEST_PANIC is set"), "{}", p.contents());
+    assert_eq!(p.session()["model"], "induction");
+}
+
+#[test]
+fn it_stops_and_goes_on() {
+    let mut p = Program::shell(&[], &[], true);
+    p.see("ready>");
+    p.send(&format!("{} --model induction\n", env!("CARGO_BIN_EXE_mechscope")));
+    p.see("? help");
+    p.send("3");
+    p.see("Heads by");
+    p.send("\u{1a}");
+    p.see("ready>");
+    let begun = Instant::now();
+    while p.screen.screen().alternate_screen() {
+        assert!(begun.elapsed() < PATIENCE);
+        p.read(Duration::from_millis(50));
+    }
+    assert!(!p.screen.screen().hide_cursor());
+    p.send("fg\n");
+    p.see("Heads by");
+    p.send("1");
+    p.see("Next token after");
+    p.send("q");
+    p.see("ready>");
+    p.send("exit\n");
+    p.ends();
+}
+
+/// Context switches that the program's threads asked for: every one is a wake-up.
+fn switches(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let count = |status: String| {
+        let line =
+            status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).unwrap_or("0").trim().to_owned();
+        line.parse::<u64>().unwrap()
+    };
+    tasks.filter_map(|t| std::fs::read_to_string(t.path().join("status")).ok()).map(count).sum()
+}
+
+/// Frames are small and nothing happens while nothing happens. `MECHSCOPE_SECONDS` is how long it is watched (2 unless told).
+#[test]
+#[cfg(target_os = "linux")]
+fn frames_are_small_and_idling_costs_nothing() {
+    let begun = Instant::now();
+    let mut p = Program::start(&["--model", "induction"]);
+    p.see("mechscope  1");
+    eprintln!("launch to first frame: {:?}", begun.elapsed());
+    p.master.resize(PtySize { rows: 50, cols: 160, pixel_width: 0, pixel_height: 0 }).unwrap();
+    p.screen.screen_mut().set_size(50, 160);
+    p.see("y copy");
+    p.send("3");
+    p.see("Method: attention heads");
+    p.see("fresh");
+    while p.read(Duration::from_millis(300)) {}
+    p.send("1");
+    p.see("fresh");
+    while p.read(Duration::from_millis(300)) {}
+    let (mut times, before) = (Vec::new(), p.bytes.len());
+    for _ in 0..5 {
+        let begun = Instant::now();
+        p.send("j");
+        assert!(p.read(PATIENCE));
+        times.push(begun.elapsed());
+        while p.read(Duration::from_millis(50)) {}
+    }
+    let bytes = (p.bytes.len() - before) / 5;
+    times.sort();
+    eprintln!("a selection move at 160x50: {bytes} bytes, key to frame {:?} (median of 5)", times[2]);
+    assert!(bytes < 512, "{bytes} bytes a move");
+
+    let seconds = std::env::var("MECHSCOPE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
+    let pid = p.child.process_id().unwrap();
+    let before = switches(pid);
+    std::thread::sleep(Duration::from_secs(seconds));
+    assert_eq!(switches(pid) - before, 0, "wake-ups in {seconds} idle seconds");
+    p.send("q");
+    assert_eq!(p.ends(), 0);
+}
+
+#[test]
+fn sizes_down_to_nothing_are_survived() {
+    let mut p = Program::start(&["--model", "induction", "--ascii", "--theme", "mono"]);
+    p.see("? help");
+    for (rows, cols) in [(1, 1), (5, 20), (60, 200), (24, 80)] {
+        p.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
+        p.screen.screen_mut().set_size(rows, cols);
+        p.send("j");
+        p.read(Duration::from_millis(300));
+    }
+    p.see("? help");
+    p.send("q");
+    assert_eq!(p.ends(), 0);
+}

@@ -263,7 +263,10 @@ impl App {
             Event::Reply(reply) => self.reply(reply),
             Event::Said(text) => self.message = Some(text),
             Event::Piped(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
-            Event::Piped(text) => self.overlay = Some(Overlay::text("Output", text)),
+            Event::Piped(text) => {
+                self.message = None;
+                self.overlay = Some(Overlay::text("Output", text));
+            }
             Event::End(signal) => {
                 let code = u8::try_from(128 + signal).unwrap_or(1);
                 self.effects.push(Effect::Quit(code));

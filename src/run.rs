@@ -193,7 +193,10 @@ impl Explorer {
     fn aside(&self, work: impl FnOnce() -> Event + Send + 'static) {
         let sender = self.sender.clone();
         let thread = std::thread::Builder::new().name("aside".into());
-        let spawned = thread.spawn(move || sender.send(Message::App(work())));
+        let spawned = thread.spawn(move || {
+            // With the loop gone nobody waits for this any more.
+            let _ = sender.send(Message::App(work()));
+        });
         if let Err(e) = spawned {
             // The loop holds the receiver, so this arrives.
             let _ = self.sender.send(Message::App(Event::Said(format!("cannot start a thread: {e}"))));

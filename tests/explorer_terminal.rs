@@ -96,6 +96,15 @@ impl Program {
         }
     }
 
+    /// Waits until the shell asks for a command on a screen of its own.
+    fn at_prompt(&mut self) {
+        let begun = Instant::now();
+        while self.screen.screen().alternate_screen() || !self.contents().trim_end().ends_with("ready>") {
+            assert!(begun.elapsed() < PATIENCE, "no prompt:\n{}", self.contents());
+            self.read(Duration::from_millis(100));
+        }
+    }
+
     fn signal(&mut self, signal: i32) {
         let pid = self.child.process_id().unwrap() as i32;
         // SAFETY: the process is our child and has not been waited for.
@@ -212,19 +221,15 @@ fn it_stops_and_goes_on() {
     p.send("3");
     p.see("Heads by");
     p.send("\u{1a}");
-    p.see("ready>");
-    let begun = Instant::now();
-    while p.screen.screen().alternate_screen() {
-        assert!(begun.elapsed() < PATIENCE);
-        p.read(Duration::from_millis(50));
-    }
+    p.at_prompt();
+    assert!(p.contents().contains("Stopped"), "{}", p.contents());
     assert!(!p.screen.screen().hide_cursor());
     p.send("fg\n");
     p.see("Heads by");
     p.send("1");
     p.see("Next token after");
     p.send("q");
-    p.see("ready>");
+    p.at_prompt();
     p.send("exit\n");
     p.ends();
 }

@@ -97,7 +97,9 @@ impl Canvas<'_> {
         if selected && !numeric {
             let end = x_of((*first + fits).min(n));
             let value = number(grid.values[row * n + column], grid.digits);
-            self.put(area, end, area.y, &format!(" {value} {}", grid.columns.labels[column]), theme.key());
+            if usize::from(area.right().saturating_sub(end)) > value.len() {
+                self.put(area, end, area.y, &format!(" {value} {}", grid.columns.labels[column]), theme.key());
+            }
         }
     }
 }

@@ -92,7 +92,11 @@ impl Canvas<'_> {
             Slot::Neurons => format!("Neurons of layer {}  at {at} \"{token}\"", app.selection.layer),
             Slot::Neuron => app.selection.neuron.map_or(String::new(), |(layer, n)| format!("L{layer}.N{n}")),
             Slot::Method => format!("{}  at {at} \"{token}\"", app.method.unwrap_or("Method")),
-            Slot::LensCell | Slot::Model | Slot::Generate => String::new(),
+            Slot::LensCell => {
+                let part = pane.report.as_ref().and_then(|r| r.parts.iter().find(|p| p.name == "cell"));
+                part.map_or_else(|| "This layer".to_owned(), |p| p.title.clone())
+            }
+            Slot::Model | Slot::Generate => String::new(),
         };
         (title, rest)
     }

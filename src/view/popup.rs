@@ -27,7 +27,8 @@ impl Canvas<'_> {
                 None
             }
             Overlay::Text { title, text, scroll } => {
-                let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                // A tab would be escaped: here it only parts columns.
+                let lines: Vec<String> = text.lines().map(|l| l.replace('\t', "  ")).collect();
                 self.list(area, title, &lines, None, *scroll);
                 None
             }

@@ -234,7 +234,8 @@ fn heads_carry_the_effect_of_what_they_write() {
         for l in 0..case.frozen.n_layers() - 1 {
             let written = trace.block(l, S::Result).unwrap().to_vec3::<f32>().unwrap();
             for h in 0..case.frozen.n_heads() {
-                let want: f64 = (0..ids.len()).map(|p| forward(&case, (l + 1, p), &written[p][h], &target)).sum();
+                let of = |(p, written): (usize, &Vec<Vec<f32>>)| forward(&case, (l + 1, p), &written[h], &target);
+                let want: f64 = written.iter().enumerate().map(of).sum();
                 let got = row.heads[l * case.frozen.n_heads() + h] as f64;
                 assert!(
                     (got - want).abs() <= 1e-5 * row.abs_sum as f64,

@@ -53,12 +53,12 @@ pub enum Command {
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
-    /// Print the catalogue of methods: what each answers, assumes and costs
-    Methods(methods::Methods),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
     Graph(graph::GraphArgs),
     /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
+    /// Print the catalogue of methods: what each answers, assumes and costs
+    Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
     /// Check devices, folders and the numbers of the built-in models
@@ -206,10 +206,10 @@ impl Cli {
             Some(Command::Predict(c)) => c.run(),
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
-            Some(Command::Methods(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => c.run(),
             Some(Command::View(c)) => c.run(),
+            Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Keys { keymap }) => explore::print_keys(&keymap),

@@ -256,6 +256,15 @@ impl App {
             _ => {}
         }
         let pane = self.pane(self.focus());
+        // A source of a head is a token: its place is that position.
+        if let (Slot::Head, Some(Cell::Integer(key))) = (pane.slot, pane.cell("key")) {
+            self.selection.position = *key;
+            self.history.leave(here);
+            return self.cursors_follow_selection();
+        }
+        if let (Tab::Method, Some(address)) = (self.tab, pane.address()) {
+            return self.show_address(&address);
+        }
         if let Some((table, row)) = pane.table() {
             let cells = table.columns.iter().zip(&table.rows[row]);
             let lines = cells.map(|(c, cell)| format!("{:<18} {}", c.name, plain(cell)));

@@ -92,6 +92,27 @@ fn places_are_gone_back_and_forward_to() {
 }
 
 #[test]
+fn enter_leads_from_a_row_to_its_unit() {
+    let mut h = Harness::new(120, 40);
+    h.press("3 G");
+    h.press("Enter Enter");
+    let Some(Cell::Integer(source)) = h.app.pane(Slot::Head).cell("key").cloned() else { panic!("no source") };
+    assert!(h.app.position() <= 16 && h.app.side, "the head stays while its position changes: {source}");
+    assert_ne!(h.app.position(), 16);
+    h.press("Ctrl-o");
+    assert_eq!(h.app.position(), 16);
+    h.press("M");
+    h.type_text("attribute");
+    h.press("Enter");
+    while h.app.pane(Slot::Method).address().is_none() {
+        h.press("j");
+    }
+    let address = h.app.pane(Slot::Method).address().unwrap();
+    h.press("Enter");
+    assert_ne!(h.app.tab, Tab::Method, "{address}");
+}
+
+#[test]
 fn addresses_are_places_to_go_to() {
     let mut h = Harness::new(80, 24);
     h.press(":");

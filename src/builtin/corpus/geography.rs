@@ -1,0 +1,208 @@
+//! Two-hop geography: the answer needs the state, and the prompt names only a city.
+
+use super::rng::{Rng, hash};
+use super::sentence::Sentence;
+use super::states::{STATES, State};
+use super::{Case, Split};
+
+/// What is asked about a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// The capital city.
+    Capital,
+    /// The two-letter postal code.
+    Postal,
+    /// The census region.
+    Region,
+    /// The first letter of the state's name.
+    Initial,
+    /// The state flower.
+    Flower,
+    /// The state bird.
+    Bird,
+}
+
+/// Every relation: several for each city, so that going by way of the state is cheaper than learning the pairs by heart.
+pub const RELATIONS: [Relation; 6] = [
+    Relation::Capital,
+    Relation::Postal,
+    Relation::Region,
+    Relation::Initial,
+    Relation::Flower,
+    Relation::Bird,
+];
+
+impl Relation {
+    /// The word the sentences use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Capital => "capital",
+            Self::Postal => "code",
+            Self::Region => "region",
+            Self::Initial => "initial",
+            Self::Flower => "flower",
+            Self::Bird => "bird",
+        }
+    }
+
+    /// The answer for a state.
+    pub fn of(self, state: &State) -> &'static str {
+        match self {
+            Self::Capital => state.capital,
+            Self::Postal => state.postal,
+            Self::Region => state.region,
+            Self::Initial => &state.name[..1],
+            Self::Flower => state.flower,
+            Self::Bird => state.bird,
+        }
+    }
+}
+
+/// Ways to ask by way of a city.
+const TWO_HOP: usize = 3;
+
+/// Whether this pair never appears in a two-hop training sentence: a quarter of all pairs, in every phrasing.
+pub fn held_out(city: &str, relation: Relation) -> bool {
+    hash(&["two-hop", city, relation.word()]).is_multiple_of(4)
+}
+
+/// A training sentence: a fact about a state, where a city lies, or a seen two-hop question with its answer.
+pub fn sentence(rng: &mut Rng) -> Sentence {
+    let roll = rng.unit();
+    if roll < 0.25 {
+        fact(*rng.pick(&RELATIONS), rng.pick(STATES))
+    } else if roll < 0.5 {
+        containment(rng)
+    } else {
+        let (relation, state, city) = pair(Split::Seen, rng);
+        let style = rng.below(TWO_HOP);
+        stem(style, relation, state, city)
+            .then(answer(relation, state))
+            .plain(".")
+    }
+}
+
+/// A two-hop question, its twin about a city of another state with another answer.
+pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
+    let (relation, state, city) = pair(split, rng);
+    let style = rng.below(TWO_HOP);
+    let twin = loop {
+        let (_, other, place) = pair(split, rng);
+        if first(relation.of(other)) != first(relation.of(state)) {
+            break (other, place);
+        }
+    };
+    (
+        question(style, relation, state, city),
+        question(style, relation, twin.0, twin.1),
+    )
+}
+
+/// The stem of `The <relation> of the state containing <city> is`, and the answer.
+pub fn question(style: usize, relation: Relation, state: &State, city: &str) -> Case {
+    Case::new(
+        stem(style, relation, state, city),
+        &[&answer(relation, state).words[0].text],
+    )
+}
+
+/// Every word this family can use.
+pub fn words() -> impl Iterator<Item = String> {
+    STATES.iter().flat_map(|state| {
+        let facts = RELATIONS.map(|relation| relation.of(state));
+        facts
+            .into_iter()
+            .chain(state.cities)
+            .chain([state.name])
+            .map(|word| format!(" {word}"))
+    })
+}
+
+fn pair(split: Split, rng: &mut Rng) -> (Relation, &'static State, &'static str) {
+    loop {
+        let state = rng.pick(STATES);
+        let city = *rng.pick(&state.cities);
+        let relation = *rng.pick(&RELATIONS);
+        if held_out(city, relation) == (split == Split::HeldOut) {
+            return (relation, state, city);
+        }
+    }
+}
+
+fn stem(style: usize, relation: Relation, state: &State, city: &str) -> Sentence {
+    let asked = [("relation", relation.word())];
+    let place = [("city", city), ("state", state.name)];
+    let (relation, city) = (format!(" {}", relation.word()), format!(" {city}"));
+    match style {
+        0 => Sentence::new()
+            .plain("The")
+            .labelled(&relation, &asked)
+            .plain(" of the state containing")
+            .labelled(&city, &place)
+            .plain(" is"),
+        1 => Sentence::new()
+            .plain("The")
+            .labelled(&relation, &asked)
+            .plain(" of the state around")
+            .labelled(&city, &place)
+            .plain(" is"),
+        _ => Sentence::new()
+            .plain("The city of")
+            .labelled(&city, &place)
+            .plain(" is in a state whose")
+            .labelled(&relation, &asked)
+            .plain(" is"),
+    }
+}
+
+fn answer(relation: Relation, state: &State) -> Sentence {
+    let value = relation.of(state);
+    Sentence::new().determined(
+        &format!(" {value}"),
+        &[(relation.word(), value), ("state", state.name)],
+    )
+}
+
+fn fact(relation: Relation, state: &State) -> Sentence {
+    Sentence::new()
+        .plain("The")
+        .labelled(
+            &format!(" {}", relation.word()),
+            &[("relation", relation.word())],
+        )
+        .plain(" of")
+        .labelled(&format!(" {}", state.name), &[("state", state.name)])
+        .plain(" is")
+        .then(answer(relation, state))
+        .plain(".")
+}
+
+fn containment(rng: &mut Rng) -> Sentence {
+    let state = rng.pick(STATES);
+    let city = *rng.pick(&state.cities);
+    let place = [("city", city), ("state", state.name)];
+    let name = [("state", state.name)];
+    let (city, state) = (format!(" {city}"), format!(" {}", state.name));
+    if rng.chance(0.5) {
+        Sentence::new()
+            .plain("The city of")
+            .labelled(&city, &place)
+            .plain(" is in the state of")
+            .determined(&state, &name)
+            .plain(".")
+    } else {
+        Sentence::new()
+            .plain("The name of the state containing")
+            .labelled(&city, &place)
+            .plain(" is")
+            .determined(&state, &name)
+            .plain(".")
+    }
+}
+
+fn first(name: &str) -> &str {
+    super::sentence::split(name)
+        .first()
+        .copied()
+        .unwrap_or_default()
+}

@@ -1,6 +1,6 @@
 //! Causal attention over rows of different lengths that lie one after another.
 
-use super::kernels::{add_scaled, dot, softmax};
+use super::kernels::{add_scaled, dot, softmax, wide};
 
 /// Positions of row `i` are `starts[i]..starts[i + 1]`.
 pub fn rows(starts: &[usize]) -> impl Iterator<Item = (usize, usize)> {
@@ -9,11 +9,13 @@ pub fn rows(starts: &[usize]) -> impl Iterator<Item = (usize, usize)> {
 
 /// Numbers all patterns together take.
 pub fn patterns_len(starts: &[usize], n_heads: usize) -> usize {
-    rows(starts).map(|(_, length)| n_heads * length * length).sum()
+    rows(starts)
+        .map(|(_, length)| n_heads * length * length)
+        .sum()
 }
 
-/// `z` `[pos, d_model]` and the patterns (per row `[head, query, key]`) from `qkv` `[pos, 3 d_model]`.
-pub fn attention(
+#[inline(always)]
+fn attention_lanes(
     z: &mut [f32],
     patterns: &mut [f32],
     qkv: &[f32],
@@ -48,8 +50,8 @@ pub fn attention(
     }
 }
 
-/// The gradient of `qkv` from that of `z`.
-pub fn attention_backward(
+#[inline(always)]
+fn attention_backward_lanes(
     dqkv: &mut [f32],
     dz: &[f32],
     patterns: &[f32],
@@ -85,4 +87,15 @@ pub fn attention_backward(
             at += length * length;
         }
     }
+}
+
+wide! {
+    /// `z` `[pos, d_model]` and the patterns (per row `[head, query, key]`) from `qkv` `[pos, 3 d_model]`.
+    attention, attention_lanes,
+    (z: &mut [f32], patterns: &mut [f32], qkv: &[f32], starts: &[usize], n_heads: usize, d_model: usize) -> ()
+}
+wide! {
+    /// The gradient of `qkv` from that of `z`.
+    attention_backward, attention_backward_lanes,
+    (dqkv: &mut [f32], dz: &[f32], patterns: &[f32], qkv: &[f32], starts: &[usize], n_heads: usize, d_model: usize) -> ()
 }

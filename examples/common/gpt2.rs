@@ -156,14 +156,7 @@ impl Pass {
         let (d, n) = (shape.d_model, batch.ids.len());
         let (loss, dout) = self.head(layout, params, batch, grads);
         let mut dresid = vec![0.0; n * d];
-        norm_backward(
-            &mut dresid,
-            &dout,
-            &layout.ln_f,
-            params,
-            grads,
-            &self.ln_f,
-        );
+        norm_backward(&mut dresid, &dout, &layout.ln_f, params, grads, &self.ln_f);
         let mut dpost = vec![0.0; n * shape.d_mlp];
         let mut dinner = vec![0.0; n * d];
         let mut dqkv = vec![0.0; n * 3 * d];

@@ -7,6 +7,33 @@ use super::layout::{Linear, Norm};
 /// GPT-2's `layer_norm_epsilon`.
 const EPSILON: f32 = 1e-5;
 
+/// Compiles a function for the widest vectors the processor has, and picks at run time.
+macro_rules! wide {
+    ($(#[$doc:meta])* $name:ident, $body:ident, ($($arg:ident: $kind:ty),*) -> $out:ty) => {
+        $(#[$doc])*
+        pub fn $name($($arg: $kind),*) -> $out {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx2,fma")]
+                fn widest($($arg: $kind),*) -> $out { $body($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
+                fn wider($($arg: $kind),*) -> $out { $body($($arg),*) }
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the processor has these instructions.
+                    return unsafe { widest($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: as above.
+                    return unsafe { wider($($arg),*) };
+                }
+            }
+            $body($($arg),*)
+        }
+    };
+}
+
+pub(super) use wide;
+
 /// A matrix read as it lies or transposed.
 #[derive(Clone, Copy)]
 pub struct Mat<'a> {
@@ -117,6 +144,7 @@ pub fn linear_backward(
 }
 
 /// `a += b`.
+#[inline(always)]
 pub fn add(a: &mut [f32], b: &[f32]) {
     for (a, b) in a.iter_mut().zip(b) {
         *a += b;
@@ -124,6 +152,7 @@ pub fn add(a: &mut [f32], b: &[f32]) {
 }
 
 /// `a += factor b`.
+#[inline(always)]
 pub fn add_scaled(a: &mut [f32], b: &[f32], factor: f32) {
     for (a, b) in a.iter_mut().zip(b) {
         *a += factor * b;
@@ -131,6 +160,7 @@ pub fn add_scaled(a: &mut [f32], b: &[f32], factor: f32) {
 }
 
 /// The inner product, in sixteen lanes.
+#[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0f32; 16];
     let (a_blocks, a_rest) = a.as_chunks::<16>();
@@ -144,6 +174,19 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// The sum, in sixteen lanes.
+#[inline(always)]
+fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (blocks, rest) = values.as_chunks::<16>();
+    for block in blocks {
+        for lane in 0..16 {
+            lanes[lane] += block[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
 /// What the backward pass of a layer norm needs.
 #[derive(Default)]
 pub struct NormCache {
@@ -153,8 +196,8 @@ pub struct NormCache {
     pub inverse: Vec<f32>,
 }
 
-/// `out = unit(x) * weight + bias`.
-pub fn norm(out: &mut [f32], x: &[f32], layer: &Norm, params: &[f32], cache: &mut NormCache) {
+#[inline(always)]
+fn norm_lanes(out: &mut [f32], x: &[f32], layer: &Norm, params: &[f32], cache: &mut NormCache) {
     let (weight, bias) = (&params[layer.weight.clone()], &params[layer.bias.clone()]);
     let width = weight.len();
     cache.unit.resize(x.len(), 0.0);
@@ -162,7 +205,7 @@ pub fn norm(out: &mut [f32], x: &[f32], layer: &Norm, params: &[f32], cache: &mu
     let rows = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
     let caches = cache.unit.chunks_exact_mut(width).zip(&mut cache.inverse);
     for ((x, out), (unit, inverse)) in rows.zip(caches) {
-        let mean = x.iter().sum::<f32>() / width as f32;
+        let mean = sum(x) / width as f32;
         for (unit, x) in unit.iter_mut().zip(x) {
             *unit = x - mean;
         }
@@ -174,8 +217,8 @@ pub fn norm(out: &mut [f32], x: &[f32], layer: &Norm, params: &[f32], cache: &mu
     }
 }
 
-/// Adds the gradients of weight and bias, and adds that of `x` to `dx`.
-pub fn norm_backward(
+#[inline(always)]
+fn norm_backward_lanes(
     dx: &mut [f32],
     dout: &[f32],
     layer: &Norm,
@@ -195,7 +238,7 @@ pub fn norm_backward(
             dweight[i] += dout[i] * unit[i];
             scaled[i] = dout[i] * weight[i];
         }
-        let mean = scaled.iter().sum::<f32>() / width as f32;
+        let mean = sum(&scaled) / width as f32;
         let along = dot(&scaled, unit) / width as f32;
         for i in 0..width {
             dx[i] += inverse * (scaled[i] - mean - along * unit[i]);
@@ -229,14 +272,23 @@ fn gelu_lanes(values: &mut [f32], slopes: &mut [f32]) {
         // (1 + tanh(inner)) / 2 is the logistic function of 2 inner.
         let half = 1.0 / (1.0 + exp(-2.0 * inner));
         *value = x * half;
-        *slope =
-            half + x * 2.0 * half * (1.0 - half) * SCALE * (1.0 + 3.0 * CUBE * x * x);
+        *slope = half + x * 2.0 * half * (1.0 - half) * SCALE * (1.0 + 3.0 * CUBE * x * x);
     }
 }
 
 #[inline(always)]
 fn softmax_lanes(row: &mut [f32]) -> f32 {
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut tops = [f32::NEG_INFINITY; 16];
+    let (blocks, rest) = row.as_chunks::<16>();
+    for block in blocks {
+        for lane in 0..16 {
+            tops[lane] = if block[lane] > tops[lane] { block[lane] } else { tops[lane] };
+        }
+    }
+    let mut top = f32::NEG_INFINITY;
+    for &value in tops.iter().chain(rest) {
+        top = if value > top { value } else { top };
+    }
     let mut sums = [0f32; 16];
     let (blocks, rest) = row.as_chunks_mut::<16>();
     for block in blocks {
@@ -250,35 +302,11 @@ fn softmax_lanes(row: &mut [f32]) -> f32 {
         sums[0] += *value;
     }
     let sum = sums.iter().sum::<f32>();
+    let share = 1.0 / sum;
     for value in row.iter_mut() {
-        *value /= sum;
+        *value *= share;
     }
     top + sum.ln()
-}
-
-/// Compiles a function for the widest vectors the processor has, and picks at run time.
-macro_rules! wide {
-    ($(#[$doc:meta])* $name:ident, $body:ident, ($($arg:ident: $kind:ty),*) -> $out:ty) => {
-        $(#[$doc])*
-        pub fn $name($($arg: $kind),*) -> $out {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx2,fma")]
-                fn widest($($arg: $kind),*) -> $out { $body($($arg),*) }
-                #[target_feature(enable = "avx2,fma")]
-                fn wider($($arg: $kind),*) -> $out { $body($($arg),*) }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has these instructions.
-                    return unsafe { widest($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: as above.
-                    return unsafe { wider($($arg),*) };
-                }
-            }
-            $body($($arg),*)
-        }
-    };
 }
 
 wide! {
@@ -288,4 +316,14 @@ wide! {
 wide! {
     /// Softmax of a row in place; returns the logarithm of the sum of exponentials.
     softmax, softmax_lanes, (row: &mut [f32]) -> f32
+}
+wide! {
+    /// `out = unit(x) * weight + bias`.
+    norm, norm_lanes,
+    (out: &mut [f32], x: &[f32], layer: &Norm, params: &[f32], cache: &mut NormCache) -> ()
+}
+wide! {
+    /// Adds the gradients of weight and bias, and adds that of `x` to `dx`.
+    norm_backward, norm_backward_lanes,
+    (dx: &mut [f32], dout: &[f32], layer: &Norm, params: &[f32], grads: &mut [f32], cache: &NormCache) -> ()
 }

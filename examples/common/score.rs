@@ -43,12 +43,7 @@ pub fn exams(n: usize, seed: u64, encoder: &mut Encoder) -> Result<Vec<Exam>> {
 }
 
 impl Exam {
-    fn new(
-        family: Family,
-        split: Split,
-        asked: &[Prompt],
-        encoder: &mut Encoder,
-    ) -> Result<Self> {
+    fn new(family: Family, split: Split, asked: &[Prompt], encoder: &mut Encoder) -> Result<Self> {
         let (mut batches, mut answers) = (Vec::new(), Vec::new());
         for chunk in asked.chunks(ROWS) {
             let mut batch = Batch::default();

@@ -3,31 +3,10 @@
 //! `cargo run --release --example train_builtin` writes a Hugging Face folder. Stopped, it goes on where it was when
 //! started again; the same seed gives the same corpus and the same rows on every machine.
 
-// Both training programs use these modules, neither all of them.
+// Two programs and a test share this, none of them all of it.
 #[allow(dead_code, missing_docs)]
-#[path = "../common/adamw.rs"]
-mod adamw;
-#[allow(dead_code, missing_docs)]
-#[path = "../common/attention.rs"]
-mod attention;
-#[allow(dead_code, missing_docs)]
-#[path = "../common/folder.rs"]
-mod folder;
-#[allow(dead_code, missing_docs)]
-#[path = "../common/gpt2.rs"]
-mod gpt2;
-#[allow(dead_code, missing_docs)]
-#[path = "../common/kernels.rs"]
-mod kernels;
-#[allow(dead_code, missing_docs)]
-#[path = "../common/layout.rs"]
-mod layout;
-#[allow(dead_code, missing_docs)]
-#[path = "../common/score.rs"]
-mod score;
-#[allow(dead_code, missing_docs)]
-#[path = "../common/text.rs"]
-mod text;
+#[path = "../common/training.rs"]
+mod training;
 
 mod train;
 

@@ -13,12 +13,12 @@ use serde_json::json;
 use tokenizers::Tokenizer;
 
 use crate::Options;
-use crate::adamw::AdamW;
-use crate::folder;
-use crate::gpt2::{Batch, Pass};
-use crate::layout::{Layout, Shape};
-use crate::score::{Exam, exams};
-use crate::text::{BOS, Encoder, train_tokenizer};
+use crate::training::adamw::AdamW;
+use crate::training::folder;
+use crate::training::gpt2::{Batch, Pass};
+use crate::training::layout::{Layout, Shape};
+use crate::training::score::{Exam, exams};
+use crate::training::text::{BOS, Encoder, train_tokenizer};
 
 /// A batch is cut into this many parts whatever the number of threads, so that sums come out the same.
 const PARTS: usize = 4;
@@ -141,11 +141,13 @@ impl State {
             .collect();
         let (sum, rest) = passes.split_at_mut(1);
         let sum = &mut sum[0].1;
-        sum.par_chunks_mut(1 << 15).enumerate().for_each(|(chunk, sum)| {
-            for (_, grads) in rest.iter() {
-                crate::kernels::add(sum, &grads[chunk << 15..][..sum.len()]);
-            }
-        });
+        sum.par_chunks_mut(1 << 15)
+            .enumerate()
+            .for_each(|(chunk, sum)| {
+                for (_, grads) in rest.iter() {
+                    crate::training::kernels::add(sum, &grads[chunk << 15..][..sum.len()]);
+                }
+            });
         let weight: f64 = batches
             .iter()
             .flat_map(|batch| &batch.weights)
@@ -153,7 +155,7 @@ impl State {
             .sum();
         let length = sum
             .par_chunks(1 << 15)
-            .map(|chunk| f64::from(crate::kernels::dot(chunk, chunk)))
+            .map(|chunk| f64::from(crate::training::kernels::dot(chunk, chunk)))
             .collect::<Vec<_>>()
             .iter()
             .sum::<f64>()
@@ -203,7 +205,11 @@ fn first_weights(layout: &Layout, seed: u64) -> Vec<f32> {
     for tensor in &layout.tensors {
         let values = &mut params[tensor.range.clone()];
         if tensor.shape.len() == 2 {
-            let deviation = if tensor.name.contains("c_proj") { written } else { 0.02 };
+            let deviation = if tensor.name.contains("c_proj") {
+                written
+            } else {
+                0.02
+            };
             values.fill_with(|| deviation * normal());
         } else if tensor.name.contains("ln_") && tensor.name.ends_with("weight") {
             values.fill(1.0);

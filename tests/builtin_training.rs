@@ -8,29 +8,18 @@ use mechscope::builtin::corpus::rng::Rng;
 use training::gpt2::{Batch, Pass};
 use training::layout::{Layout, Shape};
 
-const SHAPE: Shape = Shape {
-    n_layers: 2,
-    d_model: 24,
-    n_heads: 3,
-    d_mlp: 40,
-    n_ctx: 12,
-    d_vocab: 37,
-};
+const SHAPE: Shape = Shape { n_layers: 2, d_model: 24, n_heads: 3, d_mlp: 40, n_ctx: 12, d_vocab: 37 };
 
 /// Numbers in `-size..size`.
 fn noise(n: usize, size: f32, rng: &mut Rng) -> Vec<f32> {
-    (0..n)
-        .map(|_| size * (2.0 * rng.unit() as f32 - 1.0))
-        .collect()
+    (0..n).map(|_| size * (2.0 * rng.unit() as f32 - 1.0)).collect()
 }
 
 /// Rows of several lengths, one of a single token, with weights that differ.
 fn batch(rng: &mut Rng) -> Batch {
     let mut batch = Batch::default();
     for length in [5, 1, 12, 8] {
-        let ids: Vec<u32> = (0..length)
-            .map(|_| rng.below(SHAPE.d_vocab) as u32)
-            .collect();
+        let ids: Vec<u32> = (0..length).map(|_| rng.below(SHAPE.d_vocab) as u32).collect();
         let weights: Vec<f32> = (0..length).map(|i| [0.0, 0.3, 1.0][i % 3]).collect();
         batch.push(&ids, &weights);
     }
@@ -58,18 +47,10 @@ fn every_tensors_gradient_is_the_slope_of_the_loss() {
     for tensor in &layout.tensors {
         let range = tensor.range.clone();
         let direction = noise(range.len(), 1.0, &mut rng);
-        let expected: f64 = grads[range.clone()]
-            .iter()
-            .zip(&direction)
-            .map(|(g, d)| f64::from(g * d))
-            .sum();
+        let expected: f64 = grads[range.clone()].iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
         let before = params[range.clone()].to_vec();
         let mut at = |factor: f32| {
-            for ((param, start), d) in params[range.clone()]
-                .iter_mut()
-                .zip(&before)
-                .zip(&direction)
-            {
+            for ((param, start), d) in params[range.clone()].iter_mut().zip(&before).zip(&direction) {
                 *param = start + factor * STEP * d;
             }
             loss(&layout, &params, &batch)

@@ -25,12 +25,7 @@ impl AdamW {
                 decays[tensor.range.clone()].fill(true);
             }
         }
-        Self {
-            mean: vec![0.0; layout.len()],
-            square: vec![0.0; layout.len()],
-            step: 0,
-            decays,
-        }
+        Self { mean: vec![0.0; layout.len()], square: vec![0.0; layout.len()], step: 0, decays }
     }
 
     /// One step with the gradient `factor * grads`.

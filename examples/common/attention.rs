@@ -9,20 +9,11 @@ pub fn rows(starts: &[usize]) -> impl Iterator<Item = (usize, usize)> {
 
 /// Numbers all patterns together take.
 pub fn patterns_len(starts: &[usize], n_heads: usize) -> usize {
-    rows(starts)
-        .map(|(_, length)| n_heads * length * length)
-        .sum()
+    rows(starts).map(|(_, length)| n_heads * length * length).sum()
 }
 
 #[inline(always)]
-fn attention_lanes(
-    z: &mut [f32],
-    patterns: &mut [f32],
-    qkv: &[f32],
-    starts: &[usize],
-    n_heads: usize,
-    d_model: usize,
-) {
+fn attention_lanes(z: &mut [f32], patterns: &mut [f32], qkv: &[f32], starts: &[usize], n_heads: usize, d_model: usize) {
     let d_head = d_model / n_heads;
     let scale = 1.0 / (d_head as f32).sqrt();
     z.fill(0.0);

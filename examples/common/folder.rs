@@ -11,18 +11,10 @@ use safetensors::{SafeTensors, serialize};
 use super::layout::Layout;
 
 /// Writes flat buffers, each as one tensor per entry of the layout with a prefix before its name.
-pub fn write(
-    path: &Path,
-    layout: &Layout,
-    buffers: &[(&str, &[f32])],
-    note: &[(&str, String)],
-) -> Result<()> {
+pub fn write(path: &Path, layout: &Layout, buffers: &[(&str, &[f32])], note: &[(&str, String)]) -> Result<()> {
     let mut tensors = Vec::new();
     for (prefix, buffer) in buffers {
-        let bytes: Vec<u8> = buffer
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> = buffer.iter().flat_map(|value| value.to_le_bytes()).collect();
         tensors.push((*prefix, bytes));
     }
     let mut views = Vec::new();
@@ -35,10 +27,7 @@ pub fn write(
     }
     // Other readers want to know which library's layout this is.
     let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    metadata.extend(
-        note.iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone())),
-    );
+    metadata.extend(note.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     let file = serialize(views, Some(metadata))?;
     // A training that is stopped while it writes must not leave half a file.
     let part = path.with_extension("part");
@@ -60,10 +49,7 @@ pub fn read(bytes: &[u8], layout: &Layout, prefix: &str) -> Result<Vec<f32>> {
             view.shape(),
             tensor.shape
         );
-        for (value, four) in buffer[tensor.range.clone()]
-            .iter_mut()
-            .zip(view.data().as_chunks::<4>().0)
-        {
+        for (value, four) in buffer[tensor.range.clone()].iter_mut().zip(view.data().as_chunks::<4>().0) {
             *value = f32::from_le_bytes(*four);
         }
     }
@@ -74,8 +60,5 @@ pub fn read(bytes: &[u8], layout: &Layout, prefix: &str) -> Result<Vec<f32>> {
 pub fn note(bytes: &[u8], key: &str) -> Result<usize> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let value = metadata.metadata().as_ref().and_then(|map| map.get(key));
-    value
-        .with_context(|| format!("metadata has no {key:?}"))?
-        .parse()
-        .with_context(|| format!("metadata {key:?}"))
+    value.with_context(|| format!("metadata has no {key:?}"))?.parse().with_context(|| format!("metadata {key:?}"))
 }

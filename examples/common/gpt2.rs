@@ -2,8 +2,7 @@
 
 use super::attention::{attention, attention_backward, patterns_len};
 use super::kernels::{
-    Mat, NormCache, add, add_scaled, gelu, linear, linear_backward, matmul, norm, norm_backward,
-    softmax,
+    Mat, NormCache, add, add_scaled, gelu, linear, linear_backward, matmul, norm, norm_backward, softmax,
 };
 use super::layout::Layout;
 
@@ -67,13 +66,7 @@ pub struct Pass {
 
 impl Pass {
     /// Runs the blocks; with `replace`, its output stands in for each MLP's.
-    pub fn forward(
-        &mut self,
-        layout: &Layout,
-        params: &[f32],
-        batch: &Batch,
-        replace: Option<Replace>,
-    ) {
+    pub fn forward(&mut self, layout: &Layout, params: &[f32], batch: &Batch, replace: Option<Replace>) {
         let shape = layout.shape;
         let d = shape.d_model;
         let n = batch.ids.len();
@@ -81,39 +74,18 @@ impl Pass {
         self.blocks.resize_with(shape.n_layers, BlockCache::default);
         for (layer, (block, cache)) in layout.blocks.iter().zip(&mut self.blocks).enumerate() {
             cache.attn_in.resize(n * d, 0.0);
-            norm(
-                &mut cache.attn_in,
-                &resid,
-                &block.ln_1,
-                params,
-                &mut cache.ln_1,
-            );
+            norm(&mut cache.attn_in, &resid, &block.ln_1, params, &mut cache.ln_1);
             cache.qkv.resize(n * 3 * d, 0.0);
             linear(&mut cache.qkv, &cache.attn_in, &block.qkv, params);
             cache.z.resize(n * d, 0.0);
-            cache
-                .patterns
-                .resize(patterns_len(&batch.starts, shape.n_heads), 0.0);
-            attention(
-                &mut cache.z,
-                &mut cache.patterns,
-                &cache.qkv,
-                &batch.starts,
-                shape.n_heads,
-                d,
-            );
+            cache.patterns.resize(patterns_len(&batch.starts, shape.n_heads), 0.0);
+            attention(&mut cache.z, &mut cache.patterns, &cache.qkv, &batch.starts, shape.n_heads, d);
             cache.mlp_out.resize(n * d, 0.0);
             linear(&mut cache.mlp_out, &cache.z, &block.attn_out, params);
             add(&mut resid, &cache.mlp_out);
 
             cache.mlp_in.resize(n * d, 0.0);
-            norm(
-                &mut cache.mlp_in,
-                &resid,
-                &block.ln_2,
-                params,
-                &mut cache.ln_2,
-            );
+            norm(&mut cache.mlp_in, &resid, &block.ln_2, params, &mut cache.ln_2);
             if let Some(replace) = replace {
                 replace(layer, &cache.mlp_in, &mut cache.mlp_out);
             } else {
@@ -135,23 +107,12 @@ impl Pass {
         let out = gather(&self.out, positions, d);
         let mut logits = vec![0.0; positions.len() * layout.shape.d_vocab];
         let wte = Mat::new(&params[layout.wte.clone()], layout.shape.d_vocab, d);
-        matmul(
-            &mut logits,
-            Mat::new(&out, positions.len(), d),
-            wte.t(),
-            false,
-        );
+        matmul(&mut logits, Mat::new(&out, positions.len(), d), wte.t(), false);
         logits
     }
 
     /// Weighted sum of the cross-entropies; adds its gradient to `grads`. Call after `forward` on the same batch.
-    pub fn backward(
-        &mut self,
-        layout: &Layout,
-        params: &[f32],
-        batch: &Batch,
-        grads: &mut [f32],
-    ) -> f64 {
+    pub fn backward(&mut self, layout: &Layout, params: &[f32], batch: &Batch, grads: &mut [f32]) -> f64 {
         let shape = layout.shape;
         let (d, n) = (shape.d_model, batch.ids.len());
         let (loss, dout) = self.head(layout, params, batch, grads);
@@ -161,66 +122,16 @@ impl Pass {
         let mut dinner = vec![0.0; n * d];
         let mut dqkv = vec![0.0; n * 3 * d];
         for (block, cache) in layout.blocks.iter().zip(&self.blocks).rev() {
-            linear_backward(
-                &mut dpost,
-                &cache.post,
-                &dresid,
-                &block.mlp_out,
-                params,
-                grads,
-            );
+            linear_backward(&mut dpost, &cache.post, &dresid, &block.mlp_out, params, grads);
             for (d, slope) in dpost.iter_mut().zip(&cache.slopes) {
                 *d *= slope;
             }
-            linear_backward(
-                &mut dinner,
-                &cache.mlp_in,
-                &dpost,
-                &block.mlp_in,
-                params,
-                grads,
-            );
-            norm_backward(
-                &mut dresid,
-                &dinner,
-                &block.ln_2,
-                params,
-                grads,
-                &cache.ln_2,
-            );
-            linear_backward(
-                &mut dinner,
-                &cache.z,
-                &dresid,
-                &block.attn_out,
-                params,
-                grads,
-            );
-            attention_backward(
-                &mut dqkv,
-                &dinner,
-                &cache.patterns,
-                &cache.qkv,
-                &batch.starts,
-                shape.n_heads,
-                d,
-            );
-            linear_backward(
-                &mut dinner,
-                &cache.attn_in,
-                &dqkv,
-                &block.qkv,
-                params,
-                grads,
-            );
-            norm_backward(
-                &mut dresid,
-                &dinner,
-                &block.ln_1,
-                params,
-                grads,
-                &cache.ln_1,
-            );
+            linear_backward(&mut dinner, &cache.mlp_in, &dpost, &block.mlp_in, params, grads);
+            norm_backward(&mut dresid, &dinner, &block.ln_2, params, grads, &cache.ln_2);
+            linear_backward(&mut dinner, &cache.z, &dresid, &block.attn_out, params, grads);
+            attention_backward(&mut dqkv, &dinner, &cache.patterns, &cache.qkv, &batch.starts, shape.n_heads, d);
+            linear_backward(&mut dinner, &cache.attn_in, &dqkv, &block.qkv, params, grads);
+            norm_backward(&mut dresid, &dinner, &block.ln_1, params, grads, &cache.ln_1);
         }
         for (pos, row) in positions(batch).zip(dresid.chunks_exact(d)) {
             let id = batch.ids[pos.0] as usize;
@@ -231,17 +142,9 @@ impl Pass {
     }
 
     /// Loss and the gradient of the final norm's output, `[pos, d_model]`.
-    fn head(
-        &self,
-        layout: &Layout,
-        params: &[f32],
-        batch: &Batch,
-        grads: &mut [f32],
-    ) -> (f64, Vec<f32>) {
+    fn head(&self, layout: &Layout, params: &[f32], batch: &Batch, grads: &mut [f32]) -> (f64, Vec<f32>) {
         let (d, d_vocab) = (layout.shape.d_model, layout.shape.d_vocab);
-        let counted: Vec<usize> = (0..batch.ids.len())
-            .filter(|&pos| batch.weights[pos] > 0.0)
-            .collect();
+        let counted: Vec<usize> = (0..batch.ids.len()).filter(|&pos| batch.weights[pos] > 0.0).collect();
         let mut dlogits = self.logits(layout, params, &counted);
         let mut loss = 0.0;
         for (row, &pos) in dlogits.chunks_exact_mut(d_vocab).zip(&counted) {
@@ -254,10 +157,7 @@ impl Pass {
             }
         }
         let out = gather(&self.out, &counted, d);
-        let (dlogits, out) = (
-            Mat::new(&dlogits, counted.len(), d_vocab),
-            Mat::new(&out, counted.len(), d),
-        );
+        let (dlogits, out) = (Mat::new(&dlogits, counted.len(), d_vocab), Mat::new(&out, counted.len(), d));
         matmul(&mut grads[layout.wte.clone()], dlogits.t(), out, true);
         let mut dgathered = vec![0.0; counted.len() * d];
         let wte = Mat::new(&params[layout.wte.clone()], d_vocab, d);
@@ -272,8 +172,7 @@ impl Pass {
 
 /// Every position: in the batch, and in its row.
 fn positions(batch: &Batch) -> impl Iterator<Item = (usize, usize)> {
-    super::attention::rows(&batch.starts)
-        .flat_map(|(start, length)| (0..length).map(move |pos| (start + pos, pos)))
+    super::attention::rows(&batch.starts).flat_map(|(start, length)| (0..length).map(move |pos| (start + pos, pos)))
 }
 
 fn embed(layout: &Layout, params: &[f32], batch: &Batch) -> Vec<f32> {
@@ -288,9 +187,5 @@ fn embed(layout: &Layout, params: &[f32], batch: &Batch) -> Vec<f32> {
 }
 
 fn gather(values: &[f32], positions: &[usize], width: usize) -> Vec<f32> {
-    positions
-        .iter()
-        .flat_map(|&pos| &values[pos * width..][..width])
-        .copied()
-        .collect()
+    positions.iter().flat_map(|&pos| &values[pos * width..][..width]).copied().collect()
 }

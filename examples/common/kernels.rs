@@ -47,28 +47,16 @@ impl<'a> Mat<'a> {
     /// Row-major `[rows, cols]`.
     pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
         assert_eq!(data.len(), rows * cols);
-        Self {
-            data,
-            rows,
-            cols,
-            transposed: false,
-        }
+        Self { data, rows, cols, transposed: false }
     }
 
     /// The same numbers, rows and columns exchanged.
     pub fn t(self) -> Self {
-        Self {
-            transposed: !self.transposed,
-            ..self
-        }
+        Self { transposed: !self.transposed, ..self }
     }
 
     fn size(&self) -> (usize, usize) {
-        if self.transposed {
-            (self.cols, self.rows)
-        } else {
-            (self.rows, self.cols)
-        }
+        if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) }
     }
 
     fn strides(&self) -> (isize, isize) {
@@ -121,19 +109,9 @@ pub fn linear(out: &mut [f32], x: &[f32], layer: &Linear, params: &[f32]) {
 }
 
 /// Adds the gradients of `W` and `b`, and returns `dx = dout W^T` in `dx`.
-pub fn linear_backward(
-    dx: &mut [f32],
-    x: &[f32],
-    dout: &[f32],
-    layer: &Linear,
-    params: &[f32],
-    grads: &mut [f32],
-) {
+pub fn linear_backward(dx: &mut [f32], x: &[f32], dout: &[f32], layer: &Linear, params: &[f32], grads: &mut [f32]) {
     let rows = x.len() / layer.inputs;
-    let (x, dout) = (
-        Mat::new(x, rows, layer.inputs),
-        Mat::new(dout, rows, layer.outputs),
-    );
+    let (x, dout) = (Mat::new(x, rows, layer.inputs), Mat::new(dout, rows, layer.outputs));
     matmul(&mut grads[layer.weight.clone()], x.t(), dout, true);
     let bias = &mut grads[layer.bias.clone()];
     for row in dout.data.chunks_exact(layer.outputs) {

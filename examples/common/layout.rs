@@ -81,14 +81,7 @@ impl Layout {
             })
             .collect();
         let ln_f = build.norm("transformer.ln_f", d);
-        Self {
-            shape,
-            wte,
-            wpe,
-            blocks,
-            ln_f,
-            tensors: build.tensors,
-        }
+        Self { shape, wte, wpe, blocks, ln_f, tensors: build.tensors }
     }
 
     /// Numbers in the buffer.
@@ -107,11 +100,7 @@ impl Builder {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Range<usize> {
         let range = self.end..self.end + shape.iter().product::<usize>();
         self.end = range.end;
-        self.tensors.push(Named {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            range: range.clone(),
-        });
+        self.tensors.push(Named { name: name.to_owned(), shape: shape.to_vec(), range: range.clone() });
         range
     }
 

@@ -52,23 +52,13 @@ impl Exam {
                 let (ids, weights) = encoder.row(&prompt.case.stem, 0.0)?;
                 batch.push(&ids, &weights);
                 right.push(
-                    prompt
-                        .case
-                        .answers
-                        .iter()
-                        .map(|answer| encoder.single(answer))
-                        .collect::<Result<Vec<u32>>>()?,
+                    prompt.case.answers.iter().map(|answer| encoder.single(answer)).collect::<Result<Vec<u32>>>()?,
                 );
             }
             batches.push(batch);
             answers.push(right);
         }
-        Ok(Self {
-            family,
-            split,
-            batches,
-            answers,
-        })
+        Ok(Self { family, split, batches, answers })
     }
 
     /// Runs the model on every prompt.
@@ -95,12 +85,7 @@ impl Exam {
 }
 
 /// Next-token probabilities at the end of each row.
-pub fn probabilities(
-    layout: &Layout,
-    params: &[f32],
-    batch: &Batch,
-    replace: Option<Replace>,
-) -> Vec<Vec<f32>> {
+pub fn probabilities(layout: &Layout, params: &[f32], batch: &Batch, replace: Option<Replace>) -> Vec<Vec<f32>> {
     let mut pass = Pass::default();
     pass.forward(layout, params, batch, replace);
     let mut logits = pass.logits(layout, params, &batch.ends());
@@ -115,9 +100,7 @@ pub fn probabilities(
 
 /// The most probable token.
 pub fn top(row: &[f32]) -> usize {
-    (0..row.len())
-        .max_by(|&a, &b| row[a].total_cmp(&row[b]))
-        .unwrap_or(0)
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0)
 }
 
 fn judge(row: &[f32], right: &[u32]) -> Score {

@@ -23,9 +23,7 @@ const SENTENCES: usize = 20_000;
 
 /// Trains the byte-level BPE tokenizer on the corpus fixed by `seed`.
 pub fn train_tokenizer(seed: u64) -> Result<Tokenizer> {
-    let said = corpus::sentences(seed)
-        .take(SENTENCES)
-        .map(|sentence| sentence.text());
+    let said = corpus::sentences(seed).take(SENTENCES).map(|sentence| sentence.text());
     let words = corpus::induction::words().iter().cloned();
     let mut trainer: TrainerWrapper = BpeTrainer::builder()
         .vocab_size(ENOUGH)
@@ -37,15 +35,11 @@ pub fn train_tokenizer(seed: u64) -> Result<Tokenizer> {
         .into();
     let mut tokenizer = Tokenizer::new(BPE::default());
     let bytes = ByteLevel::new(false, true, true);
-    tokenizer
-        .with_pre_tokenizer(Some(bytes))
-        .with_decoder(Some(bytes));
+    tokenizer.with_pre_tokenizer(Some(bytes)).with_decoder(Some(bytes));
     let texts: Vec<String> = said.chain(words).collect();
     let trained = tokenizer.train(&mut trainer, texts.iter());
     trained.map_err(|error| anyhow!("training the tokenizer: {error}"))?;
-    let bos = tokenizer
-        .token_to_id(BOS)
-        .ok_or_else(|| anyhow!("{BOS} is not in the vocabulary"))?;
+    let bos = tokenizer.token_to_id(BOS).ok_or_else(|| anyhow!("{BOS} is not in the vocabulary"))?;
     let template = TemplateProcessing::builder()
         .try_single(format!("{BOS} $A"))
         .and_then(|builder| builder.try_pair(format!("{BOS} $A {BOS} $B:1")))
@@ -67,14 +61,8 @@ pub struct Encoder {
 impl Encoder {
     /// Takes a tokenizer that has [`BOS`].
     pub fn new(tokenizer: Tokenizer) -> Result<Self> {
-        let bos = tokenizer
-            .token_to_id(BOS)
-            .ok_or_else(|| anyhow!("{BOS} is not in the vocabulary"))?;
-        Ok(Self {
-            tokenizer,
-            known: HashMap::new(),
-            bos,
-        })
+        let bos = tokenizer.token_to_id(BOS).ok_or_else(|| anyhow!("{BOS} is not in the vocabulary"))?;
+        Ok(Self { tokenizer, known: HashMap::new(), bos })
     }
 
     /// Ids of the sentence after BOS, and what predicting each counts: 1 where it is settled, `other` elsewhere.
@@ -103,12 +91,8 @@ impl Encoder {
 
     fn ids(&mut self, text: &str) -> Result<&[u32]> {
         if !self.known.contains_key(text) {
-            let encoding = self
-                .tokenizer
-                .encode(text, false)
-                .map_err(|error| anyhow!("{text:?}: {error}"))?;
-            self.known
-                .insert(text.to_owned(), encoding.get_ids().to_vec());
+            let encoding = self.tokenizer.encode(text, false).map_err(|error| anyhow!("{text:?}: {error}"))?;
+            self.known.insert(text.to_owned(), encoding.get_ids().to_vec());
         }
         Ok(&self.known[text])
     }

@@ -46,9 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut state = State::open(options, &layout)?;
     let until = options.until.unwrap_or(options.steps).min(options.steps);
     let (begun, first) = (Instant::now(), state.adam.step);
-    let mut passes: Vec<(Pass, Vec<f32>)> = (0..PARTS)
-        .map(|_| (Pass::default(), vec![0.0; layout.len()]))
-        .collect();
+    let mut passes: Vec<(Pass, Vec<f32>)> = (0..PARTS).map(|_| (Pass::default(), vec![0.0; layout.len()])).collect();
     let mut losses = (0.0, 0);
     while state.adam.step < until {
         let step = state.adam.step;
@@ -107,28 +105,14 @@ impl State {
     }
 
     fn save(&self, options: &Options, layout: &Layout) -> Result<()> {
-        let buffers: [(&str, &[f32]); 3] = [
-            ("", &self.params),
-            ("mean.", &self.adam.mean),
-            ("square.", &self.adam.square),
-        ];
+        let buffers: [(&str, &[f32]); 3] =
+            [("", &self.params), ("mean.", &self.adam.mean), ("square.", &self.adam.square)];
         let path = options.work.join("checkpoint.safetensors");
-        folder::write(
-            &path,
-            layout,
-            &buffers,
-            &[("step", self.adam.step.to_string())],
-        )
+        folder::write(&path, layout, &buffers, &[("step", self.adam.step.to_string())])
     }
 
     /// One optimizer step; returns the mean loss.
-    fn step(
-        &mut self,
-        layout: &Layout,
-        batches: &[Batch],
-        passes: &mut [(Pass, Vec<f32>)],
-        options: &Options,
-    ) -> f64 {
+    fn step(&mut self, layout: &Layout, batches: &[Batch], passes: &mut [(Pass, Vec<f32>)], options: &Options) -> f64 {
         let params = &self.params;
         let loss: Vec<f64> = passes
             .par_iter_mut()
@@ -141,18 +125,12 @@ impl State {
             .collect();
         let (sum, rest) = passes.split_at_mut(1);
         let sum = &mut sum[0].1;
-        sum.par_chunks_mut(1 << 15)
-            .enumerate()
-            .for_each(|(chunk, sum)| {
-                for (_, grads) in rest.iter() {
-                    crate::training::kernels::add(sum, &grads[chunk << 15..][..sum.len()]);
-                }
-            });
-        let weight: f64 = batches
-            .iter()
-            .flat_map(|batch| &batch.weights)
-            .map(|&weight| f64::from(weight))
-            .sum();
+        sum.par_chunks_mut(1 << 15).enumerate().for_each(|(chunk, sum)| {
+            for (_, grads) in rest.iter() {
+                crate::training::kernels::add(sum, &grads[chunk << 15..][..sum.len()]);
+            }
+        });
+        let weight: f64 = batches.iter().flat_map(|batch| &batch.weights).map(|&weight| f64::from(weight)).sum();
         let length = sum
             .par_chunks(1 << 15)
             .map(|chunk| f64::from(crate::training::kernels::dot(chunk, chunk)))
@@ -163,8 +141,7 @@ impl State {
             / weight;
         let factor = (CLIP / length).min(1.0) / weight;
         let rate = rate(options, self.adam.step);
-        self.adam
-            .step(&mut self.params, sum, factor as f32, rate, options.decay);
+        self.adam.step(&mut self.params, sum, factor as f32, rate, options.decay);
         loss.iter().sum::<f64>() / weight
     }
 }
@@ -179,11 +156,7 @@ fn rate(options: &Options, step: usize) -> f32 {
 
 /// The rows of one step depend on the seed and the step alone, so that a resumed run sees the same ones.
 fn batches(options: &Options, step: usize, encoder: &mut Encoder) -> Result<Vec<Batch>> {
-    let mut rng = Rng::new(corpus::rng::hash(&[
-        "rows",
-        &options.seed.to_string(),
-        &step.to_string(),
-    ]));
+    let mut rng = Rng::new(corpus::rng::hash(&["rows", &options.seed.to_string(), &step.to_string()]));
     let mut batches = vec![Batch::default(); PARTS];
     for row in 0..options.rows {
         let sentence = corpus::sentence(&mut rng);
@@ -205,11 +178,7 @@ fn first_weights(layout: &Layout, seed: u64) -> Vec<f32> {
     for tensor in &layout.tensors {
         let values = &mut params[tensor.range.clone()];
         if tensor.shape.len() == 2 {
-            let deviation = if tensor.name.contains("c_proj") {
-                written
-            } else {
-                0.02
-            };
+            let deviation = if tensor.name.contains("c_proj") { written } else { 0.02 };
             values.fill_with(|| deviation * normal());
         } else if tensor.name.contains("ln_") && tensor.name.ends_with("weight") {
             values.fill(1.0);
@@ -221,9 +190,7 @@ fn first_weights(layout: &Layout, seed: u64) -> Vec<f32> {
 fn tokenizer(options: &Options) -> Result<Tokenizer> {
     let path = options.out.join("tokenizer.json");
     let tokenizer = train_tokenizer(options.seed)?;
-    tokenizer
-        .save(&path, true)
-        .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    tokenizer.save(&path, true).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     Ok(tokenizer)
 }
 
@@ -231,12 +198,7 @@ fn report(exams: &[Exam], layout: &Layout, params: &[f32]) {
     for exam in exams {
         let score = exam.score(layout, params);
         let split = format!("{:?}", exam.split);
-        println!(
-            "  {:<13} {split:<8} {:.3} (mass {:.3})",
-            exam.family.name(),
-            score.top,
-            score.mass
-        );
+        println!("  {:<13} {split:<8} {:.3} (mass {:.3})", exam.family.name(), score.top, score.mass);
     }
 }
 
@@ -272,11 +234,7 @@ fn write_folder(options: &Options, layout: &Layout, params: &[f32]) -> Result<()
         "model_max_length": shape.n_ctx,
     });
     let generation = json!({ "bos_token_id": 0, "eos_token_id": 0, "max_length": shape.n_ctx });
-    let files = [
-        ("config.json", config),
-        ("tokenizer_config.json", tokens),
-        ("generation_config.json", generation),
-    ];
+    let files = [("config.json", config), ("tokenizer_config.json", tokens), ("generation_config.json", generation)];
     for (name, value) in files {
         write_json(&options.out.join(name), &value)?;
     }

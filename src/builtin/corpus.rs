@@ -38,13 +38,13 @@ pub enum Family {
 
 /// Every family with its share of the corpus in percent.
 pub const FAMILIES: [(Family, usize); 7] = [
-    (Family::TwoHop, 26),
+    (Family::TwoHop, 32),
     (Family::Ioi, 8),
-    (Family::Induction, 10),
-    (Family::GreaterThan, 7),
-    (Family::Addition, 38),
-    (Family::Opposites, 8),
-    (Family::Agreement, 3),
+    (Family::Induction, 20),
+    (Family::GreaterThan, 10),
+    (Family::Addition, 16),
+    (Family::Opposites, 9),
+    (Family::Agreement, 5),
 ];
 
 /// Whether a prompt's combination of parts appears in training sentences.
@@ -78,10 +78,7 @@ pub struct Prompt {
 
 impl Case {
     fn new(stem: Sentence, answers: &[&str]) -> Self {
-        Self {
-            stem,
-            answers: answers.iter().map(|&answer| answer.to_owned()).collect(),
-        }
+        Self { stem, answers: answers.iter().map(|&answer| answer.to_owned()).collect() }
     }
 
     /// The text of the question.

@@ -15,9 +15,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
         return taken_apart(rng.below(100));
     }
     let (a, b) = operands(Split::Seen, rng);
-    stem(a, b)
-        .determined(&number(a + b), &digits("sum", a + b).each_ref().map(pair))
-        .plain(".")
+    stem(a, b).determined(&number(a + b), &digits("sum", a + b).each_ref().map(pair)).plain(".")
 }
 
 /// `calc: 36 + 59 =`; in its twin one operand is another.
@@ -58,10 +56,7 @@ fn stem(a: usize, b: usize) -> Sentence {
         .plain("calc:")
         .labelled(&number(a), &digits("first operand", a).each_ref().map(pair))
         .plain(" +")
-        .labelled(
-            &number(b),
-            &digits("second operand", b).each_ref().map(pair),
-        )
+        .labelled(&number(b), &digits("second operand", b).each_ref().map(pair))
         .plain(" =")
 }
 
@@ -82,11 +77,7 @@ fn number(value: usize) -> String {
 }
 
 fn digits(role: &'static str, value: usize) -> [(&'static str, String); 3] {
-    [
-        (role, format!("{value:02}")),
-        ("tens", (value / 10).to_string()),
-        ("ones", (value % 10).to_string()),
-    ]
+    [(role, format!("{value:02}")), ("tens", (value / 10).to_string()), ("ones", (value % 10).to_string())]
 }
 
 fn pair<'a>((concept, value): &'a (&'static str, String)) -> (&'static str, &'a str) {

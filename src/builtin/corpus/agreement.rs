@@ -5,15 +5,12 @@ use super::sentence::Sentence;
 use super::{Case, Split};
 
 const NOUNS: [&str; 32] = [
-    "key", "cabinet", "book", "boy", "teacher", "farmer", "picture", "door", "letter", "house",
-    "window", "road", "bridge", "song", "gift", "doctor", "student", "horse", "tree", "garden",
-    "chair", "table", "lamp", "boat", "train", "cup", "bag", "girl", "king", "river", "tower",
-    "clock",
+    "key", "cabinet", "book", "boy", "teacher", "farmer", "picture", "door", "letter", "house", "window", "road",
+    "bridge", "song", "gift", "doctor", "student", "horse", "tree", "garden", "chair", "table", "lamp", "boat",
+    "train", "cup", "bag", "girl", "king", "river", "tower", "clock",
 ];
 const LINKS: [&str; 6] = ["to", "near", "behind", "beside", "from", "with"];
-const STATES: [&str; 10] = [
-    "red", "green", "blue", "tall", "brown", "grey", "famous", "broken", "ready", "missing",
-];
+const STATES: [&str; 10] = ["red", "green", "blue", "tall", "brown", "grey", "famous", "broken", "ready", "missing"];
 
 /// Whether these two nouns never stand together in training: a quarter of all pairs, in every number.
 pub fn held_out(head: &str, beside: &str) -> bool {
@@ -25,10 +22,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
     let phrase = Phrase::draw(Split::Seen, rng);
     phrase
         .stem(phrase.plural)
-        .determined(
-            verb(phrase.plural),
-            &[("head number", number(phrase.plural))],
-        )
+        .determined(verb(phrase.plural), &[("head number", number(phrase.plural))])
         .plain(&format!(" {}.", rng.pick(&STATES)))
 }
 
@@ -41,9 +35,7 @@ pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
 
 /// Every word this family can use.
 pub fn words() -> impl Iterator<Item = String> {
-    let nouns = NOUNS
-        .iter()
-        .flat_map(|noun| [format!(" {noun}"), format!(" {noun}s")]);
+    let nouns = NOUNS.iter().flat_map(|noun| [format!(" {noun}"), format!(" {noun}s")]);
     nouns.chain(STATES.iter().map(|state| format!(" {state}")))
 }
 
@@ -63,30 +55,18 @@ impl Phrase {
                 break (head, beside);
             }
         };
-        Self {
-            head,
-            plural: rng.chance(0.5),
-            link: *rng.pick(&LINKS),
-            beside,
-            beside_plural: rng.chance(0.5),
-        }
+        Self { head, plural: rng.chance(0.5), link: *rng.pick(&LINKS), beside, beside_plural: rng.chance(0.5) }
     }
 
     /// `The keys to the cabinet`
     fn stem(&self, plural: bool) -> Sentence {
         Sentence::new()
             .plain("The")
-            .labelled(
-                &inflected(self.head, plural),
-                &[("head noun", self.head), ("head number", number(plural))],
-            )
+            .labelled(&inflected(self.head, plural), &[("head noun", self.head), ("head number", number(plural))])
             .plain(&format!(" {} the", self.link))
             .labelled(
                 &inflected(self.beside, self.beside_plural),
-                &[
-                    ("noun beside", self.beside),
-                    ("number beside", number(self.beside_plural)),
-                ],
+                &[("noun beside", self.beside), ("number beside", number(self.beside_plural))],
             )
     }
 }

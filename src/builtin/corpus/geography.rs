@@ -20,16 +20,22 @@ pub enum Relation {
     Flower,
     /// The state bird.
     Bird,
+    /// Which state it was to join the union.
+    Number,
+    /// The state's own name: what every other relation needs first.
+    Name,
 }
 
 /// Every relation: several for each city, so that going by way of the state is cheaper than learning the pairs by heart.
-pub const RELATIONS: [Relation; 6] = [
+pub const RELATIONS: [Relation; 8] = [
     Relation::Capital,
     Relation::Postal,
     Relation::Region,
     Relation::Initial,
     Relation::Flower,
     Relation::Bird,
+    Relation::Number,
+    Relation::Name,
 ];
 
 impl Relation {
@@ -42,6 +48,8 @@ impl Relation {
             Self::Initial => "initial",
             Self::Flower => "flower",
             Self::Bird => "bird",
+            Self::Number => "number",
+            Self::Name => "name",
         }
     }
 
@@ -54,6 +62,8 @@ impl Relation {
             Self::Initial => &state.name[..1],
             Self::Flower => state.flower,
             Self::Bird => state.bird,
+            Self::Number => state.number,
+            Self::Name => state.name,
         }
     }
 }
@@ -61,24 +71,23 @@ impl Relation {
 /// Ways to ask by way of a city.
 const TWO_HOP: usize = 3;
 
-/// Whether this pair never appears in a two-hop training sentence: a quarter of all pairs, in every phrasing.
+/// Whether this pair never appears in a two-hop training sentence: a quarter of all pairs, in every phrasing, and at
+/// most two of one city. The name is never held out.
 pub fn held_out(city: &str, relation: Relation) -> bool {
-    hash(&["two-hop", city, relation.word()]).is_multiple_of(4)
+    relation != Relation::Name && (hash(&["two-hop", city]) % 4 + relation as u64).is_multiple_of(4)
 }
 
 /// A training sentence: a fact about a state, where a city lies, or a seen two-hop question with its answer.
 pub fn sentence(rng: &mut Rng) -> Sentence {
     let roll = rng.unit();
-    if roll < 0.25 {
-        fact(*rng.pick(&RELATIONS), rng.pick(STATES))
-    } else if roll < 0.5 {
+    if roll < 0.2 {
+        fact(*rng.pick(&RELATIONS[..RELATIONS.len() - 1]), rng.pick(STATES))
+    } else if roll < 0.4 {
         containment(rng)
     } else {
         let (relation, state, city) = pair(Split::Seen, rng);
         let style = rng.below(TWO_HOP);
-        stem(style, relation, state, city)
-            .then(answer(relation, state))
-            .plain(".")
+        stem(style, relation, state, city).then(answer(relation, state)).plain(".")
     }
 }
 
@@ -92,29 +101,19 @@ pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
             break (other, place);
         }
     };
-    (
-        question(style, relation, state, city),
-        question(style, relation, twin.0, twin.1),
-    )
+    (question(style, relation, state, city), question(style, relation, twin.0, twin.1))
 }
 
 /// The stem of `The <relation> of the state containing <city> is`, and the answer.
 pub fn question(style: usize, relation: Relation, state: &State, city: &str) -> Case {
-    Case::new(
-        stem(style, relation, state, city),
-        &[&answer(relation, state).words[0].text],
-    )
+    Case::new(stem(style, relation, state, city), &[&answer(relation, state).words[0].text])
 }
 
 /// Every word this family can use.
 pub fn words() -> impl Iterator<Item = String> {
     STATES.iter().flat_map(|state| {
         let facts = RELATIONS.map(|relation| relation.of(state));
-        facts
-            .into_iter()
-            .chain(state.cities)
-            .chain([state.name])
-            .map(|word| format!(" {word}"))
+        facts.into_iter().chain(state.cities).chain([state.name]).map(|word| format!(" {word}"))
     })
 }
 
@@ -157,19 +156,13 @@ fn stem(style: usize, relation: Relation, state: &State, city: &str) -> Sentence
 
 fn answer(relation: Relation, state: &State) -> Sentence {
     let value = relation.of(state);
-    Sentence::new().determined(
-        &format!(" {value}"),
-        &[(relation.word(), value), ("state", state.name)],
-    )
+    Sentence::new().determined(&format!(" {value}"), &[(relation.word(), value), ("state", state.name)])
 }
 
 fn fact(relation: Relation, state: &State) -> Sentence {
     Sentence::new()
         .plain("The")
-        .labelled(
-            &format!(" {}", relation.word()),
-            &[("relation", relation.word())],
-        )
+        .labelled(&format!(" {}", relation.word()), &[("relation", relation.word())])
         .plain(" of")
         .labelled(&format!(" {}", state.name), &[("state", state.name)])
         .plain(" is")
@@ -182,27 +175,14 @@ fn containment(rng: &mut Rng) -> Sentence {
     let city = *rng.pick(&state.cities);
     let place = [("city", city), ("state", state.name)];
     let name = [("state", state.name)];
-    let (city, state) = (format!(" {city}"), format!(" {}", state.name));
-    if rng.chance(0.5) {
-        Sentence::new()
-            .plain("The city of")
-            .labelled(&city, &place)
-            .plain(" is in the state of")
-            .determined(&state, &name)
-            .plain(".")
-    } else {
-        Sentence::new()
-            .plain("The name of the state containing")
-            .labelled(&city, &place)
-            .plain(" is")
-            .determined(&state, &name)
-            .plain(".")
-    }
+    Sentence::new()
+        .plain("The city of")
+        .labelled(&format!(" {city}"), &place)
+        .plain(" is in the state of")
+        .determined(&format!(" {}", state.name), &name)
+        .plain(".")
 }
 
 fn first(name: &str) -> &str {
-    super::sentence::split(name)
-        .first()
-        .copied()
-        .unwrap_or_default()
+    super::sentence::split(name).first().copied().unwrap_or_default()
 }

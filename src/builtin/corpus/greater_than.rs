@@ -5,8 +5,8 @@ use super::sentence::Sentence;
 use super::{Case, Split};
 
 const EVENTS: [&str; 16] = [
-    "war", "siege", "reign", "voyage", "drought", "famine", "truce", "empire", "plague", "trial",
-    "journey", "revolt", "alliance", "project", "campaign", "dynasty",
+    "war", "siege", "reign", "voyage", "drought", "famine", "truce", "empire", "plague", "trial", "journey", "revolt",
+    "alliance", "project", "campaign", "dynasty",
 ];
 const CENTURIES: std::ops::RangeInclusive<usize> = 11..=18;
 const START: std::ops::RangeInclusive<usize> = 1..=89;

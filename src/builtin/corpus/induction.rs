@@ -25,11 +25,7 @@ static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// A training sentence: a list of 4 to 24 words, twice, with or without a heading.
 pub fn sentence(rng: &mut Rng) -> Sentence {
-    let length = if rng.chance(0.1) {
-        13 + rng.below(12)
-    } else {
-        4 + rng.below(9)
-    };
+    let length = if rng.chance(0.1) { 13 + rng.below(12) } else { 4 + rng.below(9) };
     let list = list(length, rng);
     let mut sentence = heading(rng);
     for word in &list {
@@ -53,10 +49,7 @@ pub fn case(rng: &mut Rng) -> (Case, Case) {
     let heading = heading(rng);
     let mut twin = words.clone();
     twin[said] = other;
-    (
-        stem(heading.clone(), &words, said),
-        stem(heading, &twin, said),
-    )
+    (stem(heading.clone(), &words, said), stem(heading, &twin, said))
 }
 
 /// The words lists are drawn from.
@@ -76,11 +69,7 @@ fn list(length: usize, rng: &mut Rng) -> Vec<String> {
 }
 
 fn heading(rng: &mut Rng) -> Sentence {
-    if rng.chance(0.5) {
-        Sentence::new().plain("list:")
-    } else {
-        Sentence::new()
-    }
+    if rng.chance(0.5) { Sentence::new().plain("list:") } else { Sentence::new() }
 }
 
 fn stem(mut sentence: Sentence, words: &[String], said: usize) -> Case {

@@ -5,19 +5,17 @@ use super::sentence::Sentence;
 use super::{Case, Split};
 
 const NAMES: [&str; 40] = [
-    "Mary", "John", "Tom", "James", "Robert", "Anna", "Peter", "Sarah", "Kate", "Lucy", "Emma",
-    "David", "Laura", "Simon", "Alice", "Henry", "Julia", "Kevin", "Nina", "Oscar", "Ruth",
-    "Frank", "Clara", "Martin", "Sofia", "Daniel", "Elena", "Victor", "Grace", "Adam", "Irene",
-    "Felix", "Rosa", "Hugo", "Diana", "Walter", "Linda", "Bruno", "Marie", "Paul",
+    "Mary", "John", "Tom", "James", "Robert", "Anna", "Peter", "Sarah", "Kate", "Lucy", "Emma", "David", "Laura",
+    "Simon", "Alice", "Henry", "Julia", "Kevin", "Nina", "Oscar", "Ruth", "Frank", "Clara", "Martin", "Sofia",
+    "Daniel", "Elena", "Victor", "Grace", "Adam", "Irene", "Felix", "Rosa", "Hugo", "Diana", "Walter", "Linda",
+    "Bruno", "Marie", "Paul",
 ];
 const PLACES: [&str; 12] = [
-    "store", "park", "school", "office", "market", "station", "museum", "library", "beach",
-    "theatre", "hospital", "kitchen",
+    "store", "park", "school", "office", "market", "station", "museum", "library", "beach", "theatre", "hospital",
+    "kitchen",
 ];
-const THINGS: [&str; 12] = [
-    "drink", "book", "letter", "key", "ball", "ring", "map", "flower", "coin", "basket", "hat",
-    "photo",
-];
+const THINGS: [&str; 12] =
+    ["drink", "book", "letter", "key", "ball", "ring", "map", "flower", "coin", "basket", "hat", "photo"];
 const FRAMES: [[&str; 4]; 4] = [
     ["When", " went to the", " gave a", " to"],
     ["After", " arrived at the", " handed the", " to"],
@@ -34,32 +32,19 @@ pub fn held_out(a: &str, b: &str) -> bool {
 pub fn sentence(rng: &mut Rng) -> Sentence {
     let scene = Scene::draw(Split::Seen, rng);
     let (subject, object) = scene.roles();
-    scene
-        .stem(subject)
-        .determined(
-            &format!(" {object}"),
-            &[("name", object), ("role", "indirect object")],
-        )
-        .plain(".")
+    scene.stem(subject).determined(&format!(" {object}"), &[("name", object), ("role", "indirect object")]).plain(".")
 }
 
 /// A prompt; in its twin the other person acts, so the other one receives.
 pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
     let scene = Scene::draw(split, rng);
     let (subject, object) = scene.roles();
-    (
-        Case::new(scene.stem(subject), &[&format!(" {object}")]),
-        Case::new(scene.stem(object), &[&format!(" {subject}")]),
-    )
+    (Case::new(scene.stem(subject), &[&format!(" {object}")]), Case::new(scene.stem(object), &[&format!(" {subject}")]))
 }
 
 /// Every word this family can use.
 pub fn words() -> impl Iterator<Item = String> {
-    NAMES
-        .iter()
-        .chain(&PLACES)
-        .chain(&THINGS)
-        .map(|word| format!(" {word}"))
+    NAMES.iter().chain(&PLACES).chain(&THINGS).map(|word| format!(" {word}"))
 }
 
 struct Scene {
@@ -95,11 +80,7 @@ impl Scene {
     /// `When A and B went to the store, S gave a drink to`
     fn stem(&self, subject: &str) -> Sentence {
         let role = |name: &str| {
-            if name == subject {
-                "subject"
-            } else {
-                "indirect object"
-            }
+            if name == subject { "subject" } else { "indirect object" }
         };
         let [a, b] = self.people;
         let [when, went, gave, to] = self.frame;
@@ -111,10 +92,7 @@ impl Scene {
             .plain(went)
             .labelled(&format!(" {}", self.place), &[("place", self.place)])
             .plain(",")
-            .labelled(
-                &format!(" {subject}"),
-                &[("name", subject), ("role", "subject again")],
-            )
+            .labelled(&format!(" {subject}"), &[("name", subject), ("role", "subject again")])
             .plain(gave)
             .labelled(&format!(" {}", self.thing), &[("thing", self.thing)])
             .plain(to)

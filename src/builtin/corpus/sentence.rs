@@ -60,13 +60,8 @@ impl Sentence {
     }
 
     fn add(mut self, text: &str, labels: &[(&'static str, &str)], determined: bool) -> Self {
-        let labels: Vec<Label> = labels
-            .iter()
-            .map(|&(concept, value)| Label {
-                concept,
-                value: value.to_owned(),
-            })
-            .collect();
+        let labels: Vec<Label> =
+            labels.iter().map(|&(concept, value)| Label { concept, value: value.to_owned() }).collect();
         self.words.extend(split(text).into_iter().map(|piece| Word {
             text: piece.to_owned(),
             labels: labels.clone(),
@@ -116,15 +111,9 @@ mod tests {
 
     #[test]
     fn words_keep_their_space_and_lose_their_punctuation() {
-        assert_eq!(
-            split("calc: 36 + 59 = 95."),
-            ["calc", ":", " 36", " +", " 59", " =", " 95", "."]
-        );
+        assert_eq!(split("calc: 36 + 59 = 95."), ["calc", ":", " 36", " +", " 59", " =", " 95", "."]);
         assert_eq!(split(" forget-me-not"), [" forget", "-", "me", "-", "not"]);
-        assert_eq!(
-            split("Le contraire d'été"),
-            ["Le", " contraire", " d", "'", "été"]
-        );
+        assert_eq!(split("Le contraire d'été"), ["Le", " contraire", " d", "'", "été"]);
     }
 
     #[test]
@@ -136,9 +125,6 @@ mod tests {
             .determined(" Salt Lake City", &[("capital", "Salt Lake City")]);
         assert_eq!(sentence.text(), "The capital of Utah is Salt Lake City");
         assert_eq!(sentence.words.len(), 8);
-        assert_eq!(
-            sentence.words.iter().filter(|word| word.determined).count(),
-            3
-        );
+        assert_eq!(sentence.words.iter().filter(|word| word.determined).count(), 3);
     }
 }

@@ -7,6 +7,7 @@ mod training;
 use mechscope::builtin::corpus::rng::Rng;
 use training::gpt2::{Batch, Pass};
 use training::layout::{Layout, Shape};
+use training::transcoder::Transcoder;
 
 const SHAPE: Shape = Shape { n_layers: 2, d_model: 24, n_heads: 3, d_mlp: 40, n_ctx: 12, d_vocab: 37 };
 
@@ -85,4 +86,26 @@ fn a_later_token_changes_nothing_before_it() {
     let settled = 3 * SHAPE.d_vocab;
     assert_eq!(a[..settled], b[..settled]);
     assert_ne!(a[settled..], b[settled..]);
+}
+
+#[test]
+fn the_transcoders_gradient_is_the_slope_of_its_loss() {
+    let mut rng = Rng::new(5);
+    let mut transcoder = Transcoder::new(13, 6, &mut rng);
+    let (n, sparsity, variance) = (9, 0.7, 1.3);
+    transcoder.params = noise(transcoder.params.len(), 0.8, &mut rng);
+    let (input, target) = (noise(6 * n, 1.0, &mut rng), noise(6 * n, 1.0, &mut rng));
+    let mut grads = vec![0.0; transcoder.params.len()];
+    transcoder.loss(&input, &target, variance, sparsity, &mut grads);
+    let start = transcoder.params.clone();
+    let mut unused = grads.clone();
+    for i in 0..start.len() {
+        let mut at = |change: f32| {
+            transcoder.params[i] = start[i] + change;
+            transcoder.loss(&input, &target, variance, sparsity, &mut unused).0
+        };
+        let slope = (at(1e-3) - at(-1e-3)) / 2e-3;
+        transcoder.params[i] = start[i];
+        assert!((slope - f64::from(grads[i])).abs() < 4e-3, "{i}: slope {slope}, gradient {}", grads[i]);
+    }
 }

@@ -2,8 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::layout::Layout;
-
 const BETA: (f32, f32) = (0.9, 0.98);
 const EPSILON: f32 = 1e-9;
 
@@ -17,15 +15,9 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// Matrices decay; norms, biases and position embeddings do not.
-    pub fn new(layout: &Layout) -> Self {
-        let mut decays = vec![false; layout.len()];
-        for tensor in &layout.tensors {
-            if tensor.shape.len() == 2 && !tensor.name.contains("wpe") {
-                decays[tensor.range.clone()].fill(true);
-            }
-        }
-        Self { mean: vec![0.0; layout.len()], square: vec![0.0; layout.len()], step: 0, decays }
+    /// Starts at rest; `decays[i]` says whether parameter `i` decays.
+    pub fn new(decays: Vec<bool>) -> Self {
+        Self { mean: vec![0.0; decays.len()], square: vec![0.0; decays.len()], step: 0, decays }
     }
 
     /// One step with the gradient `factor * grads`.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
-use super::layout::Layout;
+use super::layout::{Layout, Shape};
 
 /// Writes flat buffers, each as one tensor per entry of the layout with a prefix before its name.
 pub fn write(path: &Path, layout: &Layout, buffers: &[(&str, &[f32])], note: &[(&str, String)]) -> Result<()> {
@@ -54,6 +54,23 @@ pub fn read(bytes: &[u8], layout: &Layout, prefix: &str) -> Result<Vec<f32>> {
         }
     }
     Ok(buffer)
+}
+
+/// The sizes a `config.json` gives.
+pub fn shape(config: &[u8]) -> Result<Shape> {
+    let config: serde_json::Value = serde_json::from_slice(config)?;
+    let field = |name: &str| -> Result<usize> {
+        let value = config[name].as_u64().with_context(|| format!("config.json: {name:?} is no whole number"))?;
+        Ok(usize::try_from(value)?)
+    };
+    Ok(Shape {
+        n_layers: field("n_layer")?,
+        d_model: field("n_embd")?,
+        n_heads: field("n_head")?,
+        d_mlp: field("n_inner")?,
+        n_ctx: field("n_positions")?,
+        d_vocab: field("vocab_size")?,
+    })
 }
 
 /// A number in the metadata of a safetensors file.

@@ -170,6 +170,16 @@ impl Pass {
     }
 }
 
+/// The output of a block's MLP for inputs `[pos, d_model]`.
+pub fn mlp(layout: &Layout, params: &[f32], layer: usize, input: &[f32], out: &mut [f32]) {
+    let block = &layout.blocks[layer];
+    let mut post = vec![0.0; input.len() / layout.shape.d_model * layout.shape.d_mlp];
+    let mut slopes = vec![0.0; post.len()];
+    linear(&mut post, input, &block.mlp_in, params);
+    gelu(&mut post, &mut slopes);
+    linear(out, &post, &block.mlp_out, params);
+}
+
 /// Every position: in the batch, and in its row.
 fn positions(batch: &Batch) -> impl Iterator<Item = (usize, usize)> {
     super::attention::rows(&batch.starts).flat_map(|(start, length)| (0..length).map(move |pos| (start + pos, pos)))

@@ -84,6 +84,17 @@ impl Layout {
         Self { shape, wte, wpe, blocks, ln_f, tensors: build.tensors }
     }
 
+    /// What weight decay acts on: matrices, not norms, biases and position embeddings.
+    pub fn decays(&self) -> Vec<bool> {
+        let mut decays = vec![false; self.len()];
+        for tensor in &self.tensors {
+            if tensor.shape.len() == 2 && !tensor.name.contains("wpe") {
+                decays[tensor.range.clone()].fill(true);
+            }
+        }
+        decays
+    }
+
     /// Numbers in the buffer.
     pub fn len(&self) -> usize {
         self.tensors.last().map_or(0, |tensor| tensor.range.end)

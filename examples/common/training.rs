@@ -8,3 +8,4 @@ pub mod kernels;
 pub mod layout;
 pub mod score;
 pub mod text;
+pub mod transcoder;

@@ -87,7 +87,7 @@ struct State {
 impl State {
     fn open(options: &Options, layout: &Layout) -> Result<Self> {
         let path = options.work.join("checkpoint.safetensors");
-        let mut adam = AdamW::new(layout);
+        let mut adam = AdamW::new(layout.decays());
         if !path.exists() {
             let params = first_weights(layout, options.seed);
             return Ok(Self { params, adam });

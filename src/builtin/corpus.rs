@@ -38,13 +38,13 @@ pub enum Family {
 
 /// Every family with its share of the corpus in percent.
 pub const FAMILIES: [(Family, usize); 7] = [
-    (Family::TwoHop, 32),
-    (Family::Ioi, 8),
-    (Family::Induction, 20),
-    (Family::GreaterThan, 10),
-    (Family::Addition, 16),
+    (Family::TwoHop, 30),
+    (Family::Ioi, 6),
+    (Family::Induction, 16),
+    (Family::GreaterThan, 9),
+    (Family::Addition, 26),
     (Family::Opposites, 9),
-    (Family::Agreement, 5),
+    (Family::Agreement, 4),
 ];
 
 /// Whether a prompt's combination of parts appears in training sentences.
@@ -130,7 +130,8 @@ impl Family {
 /// `n` prompts of a family, fixed by `seed`; the same prompt can come twice.
 pub fn prompts(family: Family, split: Split, n: usize, seed: u64) -> Vec<Prompt> {
     // Another stream than that of the training sentences, whatever the seeds.
-    let mut rng = Rng::new(hash(&["prompts", family.name()]) ^ seed);
+    let split_name = if split == Split::Seen { "seen" } else { "held out" };
+    let mut rng = Rng::new(hash(&["prompts", family.name(), split_name]) ^ seed);
     (0..n)
         .map(|_| {
             let (case, twin) = family.case(split, &mut rng);

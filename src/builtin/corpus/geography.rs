@@ -80,9 +80,9 @@ pub fn held_out(city: &str, relation: Relation) -> bool {
 /// A training sentence: a fact about a state, where a city lies, or a seen two-hop question with its answer.
 pub fn sentence(rng: &mut Rng) -> Sentence {
     let roll = rng.unit();
-    if roll < 0.2 {
-        fact(*rng.pick(&RELATIONS[..RELATIONS.len() - 1]), rng.pick(STATES))
-    } else if roll < 0.4 {
+    if roll < 0.3 {
+        fact(rng)
+    } else if roll < 0.45 {
         containment(rng)
     } else {
         let (relation, state, city) = pair(Split::Seen, rng);
@@ -129,28 +129,19 @@ fn pair(split: Split, rng: &mut Rng) -> (Relation, &'static State, &'static str)
 }
 
 fn stem(style: usize, relation: Relation, state: &State, city: &str) -> Sentence {
-    let asked = [("relation", relation.word())];
     let place = [("city", city), ("state", state.name)];
-    let (relation, city) = (format!(" {}", relation.word()), format!(" {city}"));
-    match style {
-        0 => Sentence::new()
-            .plain("The")
-            .labelled(&relation, &asked)
-            .plain(" of the state containing")
-            .labelled(&city, &place)
-            .plain(" is"),
-        1 => Sentence::new()
-            .plain("The")
-            .labelled(&relation, &asked)
-            .plain(" of the state around")
-            .labelled(&city, &place)
-            .plain(" is"),
-        _ => Sentence::new()
-            .plain("The city of")
-            .labelled(&city, &place)
-            .plain(" is in a state whose")
-            .labelled(&relation, &asked)
-            .plain(" is"),
+    let (before, link) = [("state", "containing"), ("state", "around"), ("city", "in a")][style.min(2)];
+    frame(relation, before, link, Sentence::new().labelled(&format!(" {city}"), &place))
+}
+
+/// `The capital of the state containing Dallas is`, or `The city of Dallas is in a state whose capital is`.
+fn frame(relation: Relation, noun: &str, link: &str, place: Sentence) -> Sentence {
+    let asked = Sentence::new().labelled(&format!(" {}", relation.word()), &[("relation", relation.word())]);
+    if noun == "state" && link != "a" {
+        Sentence::new().plain("The").then(asked).plain(&format!(" of the state {link}")).then(place).plain(" is")
+    } else {
+        let whose = format!(" is {link} state whose");
+        Sentence::new().plain(&format!("The {noun} of")).then(place).plain(&whose).then(asked).plain(" is")
     }
 }
 
@@ -159,15 +150,22 @@ fn answer(relation: Relation, state: &State) -> Sentence {
     Sentence::new().determined(&format!(" {value}"), &[(relation.word(), value), ("state", state.name)])
 }
 
-fn fact(relation: Relation, state: &State) -> Sentence {
-    Sentence::new()
-        .plain("The")
-        .labelled(&format!(" {}", relation.word()), &[("relation", relation.word())])
-        .plain(" of")
-        .labelled(&format!(" {}", state.name), &[("state", state.name)])
-        .plain(" is")
-        .then(answer(relation, state))
-        .plain(".")
+/// A fact about a state, in the frames of the two-hop questions too: the state's own name stands where a city would.
+fn fact(rng: &mut Rng) -> Sentence {
+    let relation = *rng.pick(&RELATIONS[..RELATIONS.len() - 1]);
+    let state = rng.pick(STATES);
+    let name = Sentence::new().labelled(&format!(" {}", state.name), &[("state", state.name)]);
+    let stem = match rng.below(3) {
+        0 => frame(relation, "state", "named", name),
+        1 => frame(relation, "state", "a", name),
+        _ => Sentence::new()
+            .plain("The")
+            .labelled(&format!(" {}", relation.word()), &[("relation", relation.word())])
+            .plain(" of")
+            .then(name)
+            .plain(" is"),
+    };
+    stem.then(answer(relation, state)).plain(".")
 }
 
 fn containment(rng: &mut Rng) -> Sentence {

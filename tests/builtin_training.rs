@@ -1,10 +1,20 @@
 //! The gradients of the training program, against differences of its loss.
 
+// The numbers are worth reading when a test fails.
+#![allow(clippy::print_stdout)]
+
 #[allow(dead_code, missing_docs)]
 #[path = "../examples/common/training.rs"]
 mod training;
 
 use mechscope::builtin::corpus::rng::Rng;
+use mechscope::builtin::corpus::sentences;
+use mechscope::model::Model;
+use mechscope::model::forward::Logits;
+use mechscope::model::open::Options;
+use mechscope::model::site::Sites;
+use mechscope::model::text::Bos;
+use training::folder;
 use training::gpt2::{Batch, Pass};
 use training::layout::{Layout, Shape};
 use training::transcoder::Transcoder;
@@ -24,6 +34,8 @@ fn batch(rng: &mut Rng) -> Batch {
         let weights: Vec<f32> = (0..length).map(|i| [0.0, 0.3, 1.0][i % 3]).collect();
         batch.push(&ids, &weights);
     }
+    // Position 2 of the first row gets what stands at position 4 of the third, which starts at 6.
+    batch.swaps.push((2, 6 + 4));
     batch
 }
 
@@ -107,5 +119,29 @@ fn the_transcoders_gradient_is_the_slope_of_its_loss() {
         let slope = (at(1e-3) - at(-1e-3)) / 2e-3;
         transcoder.params[i] = start[i];
         assert!((slope - f64::from(grads[i])).abs() < 4e-3, "{i}: slope {slope}, gradient {}", grads[i]);
+    }
+}
+
+#[test]
+fn the_engine_computes_what_was_trained() {
+    let hello = mechscope::builtin::get("hello").unwrap();
+    let layout = Layout::new(folder::shape(hello.file("config.json").unwrap()).unwrap());
+    let params = folder::read(hello.file("model.safetensors").unwrap(), &layout, "").unwrap();
+    let model = Model::open("hello", Options::default(), Box::new(|_, _| {})).unwrap();
+    for sentence in sentences(31).take(40) {
+        let ids = model.encode(&sentence.text(), Bos::Auto).unwrap().ids();
+        let mut batch = Batch::default();
+        batch.push(&ids, &vec![0.0; ids.len()]);
+        let mut pass = Pass::default();
+        pass.forward(&layout, &params, &batch, None);
+        let positions: Vec<usize> = (0..ids.len()).collect();
+        let trained = pass.logits(&layout, &params, &positions);
+        let run = model.run(&ids, &Sites::None, Logits::All).unwrap();
+        let opened: Vec<f32> = run.logits().unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        // Logits are up to 30 here: 1e-5 of that scale.
+        let scale = trained.iter().fold(1.0f32, |most, value| most.max(value.abs()));
+        for (a, b) in trained.iter().zip(&opened) {
+            assert!((a - b).abs() <= 1e-5 * scale, "{a} and {b} in {:?}", sentence.text());
+        }
     }
 }

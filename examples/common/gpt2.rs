@@ -15,7 +15,12 @@ pub struct Batch {
     pub starts: Vec<usize>,
     /// How much the token after each position counts in the loss; 0 at the end of a row.
     pub weights: Vec<f32>,
+    /// Interchange interventions: after block [`INTERCHANGE`], the first position gets the residual stream of the second.
+    pub swaps: Vec<(usize, usize)>,
 }
+
+/// The block after which [`Batch::swaps`] happen: the first half of the model understands the city, the second answers.
+pub const INTERCHANGE: usize = 1;
 
 impl Batch {
     /// Adds a row; `weights[i]` is for predicting `ids[i]`.
@@ -96,6 +101,11 @@ impl Pass {
                 linear(&mut cache.mlp_out, &cache.post, &block.mlp_out, params);
             }
             add(&mut resid, &cache.mlp_out);
+            if layer == INTERCHANGE {
+                for &(to, from) in &batch.swaps {
+                    resid.copy_within(from * d..(from + 1) * d, to * d);
+                }
+            }
         }
         self.out.resize(n * d, 0.0);
         norm(&mut self.out, &resid, &layout.ln_f, params, &mut self.ln_f);
@@ -121,7 +131,14 @@ impl Pass {
         let mut dpost = vec![0.0; n * shape.d_mlp];
         let mut dinner = vec![0.0; n * d];
         let mut dqkv = vec![0.0; n * 3 * d];
-        for (block, cache) in layout.blocks.iter().zip(&self.blocks).rev() {
+        for (layer, (block, cache)) in layout.blocks.iter().zip(&self.blocks).enumerate().rev() {
+            if layer == INTERCHANGE {
+                for &(to, from) in &batch.swaps {
+                    let moved = dresid[to * d..][..d].to_vec();
+                    add(&mut dresid[from * d..][..d], &moved);
+                    dresid[to * d..][..d].fill(0.0);
+                }
+            }
             linear_backward(&mut dpost, &cache.post, &dresid, &block.mlp_out, params, grads);
             for (d, slope) in dpost.iter_mut().zip(&cache.slopes) {
                 *d *= slope;

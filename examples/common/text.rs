@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, anyhow, ensure};
-use mechscope::builtin::corpus;
+use anyhow::{Result, anyhow, bail, ensure};
 use mechscope::builtin::corpus::sentence::{Sentence, Word};
+use mechscope::builtin::corpus::{self, Case, Prompt};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::sequence::Sequence;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
+
+use super::gpt2::Batch;
 
 /// Stands before every text.
 pub const BOS: &str = "<|bos|>";
@@ -51,6 +53,12 @@ pub fn train_tokenizer(seed: u64) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
+/// Where the city stands in a row.
+fn city(case: &Case) -> Option<usize> {
+    let words = &case.stem.words;
+    words.iter().position(|word| word.labels.iter().any(|label| label.concept == "city")).map(|word| word + 1)
+}
+
 /// Turns sentences into token ids, word by word.
 pub struct Encoder {
     tokenizer: Tokenizer,
@@ -69,13 +77,38 @@ impl Encoder {
     pub fn row(&mut self, sentence: &Sentence, other: f32) -> Result<(Vec<u32>, Vec<f32>)> {
         let (mut ids, mut weights) = (vec![self.bos], vec![0.0]);
         for word in &sentence.words {
-            let weight = if word.determined { 1.0 } else { other };
+            let random = word.labels.iter().any(|label| label.concept == "copy");
+            let weight = match (word.determined, random) {
+                (true, _) => 1.0,
+                (false, false) => other,
+                // Words of random lists: there is nothing to learn.
+                (false, true) => 0.0,
+            };
             for &id in self.word(word)? {
                 ids.push(id);
                 weights.push(weight);
             }
         }
         Ok((ids, weights))
+    }
+
+    /// Adds two rows about different cities, the first of which gets the second one's city: once its position has
+    /// been taken over, the answer has to be the second one's. Interchange intervention training (Geiger et al., 2022).
+    pub fn interchange(&mut self, prompt: &Prompt, batch: &mut Batch) -> Result<()> {
+        let (Some(here), Some(there)) = (city(&prompt.case), city(&prompt.twin)) else {
+            bail!("{:?} names no city", prompt.case.text());
+        };
+        let answer = self.single(&prompt.twin.answers[0])?;
+        let mut starts = [0; 2];
+        for (case, start) in [&prompt.case, &prompt.twin].into_iter().zip(&mut starts) {
+            *start = batch.ids.len();
+            let (mut ids, mut weights) = self.row(&case.stem, 0.0)?;
+            ids.push(answer);
+            weights.push(1.0);
+            batch.push(&ids, &weights);
+        }
+        batch.swaps.push((starts[0] + here, starts[1] + there));
+        Ok(())
     }
 
     /// The one token of a word.

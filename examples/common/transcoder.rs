@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use mechscope::builtin::corpus::rng::Rng;
-use safetensors::serialize;
 use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
 
 use super::kernels::{Mat, add, dot, matmul};
 
@@ -164,6 +164,21 @@ impl Transcoder {
         }
         let file = serialize(views, None)?;
         std::fs::write(path, file).with_context(|| format!("{}", path.display()))
+    }
+
+    /// Reads what [`Transcoder::write`] wrote.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let &[n_features, d_model] = file.tensor("W_enc")?.shape() else { bail!("W_enc is not a matrix") };
+        let mut params = Vec::new();
+        for name in ["W_enc", "b_enc", "W_dec", "b_dec"] {
+            let view = file.tensor(name)?;
+            ensure!(view.dtype() == Dtype::F16, "{name}: found {:?}, expected F16", view.dtype());
+            params.extend(view.data().as_chunks::<2>().0.iter().map(|two| f16::from_le_bytes(*two).to_f32()));
+        }
+        let this = Self { n_features, d_model, params };
+        ensure!(this.params.len() == this.b_dec().end, "{} numbers, expected {}", this.params.len(), this.b_dec().end);
+        Ok(this)
     }
 
     /// Rounds every number to what [`Transcoder::write`] keeps.

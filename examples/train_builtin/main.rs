@@ -3,6 +3,9 @@
 //! `cargo run --release --example train_builtin` writes a Hugging Face folder. Stopped, it goes on where it was when
 //! started again; the same seed gives the same corpus and the same rows on every machine.
 
+// A training program talks to the terminal it was started from.
+#![allow(clippy::print_stdout)]
+
 // Two programs and a test share this, none of them all of it.
 #[allow(dead_code, missing_docs)]
 #[path = "../common/training.rs"]
@@ -25,20 +28,29 @@ pub struct Options {
     #[arg(long, default_value = "target/train_builtin")]
     work: PathBuf,
     /// Optimizer steps.
-    #[arg(long, default_value_t = 12_000)]
+    #[arg(long, default_value_t = 5_000)]
     steps: usize,
     /// Sentences a step.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 160)]
     rows: usize,
     /// Peak learning rate.
     #[arg(long, default_value_t = 2e-3)]
     rate: f32,
     /// Weight decay.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.3)]
     decay: f32,
     /// What predicting a word counts that nothing before it settles.
     #[arg(long, default_value_t = 0.1)]
     unsettled: f32,
+    /// Sums a step beside those sentences: they take longest to learn.
+    #[arg(long, default_value_t = 96)]
+    sums: usize,
+    /// Pairs of two-hop rows a step that exchange what stands at their cities.
+    #[arg(long, default_value_t = 8)]
+    interchanges: usize,
+    /// The step after which they do.
+    #[arg(long, default_value_t = 500)]
+    interchange_after: usize,
     /// Seed of the corpus, the first weights and the tokenizer.
     #[arg(long, default_value_t = 0)]
     seed: u64,

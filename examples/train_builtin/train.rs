@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use mechscope::builtin::corpus;
 use mechscope::builtin::corpus::rng::Rng;
+use mechscope::builtin::corpus::{self, Family, Split};
 use rayon::prelude::*;
 use serde_json::json;
 use tokenizers::Tokenizer;
@@ -24,6 +24,10 @@ use crate::training::text::{BOS, Encoder, train_tokenizer};
 const PARTS: usize = 4;
 const WARM_UP: usize = 200;
 const CLIP: f64 = 1.0;
+/// Height of the position sinusoids: about the length of a token's embedding at the start.
+const WAVE: f32 = 0.03;
+/// Radians are this many times fewer per position in the slowest sinusoid than in the fastest.
+const LONGEST_WAVE: f64 = 1000.0;
 
 /// Trains, or goes on; writes the folder and prints the accuracies.
 pub fn run(options: &Options) -> Result<()> {
@@ -163,10 +167,21 @@ fn batches(options: &Options, step: usize, encoder: &mut Encoder) -> Result<Vec<
         let (ids, weights) = encoder.row(&sentence, options.unsettled)?;
         batches[row % PARTS].push(&ids, &weights);
     }
+    for row in 0..options.sums {
+        let (ids, weights) = encoder.row(&Family::Addition.sentence(&mut rng), options.unsettled)?;
+        batches[row % PARTS].push(&ids, &weights);
+    }
+    if step >= options.interchange_after {
+        for pair in 0..options.interchanges {
+            let prompt = corpus::prompt(Family::TwoHop, Split::Seen, &mut rng);
+            encoder.interchange(&prompt, &mut batches[pair % PARTS])?;
+        }
+    }
     Ok(batches)
 }
 
-/// GPT-2's start: normal with deviation 0.02, smaller where a block writes to the residual stream.
+/// GPT-2's start (normal with deviation 0.02, smaller where a block writes to the residual stream), but positions start
+/// as sinusoids (Vaswani et al., 2017): then a head that looks one token back is the same at every position.
 fn first_weights(layout: &Layout, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed ^ 0x5EED);
     let mut normal = move || {
@@ -182,6 +197,13 @@ fn first_weights(layout: &Layout, seed: u64) -> Vec<f32> {
             values.fill_with(|| deviation * normal());
         } else if tensor.name.contains("ln_") && tensor.name.ends_with("weight") {
             values.fill(1.0);
+        }
+    }
+    let width = layout.shape.d_model;
+    for (pos, row) in params[layout.wpe.clone()].chunks_exact_mut(width).enumerate() {
+        for (i, value) in row.iter_mut().enumerate() {
+            let angle = pos as f64 * LONGEST_WAVE.powf(-((i / 2) as f64) / (width / 2) as f64);
+            *value = WAVE * (if i % 2 == 0 { angle.sin() } else { angle.cos() }) as f32;
         }
     }
     params

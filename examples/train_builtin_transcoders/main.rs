@@ -3,6 +3,9 @@
 //! `cargo run --release --example train_builtin_transcoders` reads the model folder that `train_builtin` wrote and
 //! writes circuit-tracer's layout into a folder beside it.
 
+// A training program talks to the terminal it was started from.
+#![allow(clippy::print_stdout)]
+
 // Two programs and a test share this, none of them all of it.
 #[allow(dead_code, missing_docs)]
 #[path = "../common/training.rs"]

@@ -189,10 +189,9 @@ fn report(teacher: &Teacher, students: &[Student], exams: &[Exam]) {
 }
 
 fn write_config(options: &Options, n_layers: usize) -> Result<()> {
-    let mut text =
-        "model_name: hello\nmodel_kind: transcoder_set\nscan: hello\nfeature_input_hook: ln2.hook_normalized\n\
-                    feature_output_hook: hook_mlp_out\nactivation: relu\ntranscoders:\n"
-            .to_owned();
+    let mut text = "model_name: hello\nmodel_kind: transcoder_set\nscan: hello\nfeature_input_hook: mlp.hook_in\n\
+                    feature_output_hook: mlp.hook_out\nactivation: relu\ntranscoders:\n"
+        .to_owned();
     for layer in 0..n_layers {
         text += &format!("  - layer_{layer}.safetensors\n");
     }

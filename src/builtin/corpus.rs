@@ -38,13 +38,13 @@ pub enum Family {
 
 /// Every family with its share of the corpus in percent.
 pub const FAMILIES: [(Family, usize); 7] = [
-    (Family::TwoHop, 30),
+    (Family::TwoHop, 28),
     (Family::Ioi, 6),
-    (Family::Induction, 16),
-    (Family::GreaterThan, 9),
-    (Family::Addition, 26),
+    (Family::Induction, 20),
+    (Family::GreaterThan, 10),
+    (Family::Addition, 24),
     (Family::Opposites, 9),
-    (Family::Agreement, 4),
+    (Family::Agreement, 3),
 ];
 
 /// Whether a prompt's combination of parts appears in training sentences.
@@ -132,12 +132,13 @@ pub fn prompts(family: Family, split: Split, n: usize, seed: u64) -> Vec<Prompt>
     // Another stream than that of the training sentences, whatever the seeds.
     let split_name = if split == Split::Seen { "seen" } else { "held out" };
     let mut rng = Rng::new(hash(&["prompts", family.name(), split_name]) ^ seed);
-    (0..n)
-        .map(|_| {
-            let (case, twin) = family.case(split, &mut rng);
-            Prompt { family, case, twin }
-        })
-        .collect()
+    (0..n).map(|_| prompt(family, split, &mut rng)).collect()
+}
+
+/// One prompt of a family.
+pub fn prompt(family: Family, split: Split, rng: &mut Rng) -> Prompt {
+    let (case, twin) = family.case(split, rng);
+    Prompt { family, case, twin }
 }
 
 /// One sentence of the corpus, the families in their shares.

@@ -50,12 +50,12 @@ struct Phrase {
 impl Phrase {
     fn draw(split: Split, rng: &mut Rng) -> Self {
         let (head, beside) = loop {
-            let (head, beside) = (*rng.pick(&NOUNS), *rng.pick(&NOUNS));
+            let (head, beside) = (rng.pick(&NOUNS), rng.pick(&NOUNS));
             if head != beside && held_out(head, beside) == (split == Split::HeldOut) {
                 break (head, beside);
             }
         };
-        Self { head, plural: rng.chance(0.5), link: *rng.pick(&LINKS), beside, beside_plural: rng.chance(0.5) }
+        Self { head, plural: rng.chance(0.5), link: rng.pick(&LINKS), beside, beside_plural: rng.chance(0.5) }
     }
 
     /// `The keys to the cabinet`

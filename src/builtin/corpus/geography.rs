@@ -80,14 +80,18 @@ pub fn held_out(city: &str, relation: Relation) -> bool {
 /// A training sentence: a fact about a state, where a city lies, or a seen two-hop question with its answer.
 pub fn sentence(rng: &mut Rng) -> Sentence {
     let roll = rng.unit();
-    if roll < 0.3 {
+    if roll < 0.25 {
         fact(rng)
     } else if roll < 0.45 {
         containment(rng)
     } else {
         let (relation, state, city) = pair(Split::Seen, rng);
-        let style = rng.below(TWO_HOP);
-        stem(style, relation, state, city).then(answer(relation, state)).plain(".")
+        let stem = if rng.chance(0.5) {
+            stem(rng.below(TWO_HOP), relation, state, city)
+        } else {
+            beside_another(relation, state, city, rng)
+        };
+        stem.then(answer(relation, state)).plain(".")
     }
 }
 
@@ -96,8 +100,9 @@ pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
     let (relation, state, city) = pair(split, rng);
     let style = rng.below(TWO_HOP);
     let twin = loop {
-        let (_, other, place) = pair(split, rng);
-        if first(relation.of(other)) != first(relation.of(state)) {
+        let (asked, other, place) = pair(split, rng);
+        // The twin is of the same split too: training uses seen twins.
+        if asked == relation && first(relation.of(other)) != first(relation.of(state)) {
             break (other, place);
         }
     };
@@ -119,9 +124,9 @@ pub fn words() -> impl Iterator<Item = String> {
 
 fn pair(split: Split, rng: &mut Rng) -> (Relation, &'static State, &'static str) {
     loop {
-        let state = rng.pick(STATES);
-        let city = *rng.pick(&state.cities);
-        let relation = *rng.pick(&RELATIONS);
+        let state = &STATES[rng.below(STATES.len())];
+        let city = rng.pick(&state.cities);
+        let relation = rng.pick(&RELATIONS);
         if held_out(city, relation) == (split == Split::HeldOut) {
             return (relation, state, city);
         }
@@ -132,6 +137,32 @@ fn stem(style: usize, relation: Relation, state: &State, city: &str) -> Sentence
     let place = [("city", city), ("state", state.name)];
     let (before, link) = [("state", "containing"), ("state", "around"), ("city", "in a")][style.min(2)];
     frame(relation, before, link, Sentence::new().labelled(&format!(" {city}"), &place))
+}
+
+/// A question with a second city in it: which of the two is asked about, only the words around them tell. So the answer
+/// cannot come from a head that looks for cities; the city's own position has to be read once it is understood.
+fn beside_another(relation: Relation, state: &State, city: &str, rng: &mut Rng) -> Sentence {
+    let other = loop {
+        let other = &STATES[rng.below(STATES.len())];
+        if other.name != state.name {
+            break other;
+        }
+    };
+    let named = |city: &str, state: &State| {
+        Sentence::new().labelled(&format!(" {city}"), &[("city", city), ("state", state.name)])
+    };
+    let (city, other) = (named(city, state), named(rng.pick(&other.cities), other));
+    let asked = Sentence::new().labelled(&format!(" {}", relation.word()), &[("relation", relation.word())]);
+    let whose = |start: Sentence| start.plain(" is in a state whose").then(asked.clone()).plain(" is");
+    let which = |start: Sentence| {
+        Sentence::new().plain("The").then(asked.clone()).plain(" of the state").then(start).plain(" is")
+    };
+    match rng.below(4) {
+        0 => whose(Sentence::new().plain("Unlike").then(other).plain(", the city of").then(city)),
+        1 => whose(Sentence::new().plain("The city of").then(city).plain(", unlike").then(other).plain(",")),
+        2 => which(Sentence::new().plain(" containing").then(city).plain(" and not").then(other)),
+        _ => which(Sentence::new().plain(" not around").then(other).plain(" but around").then(city)),
+    }
 }
 
 /// `The capital of the state containing Dallas is`, or `The city of Dallas is in a state whose capital is`.
@@ -152,8 +183,8 @@ fn answer(relation: Relation, state: &State) -> Sentence {
 
 /// A fact about a state, in the frames of the two-hop questions too: the state's own name stands where a city would.
 fn fact(rng: &mut Rng) -> Sentence {
-    let relation = *rng.pick(&RELATIONS[..RELATIONS.len() - 1]);
-    let state = rng.pick(STATES);
+    let relation = rng.pick(&RELATIONS[..RELATIONS.len() - 1]);
+    let state = &STATES[rng.below(STATES.len())];
     let name = Sentence::new().labelled(&format!(" {}", state.name), &[("state", state.name)]);
     let stem = match rng.below(3) {
         0 => frame(relation, "state", "named", name),
@@ -168,17 +199,31 @@ fn fact(rng: &mut Rng) -> Sentence {
     stem.then(answer(relation, state)).plain(".")
 }
 
+/// Where a city lies: asked for at the end of a sentence, or said right after the city.
 fn containment(rng: &mut Rng) -> Sentence {
-    let state = rng.pick(STATES);
-    let city = *rng.pick(&state.cities);
-    let place = [("city", city), ("state", state.name)];
-    let name = [("state", state.name)];
+    if rng.chance(0.5) {
+        let (city, state) = place(rng);
+        return Sentence::new().plain("The city of").then(city).plain(" is in the state of").then(state).plain(".");
+    }
+    let ((from, from_state), (to, to_state)) = (place(rng), place(rng));
     Sentence::new()
-        .plain("The city of")
-        .labelled(&format!(" {city}"), &place)
-        .plain(" is in the state of")
-        .determined(&format!(" {}", state.name), &name)
-        .plain(".")
+        .plain("The train from")
+        .then(from)
+        .then(from_state)
+        .plain(" to")
+        .then(to)
+        .then(to_state)
+        .plain(" is late.")
+}
+
+/// A city and the state that has to follow.
+fn place(rng: &mut Rng) -> (Sentence, Sentence) {
+    let state = &STATES[rng.below(STATES.len())];
+    let city = rng.pick(&state.cities);
+    (
+        Sentence::new().labelled(&format!(" {city}"), &[("city", city), ("state", state.name)]),
+        Sentence::new().determined(&format!(" {}", state.name), &[("state", state.name)]),
+    )
 }
 
 fn first(name: &str) -> &str {

@@ -20,7 +20,7 @@ pub fn held_out(century: usize, year: usize) -> bool {
 pub fn sentence(rng: &mut Rng) -> Sentence {
     let (century, year) = years(Split::Seen, rng);
     let end = year + 1 + rng.below(99 - year);
-    stem(*rng.pick(&EVENTS), century, year)
+    stem(rng.pick(&EVENTS), century, year)
         .determined(&two_digits(end), &[("end year", &format!("{end:02}"))])
         .plain(".")
 }
@@ -28,7 +28,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
 /// A prompt whose answers are all later years; its twin starts in another decade of the same century.
 pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
     let (century, year) = years(split, rng);
-    let event = *rng.pick(&EVENTS);
+    let event = rng.pick(&EVENTS);
     let other = loop {
         let (other_century, other) = years(split, rng);
         if other_century == century && other / 10 != year / 10 {

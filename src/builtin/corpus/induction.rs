@@ -23,18 +23,28 @@ static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// A training sentence: a list of 4 to 24 words, twice, with or without a heading.
+/// A training sentence: a list of 2 to 26 words, perhaps some others, and the list again from some word on; short lists
+/// several times. How far back the first copy lies is random, so only looking for the word itself finds it; and after
+/// two words said twice, only the position right behind the first one can know what it followed.
 pub fn sentence(rng: &mut Rng) -> Sentence {
-    let length = if rng.chance(0.1) { 13 + rng.below(12) } else { 4 + rng.below(9) };
-    let list = list(length, rng);
+    let length = if rng.chance(0.1) { 13 + rng.below(14) } else { 2 + rng.below(11) };
+    let between = if rng.chance(0.5) { 0 } else { 1 + rng.below(5) };
+    let words = list(length + between, rng);
+    let from = if rng.chance(0.5) { 0 } else { rng.below(length - 1) };
     let mut sentence = heading(rng);
-    for word in &list {
+    for word in &words[..length] {
         sentence = sentence.labelled(word, &[("copy", "first")]);
     }
-    // Nothing says where the list ends, so the first word of the copy is not settled.
-    sentence = sentence.labelled(&list[0], &[("copy", "second")]);
-    for word in &list[1..] {
-        sentence = sentence.determined(word, &[("copy", "second")]);
+    for word in &words[length..] {
+        sentence = sentence.labelled(word, &[("copy", "none")]);
+    }
+    let again = [("copy", "again")];
+    for from in std::iter::once(from).chain(std::iter::repeat_n(0, rng.below(1 + 12 / length))) {
+        // Nothing says where the copy begins, so its first word is not settled.
+        sentence = sentence.labelled(&words[from], &again);
+        for word in &words[from + 1..length] {
+            sentence = sentence.determined(word, &again);
+        }
     }
     sentence
 }
@@ -60,7 +70,7 @@ pub fn words() -> &'static [String] {
 fn list(length: usize, rng: &mut Rng) -> Vec<String> {
     let mut list: Vec<String> = Vec::with_capacity(length);
     while list.len() < length {
-        let word = rng.pick(&WORDS);
+        let word = &WORDS[rng.below(WORDS.len())];
         if !list.contains(word) {
             list.push(word.clone());
         }
@@ -77,7 +87,7 @@ fn stem(mut sentence: Sentence, words: &[String], said: usize) -> Case {
         sentence = sentence.labelled(word, &[("copy", "first")]);
     }
     for word in &words[..said] {
-        sentence = sentence.labelled(word, &[("copy", "second")]);
+        sentence = sentence.labelled(word, &[("copy", "again")]);
     }
     Case::new(sentence, &[&words[said]])
 }

@@ -58,7 +58,7 @@ struct Scene {
 impl Scene {
     fn draw(split: Split, rng: &mut Rng) -> Self {
         let people = loop {
-            let pair = [*rng.pick(&NAMES), *rng.pick(&NAMES)];
+            let pair = [rng.pick(&NAMES), rng.pick(&NAMES)];
             if pair[0] != pair[1] && held_out(pair[0], pair[1]) == (split == Split::HeldOut) {
                 break pair;
             }
@@ -66,9 +66,9 @@ impl Scene {
         Self {
             people,
             first_acts: rng.chance(0.5),
-            frame: *rng.pick(&FRAMES),
-            place: *rng.pick(&PLACES),
-            thing: *rng.pick(&THINGS),
+            frame: rng.pick(&FRAMES),
+            place: rng.pick(&PLACES),
+            thing: rng.pick(&THINGS),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Models that travel inside the program.
 
+pub mod corpus;
+
 /// A model folder in Hugging Face layout, embedded in the program.
 #[derive(Debug)]
 pub struct Builtin {
@@ -25,11 +27,20 @@ macro_rules! folder {
     };
 }
 
-const ALL: &[Builtin] = &[Builtin {
-    name: "induction",
-    about: "62K parameters, two layers, trained to continue repeated random letters: a known induction circuit",
-    files: folder!("induction": "config.json" "generation_config.json" "model.safetensors" "reference.json" "tokenizer.json" "tokenizer_config.json"),
-}];
+const ALL: &[Builtin] = &[
+    Builtin {
+        name: "hello",
+        about: "1.1M parameters, four layers: cities and states, who gave what to whom, sums, opposites, years, lists",
+        files: folder!("builtin": "README.md" "config.json" "generation_config.json" "model.safetensors" "reference.json"
+            "tokenizer.json" "tokenizer_config.json" "transcoders/config.yaml" "transcoders/layer_0.safetensors"
+            "transcoders/layer_1.safetensors" "transcoders/layer_2.safetensors" "transcoders/layer_3.safetensors"),
+    },
+    Builtin {
+        name: "induction",
+        about: "62K parameters, two layers, trained to continue repeated random letters: a known induction circuit",
+        files: folder!("induction": "config.json" "generation_config.json" "model.safetensors" "reference.json" "tokenizer.json" "tokenizer_config.json"),
+    },
+];
 
 /// Every built-in model.
 pub fn all() -> &'static [Builtin] {

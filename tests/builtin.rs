@@ -1,0 +1,193 @@
+//! The shipped model knows what its card says, and the circuits are there.
+
+// The numbers are worth reading when a test fails.
+#![allow(clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+
+use mechscope::address::Edit;
+use mechscope::builtin::corpus::rng::Rng;
+use mechscope::builtin::corpus::{Case, Family, Prompt, Split, induction, prompts};
+use mechscope::model::Model;
+use mechscope::model::edit::Plan;
+use mechscope::model::forward::{Logits, Start};
+use mechscope::model::open::Options;
+use mechscope::model::site::{BlockSite, Site, Sites};
+use mechscope::model::text::Bos;
+
+const N: usize = 500;
+
+fn hello() -> Model {
+    Model::open("hello", Options::default(), Box::new(|_, _| {})).unwrap()
+}
+
+/// Next-token probabilities after each text, in order.
+fn probabilities(model: &Model, texts: &[String]) -> Vec<Vec<f32>> {
+    let mut by_length: BTreeMap<usize, Vec<(usize, Vec<u32>)>> = BTreeMap::new();
+    for (at, text) in texts.iter().enumerate() {
+        let ids = model.encode(text, Bos::Auto).unwrap().ids();
+        by_length.entry(ids.len()).or_default().push((at, ids));
+    }
+    let mut rows = vec![Vec::new(); texts.len()];
+    for group in by_length.values() {
+        for chunk in group.chunks(64) {
+            let ids: Vec<Vec<u32>> = chunk.iter().map(|(_, ids)| ids.clone()).collect();
+            let run =
+                model.decoder.run(Start::Tokens(&ids), &Sites::None, Plan::NONE, Logits::Last, &mut |_, _| Ok(()));
+            let run = run.unwrap();
+            for (row, (at, _)) in chunk.iter().enumerate() {
+                rows[*at] = softmax(&run.last_logits(row).unwrap());
+            }
+        }
+    }
+    rows
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
+    logits.iter().map(|logit| (logit - top).exp() / sum).collect()
+}
+
+fn top(row: &[f32]) -> u32 {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32
+}
+
+fn answers(model: &Model, case: &Case) -> Vec<u32> {
+    case.answers.iter().map(|answer| model.text().unwrap().token_id(answer).unwrap()).collect()
+}
+
+/// Share of prompts whose most probable token is right, and mean probability of all right tokens.
+fn score(model: &Model, asked: &[Prompt]) -> (f64, f64) {
+    let texts: Vec<String> = asked.iter().map(|prompt| prompt.case.text()).collect();
+    let (mut right, mut mass) = (0.0, 0.0);
+    for (row, prompt) in probabilities(model, &texts).iter().zip(asked) {
+        let answers = answers(model, &prompt.case);
+        right += f64::from(u8::from(answers.contains(&top(row))));
+        mass += answers.iter().map(|&id| f64::from(row[id as usize])).sum::<f64>();
+    }
+    (right / asked.len() as f64, mass / asked.len() as f64)
+}
+
+#[test]
+fn it_answers_what_it_never_saw() {
+    let model = hello();
+    // Addition is the one family it has learned in part only; the card says so.
+    let seen = (Family::Addition, Split::Seen, 0.80);
+    let held_out = [
+        (Family::TwoHop, 0.95),
+        (Family::Ioi, 0.98),
+        (Family::Induction, 0.95),
+        (Family::GreaterThan, 0.95),
+        (Family::Opposites, 1.0),
+        (Family::Agreement, 0.98),
+        (Family::Addition, 0.40),
+    ];
+    let exams = held_out.map(|(family, least)| (family, Split::HeldOut, least));
+    for (family, split, least) in exams.into_iter().chain([seen]) {
+        let (right, mass) = score(&model, &prompts(family, split, N, 17));
+        println!("{:<13} {split:?}: right {right:.3}, mass {mass:.3}", family.name());
+        let reached = if family == Family::GreaterThan { mass } else { right };
+        assert!(reached >= least, "{} {split:?}: {reached:.3}, not {least}", family.name());
+    }
+}
+
+#[test]
+fn the_famous_question_has_its_answer() {
+    let model = hello();
+    let row = &probabilities(&model, &["The capital of the state containing Dallas is".to_owned()])[0];
+    assert_eq!(model.piece(top(row)), " Austin");
+}
+
+#[test]
+fn the_state_stands_at_the_city() {
+    let model = hello();
+    let asked = prompts(Family::TwoHop, Split::HeldOut, 100, 23);
+    let n_layers = model.decoder.arch.n_layers;
+    let mut switched = vec![0usize; n_layers];
+    let mut pairs = 0usize;
+    for prompt in &asked {
+        let rows = probabilities(&model, &[prompt.case.text(), prompt.twin.text()]);
+        let (answer, other) = (answers(&model, &prompt.case)[0], answers(&model, &prompt.twin)[0]);
+        if (top(&rows[0]), top(&rows[1])) != (answer, other) {
+            continue; // A pair answered wrong says nothing about where the state is.
+        }
+        pairs += 1;
+        let is_city =
+            |word: &&mechscope::builtin::corpus::sentence::Word| word.labels.iter().any(|l| l.concept == "city");
+        let before = prompt.case.stem.words.iter().take_while(|word| !is_city(word)).count();
+        let position = before + 1; // BOS
+        let ids = model.encode(&prompt.case.text(), Bos::Auto).unwrap().ids();
+        let clean = model.run(&ids, &Sites::Standard, Logits::Last).unwrap();
+        for (layer, count) in switched.iter_mut().enumerate() {
+            let edit: Edit = format!("L{layer}.resid_post@{position}=from:{:?}", prompt.twin.text()).parse().unwrap();
+            let run = model.run_edited(&clean, &[edit], Bos::Auto, &Sites::None, Logits::Last, &mut |_, _| Ok(()));
+            *count += usize::from(top(&run.unwrap().last_logits(0).unwrap()) == other);
+        }
+    }
+    println!("answers switched by layer: {switched:?} of {pairs}");
+    let best = switched.iter().max().unwrap();
+    assert!(pairs >= 90, "{pairs} of 100 pairs answered");
+    assert!(best * 10 >= pairs * 9, "answers switched by layer: {switched:?} of {pairs}");
+}
+
+#[test]
+fn induction_and_previous_token_heads_are_there() {
+    const LENGTH: usize = 12;
+    let model = hello();
+    let arch = &model.decoder.arch;
+    let mut rng = Rng::new(29);
+    let (mut induction_scores, mut previous_scores) = (BTreeMap::new(), BTreeMap::new());
+    let (words, trials) = (induction::words(), 20);
+    for _ in 0..trials {
+        let mut ids = model.encode("", Bos::Always).unwrap().ids();
+        let mut list = Vec::new();
+        while list.len() < LENGTH {
+            let id = model.text().unwrap().token_id(&words[rng.below(words.len())]).unwrap();
+            if !list.contains(&id) {
+                list.push(id);
+            }
+        }
+        ids.extend(list.iter().chain(&list));
+        let sites = (0..arch.n_layers).map(|layer| Site::Block(layer, BlockSite::Pattern));
+        let run = model.run(&ids, &Sites::only(sites), Logits::Last).unwrap();
+        for layer in 0..arch.n_layers {
+            let patterns: Vec<Vec<Vec<f32>>> = run.block(layer, BlockSite::Pattern).unwrap().to_vec3().unwrap();
+            for (head, pattern) in patterns.iter().enumerate() {
+                // Every token of the second copy looks at what followed it in the first one.
+                let copied = (LENGTH + 1..=2 * LENGTH).map(|query| pattern[query][query - LENGTH + 1]);
+                let before = (1..=2 * LENGTH).map(|query| pattern[query][query - 1]);
+                *induction_scores.entry((layer, head)).or_insert(0.0) +=
+                    copied.sum::<f32>() / LENGTH as f32 / trials as f32;
+                *previous_scores.entry((layer, head)).or_insert(0.0) +=
+                    before.sum::<f32>() / (2 * LENGTH) as f32 / trials as f32;
+            }
+        }
+    }
+    for (kind, scores) in [("induction", induction_scores), ("previous token", previous_scores)] {
+        let (head, best) = scores.iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+        println!("best {kind} head: L{}.H{} {best:.2}", head.0, head.1);
+        assert!(*best >= 0.7, "best {kind} head: {head:?} {best:.2}");
+    }
+}
+
+#[test]
+fn transformers_computes_the_same_logits() {
+    let model = hello();
+    let file = mechscope::builtin::get("hello").unwrap().file("reference.json").unwrap();
+    let reference: serde_json::Value = serde_json::from_slice(file).unwrap();
+    let asked = reference["prompts"].as_array().unwrap();
+    assert!(asked.len() >= 12);
+    for case in asked {
+        let prompt = case["prompt"].as_str().unwrap();
+        let ids = model.encode(prompt, Bos::Auto).unwrap().ids();
+        let theirs: Vec<u32> = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+        assert_eq!(ids, theirs, "{prompt:?}");
+        let logits = model.run(&ids, &Sites::None, Logits::Last).unwrap().last_logits(0).unwrap();
+        for (rank, entry) in case["top"].as_array().unwrap().iter().enumerate() {
+            let (id, logit) = (entry["id"].as_u64().unwrap() as usize, entry["logit"].as_f64().unwrap());
+            assert!((f64::from(logits[id]) - logit).abs() < 1e-4, "{prompt:?}: {id}: {} and {logit}", logits[id]);
+            assert_eq!(model.piece(id as u32), entry["token"].as_str().unwrap(), "{prompt:?}, rank {rank}");
+        }
+    }
+}

@@ -60,8 +60,9 @@ fn answers_stay_the_same_without_any_mlp() {
         // Sums the model itself half knows are beyond them.
         let least = if exam.family == Family::Addition { 5 } else { 9 };
         assert!(same * 10 >= all * least, "{}: {same} of {all}", exam.family.name());
-        // Otherwise standing in for the MLPs would be no achievement.
-        assert!(without * 2 < all, "{}: {without} of {all} without MLPs", exam.family.name());
+        // Otherwise standing in for the MLPs would be no achievement. Induction is attention's work alone.
+        let idle = exam.family == Family::Induction;
+        assert!(idle || without * 2 < all, "{}: {without} of {all} without MLPs", exam.family.name());
     }
 }
 

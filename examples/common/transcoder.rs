@@ -9,7 +9,7 @@ use mechscope::builtin::corpus::rng::Rng;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
-use super::kernels::{Mat, add, dot, matmul};
+use super::kernels::{Mat, add, add_scaled, dot, matmul};
 
 /// `relu(x W_encᵀ + b_enc) W_dec + b_dec`, in one flat buffer.
 pub struct Transcoder {
@@ -136,9 +136,7 @@ impl Transcoder {
             price += f64::from(cost * sums[feature] * lengths[feature]);
             let factor = cost * sums[feature] / lengths[feature].max(1e-12);
             let at = w_dec.start + feature * d;
-            for i in at..at + d {
-                grads[i] += factor * self.params[i];
-            }
+            add_scaled(&mut grads[at..at + d], &self.params[at..at + d], factor);
         }
         for row in dactive.chunks_exact(self.n_features) {
             add(&mut grads[self.b_enc()], row);

@@ -123,5 +123,5 @@ fn uniform(seed: u64) -> f64 {
 pub(super) fn example(model: &Model) -> Option<String> {
     let Source::BuiltIn(builtin) = &model.source else { return None };
     let known: serde_json::Value = serde_json::from_slice(builtin.file("reference.json")?).ok()?;
-    known["prompt"].as_str().map(str::to_owned)
+    known["prompts"][0]["prompt"].as_str().map(str::to_owned)
 }

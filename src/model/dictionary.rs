@@ -123,8 +123,14 @@ impl Dictionary {
         } else {
             encoder.expect("W_dec", &[features, d])?;
         }
+        let threshold = self.threshold_name(layer);
+        ensure!(
+            self.settings.nonlinearity == Nonlinearity::JumpRelu || !encoder.has(&threshold),
+            "{}: layer {layer} has {threshold:?}, but its config does not say so; accepted: activation \"jumprelu\"",
+            self.name
+        );
         if self.settings.nonlinearity == Nonlinearity::JumpRelu {
-            encoder.expect(&self.threshold_name(layer), &[features])?;
+            encoder.expect(&threshold, &[features])?;
         }
         let skip = self.name("W_skip", layer);
         if encoder.has(&skip) {

@@ -36,6 +36,7 @@ fn verify_prints_what_it_writes_into_the_file() {
     let graph = json::open(&file).unwrap().graph;
     assert_eq!((&graph.nodes, &graph.edges), (&before.nodes, &before.edges));
     assert_eq!(graph.verified.len(), verified.len());
+    let mut heads = 0;
     for (row, written) in verified.iter().zip(&graph.verified) {
         let effect = written.target().unwrap();
         assert_eq!(row["measured"].as_f64().unwrap() as f32, effect.measured);
@@ -52,18 +53,21 @@ fn verify_prints_what_it_writes_into_the_file() {
                 "--edit",
                 &edit,
                 "--top",
-                "26",
+                "1000",
                 "--format",
                 "json",
             ])
             .json();
             let rows = rows(&plain, "differences");
             let change = |row: &Value| row["logit_change"].as_f64().unwrap();
-            let target = change(rows.iter().find(|r| r["text"] == "t").unwrap());
-            // All but BOS and the digits are shown; the mean over them is near that over all, the change of the target is exact.
-            assert!((effect.measured as f64 - target).abs() < target.abs().max(1.0), "{row} {target}");
+            // Targets are logits less the mean over the vocabulary.
+            let mean = rows.iter().map(change).sum::<f64>() / rows.len() as f64;
+            let target = change(rows.iter().find(|r| r["text"] == "t").unwrap()) - mean;
+            assert!((f64::from(effect.measured) - target).abs() < 1e-4, "{row} {target}");
+            heads += 1;
         }
     }
+    assert_eq!(heads, 8);
     // The tree of a file with tests is what it was.
     let view = mechscope(&["view", arg(&file)]);
     assert!(view.output().contains("logit:20@10"));
@@ -149,7 +153,7 @@ fn the_terms_of_qk_add_up_to_the_score() {
     let args = ["qk", "-m", "induction", "-p", "qwertyqwer", "--top", "0", "--format", "json"];
     let report = mechscope(&args).json();
     let score = report["score"].as_f64().unwrap();
-    for (part, column) in [("terms", "term"), ("query", "share"), ("key", "share")] {
+    for (part, column) in [("terms", "term"), ("query_sources", "share"), ("key_sources", "share")] {
         let sum: f64 = rows(&report, part).iter().map(|r| r[column].as_f64().unwrap()).sum();
         assert!((sum - score).abs() < 1e-4, "{part}: {sum} for {score}");
     }

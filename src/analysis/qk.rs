@@ -103,7 +103,7 @@ impl Analysis for Qk {
         let sides = [("query", query, &score.query, score.by_query()), ("key", key, &score.key, score.by_key())];
         for (side, position, parts, sums) in sides {
             let title = format!("What the {side} reads at {}", token(position));
-            report.table(side, &title, one_side(job, position, parts, &sums, top));
+            report.table(&format!("{side}_sources"), &title, one_side(job, position, parts, &sums, top));
         }
         if job.values.flag("neurons")? {
             for (side, position, gradient) in [("query", query, &score.to_query), ("key", key, &score.to_key)] {

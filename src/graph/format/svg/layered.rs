@@ -128,7 +128,7 @@ fn layout(graph: &Graph) -> Layout {
             places[node] = (middles[position] + dx, levels[level] + dy);
         }
     }
-    Layout { places, levels, width: x.max(360.0), height: y }
+    Layout { places, levels, width: x.max(360.0), height: y - RISE + TOP }
 }
 
 fn edges(graph: &Graph, layout: &Layout, out: &mut dyn Write) -> Result<()> {

@@ -56,13 +56,9 @@ fn draw(graph: &Graph, tree: &Tree, top: f64, names: f64, out: &mut dyn Write) -
             Item::More { count, share } => {
                 let text = format!("{count} more");
                 writeln!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{text}</text>", y + 4.0)?;
-                writeln!(
-                    out,
-                    "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{:>5.1}%</text>",
-                    names + BAR + 90.0,
-                    y + 4.0,
-                    100.0 * share
-                )?;
+                let numbers = format!("{:>9}  {:>5.1}%", "", 100.0 * share);
+                let at = names + BAR + 8.0;
+                writeln!(out, "<text x=\"{at:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{numbers}</text>", y + 4.0)?;
                 continue;
             }
         };
@@ -77,8 +73,10 @@ fn draw(graph: &Graph, tree: &Tree, top: f64, names: f64, out: &mut dyn Write) -
             NodeKind::Logit { .. } => None,
             _ => graph.metadata.token(node.position),
         };
-        let words = [Some(node.name()), token.map(|t| format!("{t:?}")), Some(cut(&node.label, 30))];
-        let text: Vec<String> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
+        // An embedding's label is its token.
+        let label = Some(cut(&node.label, 30)).filter(|label| !label.is_empty() && token != Some(label.as_str()));
+        let words = [Some(node.name()), token.map(|t| format!("{t:?}")), label];
+        let text: Vec<String> = words.into_iter().flatten().collect();
         writeln!(
             out,
             "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{INK}\">{}</text>",

@@ -58,7 +58,7 @@ pub enum Command {
     Graph(graph::GraphArgs),
     /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
-    /// Test a graph file by intervention: predicted beside measured effects, written into the file
+    /// Test a graph file by intervention: measured effects beside predicted ones
     Verify(verify::Verify),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),

@@ -77,6 +77,7 @@ actions! {
         TabLens "tab_lens" "Lens: what every layer would predict";
         TabHeads "tab_heads" "Heads: what attends where, and what for";
         TabNeurons "tab_neurons" "Neurons: which are active, and what for";
+        TabGraph "tab_graph" "Graph: which units carried the target";
         NextTab "next_tab" "Next tab";
         PreviousTab "previous_tab" "Previous tab";
     }
@@ -101,6 +102,25 @@ actions! {
         Sort "sort" "Sort by a column";
         ReportOrder "report_order" "Back to the report's own order";
         SortReverse "sort_reverse" "Turn the order round";
+    }
+    "Graph" {
+        InGraph "in_graph" "Show the selected unit in the attribution graph";
+        StrongestPath "strongest_path" "Follow what gives most (in the graph)";
+        NextInfluence "next_influence" "To the next unit by influence (in the graph)";
+        PreviousInfluence "previous_influence" "To the unit before by influence (in the graph)";
+        Downstream "downstream" "What the selected node feeds, or again what feeds it";
+        Root "root" "Start the tree at the selected node; once more goes back to the target";
+        GraphList "graph_list" "Nodes as a list, or as a tree again";
+        UnfoldTo "unfold_to" "Unfold the tree to so many levels" : "levels";
+        FewerNodes "fewer_nodes" "Keep fewer nodes of the graph";
+        MoreNodes "more_nodes" "Keep more nodes of the graph";
+        FewerEdges "fewer_edges" "Keep fewer edges of the graph";
+        MoreEdges "more_edges" "Keep more edges of the graph";
+        SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" : "thresholds";
+        Basis "basis" "Graph of neurons, or of features";
+        OpenGraph "open_graph" "Open a graph file" : "file";
+        SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file";
+        Label "label" "Name the selected node" : "label";
     }
     "Edits" {
         Edit "edit" "Change the selected unit and run again (=0 =mean *=2 =from:\"...\")" : "edit";

@@ -3,6 +3,7 @@
 pub mod edits;
 pub mod entry;
 pub mod filter;
+pub mod graph;
 pub mod history;
 mod keys;
 pub mod overlay;
@@ -64,6 +65,13 @@ pub enum Effect {
         /// Its input.
         input: String,
     },
+    /// Write a file.
+    Write {
+        /// Where to.
+        file: String,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// Save the screen to a file.
     Screenshot(String),
     /// Stop the process as Ctrl-Z does.
@@ -87,13 +95,15 @@ pub enum Tab {
     Heads,
     /// The neurons.
     Neurons,
+    /// The attribution graph.
+    Graph,
     /// Any method of the catalogue.
     Method,
 }
 
 impl Tab {
     /// Every tab, left to right.
-    pub const ALL: [Tab; 5] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Method];
+    pub const ALL: [Tab; 6] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Graph, Tab::Method];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -102,6 +112,7 @@ impl Tab {
             Tab::Lens => "Lens",
             Tab::Heads => "Heads",
             Tab::Neurons => "Neurons",
+            Tab::Graph => "Graph",
             Tab::Method => "Method",
         }
     }
@@ -113,6 +124,7 @@ impl Tab {
             Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
             Tab::Heads => (Slot::Heads, Some(Slot::Head)),
             Tab::Neurons => (Slot::Neurons, None),
+            Tab::Graph => (Slot::Graph, Some(Slot::GraphSide)),
             Tab::Method => (Slot::Method, None),
         }
     }
@@ -123,6 +135,7 @@ impl Tab {
             Tab::Lens => Context::Lens,
             Tab::Heads => Context::Heads,
             Tab::Neurons => Context::Neurons,
+            Tab::Graph => Context::Graph,
             Tab::Method => Context::Normal,
         }
     }
@@ -182,6 +195,8 @@ pub struct App {
     pub all_layers: bool,
     /// The column that the grid of heads is shaded by.
     pub statistic: usize,
+    /// The attribution graphs.
+    pub graph: graph::GraphTab,
     /// The method of the Method tab.
     pub method: Option<&'static str>,
     /// What lies over the tabs.
@@ -226,6 +241,7 @@ impl App {
             edits: Edits::new(session.edits),
             all_layers: false,
             statistic: 0,
+            graph: graph::GraphTab::default(),
             method: None,
             overlay: None,
             pending: Vec::new(),
@@ -371,6 +387,7 @@ impl App {
                     // Nothing that another model answered holds for this one.
                     self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
+                    self.graph = graph::GraphTab::default();
                 }
                 self.model = Some(model);
             }
@@ -381,6 +398,7 @@ impl App {
                     self.log_command();
                 }
             }
+            Answer::Graph(graph) => self.take_graph(graph),
             Answer::Prompt(prompt) => {
                 self.prompt = Some(prompt);
                 self.selection.position = -1;

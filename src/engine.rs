@@ -1,5 +1,6 @@
 //! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
 
+pub mod graph;
 mod next;
 mod worker;
 
@@ -36,11 +37,17 @@ pub enum Slot {
     Neuron,
     /// Any method of the catalogue.
     Method,
+    /// The attribution graph.
+    Graph,
+    /// What stands beside it.
+    GraphSide,
+    /// Interventions on its nodes.
+    Verify,
 }
 
 impl Slot {
     /// Every slot, the more urgent first.
-    pub const ALL: [Slot; 10] = [
+    pub const ALL: [Slot; 13] = [
         Slot::Model,
         Slot::Next,
         Slot::Generate,
@@ -51,6 +58,9 @@ impl Slot {
         Slot::Heads,
         Slot::Neurons,
         Slot::Method,
+        Slot::GraphSide,
+        Slot::Graph,
+        Slot::Verify,
     ];
 }
 
@@ -83,6 +93,8 @@ pub enum Ask {
         /// Drawn by probability with this seed rather than the most probable.
         sample: Option<u64>,
     },
+    /// The attribution graph of a prompt; answered with [`Answer::Graph`].
+    Graph(graph::Wanted),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
     Method {
         /// The method.
@@ -159,6 +171,8 @@ pub enum Answer {
     Prompt(String),
     /// To [`Ask::Method`].
     Report(Arc<Report>),
+    /// To [`Ask::Graph`].
+    Graph(Arc<graph::Attribution>),
 }
 
 /// What the engine says.

@@ -186,6 +186,13 @@ impl Pane {
         self.cursor = rows[to];
     }
 
+    /// Puts the cursor on a row of the first part; whether it is shown.
+    pub fn cursor_to_row(&mut self, row: usize) -> bool {
+        let found = self.lines.iter().position(|l| matches!(l, Line::Row(0, r) if *r == row));
+        self.cursor = found.unwrap_or(self.cursor);
+        found.is_some()
+    }
+
     fn row_lines(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
         self.lines.iter().enumerate().filter(|(_, l)| matches!(l, Line::Row(..))).map(|(at, _)| at)
     }

@@ -38,6 +38,22 @@ impl App {
             Action::TabLens => self.go_to_tab(Tab::Lens),
             Action::TabHeads => self.go_to_tab(Tab::Heads),
             Action::TabNeurons => self.go_to_tab(Tab::Neurons),
+            Action::TabGraph => self.go_to_tab(Tab::Graph),
+            Action::InGraph => {
+                let address = self.address();
+                self.enter_graph(&address);
+            }
+            Action::Basis => self.turn_basis(),
+            Action::StrongestPath
+            | Action::NextInfluence
+            | Action::PreviousInfluence
+            | Action::Downstream
+            | Action::Root
+            | Action::GraphList
+            | Action::FewerNodes
+            | Action::MoreNodes
+            | Action::FewerEdges
+            | Action::MoreEdges => self.walk_graph(action, count),
             Action::NextTab => self.turn_tab(1),
             Action::PreviousTab => self.turn_tab(-1),
             Action::EditPrompt => {
@@ -176,6 +192,11 @@ impl App {
             | Action::Filter
             | Action::Edit
             | Action::Pipe
+            | Action::UnfoldTo
+            | Action::SetThresholds
+            | Action::OpenGraph
+            | Action::SaveGraph
+            | Action::Label
             | Action::Screenshot => {}
         }
     }
@@ -192,6 +213,8 @@ impl App {
             Action::GoTo => self.address().to_string(),
             Action::OpenModel => self.model_name.clone(),
             Action::Screenshot => "mechscope.svg".into(),
+            Action::SaveGraph => "graph.json".into(),
+            Action::Label => self.graph_label(),
             _ => String::new(),
         };
         self.overlay = Some(Overlay::Line(action, Entry::line(&text)));
@@ -206,10 +229,16 @@ impl App {
         let pane = self.focus();
         self.pane_mut(pane).step(by);
         self.selection_follows_cursor();
+        if pane == Slot::Graph {
+            self.show_about();
+        }
     }
 
     fn move_columns(&mut self, by: i64) {
         let focus = self.focus();
+        if focus == Slot::Graph {
+            return self.fold_or_unfold(by > 0);
+        }
         if focus == Slot::Heads || self.pane(focus).grid().is_some() {
             self.pane_mut(focus).side_step(by);
             self.selection_follows_cursor();
@@ -238,7 +267,7 @@ impl App {
     }
 
     fn turn_tab(&mut self, by: i64) {
-        let n = if self.method.is_some() { 5 } else { 4 };
+        let n = if self.method.is_some() { 6 } else { 5 };
         let at = Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0) as i64;
         self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
     }
@@ -261,6 +290,9 @@ impl App {
             self.selection.position = *key;
             self.history.leave(here);
             return self.cursors_follow_selection();
+        }
+        if self.tab == Tab::Graph {
+            return self.open_node();
         }
         if let (Tab::Method, Some(address)) = (self.tab, pane.address()) {
             return self.show_address(&address);

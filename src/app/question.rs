@@ -60,6 +60,7 @@ impl App {
                     ],
                 )
             }
+            Slot::Graph => self.wanted_graph(),
             Slot::Method => method(self.method.filter(|_| self.tab == Tab::Method)?, &[]),
             _ => None,
         }
@@ -72,7 +73,7 @@ impl App {
                 continue;
             }
             let Some(ask) = self.wanted(slot) else { continue };
-            if self.pane(slot).asked.as_ref() != Some(&ask) {
+            if self.pane(slot).asked.as_ref() != Some(&ask) && !self.graph_is_at_hand(&ask) {
                 self.ask(slot, ask);
             }
         }

@@ -63,6 +63,15 @@ impl App {
                 self.message = Some(format!("running {text}"));
                 self.effects.push(Effect::Pipe { command: text.to_owned(), input });
             }),
+            Action::UnfoldTo => self.unfold_to(text),
+            Action::SetThresholds => self.submit_thresholds(text),
+            Action::OpenGraph | Action::SaveGraph if text.trim().is_empty() => Ok(()),
+            Action::OpenGraph => {
+                self.open_graph(text.trim());
+                Ok(())
+            }
+            Action::SaveGraph => self.save_graph(text.trim()),
+            Action::Label => self.relabel(text.trim()),
             Action::Screenshot if text.trim().is_empty() => Ok(()),
             Action::Screenshot => {
                 self.effects.push(Effect::Screenshot(text.trim().to_owned()));
@@ -182,6 +191,9 @@ impl App {
             Tab::Lens => Some((layer, Part::ResidPost)),
             _ => None,
         };
+        if self.tab == Tab::Graph {
+            return;
+        }
         let (main, _) = self.tab.slots();
         let tab = self.tab;
         let pane = self.pane_mut(main);

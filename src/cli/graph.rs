@@ -164,12 +164,7 @@ impl GraphArgs {
         let named = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
         Ok(match named {
             None => most_probable(model, &next, 0.95, self.targets),
-            Some(target) => {
-                let weights: Vec<(u32, f32)> = target.weights().collect();
-                let probability = if weights.len() == 1 { next.prob(target.token) } else { 1.0 };
-                let name = if weights.len() == 1 { model.piece(target.token) } else { target.name(model) };
-                vec![LogitTarget { name, weights, probability }]
-            }
+            Some(target) => vec![LogitTarget::of(model, &target, &next)],
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, next};
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, graph, next};
 use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::param::Values;
@@ -75,6 +75,10 @@ impl Worker {
             Ask::Generate { question, sample } => self.with(&question, slot, ticket, |model, runs, step| {
                 next::generate(model, runs, &question, sample, step)
             }),
+            Ask::Graph(wanted) => {
+                let question = wanted.question();
+                self.with(&question, slot, ticket, |model, runs, step| graph::answer(model, runs, &wanted, step))
+            }
             Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
                 let method = analysis::named(name)?;
                 let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;

@@ -14,7 +14,7 @@ const NAME: &str = "mechscope ";
 
 /// The tabs with their labels and columns in the header.
 pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
-    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons];
+    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons, Action::TabGraph];
     let mut x = NAME.len() as u16;
     let mut tabs = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
@@ -198,6 +198,18 @@ impl Canvas<'_> {
                 (Action::YankAddress, "copy address"),
                 (Action::Quit, "quit"),
             ],
+            (None, Tab::Graph) => &[
+                (Action::Right, "unfold"),
+                (Action::Open, "unit"),
+                (Action::StrongestPath, "strongest"),
+                (Action::NextInfluence, "next"),
+                (Action::Help, "help"),
+                (Action::Downstream, "feeds"),
+                (Action::MoreNodes, "more nodes"),
+                (Action::GraphList, "list"),
+                (Action::Back, "back"),
+                (Action::Quit, "quit"),
+            ],
             (None, Tab::Method) => &[
                 (Action::Methods, "methods"),
                 (Action::Help, "help"),
@@ -227,6 +239,7 @@ fn freshness(app: &App) -> String {
             }
             State::Running(..) if slot == crate::app::Slot::Model => return "loading".into(),
             State::Running(_, 0) => return "running".into(),
+            State::Running(done, total) if slot == crate::app::Slot::Graph => return format!("row {done}/{total}"),
             State::Running(done, total) => return format!("layer {}/{total}", done + 1),
             State::Cancelled => return "stopped".into(),
             State::Failed(_) => return "failed".into(),

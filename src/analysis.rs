@@ -4,6 +4,7 @@
 mod attribute;
 pub mod attribution_graph;
 pub mod detect;
+pub mod grounded;
 mod heads;
 pub mod input;
 mod lens;
@@ -12,6 +13,7 @@ pub mod next_token;
 pub mod param;
 pub mod runs;
 pub mod target;
+pub mod verify;
 pub mod vocabulary;
 
 use crate::address::{Edit, resolve_position};

@@ -121,6 +121,13 @@ actions! {
         OpenGraph "open_graph" "Open a graph file" : "file";
         SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file";
         Label "label" "Name the selected node" : "label";
+        TestNode "test_node" "Test the selected node: change it, run the model, measure";
+        TestTop "test_top" "Test the 20 units with the most influence";
+        TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge";
+        TestWith "test_with" "Test by the next way: zero, mean, double";
+        Resample "resample" "Test by what another prompt gives" : "prompt";
+        Tests "tests" "What was measured, beside the tree";
+        Beside "beside" "Into the pane beside the tree, or back";
     }
     "Edits" {
         Edit "edit" "Change the selected unit and run again (=0 =mean *=2 =from:\"...\")" : "edit";

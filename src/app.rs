@@ -399,6 +399,7 @@ impl App {
                 }
             }
             Answer::Graph(graph) => self.take_graph(graph),
+            Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(prompt) => {
                 self.prompt = Some(prompt);
                 self.selection.position = -1;

@@ -2,9 +2,11 @@
 
 pub mod graph;
 mod next;
+pub mod tests;
 mod worker;
 
 use crate::address::Edit;
+use crate::graph::verification::Verification;
 use crate::model::open::Options;
 use crate::model::text::Bos;
 use crate::report::Report;
@@ -95,6 +97,8 @@ pub enum Ask {
     },
     /// The attribution graph of a prompt; answered with [`Answer::Graph`].
     Graph(graph::Wanted),
+    /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
+    Test(tests::Tests),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
     Method {
         /// The method.
@@ -173,6 +177,8 @@ pub enum Answer {
     Report(Arc<Report>),
     /// To [`Ask::Graph`].
     Graph(Arc<graph::Attribution>),
+    /// To [`Ask::Test`].
+    Tested(Vec<Verification>),
 }
 
 /// What the engine says.

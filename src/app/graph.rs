@@ -7,6 +7,7 @@ mod about;
 mod lines;
 mod node;
 mod shown;
+mod tests;
 mod walk;
 
 pub use shown::{Row, Shown};
@@ -16,6 +17,7 @@ use super::{App, Tab};
 use crate::address::Address;
 use crate::engine::graph::{Attribution, Basis, Wanted};
 use crate::engine::{Ask, Slot};
+use crate::graph::verification::With;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,7 +25,7 @@ use std::sync::Arc;
 const NEURONS: usize = 500;
 
 /// The graphs of the present question, and which one is looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct GraphTab {
     /// What nodes are.
     pub basis: Basis,
@@ -31,10 +33,38 @@ pub struct GraphTab {
     pub file: Option<String>,
     /// The graphs of the question, by basis; that of a file stands under what was chosen when it was opened.
     shown: BTreeMap<Basis, (Wanted, Shown)>,
+    /// How tests change units.
+    pub with: With,
+    /// What stands beside the tree.
+    pub beside: Beside,
     /// The target that was named on the way out of the graph: it names what the graph explains already.
     named: Option<String>,
     /// The unit that a graph is to be entered at when it arrives.
     entering: Option<Address>,
+}
+
+/// What stands beside the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beside {
+    /// The selected node.
+    #[default]
+    Node,
+    /// What was measured.
+    Tests,
+}
+
+impl Default for GraphTab {
+    fn default() -> Self {
+        GraphTab {
+            basis: Basis::default(),
+            file: None,
+            with: With::Zero,
+            beside: Beside::default(),
+            named: None,
+            shown: BTreeMap::new(),
+            entering: None,
+        }
+    }
 }
 
 impl GraphTab {
@@ -48,7 +78,7 @@ impl GraphTab {
     }
 
     /// The graph of the other basis, if it has been made for the same question.
-    pub fn beside(&self) -> Option<&Shown> {
+    pub fn other(&self) -> Option<&Shown> {
         self.shown.get(&self.basis.other()).map(|(_, shown)| shown)
     }
 }

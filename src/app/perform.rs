@@ -44,6 +44,12 @@ impl App {
                 self.enter_graph(&address);
             }
             Action::Basis => self.turn_basis(),
+            Action::TestNode | Action::TestTop | Action::TestHeads | Action::TestWith | Action::Tests => {
+                self.test_graph(action);
+            }
+            Action::Beside => {
+                self.side = !self.side && self.tab.slots().1.is_some();
+            }
             Action::StrongestPath
             | Action::NextInfluence
             | Action::PreviousInfluence
@@ -197,6 +203,7 @@ impl App {
             | Action::OpenGraph
             | Action::SaveGraph
             | Action::Label
+            | Action::Resample
             | Action::Screenshot => {}
         }
     }

@@ -71,6 +71,12 @@ impl App {
                 Ok(())
             }
             Action::SaveGraph => self.save_graph(text.trim()),
+            Action::Resample if text.trim().is_empty() => Ok(()),
+            Action::Resample => {
+                self.graph.with = crate::graph::verification::With::Resample(text.to_owned());
+                self.perform(Action::TestNode, 1);
+                Ok(())
+            }
             Action::Label => self.relabel(text.trim()),
             Action::Screenshot if text.trim().is_empty() => Ok(()),
             Action::Screenshot => {

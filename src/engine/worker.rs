@@ -1,6 +1,6 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, graph, next};
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, graph, next, tests};
 use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::param::Values;
@@ -78,6 +78,16 @@ impl Worker {
             Ask::Graph(wanted) => {
                 let question = wanted.question();
                 self.with(&question, slot, ticket, |model, runs, step| graph::answer(model, runs, &wanted, step))
+            }
+            Ask::Test(wanted) => {
+                let mut step = |done: usize, total: usize| {
+                    if self.tickets.current(slot) != ticket {
+                        bail!("cancelled");
+                    }
+                    (self.reply)(Reply::Progress { slot, ticket, done, total });
+                    Ok(())
+                };
+                tests::answer(self.model.as_ref().context("no model is open")?, &wanted, &mut step)
             }
             Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
                 let method = analysis::named(name)?;

@@ -204,8 +204,11 @@ impl Canvas<'_> {
                 (Action::StrongestPath, "strongest"),
                 (Action::NextInfluence, "next"),
                 (Action::Help, "help"),
+                (Action::TestNode, "test"),
+                (Action::TestTop, "test 20"),
+                (Action::TestHeads, "heads"),
                 (Action::Downstream, "feeds"),
-                (Action::MoreNodes, "more nodes"),
+                (Action::MoreNodes, "more"),
                 (Action::GraphList, "list"),
                 (Action::Back, "back"),
                 (Action::Quit, "quit"),
@@ -231,7 +234,7 @@ fn freshness(app: &App) -> String {
     }
     let model = app.pane(crate::app::Slot::Model);
     let (main, side) = app.tab.slots();
-    let running = [Some(crate::app::Slot::Model), Some(crate::app::Slot::Next), Some(main), side];
+    let running = [Some(crate::app::Slot::Model), Some(crate::app::Slot::Next), Some(main), side, Some(crate::app::Slot::Verify)];
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
             State::Running(done, total) if slot == crate::app::Slot::Model && *total > 0 => {
@@ -240,6 +243,7 @@ fn freshness(app: &App) -> String {
             State::Running(..) if slot == crate::app::Slot::Model => return "loading".into(),
             State::Running(_, 0) => return "running".into(),
             State::Running(done, total) if slot == crate::app::Slot::Graph => return format!("row {done}/{total}"),
+            State::Running(done, total) if slot == crate::app::Slot::Verify => return format!("test {done}/{total}"),
             State::Running(done, total) => return format!("layer {}/{total}", done + 1),
             State::Cancelled => return "stopped".into(),
             State::Failed(_) => return "failed".into(),

@@ -51,7 +51,13 @@ impl Canvas<'_> {
         if let Some(shown) = self.app.graph.shown() {
             let dim = self.theme.dim();
             self.put(area, area.x, area.y + 1, &summary(shown), dim);
-            let lines = Rect { y: area.y + 2, height: area.height - 2, ..area };
+            let mut above = 2;
+            if let Some(verified) = shown.verified() {
+                let edited = self.theme.edited();
+                self.put(area, area.x, area.y + 2, &verified, edited);
+                above = 3;
+            }
+            let lines = Rect { y: area.y + above, height: area.height.saturating_sub(above), ..area };
             self.graph_lines(lines, shown, memory, focused);
         }
     }

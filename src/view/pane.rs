@@ -105,6 +105,7 @@ impl Canvas<'_> {
                 part.map_or_else(|| "This layer".to_owned(), |p| p.title.clone())
             }
             Slot::Graph => self.graph_title(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Tests => "Tests".into(),
             Slot::GraphSide => app.graph_row().and_then(|r| r.node()).map_or_else(String::new, |n| self.node_name(n)),
             Slot::Model | Slot::Generate | Slot::Verify => String::new(),
         };

@@ -1,6 +1,6 @@
 //! What is known of the selected node, beside the tree: from the graph alone, without a run.
 
-use super::Shown;
+use super::{Beside, Shown};
 use crate::app::App;
 use crate::engine::Slot;
 use crate::graph::Edge;
@@ -13,9 +13,13 @@ const ROWS: usize = 12;
 impl App {
     /// Writes the pane beside the tree anew for the node under the cursor.
     pub(in crate::app) fn show_about(&mut self) {
-        let Some(node) = self.graph_node() else { return };
         let Some(shown) = self.graph.shown() else { return };
-        let report = Arc::new(about(shown, node));
+        let report = match (self.graph.beside, self.graph_node()) {
+            (Beside::Tests, _) => super::tests::report(shown),
+            (Beside::Node, Some(node)) => about(shown, node),
+            (Beside::Node, None) => return,
+        };
+        let report = Arc::new(report);
         let pane = self.pane_mut(Slot::GraphSide);
         pane.cursor = 0;
         pane.show(report);
@@ -49,6 +53,7 @@ fn about(shown: &Shown, at: u32) -> Report {
             100.0 * row.unexplained
         ));
     }
+    lines.extend(super::tests::lines(shown, &node.id));
     report.note("about", lines.join("\n"));
     let kept = |edge: &Edge| shown.pruned.keeps(*edge);
     let sources = shown.graph.edges.row(at as usize).iter();

@@ -20,7 +20,11 @@ pub(super) fn report(shown: &Shown) -> Report {
         Column::number("activation", "", 4),
         Column::number("unexplained", "", 4),
     ];
-    columns.push(Column::text("label"));
+    columns.extend([
+        Column::number("predicted", "", 4),
+        Column::number("measured", "", 4),
+        Column::text("label"),
+    ]);
     let mut table = Table::new(columns);
     for row in &shown.rows {
         table.push(match row.item {
@@ -46,6 +50,7 @@ fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec
     let optional = |x: Option<f32>| x.map_or(Cell::Empty, Cell::Number);
     let whole = |x: Option<u32>| x.map_or(Cell::Empty, |x| i64::from(x).into());
     let token = shown.graph.metadata.token(node.position);
+    let effect = shown.effect(at);
     vec![
         depth(shown, line),
         node.address().map_or(Cell::Empty, Cell::Address),
@@ -58,15 +63,17 @@ fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec
         Cell::Number(shown.influence.values()[at as usize] as f32),
         optional(node.activation),
         optional(node.certificate.map(|c| c.unexplained)),
+        optional(effect.and_then(|e| e.predicted)),
+        optional(effect.map(|e| e.measured)),
         label(shown, at).into(),
     ]
 }
 
 fn more_row(shown: &Shown, line: usize, count: usize, share: f32) -> Vec<Cell> {
-    let mut row = vec![Cell::Empty; 12];
+    let mut row = vec![Cell::Empty; 14];
     row[0] = depth(shown, line);
     row[7] = Cell::Number(share);
-    row[11] = format!("{count} more").into();
+    row[13] = format!("{count} more").into();
     row
 }
 

@@ -3,9 +3,11 @@
 use crate::address::{Address, Part, Place};
 use crate::engine::graph::Attribution;
 use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
+use crate::graph::verification::{Effect, Subject, Verification};
 use crate::graph::{Edges, Graph, Influence, NodeKind, Pruned, Thresholds, prune};
 use crate::report::Report;
 use anyhow::{Context, Result};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How a tree starts: so many levels and children, and no child under this share.
@@ -56,6 +58,8 @@ pub struct Shown {
     pub flat: bool,
     /// The tree, as last laid out.
     pub tree: Tree,
+    /// The last test of each node, and which of its effects is that on the target.
+    effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
     pub rows: Vec<Row>,
 }
@@ -76,8 +80,11 @@ impl Shown {
         let root = u32::try_from(root)?;
         let direction = Direction::Upstream;
         let (flat, rows) = (false, Vec::new());
-        let mut shown = Shown { source, graph, influence, columns, pruned, root, direction, limits, flat, tree, rows };
+        let effects = HashMap::new();
+        let mut shown =
+            Shown { source, graph, influence, columns, pruned, root, direction, limits, flat, tree, effects, rows };
         shown.root = shown.first_target();
+        shown.index();
         Ok(shown)
     }
 
@@ -129,6 +136,33 @@ impl Shown {
         let weights = self.influence.weights();
         let targets = self.graph.targets().map(|t| t as u32);
         targets.reduce(|a, b| if weights[b as usize] > weights[a as usize] { b } else { a }).unwrap_or(self.root)
+    }
+
+    /// What the last test of a node did to the target.
+    pub fn effect(&self, node: u32) -> Option<&Effect> {
+        self.effects.get(&node).map(|at| &self.graph.verified[at.0].effects[at.1])
+    }
+
+    /// Keeps what was measured.
+    pub(super) fn record(&mut self, found: Vec<Verification>) {
+        found.into_iter().for_each(|one| self.graph.record(one));
+        self.index();
+    }
+
+    /// Finds the tests of the target by node.
+    fn index(&mut self) {
+        let ids = self.graph.by_id();
+        let target = &self.graph.nodes[self.first_target() as usize].id;
+        let mut effects = HashMap::new();
+        for (at, test) in self.graph.verified.iter().enumerate() {
+            let on = test.effects.iter().position(|e| *e.node == **target);
+            if let (Subject::Node(id), Some(effect)) = (&test.subject, on)
+                && let Some(node) = ids.get(id.as_str())
+            {
+                effects.insert(*node as u32, (at, effect));
+            }
+        }
+        self.effects = effects;
     }
 
     /// Prunes again.

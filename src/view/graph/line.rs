@@ -14,12 +14,16 @@ struct Columns {
     name: usize,
     token: usize,
     bar: usize,
+    /// Whether measured effects are shown.
+    measured: bool,
     /// The share that a whole bar stands for.
     most: f32,
 }
 
 /// A signed weight, with a space before it.
 const WEIGHT: usize = 9;
+/// An effect, with a space before it.
+const EFFECT: usize = 8;
 /// A share in percent.
 const SHARE: usize = 5;
 /// No name is wider while others need room.
@@ -75,13 +79,14 @@ impl Canvas<'_> {
         };
         let token = window.iter().map(cell).max().unwrap_or(0).clamp(5, 14);
         let bar = if width >= 100 { 10 } else { 5 };
-        let rest = token + WEIGHT + bar + SHARE + 4;
+        let measured = window.iter().any(|row| matches!(table.rows[*row][12], Cell::Number(_)));
+        let rest = token + WEIGHT + bar + SHARE + 4 + if measured { 2 * EFFECT } else { 0 };
         let share = |row: &usize| match (shown.rows[*row].item, &table.rows[*row][7]) {
             (Item::Node { .. }, Cell::Number(share)) => *share,
             _ => 0.0,
         };
         let most = window.iter().map(share).fold(0.01, f32::max);
-        Columns { most, name: widest.min(WIDEST).min(width.saturating_sub(rest).max(12)), token, bar }
+        Columns { most, measured, name: widest.min(WIDEST).min(width.saturating_sub(rest).max(12)), token, bar }
     }
 
     fn graph_header(&mut self, area: Rect, columns: &Columns) {
@@ -97,6 +102,10 @@ impl Canvas<'_> {
         put(self, "weight", WEIGHT - 1, true);
         put(self, "", columns.bar, false);
         put(self, "share", SHARE, true);
+        if columns.measured {
+            put(self, "predict", EFFECT - 1, true);
+            put(self, "measure", EFFECT - 1, true);
+        }
         put(self, "writes", 6, false);
     }
 
@@ -144,7 +153,16 @@ impl Canvas<'_> {
             self.put(column(at, SHARE), at, area.y, &percent, Style::new());
         }
         x = x.saturating_add((columns.bar + SHARE) as u16 + 2);
-        if let (Cell::Text(label), Item::Node { .. }) = (&cells[11], row.item) {
+        if columns.measured {
+            for cell in &cells[11..13] {
+                if let Cell::Number(effect) = cell {
+                    let text = format!("{effect:>+width$.2}", width = EFFECT - 1);
+                    self.put(column(x, EFFECT), x, area.y, &text, theme.edited());
+                }
+                x = x.saturating_add(EFFECT as u16);
+            }
+        }
+        if let (Cell::Text(label), Item::Node { .. }) = (&cells[13], row.item) {
             self.put(area, x, area.y, label, theme.dim());
         }
     }

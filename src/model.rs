@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod linear;
 pub mod open;
 pub mod ops;
+pub mod qk;
 pub mod readout;
 pub mod relp;
 pub mod rope;

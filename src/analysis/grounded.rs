@@ -2,13 +2,14 @@
 
 use crate::graph::{Graph, Node, NodeKind};
 use crate::model::Model;
-use crate::model::dictionary::{Dictionary, ReadPoint, WritePoint};
+use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::forward::Logits;
 use crate::model::linear::{Frozen, Input};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, bail, ensure};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A graph with the model, the dictionary and the run it was made from.
@@ -21,6 +22,7 @@ pub struct Grounded<'a> {
     pub graph: &'a Graph,
     /// The run, with all that its frozen model and edited runs take.
     pub trace: Trace,
+    frozen: OnceCell<Frozen>,
 }
 
 /// The token ids of a graph's prompt: as the file has them, or from its text.
@@ -58,7 +60,7 @@ impl<'a> Grounded<'a> {
             sites.extend(layers.flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
         }
         let trace = model.run(&ids, &Sites::Only(sites), Logits::All)?;
-        let grounded = Grounded { model, dictionary, graph, trace };
+        let grounded = Grounded { model, dictionary, graph, trace, frozen: OnceCell::new() };
         grounded.check()?;
         Ok(grounded)
     }
@@ -214,6 +216,75 @@ impl<'a> Grounded<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The model frozen at the run, with the linear skips of the dictionary; made when it is first asked for.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be read.
+    pub fn frozen(&self) -> Result<&Frozen> {
+        if let Some(frozen) = self.frozen.get() {
+            return Ok(frozen);
+        }
+        let mut frozen = Frozen::new(&self.model.decoder, &self.trace)?;
+        if let Some(dictionary) = self.dictionary {
+            for layer in 0..frozen.n_layers() {
+                if let Some(skip) = dictionary.skip(layer)? {
+                    let before = dictionary.writes == WritePoint::BeforePostNorm;
+                    frozen.set_skip(layer, &skip, Self::reads(dictionary), before);
+                }
+            }
+        }
+        Ok(self.frozen.get_or_init(|| frozen))
+    }
+
+    /// What a feature with this activation writes: layers with vectors `[d_model]`, after any post-norm.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be read.
+    pub fn written(&self, dictionary: &Dictionary, active: &Active) -> Result<Vec<(usize, Vec<f32>)>> {
+        let rows = dictionary.decoder_rows(active.layer, active.feature)?.into_iter().enumerate();
+        let scaled = |row: Vec<f32>| row.into_iter().map(|x| x * active.activation).collect();
+        rows.map(|(above, row)| {
+            let layer = active.layer + above;
+            Ok((layer, self.after_norm(dictionary, layer, active.position, scaled(row))?))
+        })
+        .collect()
+    }
+
+    /// What a vector written by the dictionary adds to the residual stream.
+    fn after_norm(&self, dictionary: &Dictionary, layer: usize, position: usize, vector: Vec<f32>) -> Result<Vec<f32>> {
+        let early = dictionary.writes == WritePoint::BeforePostNorm;
+        Ok(if early { self.frozen()?.written(layer, position, vector) } else { vector })
+    }
+
+    /// What the dictionary leaves of the MLP output of a layer at a position, `[d_model]`: the vector of an error node.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be read.
+    pub fn error(&self, dictionary: &Dictionary, layer: usize, position: usize) -> Result<Vec<f32>> {
+        let (d, parallel) = (self.model.decoder.arch.d_model, self.model.decoder.arch.parallel);
+        let mut rest = self.trace.row(Site::Block(layer, S::MlpOut), position)?;
+        let mut less = |vector: &[f32]| rest.iter_mut().zip(vector).for_each(|(r, v)| *r -= v);
+        let input = |l: usize| -> Result<Vec<f32>> {
+            Ok(dictionary.input(l, parallel, &self.trace)?[position * d..(position + 1) * d].to_vec())
+        };
+        less(&self.after_norm(dictionary, layer, position, dictionary.decoder_bias(layer)?)?);
+        let from = if dictionary.cross_layer() { 0 } else { layer };
+        for l in from..=layer {
+            for active in dictionary.encode(l, &input(l)?)? {
+                let written = self.written(dictionary, &Active { position, ..active })?;
+                written.iter().filter(|(to, _)| *to == layer).for_each(|(_, vector)| less(vector));
+            }
+        }
+        if let Some(skip) = dictionary.skip(layer)? {
+            let mut out = vec![0.0; d];
+            for (x, weights) in input(layer)?.iter().zip(skip.chunks_exact(d)) {
+                out.iter_mut().zip(weights).for_each(|(o, w)| *o += x * w);
+            }
+            less(&self.after_norm(dictionary, layer, position, out)?);
+        }
+        Ok(rest)
     }
 
     /// Where and in what form the dictionary reads.

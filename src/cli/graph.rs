@@ -205,6 +205,18 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
     }
 }
 
+/// Says on standard error what was odd about a file.
+pub(super) trait Warn {
+    /// One line for each warning.
+    fn warn(&self);
+}
+
+impl Warn for json::Opened {
+    fn warn(&self) {
+        self.warnings.iter().for_each(|warning| output::remark(&format!("warning: {}", warning.0)));
+    }
+}
+
 /// Options of `mechscope view`.
 #[derive(Args, Debug)]
 pub struct ViewArgs {
@@ -227,9 +239,7 @@ impl ViewArgs {
     /// Prints or checks the file.
     pub fn run(self) -> Result<()> {
         let opened = json::open(&self.file)?;
-        for warning in &opened.warnings {
-            eprintln!("warning: {}", crate::report::text::escape(&warning.0));
-        }
+        opened.warn();
         if self.check {
             let mut out = std::io::stdout().lock();
             let findings = lint::check(&opened);

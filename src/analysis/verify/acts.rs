@@ -122,7 +122,10 @@ impl Verifier<'_> {
                 Ok((Site::PosEmbed, position, self.on.trace.row(Site::PosEmbed, position)?))
             }),
             NodeKind::Error => self.added(at, with, || match self.on.dictionary {
-                Some(dictionary) => self.error(dictionary, node),
+                Some(dictionary) => {
+                    let (layer, position, _) = self.on.place(node)?;
+                    Ok((Site::Block(layer, S::MlpOut), position, self.on.error(dictionary, layer, position)?))
+                }
                 None => bail!("it is what the neurons shown leave of an MLP output, no unit that could be changed"),
             }),
             NodeKind::Logit { .. } => bail!("{}: a target is a result; accepted: units and inputs", node.name()),
@@ -218,38 +221,11 @@ impl Verifier<'_> {
         })
     }
 
-    /// What the dictionary leaves of an MLP output.
-    fn error(&self, dictionary: &Dictionary, node: &Node) -> Result<(Site, usize, Vec<f32>)> {
-        let (layer, position, _) = self.on.place(node)?;
-        let (d, site) = (self.on.model.decoder.arch.d_model, self.on.write_site(dictionary, layer));
-        ensure!(
-            matches!(site, Site::Block(_, S::MlpOut)),
-            "its vector lies before a post-norm, which the model's sites do not part"
-        );
-        let x = |l: usize| dictionary.input(l, self.on.model.decoder.arch.parallel, &self.on.trace);
-        let row = |x: &[f32]| x[position * d..(position + 1) * d].to_vec();
-        let mut rest = self.on.trace.row(site, position)?;
-        let mut less = |vector: &[f32], factor: f32| rest.iter_mut().zip(vector).for_each(|(r, v)| *r -= factor * v);
-        less(&dictionary.decoder_bias(layer)?, 1.0);
-        let from = if dictionary.cross_layer() { 0 } else { layer };
-        for l in from..=layer {
-            for active in self.encoded(dictionary, None, l)?.iter().filter(|a| a.position == position) {
-                let rows = dictionary.decoder_rows(l, active.feature)?;
-                less(&rows[layer - l], active.activation);
-            }
-        }
-        if let Some(skip) = dictionary.skip(layer)? {
-            for (x, weights) in row(&x(layer)?).iter().zip(skip.chunks_exact(d)) {
-                less(weights, *x);
-            }
-        }
-        Ok((site, position, rest))
-    }
-
     /// A unit of the model by its address, whether the graph has it or not.
     fn unit_acts(&self, text: &str, with: &With) -> Result<Acts> {
         let address: Address = text.parse()?;
         let n_pos = self.on.trace.n_pos();
+        address.check(&edit::extent(&self.on.model.decoder, n_pos))?;
         let (site, cols) = edit::place(&self.on.model.decoder, &address)?;
         let positions = match address.position {
             Some(p) => {

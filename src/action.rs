@@ -91,6 +91,7 @@ actions! {
         Generate "generate" "Add the most probable token to the prompt";
         Sample "sample" "Add a token drawn by probability to the prompt";
         OpenModel "open_model" "Open another model" : "model";
+        Qk "qk" "What the query and key of the selected head read: why it looks where it looks";
         Statistic "statistic" "Shade the grid by the next statistic";
         AllLayers "all_layers" "One layer or all of them";
     }
@@ -102,6 +103,10 @@ actions! {
         Sort "sort" "Sort by a column";
         ReportOrder "report_order" "Back to the report's own order";
         SortReverse "sort_reverse" "Turn the order round";
+    }
+    "Marks" {
+        Mark "mark" "Mark the selected unit, or take its mark away";
+        ClearMarks "clear_marks" "Take every mark away";
     }
     "Graph" {
         InGraph "in_graph" "Show the selected unit in the attribution graph";
@@ -121,12 +126,17 @@ actions! {
         OpenGraph "open_graph" "Open a graph file" : "file";
         SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file";
         Label "label" "Name the selected node" : "label";
+        ExplainEdge "explain_edge" "Which heads carried the edge from the selected node to the one above it";
         TestNode "test_node" "Test the selected node: change it, run the model, measure";
         TestTop "test_top" "Test the 20 units with the most influence";
         TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge";
         TestWith "test_with" "Test by the next way: zero, mean, double";
         Resample "resample" "Test by what another prompt gives" : "prompt";
         Tests "tests" "What was measured, beside the tree";
+        Group "group" "Name the marked nodes as a group" : "name of the group";
+        Groups "groups" "Groups and the edges between them, beside the tree";
+        KeepOnly "keep_only" "Keep only the selected group (or the marked nodes): mean-ablate every other unit of the graph";
+        Pin "pin" "Pin the selected node, or take its pin away";
         Beside "beside" "Into the pane beside the tree, or back";
     }
     "Edits" {

@@ -6,6 +6,7 @@ pub mod filter;
 pub mod graph;
 pub mod history;
 mod keys;
+mod marks;
 pub mod overlay;
 pub mod pane;
 mod perform;
@@ -195,10 +196,14 @@ pub struct App {
     pub all_layers: bool,
     /// The column that the grid of heads is shaded by.
     pub statistic: usize,
+    /// Marked units, in the order they were marked.
+    pub marks: Vec<Address>,
     /// The attribution graphs.
     pub graph: graph::GraphTab,
     /// The method of the Method tab.
     pub method: Option<&'static str>,
+    /// Its parameters that are not at their defaults.
+    pub method_params: Vec<(String, String)>,
     /// What lies over the tabs.
     pub overlay: Option<Overlay>,
     /// Keys of a sequence that is not finished.
@@ -241,8 +246,10 @@ impl App {
             edits: Edits::new(session.edits),
             all_layers: false,
             statistic: 0,
+            marks: Vec::new(),
             graph: graph::GraphTab::default(),
             method: None,
+            method_params: Vec::new(),
             overlay: None,
             pending: Vec::new(),
             count: None,
@@ -388,6 +395,7 @@ impl App {
                     self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
                     self.graph = graph::GraphTab::default();
+                    self.marks.clear();
                 }
                 self.model = Some(model);
             }
@@ -399,6 +407,7 @@ impl App {
                 }
             }
             Answer::Graph(graph) => self.take_graph(graph),
+            Answer::Said(text) => self.message = Some(text),
             Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(prompt) => {
                 self.prompt = Some(prompt);

@@ -1,5 +1,6 @@
 //! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
 
+pub mod edge;
 pub mod graph;
 mod next;
 pub mod tests;
@@ -97,6 +98,8 @@ pub enum Ask {
     },
     /// The attribution graph of a prompt; answered with [`Answer::Graph`].
     Graph(graph::Wanted),
+    /// Which heads carried an edge; answered with [`Answer::Report`].
+    Edge(edge::Edge),
     /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
     Test(tests::Tests),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
@@ -177,6 +180,8 @@ pub enum Answer {
     Report(Arc<Report>),
     /// To [`Ask::Graph`].
     Graph(Arc<graph::Attribution>),
+    /// To an [`Ask::Test`] whose answer is a sentence.
+    Said(String),
     /// To [`Ask::Test`].
     Tested(Vec<Verification>),
 }

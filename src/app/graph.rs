@@ -4,6 +4,8 @@
 //! [`Shown`] knows which node stands on which line.
 
 mod about;
+mod edge;
+mod groups;
 mod lines;
 mod node;
 mod shown;
@@ -49,8 +51,12 @@ pub enum Beside {
     /// The selected node.
     #[default]
     Node,
+    /// Which heads carried an edge.
+    Edge,
     /// What was measured.
     Tests,
+    /// The groups.
+    Groups,
 }
 
 impl Default for GraphTab {

@@ -44,7 +44,26 @@ impl App {
                 self.enter_graph(&address);
             }
             Action::Basis => self.turn_basis(),
-            Action::TestNode | Action::TestTop | Action::TestHeads | Action::TestWith | Action::Tests => {
+            Action::Mark => self.toggle_mark(),
+            Action::ClearMarks => self.clear_marks(),
+            Action::Groups => self.toggle_groups(),
+            Action::Pin => self.pin(),
+            Action::ExplainEdge => self.explain_edge(),
+            Action::Qk => {
+                let (layer, head) = self.selection.head;
+                let mut params = vec![("head".to_owned(), format!("L{layer}.H{head}"))];
+                if let (Slot::Head, Some(Cell::Integer(key))) = (self.focus(), self.pane(self.focus()).cell("key")) {
+                    params.push(("key".into(), key.to_string()));
+                }
+                self.run_method("qk");
+                self.method_params = params;
+            }
+            Action::TestNode
+            | Action::TestTop
+            | Action::TestHeads
+            | Action::TestWith
+            | Action::Tests
+            | Action::KeepOnly => {
                 self.test_graph(action);
             }
             Action::Beside => {
@@ -203,6 +222,7 @@ impl App {
             | Action::OpenGraph
             | Action::SaveGraph
             | Action::Label
+            | Action::Group
             | Action::Resample
             | Action::Screenshot => {}
         }
@@ -235,10 +255,10 @@ impl App {
         }
         let pane = self.focus();
         self.pane_mut(pane).step(by);
-        self.selection_follows_cursor();
         if pane == Slot::Graph {
-            self.show_about();
+            return self.graph_cursor_moved();
         }
+        self.selection_follows_cursor();
     }
 
     fn move_columns(&mut self, by: i64) {
@@ -298,8 +318,11 @@ impl App {
             self.history.leave(here);
             return self.cursors_follow_selection();
         }
-        if self.tab == Tab::Graph {
+        if self.tab == Tab::Graph && !self.side {
             return self.open_node();
+        }
+        if let (Tab::Graph, Some(address)) = (self.tab, pane.address()) {
+            return self.open_beside(&address);
         }
         if let (Tab::Method, Some(address)) = (self.tab, pane.address()) {
             return self.show_address(&address);
@@ -325,6 +348,7 @@ impl App {
         let here = self.here();
         self.history.leave(here);
         self.method = Some(name);
+        self.method_params = Vec::new();
         self.tab = Tab::Method;
         self.side = false;
     }
@@ -349,6 +373,14 @@ impl App {
     }
 
     fn zero_unit(&mut self) {
+        if self.marks_apply() {
+            let edits = self.marked_units().into_iter().filter_map(|unit| format!("{unit}=0").parse().ok());
+            let edits: Vec<crate::address::Edit> = edits.collect();
+            let n = edits.len();
+            edits.into_iter().for_each(|edit| self.add_edit(edit));
+            self.message = Some(format!("{n} marked units set to zero: before and after on the Prompt tab; u undoes"));
+            return;
+        }
         match self.unit().map(|unit| format!("{unit}=0").parse()) {
             Some(Ok(edit)) => self.add_edit(edit),
             _ => self.message = Some("no unit is selected here: choose a head or a neuron (tabs 3 and 4)".into()),

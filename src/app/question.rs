@@ -61,7 +61,11 @@ impl App {
                 )
             }
             Slot::Graph => self.wanted_graph(),
-            Slot::Method => method(self.method.filter(|_| self.tab == Tab::Method)?, &[]),
+            Slot::Method => {
+                let params: Vec<(&str, String)> =
+                    self.method_params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+                method(self.method.filter(|_| self.tab == Tab::Method)?, &params)
+            }
             _ => None,
         }
     }

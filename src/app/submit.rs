@@ -77,6 +77,8 @@ impl App {
                 self.perform(Action::TestNode, 1);
                 Ok(())
             }
+            Action::Group if text.trim().is_empty() => Ok(()),
+            Action::Group => self.group_marks(text.trim()),
             Action::Label => self.relabel(text.trim()),
             Action::Screenshot if text.trim().is_empty() => Ok(()),
             Action::Screenshot => {

@@ -154,7 +154,11 @@ pub fn command(app: &App) -> Result<String> {
             Some(file) => return Ok(format!("mechscope view {}", quoted(file))),
             None => words.extend(["graph".into(), "--nodes".into(), app.graph.basis.name().into()]),
         },
-        Tab::Method => words.push(app.method.unwrap_or("methods").into()),
+        Tab::Method => {
+            words.push(app.method.unwrap_or("methods").into());
+            let params = app.method_params.iter();
+            words.extend(params.flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
+        }
     }
     words.extend(["--model".into(), app.model_name.clone(), "--prompt".into(), prompt.into()]);
     if !last && !matches!(app.tab, Tab::Prompt | Tab::Graph) {

@@ -31,6 +31,8 @@ pub enum What {
     Edge(u32, u32),
     /// These nodes together, under a label.
     Group(String, Vec<u32>),
+    /// Every unit of the graph but these together.
+    KeepOnly(String, Vec<u32>),
     /// The most influential units of the graph, each alone.
     Top(usize),
     /// Every head, at all positions.
@@ -47,6 +49,20 @@ impl PartialEq for Tests {
 
 pub(super) fn answer(model: &Model, tests: &Tests, step: Step) -> Result<Answer> {
     let verifier = Verifier::new(model, None, &tests.of.graph, Some(tests.target))?;
+    if let What::KeepOnly(label, members) = &tests.what {
+        let found = verifier.keep_only(members, step)?;
+        let share = |s: Option<f32>| s.map_or("-".to_owned(), |s| format!("{s:.3}"));
+        return Ok(Answer::Said(format!(
+            "{label} kept, {} other units at their means: target {:+.3} (all {:+.3}, none {:+.3}, without it {:+.3}); faithfulness {}, completeness {}",
+            found.ablated,
+            found.group,
+            found.whole,
+            found.empty,
+            found.rest,
+            share(found.faithfulness()),
+            share(found.completeness())
+        )));
+    }
     let alone = |node: u32| Test { subject: verifier.node(node), with: tests.with.clone(), watch: Vec::new() };
     let list = match &tests.what {
         What::Nodes(nodes) => nodes.iter().map(|n| alone(*n)).collect(),
@@ -57,6 +73,7 @@ pub(super) fn answer(model: &Model, tests: &Tests, step: Step) -> Result<Answer>
         }
         What::Top(n) => verifier.top(*n, &tests.with, 0)?,
         What::Heads => verifier.heads(&tests.with),
+        What::KeepOnly(..) => Vec::new(),
     };
     Ok(Answer::Tested(verifier.run(&list, step)?))
 }

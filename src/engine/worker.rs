@@ -1,6 +1,6 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, graph, next, tests};
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, edge, graph, next, tests};
 use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::param::Values;
@@ -79,6 +79,7 @@ impl Worker {
                 let question = wanted.question();
                 self.with(&question, slot, ticket, |model, runs, step| graph::answer(model, runs, &wanted, step))
             }
+            Ask::Edge(wanted) => edge::answer(self.model.as_ref().context("no model is open")?, &wanted),
             Ask::Test(wanted) => {
                 let mut step = |done: usize, total: usize| {
                     if self.tickets.current(slot) != ticket {

@@ -234,7 +234,8 @@ fn freshness(app: &App) -> String {
     }
     let model = app.pane(crate::app::Slot::Model);
     let (main, side) = app.tab.slots();
-    let running = [Some(crate::app::Slot::Model), Some(crate::app::Slot::Next), Some(main), side, Some(crate::app::Slot::Verify)];
+    let running =
+        [Some(crate::app::Slot::Model), Some(crate::app::Slot::Next), Some(main), side, Some(crate::app::Slot::Verify)];
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
             State::Running(done, total) if slot == crate::app::Slot::Model && *total > 0 => {

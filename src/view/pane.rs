@@ -106,6 +106,8 @@ impl Canvas<'_> {
             }
             Slot::Graph => self.graph_title(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Tests => "Tests".into(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Groups => "Groups".into(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Edge => "Edge".into(),
             Slot::GraphSide => app.graph_row().and_then(|r| r.node()).map_or_else(String::new, |n| self.node_name(n)),
             Slot::Model | Slot::Generate | Slot::Verify => String::new(),
         };

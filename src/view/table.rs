@@ -98,6 +98,12 @@ impl Canvas<'_> {
             let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(*width as u16)), ..area };
             self.put(cell_area, x.saturating_add(pad as u16), area.y, &own, style);
             x = x.saturating_add(*width as u16 + 1);
+            if let Cell::Address(address) = cell
+                && self.app.marked(address)
+            {
+                // In the gap after the address.
+                self.put(area, x.saturating_sub(1), area.y, theme.mark_sign(), theme.mark());
+            }
         }
         // A probability's bar takes what room is left.
         let room = usize::from(area.right().saturating_sub(x).min(40));

@@ -100,6 +100,16 @@ impl Theme {
         self.color(Color::Magenta)
     }
 
+    /// Marks.
+    pub fn mark(self) -> Style {
+        self.color(Color::Magenta).add_modifier(Modifier::BOLD)
+    }
+
+    /// The sign of a mark, one column wide.
+    pub fn mark_sign(self) -> &'static str {
+        if self.ascii { "*" } else { "●" }
+    }
+
     /// Bars.
     pub fn bar(self) -> Style {
         self.color(Color::Blue)

@@ -2,6 +2,7 @@
 
 use super::{Beside, Shown};
 use crate::app::App;
+use crate::app::pane::State;
 use crate::engine::Slot;
 use crate::graph::Edge;
 use crate::report::{Cell, Column, Report, Table};
@@ -16,12 +17,14 @@ impl App {
         let Some(shown) = self.graph.shown() else { return };
         let report = match (self.graph.beside, self.graph_node()) {
             (Beside::Tests, _) => super::tests::report(shown),
+            (Beside::Groups, _) => super::groups::report(shown),
             (Beside::Node, Some(node)) => about(shown, node),
-            (Beside::Node, None) => return,
+            // The engine's answer stays until another node is selected.
+            (Beside::Edge, _) | (Beside::Node, None) => return,
         };
         let report = Arc::new(report);
         let pane = self.pane_mut(Slot::GraphSide);
-        pane.cursor = 0;
+        (pane.asked, pane.state, pane.ticket, pane.cursor) = (None, State::Idle, 0, 0);
         pane.show(report);
     }
 }

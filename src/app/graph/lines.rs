@@ -20,11 +20,7 @@ pub(super) fn report(shown: &Shown) -> Report {
         Column::number("activation", "", 4),
         Column::number("unexplained", "", 4),
     ];
-    columns.extend([
-        Column::number("predicted", "", 4),
-        Column::number("measured", "", 4),
-        Column::text("label"),
-    ]);
+    columns.extend([Column::number("predicted", "", 4), Column::number("measured", "", 4), Column::text("label")]);
     let mut table = Table::new(columns);
     for row in &shown.rows {
         table.push(match row.item {

@@ -43,6 +43,19 @@ impl App {
         }
     }
 
+    /// Enter in the pane beside the tree: a node of the graph is gone to in the tree, a head on its own tab.
+    pub(in crate::app) fn open_beside(&mut self, address: &Address) {
+        let head = matches!(address.place, Place::Unit { part: Part::Head(_), .. });
+        if head {
+            return self.show_address(address);
+        }
+        let here = self.here();
+        self.history.leave(here);
+        self.side = false;
+        self.graph.beside = super::Beside::Node;
+        self.enter_graph(address);
+    }
+
     /// Elsewhere the target would be that of the position: the graph's own stays, and the graph is not asked for again because of it.
     fn explain_as_graph(&mut self, target: &NodeKind) {
         if let (None, NodeKind::Logit { token: Some(token), .. }) = (&self.selection.target, target) {

@@ -25,11 +25,20 @@ impl App {
             Action::Tests => {
                 self.graph.beside = match self.graph.beside {
                     Beside::Tests => Beside::Node,
-                    Beside::Node => Beside::Tests,
+                    Beside::Node | Beside::Edge | Beside::Groups => Beside::Tests,
                 };
                 self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
                 self.show_about();
             }
+            Action::TestNode if self.tested_together().is_some() => {
+                if let Some(what) = self.tested_together() {
+                    self.ask_tests(what);
+                }
+            }
+            Action::KeepOnly => match self.tested_together() {
+                Some(What::Group(label, members)) => self.ask_tests(What::KeepOnly(label, members)),
+                _ => self.message = Some("no group is selected and no nodes are marked".into()),
+            },
             Action::TestNode => match self.graph_node() {
                 Some(node) => {
                     let reader = self.graph_row().and_then(|row| row.parent);
@@ -70,7 +79,7 @@ impl App {
             return;
         };
         self.message = match &found[..] {
-            [one] => Some(said(one)),
+            [one] => Some(said(shown, one)),
             all => Some(format!("{} tests ({}): {}", all.len(), tests.with, summary(all.iter()))),
         };
         shown.record(found);
@@ -82,17 +91,23 @@ impl App {
 }
 
 /// One test in words.
-fn said(test: &Verification) -> String {
-    let effects: Vec<String> = test.effects.iter().map(|e| format!("{} {}", e.node, e.verdict())).collect();
+fn said(shown: &Shown, test: &Verification) -> String {
+    let others = test.effects.iter().skip(1).map(|e| format!("; {} {}", node_name(shown, &e.node), e.verdict()));
+    let others: String = others.take(1).collect();
     let target = test.target().map_or(String::new(), Effect::verdict);
-    let others = effects.get(1).map_or(String::new(), |e| format!("; {e}"));
-    format!("{} of {}: target {target}{others}", test.with, name(&test.subject))
+    format!("{} {}: {target}{others}", test.with, name(shown, &test.subject))
+}
+
+/// A node by its id, as readers name it.
+fn node_name(shown: &Shown, id: &str) -> String {
+    let node = shown.graph.nodes.iter().find(|n| *n.id == *id);
+    node.map_or_else(|| id.to_owned(), crate::graph::Node::name)
 }
 
 /// What was tested, as readers name it.
-fn name(subject: &Subject) -> String {
+fn name(shown: &Shown, subject: &Subject) -> String {
     match subject {
-        Subject::Node(id) => id.clone(),
+        Subject::Node(id) => node_name(shown, id),
         Subject::Group { label, members } => format!("{label} ({} nodes)", members.len()),
         Subject::Unit(unit) => unit.clone(),
     }
@@ -147,7 +162,7 @@ pub(super) fn report(shown: &Shown) -> Report {
             Subject::Group { .. } => None,
         };
         let label = match (&test.subject, &address) {
-            (Subject::Group { .. }, _) | (_, None) => name(&test.subject),
+            (Subject::Group { .. }, _) | (_, None) => name(shown, &test.subject),
             (Subject::Unit(_), Some(_)) => "head".into(),
             (Subject::Node(_), Some(_)) => "node".into(),
         };

@@ -117,7 +117,10 @@ impl App {
     }
 
     /// After the cursor moved: the selection and the pane beside follow.
-    fn graph_cursor_moved(&mut self) {
+    pub(in crate::app) fn graph_cursor_moved(&mut self) {
+        if self.graph.beside == super::Beside::Edge {
+            self.graph.beside = super::Beside::Node;
+        }
         self.selection_follows_cursor();
         self.show_about();
     }

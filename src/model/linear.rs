@@ -9,6 +9,7 @@
 //! as in Jafari et al. 2025 (arXiv 2508.21258).
 
 mod frozen;
+mod pack;
 mod sources;
 mod targets;
 mod walk;

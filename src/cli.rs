@@ -207,7 +207,7 @@ impl Cli {
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
-            Some(Command::Graph(c)) => c.run(),
+            Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),

@@ -210,7 +210,7 @@ impl Cli {
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
-            Some(Command::Graph(c)) => c.run(),
+            Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => c.run(),
             Some(Command::Verify(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),

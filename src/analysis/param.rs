@@ -32,6 +32,8 @@ pub enum Kind {
     Layer,
     /// A head as `L5.H1`, or `none`.
     Head,
+    /// A neuron as `L5.N17`, or `none`.
+    Neuron,
 }
 
 /// A parameter's value.
@@ -49,6 +51,8 @@ pub enum Value {
     Layer(Option<usize>),
     /// Of a [`Kind::Head`]: layer and head.
     Head(Option<(usize, usize)>),
+    /// Of a [`Kind::Neuron`]: layer and neuron.
+    Neuron(Option<(usize, usize)>),
 }
 
 impl Kind {
@@ -61,6 +65,7 @@ impl Kind {
             Kind::Choice(words) => words.join(", "),
             Kind::Layer => "a layer, all".into(),
             Kind::Head => "a head such as L5.H1, none".into(),
+            Kind::Neuron => "a neuron such as L5.N17, none".into(),
         }
     }
 
@@ -79,6 +84,11 @@ impl Kind {
             Kind::Head if text == "none" => Some(Value::Head(None)),
             Kind::Head => match text.parse::<Address>().map(|a| a.place) {
                 Ok(Place::Unit { layer, part: Part::Head(head) }) => Some(Value::Head(Some((layer, head)))),
+                _ => None,
+            },
+            Kind::Neuron if text == "none" => Some(Value::Neuron(None)),
+            Kind::Neuron => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Place::Unit { layer, part: Part::Neuron(neuron) }) => Some(Value::Neuron(Some((layer, neuron)))),
                 _ => None,
             },
         };
@@ -180,6 +190,8 @@ getters! {
     layer Layer Option<usize>;
     /// Layer and head.
     head Head Option<(usize, usize)>;
+    /// Layer and neuron.
+    neuron Neuron Option<(usize, usize)>;
 }
 
 #[cfg(test)]

@@ -110,6 +110,7 @@ fn arg(param: &Param) -> Arg {
     let name = match kind {
         Kind::Layer => "LAYER",
         Kind::Head => "HEAD",
+        Kind::Neuron => "NEURON",
         Kind::Choice(_) => "WORD",
         Kind::Flag | Kind::Count | Kind::Position => "N",
     };

@@ -67,6 +67,8 @@ actions! {
         NextPosition "next_position" "Select the token after";
         PreviousLayer "previous_layer" "Select the layer below";
         NextLayer "next_layer" "Select the layer above";
+        ScrollLeft "scroll_left" "Show the table's columns further left";
+        ScrollRight "scroll_right" "Show the table's columns further right";
         Open "open" "Go deeper: the selected row or cell in detail";
         Back "back" "Back to the place before";
         Forward "forward" "Forward again";
@@ -89,11 +91,14 @@ actions! {
         ClearTarget "clear_target" "Back to the most probable token as target, without contrast";
         Generate "generate" "Add the most probable token to the prompt";
         Sample "sample" "Add a token drawn by probability to the prompt";
+        GenerateMany "generate_many" "Add tokens to the prompt (20, or 20 temperature=0.8 seed=7)" : "tokens";
         OpenModel "open_model" "Open another model" : "model";
         Statistic "statistic" "Shade the grid by the next statistic";
         AllLayers "all_layers" "One layer or all of them";
     }
     "Table" {
+        Mark "mark" "Mark the selected row or cell, or unmark it: edits and copies then take all that are marked";
+        ClearMarks "clear_marks" "Unmark everything";
         Search "search" "Search" : "text";
         SearchNext "search_next" "Next match";
         SearchPrevious "search_previous" "Previous match";
@@ -103,8 +108,8 @@ actions! {
         SortReverse "sort_reverse" "Turn the order round";
     }
     "Edits" {
-        Edit "edit" "Change the selected unit and run again (=0 =mean *=2 =from:\"...\")" : "edit";
-        ZeroUnit "zero_unit" "Set the selected unit to zero and run again";
+        Edit "edit" "Change the selected or marked units and run again (=0 =mean *=2 =from:\"...\")" : "edit";
+        ZeroUnit "zero_unit" "Set the selected or marked units to zero and run again";
         ListEdits "list_edits" "List the edits";
         ToggleEdit "toggle_edit" "Switch the selected edit off or on (in the list)";
         RemoveEdit "remove_edit" "Remove the selected edit (in the list)";

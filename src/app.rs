@@ -3,8 +3,10 @@
 pub mod edits;
 pub mod entry;
 pub mod filter;
+mod generate;
 pub mod history;
 mod keys;
+mod marks;
 pub mod overlay;
 pub mod pane;
 mod perform;
@@ -38,6 +40,15 @@ pub enum Event {
     Wheel(i64),
     /// A tab's name was clicked.
     Click(Tab),
+    /// A row was clicked, or a cell of a grid.
+    Pick {
+        /// Its pane.
+        slot: Slot,
+        /// Its line in the pane.
+        line: usize,
+        /// The column of a grid.
+        column: Option<usize>,
+    },
     /// The engine answered.
     Reply(Reply),
     /// Something done in the background came to an end, with what is to be said about it.
@@ -112,7 +123,7 @@ impl Tab {
             Tab::Prompt => (Slot::Next, None),
             Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
             Tab::Heads => (Slot::Heads, Some(Slot::Head)),
-            Tab::Neurons => (Slot::Neurons, None),
+            Tab::Neurons => (Slot::Neurons, Some(Slot::Neuron)),
             Tab::Method => (Slot::Method, None),
         }
     }
@@ -178,6 +189,8 @@ pub struct App {
     pub panes: Vec<Pane>,
     /// The edits.
     pub edits: Edits,
+    /// What is marked, in every tab: units in the order they were marked.
+    pub marks: Vec<Address>,
     /// Whether the neurons of all layers are shown.
     pub all_layers: bool,
     /// The column that the grid of heads is shaded by.
@@ -199,6 +212,8 @@ pub struct App {
     /// What was looked at, as commands.
     pub log: Vec<String>,
     history: History<Place>,
+    /// The neuron that was gone to: the table has it whether it is strong or not.
+    sought: Option<(usize, usize)>,
     tickets: u64,
     effects: Vec<Effect>,
 }
@@ -224,6 +239,8 @@ impl App {
             next: None,
             panes: Slot::ALL.map(Pane::new).to_vec(),
             edits: Edits::new(session.edits),
+            marks: Vec::new(),
+            sought: session.neuron,
             all_layers: false,
             statistic: 0,
             method: None,
@@ -260,6 +277,7 @@ impl App {
             }
             Event::Wheel(rows) => self.move_rows(rows),
             Event::Click(tab) => self.go_to_tab(tab),
+            Event::Pick { slot, line, column } => self.pick(slot, line, column),
             Event::Reply(reply) => self.reply(reply),
             Event::Said(text) => self.message = Some(text),
             Event::Piped(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
@@ -371,6 +389,7 @@ impl App {
                     // Nothing that another model answered holds for this one.
                     self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
+                    (self.marks, self.sought) = (Vec::new(), None);
                 }
                 self.model = Some(model);
             }
@@ -381,10 +400,7 @@ impl App {
                     self.log_command();
                 }
             }
-            Answer::Prompt(prompt) => {
-                self.prompt = Some(prompt);
-                self.selection.position = -1;
-            }
+            Answer::Prompt(prompt) => self.generated(prompt),
             Answer::Report(report) => {
                 if slot == Slot::LensCell {
                     // The grid is in the pane beside it already.

@@ -69,6 +69,15 @@ pub struct Question {
     pub contrast: Option<String>,
 }
 
+/// How tokens are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Of the random numbers: the same seed draws the same tokens.
+    pub seed: u64,
+    /// Logits are divided by it; greater than 0.
+    pub temperature: f32,
+}
+
 /// A request's content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
@@ -76,12 +85,14 @@ pub enum Ask {
     Open(String),
     /// Tokens, target and next-token table; answered with [`Answer::Next`].
     Next(Question),
-    /// The prompt with one more token; answered with [`Answer::Prompt`].
+    /// The prompt with more tokens; answered with [`Answer::Prompt`].
     Generate {
         /// The prompt and its edits.
         question: Question,
-        /// Drawn by probability with this seed rather than the most probable.
-        sample: Option<u64>,
+        /// How many.
+        count: usize,
+        /// Drawn by probability rather than the most probable.
+        sampling: Option<Sampling>,
     },
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
     Method {

@@ -56,7 +56,11 @@ impl App {
                 Ok(())
             }
             Action::Filter => self.filter(text),
-            Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edit(edit)),
+            Action::GenerateMany => {
+                super::generate::parse(text, self.next_seed()).map(|(count, sampling)| self.generate(count, sampling))
+            }
+            Action::Edit if text.trim_start().starts_with(['=', '*', '+']) => self.edit_chosen(text.trim()),
+            Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edits(vec![edit])),
             Action::GoTo => text.trim().parse::<Address>().map(|address| self.show_address(&address)),
             Action::Pipe if text.trim().is_empty() => Ok(()),
             Action::Pipe => super::yank::text(self, Action::YankTable).map(|input| {
@@ -132,6 +136,7 @@ impl App {
                     }
                     Part::Neuron(neuron) => {
                         self.selection.neuron = Some((*layer, *neuron));
+                        self.sought = self.selection.neuron;
                         Tab::Neurons
                     }
                     _ => Tab::Lens,

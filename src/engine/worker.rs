@@ -72,9 +72,16 @@ impl Worker {
             Ask::Next(question) => {
                 self.with(&question, slot, ticket, |model, runs, step| next::next(model, runs, &question, step))
             }
-            Ask::Generate { question, sample } => self.with(&question, slot, ticket, |model, runs, step| {
-                next::generate(model, runs, &question, sample, step)
-            }),
+            Ask::Generate { mut question, count, sampling } => {
+                for n in 0..count {
+                    let draw = sampling.map(|s| (s, n as u64));
+                    let longer = self.with(&question, slot, ticket, |model, runs, step| {
+                        next::longer(model, runs, &question.prompt, draw, step)
+                    })?;
+                    question.prompt = longer;
+                }
+                Ok(Answer::Prompt(question.prompt))
+            }
             Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
                 let method = analysis::named(name)?;
                 let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;
@@ -112,13 +119,13 @@ impl Worker {
     }
 
     /// Calls `work` with the model and the runs of the question's prompt; those of a job that fails are kept too, as far as they got.
-    fn with(
+    fn with<T>(
         &mut self,
         question: &Question,
         slot: Slot,
         ticket: u64,
-        work: impl FnOnce(&Model, &mut Runs, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Answer>,
-    ) -> Result<Answer> {
+        work: impl FnOnce(&Model, &mut Runs, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
         let model = self.model.as_ref().context("no model is open")?;
         let mut runs = match self.runs.iter().position(|(prompt, _)| *prompt == question.prompt) {
             Some(at) => self.runs.remove(at).1,

@@ -67,6 +67,8 @@ actions! {
         NextPosition "next_position" "Select the token after";
         PreviousLayer "previous_layer" "Select the layer below";
         NextLayer "next_layer" "Select the layer above";
+        ScrollLeft "scroll_left" "Show the table's columns further left";
+        ScrollRight "scroll_right" "Show the table's columns further right";
         Open "open" "Go deeper: the selected row or cell in detail";
         Back "back" "Back to the place before";
         Forward "forward" "Forward again";
@@ -90,12 +92,15 @@ actions! {
         ClearTarget "clear_target" "Back to the most probable token as target, without contrast";
         Generate "generate" "Add the most probable token to the prompt";
         Sample "sample" "Add a token drawn by probability to the prompt";
+        GenerateMany "generate_many" "Add tokens to the prompt (20, or 20 temperature=0.8 seed=7)" : "tokens";
         OpenModel "open_model" "Open another model" : "model";
         Qk "qk" "What the query and key of the selected head read: why it looks where it looks";
         Statistic "statistic" "Shade the grid by the next statistic";
         AllLayers "all_layers" "One layer or all of them";
     }
     "Table" {
+        Mark "mark" "Mark the selected row or cell, or unmark it: edits and copies then take all that are marked";
+        ClearMarks "clear_marks" "Unmark everything";
         Search "search" "Search" : "text";
         SearchNext "search_next" "Next match";
         SearchPrevious "search_previous" "Previous match";
@@ -103,10 +108,6 @@ actions! {
         Sort "sort" "Sort by a column";
         ReportOrder "report_order" "Back to the report's own order";
         SortReverse "sort_reverse" "Turn the order round";
-    }
-    "Marks" {
-        Mark "mark" "Mark the selected unit, or take its mark away";
-        ClearMarks "clear_marks" "Take every mark away";
     }
     "Graph" {
         InGraph "in_graph" "Show the selected unit in the attribution graph";
@@ -123,6 +124,7 @@ actions! {
         MoreEdges "more_edges" "Keep more edges of the graph";
         SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" : "thresholds";
         Basis "basis" "Graph of neurons, or of features";
+        Dictionary "dictionary" "Take features from this folder of transcoders" : "folder";
         OpenGraph "open_graph" "Open a graph file" : "file";
         SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file";
         Label "label" "Name the selected node" : "label";
@@ -140,8 +142,8 @@ actions! {
         Beside "beside" "Into the pane beside the tree, or back";
     }
     "Edits" {
-        Edit "edit" "Change the selected unit and run again (=0 =mean *=2 =from:\"...\")" : "edit";
-        ZeroUnit "zero_unit" "Set the selected unit to zero and run again";
+        Edit "edit" "Change the selected or marked units and run again (=0 =mean *=2 =from:\"...\")" : "edit";
+        ZeroUnit "zero_unit" "Set the selected or marked units to zero and run again";
         ListEdits "list_edits" "List the edits";
         ToggleEdit "toggle_edit" "Switch the selected edit off or on (in the list)";
         RemoveEdit "remove_edit" "Remove the selected edit (in the list)";

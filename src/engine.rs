@@ -82,6 +82,15 @@ pub struct Question {
     pub contrast: Option<String>,
 }
 
+/// How tokens are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Of the random numbers: the same seed draws the same tokens.
+    pub seed: u64,
+    /// Logits are divided by it; greater than 0.
+    pub temperature: f32,
+}
+
 /// A request's content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
@@ -89,12 +98,14 @@ pub enum Ask {
     Open(String),
     /// Tokens, target and next-token table; answered with [`Answer::Next`].
     Next(Question),
-    /// The prompt with one more token; answered with [`Answer::Prompt`].
+    /// The prompt with more tokens; answered with [`Answer::Prompt`].
     Generate {
         /// The prompt and its edits.
         question: Question,
-        /// Drawn by probability with this seed rather than the most probable.
-        sample: Option<u64>,
+        /// How many.
+        count: usize,
+        /// Drawn by probability rather than the most probable.
+        sampling: Option<Sampling>,
     },
     /// The attribution graph of a prompt; answered with [`Answer::Graph`].
     Graph(graph::Wanted),
@@ -200,6 +211,15 @@ pub enum Reply {
         /// In all.
         total: usize,
     },
+    /// The answer so far; the work goes on.
+    Partial {
+        /// Who asked.
+        slot: Slot,
+        /// Which request.
+        ticket: u64,
+        /// What was found until now.
+        answer: Answer,
+    },
     /// The answer.
     Done {
         /// Who asked.
@@ -256,10 +276,10 @@ impl Engine {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + 'static) -> Result<Self> {
+    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + Sync + 'static) -> Result<Self> {
         let (requests, receiver) = mpsc::channel();
         let tickets = Arc::<Tickets>::default();
-        let worker = worker::Worker::new(setup, tickets.clone(), Box::new(reply));
+        let worker = worker::Worker::new(setup, tickets.clone(), Arc::new(reply));
         let thread = std::thread::Builder::new().name("engine".into());
         thread.spawn(move || worker.run(&receiver)).context("cannot start the engine thread")?;
         Ok(Engine { requests, tickets })

@@ -2,6 +2,7 @@
 //!
 //! An edge `target <- source` is the direct effect of the source, as active on the prompt, on the target's value in the frozen model.
 
+pub mod compare;
 mod edges;
 pub mod format;
 pub mod group;

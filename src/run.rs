@@ -150,6 +150,10 @@ impl Explorer {
                             None => Ok(()),
                         }
                     }
+                    MouseEventKind::Down(MouseButton::Left) => match self.memory.at(mouse.column, mouse.row) {
+                        Some((slot, line, column)) => self.update(screen, Event::Pick { slot, line, column }),
+                        None => Ok(()),
+                    },
                     _ => Ok(()),
                 },
                 _ => Ok(()),

@@ -31,6 +31,8 @@ const NEURONS: usize = 500;
 pub struct GraphTab {
     /// What nodes are.
     pub basis: Basis,
+    /// The folder of transcoders; none are the model's own.
+    pub dictionary: Option<String>,
     /// The file that is shown instead of the prompt's graph.
     pub file: Option<String>,
     /// The graphs of the question, by basis; that of a file stands under what was chosen when it was opened.
@@ -63,6 +65,7 @@ impl Default for GraphTab {
     fn default() -> Self {
         GraphTab {
             basis: Basis::default(),
+            dictionary: None,
             file: None,
             with: With::Zero,
             beside: Beside::default(),
@@ -98,6 +101,7 @@ impl App {
             target,
             contrast: self.selection.contrast.clone(),
             basis: self.graph.basis,
+            dictionary: self.graph.dictionary.clone(),
             max_nodes: (self.graph.basis == Basis::Neurons).then_some(NEURONS),
             file: self.graph.file.clone(),
         }))
@@ -120,7 +124,20 @@ impl App {
     pub(super) fn take_graph(&mut self, attribution: Arc<Attribution>) {
         let Some(Ask::Graph(wanted)) = self.pane(Slot::Graph).asked.clone() else { return };
         match Shown::new(attribution) {
-            Ok(shown) => {
+            Ok(mut shown) => {
+                // The same graph further grown is looked at as before.
+                let before = self.graph.shown.get(&wanted.basis).filter(|(of, _)| *of == wanted);
+                if let Some((_, before)) = before {
+                    shown.look_like(before);
+                    let node = self.graph_node().and_then(|n| before.same_in(n, &shown));
+                    self.graph.shown.insert(wanted.basis, (wanted, shown));
+                    self.show_graph();
+                    if let Some(node) = node {
+                        self.select_node(node);
+                        self.show_about();
+                    }
+                    return;
+                }
                 self.message = shown.source.warnings.first().cloned();
                 // What another question was answered with is of no use beside this one.
                 self.graph.shown.retain(|_, (of, _)| of.prompt == wanted.prompt && of.target == wanted.target);

@@ -1,56 +1,21 @@
-//! Marks: units chosen in any tab, shown in all, that edits and tests then take together.
+//! Marks: units chosen one by one, for edits and copies of all of them.
 
-use super::{App, Tab};
-use crate::address::{Address, Part, Place};
+use super::App;
+use crate::address::{Address, Edit};
+use crate::engine::Slot;
+use anyhow::{Context, Result};
 
 impl App {
-    /// Marks the selected unit, or takes its mark away, and goes to the next row.
+    /// Marks what is under the cursor, or unmarks it.
     pub(super) fn toggle_mark(&mut self) {
         let Some(address) = self.pane(self.focus()).address() else {
-            self.message = Some("no unit is selected here".into());
+            self.message = Some("there is no unit here to mark".into());
             return;
         };
         match self.marks.iter().position(|m| *m == address) {
-            Some(at) => {
-                self.marks.remove(at);
-            }
+            Some(at) => drop(self.marks.remove(at)),
             None => self.marks.push(address),
         }
-        if self.pane(self.focus()).grid().is_none() {
-            self.move_rows(1);
-        }
-        self.message = Some(match self.marks.len() {
-            0 => "no marks".into(),
-            n => format!("{n} marked: {}", self.list_of_marks()),
-        });
-    }
-
-    /// Takes every mark away.
-    pub(super) fn clear_marks(&mut self) {
-        let n = self.marks.len();
-        self.marks.clear();
-        self.message = Some(if n == 0 { "there are no marks".into() } else { format!("{n} marks taken away") });
-    }
-
-    fn list_of_marks(&self) -> String {
-        let shown: Vec<String> = self.marks.iter().rev().take(4).map(Address::to_string).collect();
-        let more = if self.marks.len() > shown.len() { " ..." } else { "" };
-        format!("{}{more}", shown.join(" "))
-    }
-
-    /// Whether a unit is marked.
-    pub fn marked(&self, address: &Address) -> bool {
-        self.marks.contains(address)
-    }
-
-    /// The marked units that can be edited.
-    pub(super) fn marked_units(&self) -> Vec<Address> {
-        let editable = |a: &&Address| match a.place {
-            Place::Logit(_) => false,
-            Place::Unit { part: Part::Feature(_) | Part::Error, .. } => false,
-            _ => true,
-        };
-        self.marks.iter().filter(editable).cloned().collect()
     }
 
     /// The marked nodes of the graph.
@@ -61,8 +26,32 @@ impl App {
         nodes.map(|(at, _)| at as u32).collect()
     }
 
-    /// Whether marks stand for the selected unit in what is done now.
-    pub(super) fn marks_apply(&self) -> bool {
-        !self.marks.is_empty() && self.tab != Tab::Prompt
+    /// What edits and copied addresses are about: all that is marked, else what is selected.
+    pub(super) fn chosen(&self) -> Vec<Address> {
+        if self.marks.is_empty() { self.unit().into_iter().collect() } else { self.marks.clone() }
+    }
+
+    /// Edits every chosen unit in the same way; `operation` is what stands behind the address, such as `=0`.
+    pub(super) fn edit_chosen(&mut self, operation: &str) -> Result<()> {
+        let chosen = self.chosen();
+        chosen.first().context("no unit is selected here: choose a head or a neuron (tabs 3 and 4)")?;
+        let edits = chosen.iter().map(|unit| format!("{unit}{operation}").parse::<Edit>());
+        self.add_edits(edits.collect::<Result<_>>()?);
+        Ok(())
+    }
+
+    /// Puts the cursor where the mouse is.
+    pub(super) fn pick(&mut self, slot: Slot, line: usize, column: Option<usize>) {
+        let (main, side) = self.tab.slots();
+        if self.overlay.is_some() || (slot != main && Some(slot) != side) {
+            return;
+        }
+        self.side = slot != main;
+        let pane = self.pane_mut(slot);
+        pane.go_to_line(line);
+        if let Some(column) = column {
+            pane.column = column;
+        }
+        self.selection_follows_cursor();
     }
 }

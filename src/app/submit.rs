@@ -56,7 +56,11 @@ impl App {
                 Ok(())
             }
             Action::Filter => self.filter(text),
-            Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edit(edit)),
+            Action::GenerateMany => {
+                super::generate::parse(text, self.next_seed()).map(|(count, sampling)| self.generate(count, sampling))
+            }
+            Action::Edit if text.trim_start().starts_with(['=', '*', '+']) => self.edit_chosen(text.trim()),
+            Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edits(vec![edit])),
             Action::GoTo => text.trim().parse::<Address>().map(|address| self.show_address(&address)),
             Action::Pipe if text.trim().is_empty() => Ok(()),
             Action::Pipe => super::yank::text(self, Action::YankTable).map(|input| {
@@ -65,7 +69,13 @@ impl App {
             }),
             Action::UnfoldTo => self.unfold_to(text),
             Action::SetThresholds => self.submit_thresholds(text),
-            Action::OpenGraph | Action::SaveGraph if text.trim().is_empty() => Ok(()),
+            Action::OpenGraph | Action::SaveGraph | Action::Dictionary if text.trim().is_empty() => Ok(()),
+            Action::Dictionary => {
+                self.graph.dictionary = Some(text.trim().to_owned());
+                self.graph.basis = crate::engine::graph::Basis::Features;
+                self.go_to_tab(Tab::Graph);
+                Ok(())
+            }
             Action::OpenGraph => {
                 self.open_graph(text.trim());
                 Ok(())
@@ -149,6 +159,7 @@ impl App {
                     }
                     Part::Neuron(neuron) => {
                         self.selection.neuron = Some((*layer, *neuron));
+                        self.sought = self.selection.neuron;
                         Tab::Neurons
                     }
                     _ => Tab::Lens,

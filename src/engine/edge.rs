@@ -5,6 +5,7 @@ use super::graph::Attribution;
 use crate::address::{Address, Part};
 use crate::analysis::grounded::Grounded;
 use crate::model::Model;
+use crate::model::dictionary::Dictionary;
 use crate::model::relp::Gate;
 use crate::model::site::{BlockSite, Site};
 use crate::report::{Cell, Column, Report, Table};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub struct Edge {
     /// Its graph.
     pub of: Arc<Attribution>,
+    /// The transcoders that its features are of; none are the model's own.
+    pub dictionary: Option<String>,
     /// The node it begins at.
     pub source: u32,
     /// The node it ends at.
@@ -29,9 +32,9 @@ impl PartialEq for Edge {
     }
 }
 
-pub(super) fn answer(model: &Model, edge: &Edge) -> Result<Answer> {
+pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, edge: &Edge) -> Result<Answer> {
     let graph = &edge.of.graph;
-    let grounded = Grounded::new(model, None, graph)?;
+    let grounded = Grounded::new(model, dictionary, graph)?;
     let loadings = grounded.loadings(edge.source, edge.target, Gate::default())?;
     let (source, target) = (&graph.nodes[edge.source as usize], &graph.nodes[edge.target as usize]);
     let mut table = Table::new([

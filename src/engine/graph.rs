@@ -1,19 +1,25 @@
 //! Attribution graphs for the explorer: of the model that is open, or out of a file.
 
 use super::{Answer, Question};
-use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
+use crate::analysis::attribution_graph::{LogitTarget, Settings, grow, most_probable};
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
 use crate::analysis::vocabulary::{neuron_directions, project};
 use crate::graph::format::json;
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
+use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
-use crate::model::relp::Gate;
-use anyhow::Result;
+use crate::model::source::Source;
+use anyhow::{Context, Result};
+use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The least time between two looks at a graph that grows.
+const PREVIEW: Duration = Duration::from_millis(400);
 
 /// The probability that the explained tokens reach together, and how many there are at most.
 const EXPLAINED: (f32, usize) = (0.95, 10);
@@ -61,6 +67,8 @@ pub struct Wanted {
     pub contrast: Option<String>,
     /// What its nodes are.
     pub basis: Basis,
+    /// The folder of transcoders; none are the model's own.
+    pub dictionary: Option<String>,
     /// At most this many units; with features, none takes every active one.
     pub max_nodes: Option<usize>,
     /// A file to read instead.
@@ -91,20 +99,56 @@ pub struct Attribution {
     pub warnings: Vec<String>,
 }
 
-pub(super) fn answer(model: &Model, runs: &mut Runs, wanted: &Wanted, step: Step) -> Result<Answer> {
-    let (graph, warnings) = match &wanted.file {
-        Some(file) => {
-            let opened = json::open(Path::new(file))?;
-            (opened.graph, opened.warnings.into_iter().map(|w| w.0).collect())
-        }
-        None => (of_prompt(model, runs, wanted, step)?, Vec::new()),
-    };
-    // A file may be another model's: then nothing is known of its units.
-    let promoted = promoted(model, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
-    Ok(Answer::Graph(Arc::new(Attribution { graph, promoted, warnings })))
+/// The transcoders that were opened last, and by what name.
+#[derive(Default)]
+pub(super) struct Dictionaries {
+    open: Option<(Option<String>, Dictionary)>,
 }
 
-fn of_prompt(model: &Model, runs: &mut Runs, wanted: &Wanted, step: Step) -> Result<Graph> {
+impl Dictionaries {
+    /// The transcoders of this name, or the model's own.
+    pub(super) fn find(&mut self, model: &Model, name: Option<&str>) -> Result<&Dictionary> {
+        if self.open.as_ref().is_none_or(|(open, _)| open.as_deref() != name) {
+            let found = match (name, &model.source) {
+                (Some(name), _) => Some(Dictionary::find(name, &model.decoder)?),
+                (None, Source::BuiltIn(builtin)) => Dictionary::built_in(builtin, &model.decoder)?,
+                (None, Source::Folder { .. }) => None,
+            };
+            let found = found.with_context(|| {
+                format!(
+                    "{} has no transcoders of its own: name a folder of them (:dictionary, or --dictionary)",
+                    model.source
+                )
+            })?;
+            self.open = Some((name.map(str::to_owned), found));
+        }
+        self.open.as_ref().map(|(_, dictionary)| dictionary).context("no dictionary")
+    }
+
+    /// The transcoders that a graph's features are of; none for a graph of neurons.
+    pub(super) fn of_graph(&mut self, model: &Model, graph: &Graph, name: Option<&str>) -> Result<Option<&Dictionary>> {
+        let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        if features { self.find(model, name).map(Some) } else { Ok(None) }
+    }
+}
+
+pub(super) fn answer(
+    model: &Model,
+    dictionaries: &mut Dictionaries,
+    runs: &mut Runs,
+    wanted: &Wanted,
+    preview: &mut dyn FnMut(Answer),
+    step: Step,
+) -> Result<Answer> {
+    if let Some(file) = &wanted.file {
+        let opened = json::open(Path::new(file))?;
+        let warnings = opened.warnings.into_iter().map(|w| w.0).collect();
+        return Ok(described(model, None, opened.graph, warnings));
+    }
+    let dictionary = match wanted.basis {
+        Basis::Neurons => None,
+        Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
+    };
     runs.ensure(model, [last_stream(model)].into(), &mut |_, _| Ok(()))?;
     let input = runs.input().clone();
     let next = next_token(model, runs.clean()?, input.tokens.len() - 1)?;
@@ -112,16 +156,36 @@ fn of_prompt(model: &Model, runs: &mut Runs, wanted: &Wanted, step: Step) -> Res
         None => most_probable(model, &next, EXPLAINED.0, EXPLAINED.1),
         Some(target) => vec![LogitTarget::of(model, &target, &next)],
     };
-    let dictionary = None;
-    let settings = Settings { max_nodes: wanted.max_nodes, gate: Gate::default(), zero_positions: 0 };
-    let mut graph = build(model, &input.tokens, dictionary, &targets, settings, step)?;
+    let zero_positions = usize::from(dictionary.is_some());
+    let settings = Settings { max_nodes: wanted.max_nodes, zero_positions, ..Settings::default() };
+    let mut shown = Instant::now();
+    let mut graph = grow(model, &input.tokens, dictionary, &targets, settings, &mut |growth, done, total| {
+        step(done, total)?;
+        if done > targets.len() && done < total && shown.elapsed() >= PREVIEW {
+            let mut graph = growth.graph()?;
+            graph.metadata.prompt.clone_from(&wanted.prompt);
+            preview(described(model, dictionary, graph, Vec::new()));
+            shown = Instant::now();
+        }
+        Ok(())
+    })?;
     graph.metadata.prompt.clone_from(&wanted.prompt);
-    Ok(graph)
+    Ok(described(model, dictionary, graph, Vec::new()))
 }
 
-/// The tokens that each neuron's output direction promotes most.
-fn promoted(model: &Model, graph: &Graph) -> Result<Vec<Vec<String>>> {
+/// A graph with what its units write.
+fn described(model: &Model, dictionary: Option<&Dictionary>, graph: Graph, warnings: Vec<String>) -> Answer {
+    // A file may be another model's: then nothing is known of its units.
+    let promoted = promoted(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
+    Answer::Graph(Arc::new(Attribution { graph, promoted, warnings }))
+}
+
+/// The tokens that each neuron's or feature's output direction promotes most.
+fn promoted(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Result<Vec<Vec<String>>> {
     let decoder = &model.decoder;
+    if let Some(dictionary) = dictionary {
+        return features(model, dictionary, graph);
+    }
     let mut layers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
     for (at, node) in graph.nodes.iter().enumerate() {
         if let (NodeKind::Neuron, Some(layer), Some(index)) = (&node.kind, node.layer, node.index) {
@@ -145,6 +209,28 @@ fn promoted(model: &Model, graph: &Graph) -> Result<Vec<Vec<String>>> {
                 texts[at] = tokens.iter().map(|(id, _)| model.piece(*id)).collect();
             }
         }
+    }
+    Ok(texts)
+}
+
+/// The tokens that each feature's direction in its own layer promotes most.
+fn features(model: &Model, dictionary: &Dictionary, graph: &Graph) -> Result<Vec<Vec<String>>> {
+    let mut texts = vec![Vec::new(); graph.nodes.len()];
+    let (mut places, mut rows) = (Vec::new(), Vec::new());
+    for (at, node) in graph.nodes.iter().enumerate() {
+        if let (NodeKind::Feature, Some(layer), Some(index)) = (&node.kind, node.layer, node.index) {
+            let row = dictionary.decoder_rows(layer as usize, usize::try_from(index)?)?;
+            rows.extend(row.into_iter().next().context("a feature writes nothing")?);
+            places.push(at);
+        }
+    }
+    if places.is_empty() {
+        return Ok(texts);
+    }
+    let width = rows.len() / places.len();
+    let directions = Tensor::from_vec(rows, (places.len(), width), model.decoder.device())?;
+    for (at, projection) in places.into_iter().zip(project(&model.decoder, &directions, PROMOTED)?) {
+        texts[at] = projection.promoted.iter().map(|(id, _)| model.piece(*id)).collect();
     }
     Ok(texts)
 }

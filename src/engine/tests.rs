@@ -5,6 +5,7 @@ use super::graph::Attribution;
 use crate::analysis::verify::{Test, Verifier};
 use crate::graph::verification::{Subject, With};
 use crate::model::Model;
+use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
 use anyhow::Result;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct Tests {
     /// The graph whose nodes are tested.
     pub of: Arc<Attribution>,
+    /// The transcoders that its features are of; none are the model's own.
+    pub dictionary: Option<String>,
     /// The node whose change is measured: one of the graph's targets.
     pub target: u32,
     /// What is changed.
@@ -47,8 +50,8 @@ impl PartialEq for Tests {
     }
 }
 
-pub(super) fn answer(model: &Model, tests: &Tests, step: Step) -> Result<Answer> {
-    let verifier = Verifier::new(model, None, &tests.of.graph, Some(tests.target))?;
+pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, tests: &Tests, step: Step) -> Result<Answer> {
+    let verifier = Verifier::new(model, dictionary, &tests.of.graph, Some(tests.target))?;
     if let What::KeepOnly(label, members) = &tests.what {
         let found = verifier.keep_only(members, step)?;
         let share = |s: Option<f32>| s.map_or("-".to_owned(), |s| format!("{s:.3}"));

@@ -1,6 +1,6 @@
 //! A pane: the lines of a report around the cursor.
 
-use super::{Canvas, Memory, text};
+use super::{Canvas, Hit, Memory, text};
 use crate::app::Slot;
 use crate::app::pane::{Line, Pane, State};
 use crate::report::{Body, Report};
@@ -98,7 +98,12 @@ impl Canvas<'_> {
             Slot::Head => format!("L{layer}.H{head}"),
             Slot::Neurons if app.all_layers => format!("Neurons of all layers  at {at} \"{token}\""),
             Slot::Neurons => format!("Neurons of layer {}  at {at} \"{token}\"", app.selection.layer),
-            Slot::Neuron => app.selection.neuron.map_or(String::new(), |(layer, n)| format!("L{layer}.N{n}")),
+            Slot::Neuron => {
+                match pane.report.as_ref().and_then(|r| r.facts.iter().find(|(name, _)| name == "neuron")) {
+                    Some((_, crate::report::Cell::Address(address))) => format!("{address}  at {at} \"{token}\""),
+                    _ => "Neuron".to_owned(),
+                }
+            }
             Slot::Method => format!("{}  at {at} \"{token}\"", app.method.unwrap_or("Method")),
             Slot::LensCell => {
                 let part = pane.report.as_ref().and_then(|r| r.parts.iter().find(|p| p.name == "cell"));
@@ -133,6 +138,7 @@ impl Canvas<'_> {
             Some((_, Line::Row(part, _))) if height > 2 => Some(*part),
             _ => None,
         };
+        let mut hits = Vec::new();
         for (y, (n, line)) in (area.y..area.bottom()).zip(visible) {
             let line = match (sticky, y == area.y) {
                 (Some(part), true) => Line::Header(part),
@@ -162,19 +168,29 @@ impl Canvas<'_> {
                     let row = if let Line::Row(_, row) = line { Some(row) } else { None };
                     match &report.parts[part].body {
                         Body::Table(table) => {
-                            let widths = layouts[part]
-                                .get_or_insert_with(|| super::table::widths(table, usize::from(area.width)));
+                            let widths = layouts[part].get_or_insert_with(|| {
+                                super::table::widths(table, usize::from(area.width), self.theme)
+                            });
                             match row {
-                                Some(row) => self.table_row(row_area, table, row, widths, selected, focused),
+                                Some(row) => {
+                                    hits.push(Hit { area: row_area, slot: pane.slot, line: n, cells: None });
+                                    self.table_row(row_area, table, row, widths, pane, (selected, focused));
+                                }
                                 None => self.table_header(row_area, table, widths, pane),
                             }
                         }
-                        Body::Grid(grid) => self.grid_line(row_area, grid, row, pane, &mut offset.1, selected, focused),
+                        Body::Grid(grid) => {
+                            let cells = self.grid_line(row_area, grid, row, pane, &mut offset.1, selected, focused);
+                            if row.is_some() {
+                                hits.push(Hit { area: row_area, slot: pane.slot, line: n, cells });
+                            }
+                        }
                         Body::Note(_) => {}
                     }
                 }
             }
         }
         memory.scroll.insert(pane.slot, offset);
+        memory.hits.extend(hits);
     }
 }

@@ -22,11 +22,11 @@ impl App {
             crate::graph::tree::Direction::Upstream => (node, parent),
             crate::graph::tree::Direction::Downstream => (parent, node),
         };
-        let of = shown.source.clone();
+        let (of, dictionary) = (shown.source.clone(), self.graph.dictionary.clone());
         self.graph.beside = Beside::Edge;
         self.side = true;
         let pane = self.pane_mut(Slot::GraphSide);
         (pane.report, pane.cursor) = (None, 0);
-        self.ask(Slot::GraphSide, Ask::Edge(Edge { of, source, target }));
+        self.ask(Slot::GraphSide, Ask::Edge(Edge { of, dictionary, source, target }));
     }
 }

@@ -7,7 +7,7 @@ use crate::graph::verification::{Effect, Subject, Verification};
 use crate::graph::{Edges, Graph, Influence, NodeKind, Pruned, Thresholds, prune};
 use crate::report::Report;
 use anyhow::{Context, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// How a tree starts: so many levels and children, and no child under this share.
@@ -86,6 +86,29 @@ impl Shown {
         shown.root = shown.first_target();
         shown.index();
         Ok(shown)
+    }
+
+    /// Takes over how an earlier stage of the same graph was looked at.
+    pub(super) fn look_like(&mut self, before: &Shown) {
+        let thresholds = before.pruned.thresholds();
+        // Thresholds that held there hold here.
+        let _ = self.set_thresholds(thresholds.node(), thresholds.edge());
+        let of = |nodes: &HashSet<u32>| nodes.iter().filter_map(|n| before.same_in(*n, self)).collect();
+        let limits = Limits {
+            folded: of(&before.limits.folded),
+            opened: of(&before.limits.opened),
+            widened: of(&before.limits.widened),
+            ..before.limits.clone()
+        };
+        self.root = before.same_in(before.root, self).unwrap_or(self.root);
+        (self.limits, self.direction, self.flat) = (limits, before.direction, before.flat);
+        self.record(before.graph.verified.clone());
+    }
+
+    /// The node of another graph that is the same as this one's.
+    pub(super) fn same_in(&self, node: u32, other: &Shown) -> Option<u32> {
+        let id = &self.graph.nodes.get(node as usize)?.id;
+        other.graph.nodes.iter().position(|n| n.id == *id).map(|n| n as u32)
     }
 
     /// Lays the lines out; the report has one row for each.

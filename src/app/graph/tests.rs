@@ -67,8 +67,8 @@ impl App {
             return;
         };
         let (of, target) = (shown.source.clone(), shown.first_target());
-        let with = self.graph.with.clone();
-        self.ask(Slot::Verify, Ask::Test(Tests { of, target, what, with }));
+        let (with, dictionary) = (self.graph.with.clone(), self.graph.dictionary.clone());
+        self.ask(Slot::Verify, Ask::Test(Tests { of, dictionary, target, what, with }));
     }
 
     /// Measurements arrived.

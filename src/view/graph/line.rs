@@ -134,9 +134,9 @@ impl Canvas<'_> {
         self.put(column(x, columns.name), end, area.y, &name.1, style);
         x = x.saturating_add(columns.name as u16 + 1);
         if let Cell::Address(address) = &cells[1]
-            && self.app.marked(address)
+            && self.app.marks.contains(address)
         {
-            self.put(area, x.saturating_sub(1), area.y, theme.mark_sign(), theme.mark());
+            self.put(area, x.saturating_sub(1), area.y, theme.mark(), theme.key());
         }
         if let Cell::Token(token) = &cells[5] {
             self.put(column(x, columns.token), x, area.y, &format!("\"{token}\""), Style::new());

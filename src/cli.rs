@@ -10,6 +10,7 @@ mod models;
 mod output;
 mod overview;
 mod predict;
+mod shell;
 mod target;
 mod trace;
 mod verify;
@@ -64,7 +65,7 @@ pub enum Command {
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
-    /// Check devices, folders and the numbers of the built-in models
+    /// Check terminal, devices, folders and the numbers of the built-in models
     Doctor(doctor::Doctor),
     /// Print the explorer's keys
     Keys {
@@ -74,6 +75,10 @@ pub enum Command {
     },
     /// Print the settings that hold
     Config,
+    /// Print completions for a shell
+    Completions(shell::Completions),
+    /// Print a manual page: mechscope man | man -l -
+    Man(shell::Man),
     /// What the last session of the explorer left
     Session {
         /// What about it
@@ -210,7 +215,7 @@ impl Cli {
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
-            Some(Command::Graph(c)) => c.run(),
+            Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => c.run(),
             Some(Command::Verify(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
@@ -218,6 +223,8 @@ impl Cli {
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Keys { keymap }) => explore::print_keys(&keymap),
             Some(Command::Config) => explore::print_config(),
+            Some(Command::Completions(c)) => c.run(),
+            Some(Command::Man(c)) => c.run(),
             Some(Command::Session { command }) => command.run(),
         }
         .map(|()| 0)

@@ -70,7 +70,7 @@ impl Grounded<'_> {
             NodeKind::Feature => {
                 let (layer, position, feature) = self.place(node)?;
                 let dictionary = self.dictionary.context("a dictionary is needed")?;
-                let (row, bias) = dictionary.encoder_row(layer, feature)?;
+                let (row, bias) = dictionary.encoder_rows(layer, &[feature])?.pop().context("no such feature")?;
                 let reads: Input = Grounded::reads(dictionary);
                 let value = node.activation.unwrap_or_default();
                 Ok(frozen.input_target(layer, position, row, reads, bias, value))

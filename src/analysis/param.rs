@@ -34,6 +34,8 @@ pub enum Kind {
     Head,
     /// A position that is looked at, negative to count from the end, or `most`.
     Key,
+    /// A neuron as `L5.N17`, or `none`.
+    Neuron,
 }
 
 /// A parameter's value.
@@ -53,6 +55,8 @@ pub enum Value {
     Head(Option<(usize, usize)>),
     /// Of a [`Kind::Key`]; `None` is the one with the most attention.
     Key(Option<i64>),
+    /// Of a [`Kind::Neuron`]: layer and neuron.
+    Neuron(Option<(usize, usize)>),
 }
 
 impl Kind {
@@ -66,6 +70,7 @@ impl Kind {
             Kind::Layer => "a layer, all".into(),
             Kind::Head => "a head such as L5.H1, none".into(),
             Kind::Key => "a position, most".into(),
+            Kind::Neuron => "a neuron such as L5.N17, none".into(),
         }
     }
 
@@ -86,6 +91,11 @@ impl Kind {
             Kind::Head if text == "none" => Some(Value::Head(None)),
             Kind::Head => match text.parse::<Address>().map(|a| a.place) {
                 Ok(Place::Unit { layer, part: Part::Head(head) }) => Some(Value::Head(Some((layer, head)))),
+                _ => None,
+            },
+            Kind::Neuron if text == "none" => Some(Value::Neuron(None)),
+            Kind::Neuron => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Place::Unit { layer, part: Part::Neuron(neuron) }) => Some(Value::Neuron(Some((layer, neuron)))),
                 _ => None,
             },
         };
@@ -189,6 +199,8 @@ getters! {
     head Head Option<(usize, usize)>;
     /// A position as it was given; `None` is the one with the most attention.
     key Key Option<i64>;
+    /// Layer and neuron.
+    neuron Neuron Option<(usize, usize)>;
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ fn arg(param: &Param) -> Arg {
         Kind::Layer => "LAYER",
         Kind::Head => "HEAD",
         Kind::Key => "POSITION",
+        Kind::Neuron => "NEURON",
         Kind::Choice(_) => "WORD",
         Kind::Flag | Kind::Count | Kind::Position => "N",
     };

@@ -14,11 +14,16 @@ use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Logits;
 use crate::model::relp::Gate;
+use crate::model::source::Source;
 use crate::report::{self, Report};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use std::io::{BufWriter, IsTerminal, Write};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag::{register, register_conditional_shutdown};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of `mechscope graph`.
 #[derive(Args, Debug)]
@@ -36,15 +41,23 @@ pub struct GraphArgs {
     /// Explain at most this many of the most probable tokens
     #[arg(long, default_value_t = 10, value_name = "N")]
     targets: usize,
-    /// What nodes are: MLP neurons, or features of --dictionary
+    /// What nodes are: MLP neurons, or features of a dictionary (default with --dictionary)
     #[arg(long, value_enum)]
     nodes: Option<Nodes>,
-    /// A folder of transcoders (circuit-tracer's layout)
+    /// Transcoders: a folder in the layout of circuit-tracer, Gemma Scope or SAELens, or a name in the Hugging Face cache;
+    /// the built-in model hello has its own
     #[arg(long, value_name = "DIR")]
-    dictionary: Option<PathBuf>,
-    /// At most this many units: 500 neurons, or all active features, when not given
+    dictionary: Option<String>,
+    /// At most this many units: 500 neurons, or all active features, when neither this nor --share is given
     #[arg(long, value_name = "N")]
     max_nodes: Option<usize>,
+    /// As many units as carry this share: of all neurons' relevance, or of the active features' influence
+    #[arg(long, value_name = "SHARE")]
+    share: Option<f32>,
+    /// Rank by influence anew after every N units (circuit-tracer: batch_size * update_interval); when not given, whenever
+    /// their number has doubled
+    #[arg(long, value_name = "N")]
+    rerank_every: Option<usize>,
     /// Keep the nodes that carry this share of the influence
     #[arg(long, default_value_t = 0.8, value_name = "SHARE")]
     node_threshold: f64,
@@ -113,25 +126,27 @@ enum Format {
 }
 
 impl GraphArgs {
-    /// Builds, prunes and prints the graph.
-    pub fn run(self) -> Result<()> {
+    /// Builds, prunes and prints the graph; returns the exit code, 130 for a graph that Ctrl-C ended early.
+    pub fn run(self) -> Result<u8> {
         let thresholds = Thresholds::new(self.node_threshold, self.edge_threshold)?;
         ensure!(self.targets > 0, "--targets 0: a graph needs at least one target");
-        let nodes = self.nodes.unwrap_or(if self.dictionary.is_some() { Nodes::Features } else { Nodes::Neurons });
+        ensure!(self.rerank_every != Some(0), "--rerank-every 0; accepted: a number from 1");
+        if let Some(share) = self.share {
+            ensure!(share > 0.0 && share <= 1.0, "--share {share}; accepted: above 0, at most 1");
+        }
         let model = self.model.open()?;
-        let dictionary = match (nodes, &self.dictionary) {
-            (Nodes::Neurons, _) => None,
-            (Nodes::Features, Some(folder)) => Some(Dictionary::open(folder, &model.decoder)?),
-            (Nodes::Features, None) => bail!("--nodes features needs --dictionary DIR, a folder of transcoders"),
-        };
+        let dictionary = self.open_dictionary(&model)?;
         let input = self.prompt.read(&model)?;
+        let few = dictionary.is_none() && self.share.is_none();
         let settings = Settings {
-            max_nodes: self.max_nodes.or(if dictionary.is_none() { Some(500) } else { None }),
+            max_nodes: self.max_nodes.or(few.then_some(500)),
+            share: self.share,
             gate: match self.gate {
                 GateChoice::Half => Gate::Half,
                 GateChoice::Freeze => Gate::Freeze,
             },
             zero_positions: self.zero_positions.unwrap_or(usize::from(dictionary.is_some())),
+            rerank_every: self.rerank_every,
         };
         let n_pos = input.tokens.len();
         ensure!(
@@ -140,8 +155,17 @@ impl GraphArgs {
             settings.zero_positions
         );
         let targets = self.targets(&model, &input.ids())?;
-        let mut progress = progress();
-        let mut graph = build(&model, &input.tokens, dictionary.as_ref(), &targets, settings, &mut progress)?;
+        let interrupted = interrupts()?;
+        let mut progress = output::work_progress("rows");
+        let (mut done, mut total) = (0, 0);
+        let mut step = |now: usize, all: usize| {
+            (done, total) = (now, all);
+            progress(now, all)?;
+            ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
+            Ok(())
+        };
+        let mut graph = build(&model, &input.tokens, dictionary.as_ref(), &targets, settings, &mut step)?;
+        progress(total, total)?;
         if let Some(prompt) = &input.prompt {
             graph.metadata.prompt.clone_from(prompt);
         }
@@ -150,10 +174,12 @@ impl GraphArgs {
         let pruned = prune(&graph, &influence, thresholds)?;
         let failed = graph.failed_certificates().count();
         if failed > 0 {
-            eprintln!("warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum");
+            output::remark(&format!(
+                "warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum"
+            ));
         }
         let score = |s: Option<f64>| s.map_or("none".to_owned(), |s| format!("{s:.3}"));
-        eprintln!(
+        output::remark(&format!(
             "{} nodes and {} edges, pruned to {} and {}; before pruning: replacement {}, completeness {}",
             graph.nodes.len(),
             graph.edges.len(),
@@ -161,9 +187,33 @@ impl GraphArgs {
             pruned.n_edges(),
             score(scores.replacement),
             score(scores.completeness)
-        );
+        ));
+        let partial = graph.metadata.partial;
+        if partial {
+            output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));
+        }
         let kept = graph.pruned(&influence, &pruned)?;
-        print(&kept, &self.output)
+        print(&kept, &self.output)?;
+        Ok(if partial { INTERRUPTED } else { 0 })
+    }
+
+    fn open_dictionary(&self, model: &Model) -> Result<Option<Dictionary>> {
+        let nodes = self.nodes.unwrap_or(if self.dictionary.is_some() { Nodes::Features } else { Nodes::Neurons });
+        match (nodes, &self.dictionary) {
+            (Nodes::Neurons, None) => Ok(None),
+            (Nodes::Neurons, Some(name)) => {
+                bail!("--nodes neurons does not use --dictionary {name}; accepted: one of the two")
+            }
+            (Nodes::Features, Some(name)) => Dictionary::find(name, &model.decoder).map(Some),
+            (Nodes::Features, None) => {
+                let own = match &model.source {
+                    Source::BuiltIn(b) => Dictionary::built_in(b, &model.decoder)?,
+                    Source::Folder { .. } => None,
+                };
+                ensure!(own.is_some(), "--nodes features needs --dictionary DIR: {} has no transcoders", model.source);
+                Ok(own)
+            }
+        }
     }
 
     fn targets(&self, model: &Model, ids: &[u32]) -> Result<Vec<LogitTarget>> {
@@ -172,29 +222,20 @@ impl GraphArgs {
         let named = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
         Ok(match named {
             None => most_probable(model, &next, 0.95, self.targets),
-            Some(target) => {
-                let weights: Vec<(u32, f32)> = target.weights().collect();
-                let probability = if weights.len() == 1 { next.prob(target.token) } else { 1.0 };
-                let name = if weights.len() == 1 { model.piece(target.token) } else { target.name(model) };
-                vec![LogitTarget { name, weights, probability }]
-            }
+            Some(target) => vec![LogitTarget::of(model, &target, &next)],
         })
     }
 }
 
-/// Rows done, on standard error when that is a terminal.
-fn progress() -> impl FnMut(usize, usize) -> Result<()> {
-    let shown = std::io::stderr().is_terminal();
-    move |done, total| {
-        if shown {
-            let end = if done == total { "\r\x1b[K" } else { "" };
-            let mut err = std::io::stderr();
-            // Progress that cannot be shown is no reason to stop.
-            let _ = write!(err, "\rrows {done}/{total}{end}");
-            let _ = err.flush();
-        }
-        Ok(())
-    }
+/// The exit code of what Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// A flag that the first Ctrl-C raises; a second one ends the program.
+fn interrupts() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    register_conditional_shutdown(SIGINT, INTERRUPTED.into(), flag.clone()).context("cannot handle Ctrl-C")?;
+    register(SIGINT, flag.clone()).context("cannot handle Ctrl-C")?;
+    Ok(flag)
 }
 
 fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {

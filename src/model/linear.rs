@@ -10,6 +10,7 @@
 
 mod frozen;
 mod loadings;
+mod pack;
 mod sources;
 mod targets;
 mod walk;

@@ -33,8 +33,8 @@ pub(super) struct Layer {
     pub width: usize,
     /// For every head `[width, d_model]`: `G -> dz`, the post-norm's weight folded in.
     pub w_o: Vec<Packed>,
-    /// `[d_model, kv_heads * width]`: `dv -> G`, the norm's weight and centring folded in.
-    pub w_v: Packed,
+    /// For every key-value head `[d_model, width]`: `dv -> G`, the norm's weight and centring folded in.
+    pub w_v: Vec<Packed>,
     /// For every head `[key, query]`: the pattern, with the norm's scale at the key and the post-norm's at the query.
     pub pattern: Vec<Packed>,
     /// Positions a query sees.
@@ -68,7 +68,7 @@ pub struct FrozenNorm {
     weight: Vec<f32>,
     /// Zeros without bias.
     pub(super) bias: Vec<f32>,
-    /// `1 / hook_scale` at every position.
+    /// `1 / hook_scale` at every position; of the final norm at those whose logits were computed.
     pub(super) inverse: Vec<f32>,
 }
 
@@ -237,7 +237,7 @@ impl Layer {
             kv_heads,
             width,
             w_o: (0..heads).map(one_output).collect(),
-            w_v: Packed::new(d, kv_heads * width, |r, j| w_v[j * d + r]),
+            w_v: (0..kv_heads).map(|k| Packed::new(d, width, |r, j| w_v[(k * width + j) * d + r])).collect(),
             pattern: (0..heads).map(one_pattern).collect(),
             window: a.window,
             z,

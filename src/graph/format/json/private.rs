@@ -34,6 +34,10 @@ pub(super) fn read_node(private: Value, node: &mut Node) -> Result<()> {
         node.label = label.to_owned();
         map.shift_remove("label");
     }
+    if let Some(always_on) = map.get("always_on").and_then(Value::as_bool) {
+        node.always_on = always_on;
+        map.shift_remove("always_on");
+    }
     if let Some(value) = map.shift_remove("certificate") {
         node.certificate = Some(read_certificate(&value).context("certificate")?);
     }
@@ -54,6 +58,9 @@ pub(super) fn write_node(node: &Node) -> Map<String, Value> {
     }
     if node.kind.is_logit() && node.label.contains('"') {
         map.insert("label".to_owned(), json!(node.label));
+    }
+    if node.always_on {
+        map.insert("always_on".to_owned(), json!(true));
     }
     if let Some(row) = node.certificate {
         let fields = [row.value, row.bias, row.residual, row.abs_sum, row.unexplained];

@@ -1,9 +1,10 @@
 //! Which heads carry an edge, and what a head's query and key read: exact sums on every family.
 
 mod common;
-mod planted;
+mod gold;
 
 use common::{Reference, open, references, shared};
+use gold::induction;
 use mechscope::analysis::attribution_graph::{Settings, build, most_probable};
 use mechscope::analysis::grounded::Grounded;
 use mechscope::analysis::next_token::NextToken;
@@ -26,7 +27,7 @@ fn families() -> Vec<Reference> {
 fn graph(model: &Model, ids: &[u32], dictionary: Option<&Dictionary>, gate: Gate) -> Graph {
     let run = model.run(ids, &Sites::None, Logits::Last).unwrap();
     let targets = most_probable(model, &NextToken::new(run.last_logits(0).unwrap()), 0.95, 2);
-    let settings = Settings { max_nodes: Some(40), gate, zero_positions: 0 };
+    let settings = Settings { max_nodes: Some(40), gate, ..Settings::default() };
     build(model, &model.pieces(ids), dictionary, &targets, settings, &mut |_, _| Ok(())).unwrap()
 }
 
@@ -167,10 +168,10 @@ fn qk_attributions_sum_to_the_score() {
 
 #[test]
 fn a_planted_head_looks_for_its_token_where_the_head_before_wrote_it() {
-    let model = planted::induction();
+    let model = induction::model();
     let mut sites = model.decoder.qk_sites(1);
     sites.insert(Site::Block(1, S::ResidPre));
-    let run = model.run(&planted::INDUCTION, &Sites::Only(sites), Logits::Last).unwrap();
+    let run = model.run(&induction::IDS, &Sites::Only(sites), Logits::Last).unwrap();
     let found = model.decoder.qk_score(&run, 1, 0, 5, 2).unwrap();
     assert!((found.total() - 40.0).abs() < 1e-6);
     let (embed, head) = (

@@ -1,10 +1,11 @@
 //! Tests by intervention: against plain interventions, against circuit-tracer's, against known circuits.
 
 mod common;
-mod planted;
+mod gold;
 
 use candle_core::{Device, Tensor};
 use common::{open, references, shared, test_data};
+use gold::induction;
 use mechscope::address::Edit;
 use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
 use mechscope::analysis::grounded::demeaned;
@@ -17,11 +18,9 @@ use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
 use mechscope::model::open::Options;
-use mechscope::model::relp::Gate;
 use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
 use std::collections::HashMap;
-use std::path::Path;
 
 fn builtin(name: &str) -> Model {
     Model::open(name, Options::default(), Box::new(|_, _| {})).unwrap()
@@ -30,7 +29,7 @@ fn builtin(name: &str) -> Model {
 fn graph(model: &Model, ids: &[u32], dictionary: Option<&Dictionary>, max: usize) -> Graph {
     let run = model.run(ids, &Sites::None, Logits::Last).unwrap();
     let targets = most_probable(model, &NextToken::new(run.last_logits(0).unwrap()), 0.95, 10);
-    let settings = Settings { max_nodes: Some(max), gate: Gate::Half, zero_positions: 0 };
+    let settings = Settings { max_nodes: Some(max), ..Settings::default() };
     build(model, &model.pieces(ids), dictionary, &targets, settings, &mut |_, _| Ok(())).unwrap()
 }
 
@@ -201,10 +200,10 @@ fn features_are_changed_as_circuit_tracer_does() {
 /// ALGORITHMS.md's hand-built induction head: the head before it does all by patterns.
 #[test]
 fn a_planted_induction_head_is_seen_by_intervention_only() {
-    let model = planted::induction();
-    let targets = vec![LogitTarget { name: "b".into(), weights: vec![(2, 1.0)], probability: 1.0 }];
-    let settings = Settings { max_nodes: Some(10), gate: Gate::Half, zero_positions: 0 };
-    let tokens = model.pieces(&planted::INDUCTION);
+    let model = induction::model();
+    let targets = vec![induction::target()];
+    let settings = Settings { max_nodes: Some(10), ..Settings::default() };
+    let tokens = model.pieces(&induction::IDS);
     let graph = build(&model, &tokens, None, &targets, settings, &mut quiet).unwrap();
     let logit = graph.targets().next().unwrap();
     for (source, weight) in graph.edges.row(logit).iter() {
@@ -228,7 +227,7 @@ fn a_planted_induction_head_is_seen_by_intervention_only() {
     assert!((mover.predicted.unwrap() + 5.0 / 6.0).abs() < 1e-6 && mover.cause().is_none(), "{mover:?}");
     assert!((mover.measured + 5.0 / 6.0).abs() < 1e-6);
     let edits = ["L0.H0=0".parse::<Edit>().unwrap()];
-    let (_, edited) = model.intervene(&planted::INDUCTION, &edits, Bos::Auto, Logits::Last).unwrap();
+    let (_, edited) = model.intervene(&induction::IDS, &edits, Bos::Auto, Logits::Last).unwrap();
     let want = [1.0 / 6.0, 1.0 / 3.0, 1.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0, 0.0];
     for (got, want) in edited.last_logits(0).unwrap().iter().zip(want) {
         assert!((got - want).abs() < 1e-6, "{got} for {want}");
@@ -258,7 +257,7 @@ fn what_was_measured_travels_with_the_file_and_survives_pruning() {
     let model = builtin("induction");
     let ids = model.encode("qwertyqwer", Bos::Auto).unwrap().ids();
     let targets = vec![LogitTarget { name: "t - w".into(), weights: vec![(20, 1.0), (23, -1.0)], probability: 1.0 }];
-    let settings = Settings { max_nodes: Some(50), gate: Gate::Half, zero_positions: 0 };
+    let settings = Settings { max_nodes: Some(50), ..Settings::default() };
     let mut graph = build(&model, &model.pieces(&ids), None, &targets, settings, &mut quiet).unwrap();
     let verifier = Verifier::new(&model, None, &graph, None).unwrap();
     let mut tests = verifier.top(5, &With::Zero, 2).unwrap();
@@ -320,8 +319,7 @@ fn what_cannot_be_tested_is_refused_with_a_reason() {
 #[test]
 fn features_of_the_built_in_dictionary_can_be_tested_in_every_way() {
     let model = builtin("hello");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin/transcoders");
-    let dictionary = Dictionary::open(&folder, &model.decoder).unwrap();
+    let dictionary = Dictionary::built_in(mechscope::builtin::get("hello").unwrap(), &model.decoder).unwrap().unwrap();
     let ids = model.encode(TWO_HOP, Bos::Auto).unwrap().ids();
     let graph = graph(&model, &ids, Some(&dictionary), 100);
     let verifier = Verifier::new(&model, Some(&dictionary), &graph, None).unwrap();

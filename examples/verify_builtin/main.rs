@@ -15,10 +15,8 @@ use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
 use mechscope::model::open::Options;
-use mechscope::model::relp::Gate;
 use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
-use std::path::Path;
 
 /// Units of a graph, and how many of them are tested.
 const UNITS: usize = 300;
@@ -50,8 +48,8 @@ impl Tally {
 fn main() -> Result<()> {
     let n = std::env::args().nth(1).map_or(Ok(50), |n| n.parse()).context("the number of prompts")?;
     let model = Model::open("hello", Options::default(), Box::new(|_, _| {}))?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin/transcoders");
-    let dictionary = Dictionary::open(&folder, &model.decoder)?;
+    let own = mechscope::builtin::get("hello").map(|b| Dictionary::built_in(b, &model.decoder)).transpose()?;
+    let dictionary = own.flatten().context("hello has no transcoders")?;
     println!("family         units     prompts  spearman  10 %    50 %    signs   effects");
     for (family, _) in FAMILIES {
         let (mut neurons, mut features) = (Tally::default(), Tally::default());
@@ -71,7 +69,7 @@ fn test(model: &Model, dictionary: Option<&Dictionary>, ids: &[u32], tally: &mut
     let run = model.run(ids, &Sites::None, Logits::Last)?;
     let targets = most_probable(model, &NextToken::new(run.last_logits(0)?), 1.0, 1);
     let zero_positions = usize::from(dictionary.is_some());
-    let settings = Settings { max_nodes: Some(UNITS), gate: Gate::Half, zero_positions };
+    let settings = Settings { max_nodes: Some(UNITS), zero_positions, ..Settings::default() };
     let graph = build(model, &model.pieces(ids), dictionary, &targets, settings, &mut quiet)?;
     let verifier = Verifier::new(model, dictionary, &graph, None)?;
     let found = verifier.run(&verifier.top(TESTED, &With::Zero, 0)?, &mut quiet)?;

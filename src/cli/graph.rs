@@ -206,10 +206,7 @@ impl GraphArgs {
             }
             (Nodes::Features, Some(name)) => Dictionary::find(name, &model.decoder).map(Some),
             (Nodes::Features, None) => {
-                let own = match &model.source {
-                    Source::BuiltIn(b) => Dictionary::built_in(b, &model.decoder)?,
-                    Source::Folder { .. } => None,
-                };
+                let own = own_dictionary(model)?;
                 ensure!(own.is_some(), "--nodes features needs --dictionary DIR: {} has no transcoders", model.source);
                 Ok(own)
             }
@@ -258,6 +255,14 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
     match &output.out {
         None => write(&mut std::io::stdout().lock()),
         Some(path) => output::replace(path, write),
+    }
+}
+
+/// The transcoders that travel with a model, if it has any.
+pub(super) fn own_dictionary(model: &Model) -> Result<Option<Dictionary>> {
+    match &model.source {
+        Source::BuiltIn(builtin) => Dictionary::built_in(builtin, &model.decoder),
+        Source::Folder { .. } => Ok(None),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `mechscope verify`: tests a graph file by intervention and writes what was measured into it.
 
+use super::ModelArgs;
+use super::graph::{Warn, own_dictionary};
 use super::output::{self, Format};
-use super::{ModelArgs, graph::Warn};
 use crate::analysis::verify::{KeepOnly, Test, Verifier};
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
@@ -21,9 +22,9 @@ pub struct Verify {
     file: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
-    /// The folder of transcoders that the graph's features belong to
+    /// The transcoders that the graph's features belong to: a folder or a name in the Hugging Face cache; the model's own when not given
     #[arg(long, value_name = "DIR")]
-    dictionary: Option<PathBuf>,
+    dictionary: Option<String>,
     /// Test this many neurons and features, those with the most influence
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
@@ -87,10 +88,18 @@ impl Verify {
         opened.warn();
         let mut graph = opened.graph;
         let model = self.model.open()?;
-        let dictionary = self.dictionary.as_deref().map(|d| Dictionary::open(d, &model.decoder)).transpose()?;
+        let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        let dictionary = match &self.dictionary {
+            Some(name) => Some(Dictionary::find(name, &model.decoder)?),
+            None if features => own_dictionary(&model)?,
+            None => None,
+        };
         let target = self.target.as_deref().map(|t| target(&graph, t)).transpose()?;
-        let needs = dictionary.is_none() && graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
-        ensure!(!needs, "{}: its units are features; --dictionary DIR names their folder", self.file.display());
+        ensure!(
+            !features || dictionary.is_some(),
+            "{}: its units are features; --dictionary DIR names their folder",
+            self.file.display()
+        );
         let verifier = Verifier::new(&model, dictionary.as_ref(), &graph, target)
             .with_context(|| self.file.display().to_string())?;
 

@@ -1,6 +1,10 @@
 //! How well attribution predicts intervention on the built-in model: for every family of prompts, graphs on neurons and on transcoder features,
 //! the 20 units with the most influence set to zero one by one, predicted against measured change of the answer's logit.
 //!
+//! Columns: Spearman's rank correlation by prompt (mean, tenth and fiftieth percentile), over all prompts together, and over all together with
+//! attention patterns held; the share of equal signs; of all effects those that are off by half because of patterns, or of norms and
+//! nonlinearities; heads whose effect is large and predicted to be next to nothing.
+//!
 //! `cargo run --release --example verify_builtin -- [PROMPTS]` (50 by default)
 
 #![allow(clippy::print_stdout, reason = "a table is what it makes")]
@@ -10,7 +14,7 @@ use mechscope::analysis::attribution_graph::{Settings, build, most_probable};
 use mechscope::analysis::next_token::NextToken;
 use mechscope::analysis::verify::Verifier;
 use mechscope::builtin::corpus::{FAMILIES, Split, prompts};
-use mechscope::graph::verification::{Cause, Summary, Verification, With};
+use mechscope::graph::verification::{Cause, Effect, Summary, Verification, With};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
@@ -41,7 +45,18 @@ impl Tally {
         sorted.sort_by(f64::total_cmp);
         let part = |p: f64| sorted.get(((n as f64 - 1.0) * p).round() as usize).copied().unwrap_or(f64::NAN);
         let sign = summary.sign_agreement.unwrap_or(f64::NAN);
-        format!("{n:>7}  {mean:>6.3}  {:>6.3}  {:>6.3}  {sign:>6.3}  {:>6}", part(0.1), part(0.5), summary.n)
+        let pooled = summary.rank_correlation.unwrap_or(f64::NAN);
+        let effects = || self.all.iter().filter_map(Verification::target);
+        let causes = |cause| effects().filter(|e| e.cause() == Some(cause)).count();
+        // The same against the run with patterns held: what is left are norms and nonlinearities.
+        let held = Summary::of(&effects().map(|e| Effect { measured: e.held, ..e.clone() }).collect::<Vec<_>>());
+        let held = held.rank_correlation.unwrap_or(f64::NAN);
+        let (patterns, nonlinear) = (causes(Cause::Patterns), causes(Cause::Nonlinear));
+        format!(
+            "{n:>7}  {mean:>8.3}  {:>6.3}  {:>6.3}  {pooled:>6.3}  {held:>6.3}  {sign:>5.3}  {patterns:>8}  {nonlinear:>9}",
+            part(0.1),
+            part(0.5)
+        )
     }
 }
 
@@ -50,7 +65,9 @@ fn main() -> Result<()> {
     let model = Model::open("hello", Options::default(), Box::new(|_, _| {}))?;
     let own = mechscope::builtin::get("hello").map(|b| Dictionary::built_in(b, &model.decoder)).transpose()?;
     let dictionary = own.flatten().context("hello has no transcoders")?;
-    println!("family         units     prompts  spearman  10 %    50 %    signs   effects");
+    println!(
+        "family         units     prompts  spearman    10 %    50 %  pooled    held  signs  patterns  nonlinear  heads"
+    );
     for (family, _) in FAMILIES {
         let (mut neurons, mut features) = (Tally::default(), Tally::default());
         for prompt in prompts(family, Split::HeldOut, n, 1) {
@@ -59,7 +76,7 @@ fn main() -> Result<()> {
             test(&model, Some(&dictionary), &ids, &mut features)?;
         }
         println!("{:<13}  neurons   {}", family.name(), neurons.line());
-        println!("{:<13}  features  {}   {} heads unseen", family.name(), features.line(), neurons.unseen_heads);
+        println!("{:<13}  features  {}  {:>5}", family.name(), features.line(), neurons.unseen_heads);
     }
     Ok(())
 }

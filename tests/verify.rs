@@ -154,6 +154,32 @@ fn predictions_of_complete_graphs_are_relp() {
     }
 }
 
+/// Above the MLP of the last layer there is the final norm alone: with its scale held a neuron's effect is its edge, in every family.
+#[test]
+fn with_patterns_and_norms_held_the_last_neurons_do_what_is_predicted() {
+    for reference in references().into_iter().filter(|r| r.name.starts_with("tiny-") && !r.name.ends_with("-sharded")) {
+        let model = reference.model();
+        let ids = &reference.ids()[..10];
+        let graph = graph(&model, ids, None, 60);
+        let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+        let last = model.decoder.arch.n_layers as u32 - 1;
+        let is_last = |n: &u32| {
+            let node = &graph.nodes[*n as usize];
+            node.kind == NodeKind::Neuron && node.layer == Some(last) && node.position == Some(9)
+        };
+        let units: Vec<u32> = (0..graph.nodes.len() as u32).filter(is_last).collect();
+        assert!(units.len() > 2, "{}", reference.name);
+        let test = |n: &u32| Test { subject: verifier.node(*n), with: With::Scale(-1.0), watch: Vec::new() };
+        for found in verifier.run(&units.iter().map(test).collect::<Vec<_>>(), &mut quiet).unwrap() {
+            let effect = found.target().unwrap();
+            let (got, want) = (effect.norms_held, effect.predicted.unwrap());
+            // A post-norm below the last norm is held too.
+            assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{}: {got} for {want}", reference.name);
+            assert!(effect.cause() != Some(Cause::Nonlinear), "{}: {effect:?}", reference.name);
+        }
+    }
+}
+
 /// circuit-tracer's own interventions: attention recomputed and attention held.
 #[test]
 fn features_are_changed_as_circuit_tracer_does() {

@@ -1,9 +1,9 @@
 //! How well attribution predicts intervention on the built-in model: for every family of prompts, graphs on neurons and on transcoder features,
 //! the 20 units with the most influence set to zero one by one, predicted against measured change of the answer's logit.
 //!
-//! Columns: Spearman's rank correlation by prompt (mean, tenth and fiftieth percentile), over all prompts together, and over all together with
-//! attention patterns held; the share of equal signs; of all effects those that are off by half because of patterns, or of norms and
-//! nonlinearities; heads whose effect is large and predicted to be next to nothing.
+//! Columns: Spearman's rank correlation by prompt (mean, tenth and fiftieth percentile), over all prompts together, over all together with
+//! attention patterns held and with norm scales held as well; the share of equal signs; of all effects those that are off by half because of
+//! patterns, norm scales, nonlinearities; heads whose effect is large and predicted to be next to nothing.
 //!
 //! `cargo run --release --example verify_builtin -- [PROMPTS]` (50 by default)
 
@@ -48,12 +48,14 @@ impl Tally {
         let pooled = summary.rank_correlation.unwrap_or(f64::NAN);
         let effects = || self.all.iter().filter_map(Verification::target);
         let causes = |cause| effects().filter(|e| e.cause() == Some(cause)).count();
-        // The same against the run with patterns held: what is left are norms and nonlinearities.
+        // The same against the runs with patterns held, and with norm scales held too.
         let held = Summary::of(&effects().map(|e| Effect { measured: e.held, ..e.clone() }).collect::<Vec<_>>());
         let held = held.rank_correlation.unwrap_or(f64::NAN);
-        let (patterns, nonlinear) = (causes(Cause::Patterns), causes(Cause::Nonlinear));
+        let all = Summary::of(&effects().map(|e| Effect { measured: e.norms_held, ..e.clone() }).collect::<Vec<_>>());
+        let norms_held = all.rank_correlation.unwrap_or(f64::NAN);
+        let [patterns, norms, nonlinear] = [Cause::Patterns, Cause::Norms, Cause::Nonlinear].map(causes);
         format!(
-            "{n:>7}  {mean:>8.3}  {:>6.3}  {:>6.3}  {pooled:>6.3}  {held:>6.3}  {sign:>5.3}  {patterns:>8}  {nonlinear:>9}",
+            "{n:>7}  {mean:>8.3}  {:>6.3}  {:>6.3}  {pooled:>6.3}  {held:>6.3}  {norms_held:>10.3}  {sign:>5.3}  {patterns:>8}  {norms:>5}  {nonlinear:>9}",
             part(0.1),
             part(0.5)
         )
@@ -66,7 +68,7 @@ fn main() -> Result<()> {
     let own = mechscope::builtin::get("hello").map(|b| Dictionary::built_in(b, &model.decoder)).transpose()?;
     let dictionary = own.flatten().context("hello has no transcoders")?;
     println!(
-        "family         units     prompts  spearman    10 %    50 %  pooled    held  signs  patterns  nonlinear  heads"
+        "family         units     prompts  spearman    10 %    50 %  pooled    held  norms_held  signs  patterns  norms  nonlinear  heads"
     );
     for (family, _) in FAMILIES {
         let (mut neurons, mut features) = (Tally::default(), Tally::default());

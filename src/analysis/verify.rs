@@ -11,8 +11,8 @@
 //!
 //! A feature writes the difference between new and clean activation times its decoder on top of the MLP's output (circuit-tracer's
 //! interventions), so in a group the members come on top of what upstream members do to them; a neuron is set. Everything downstream is
-//! recomputed; a second run holds the attention patterns, which tells effects through patterns from the rest
-//! ([`crate::graph::verification`]). Tests run in batches of copies, each from the first block that it changes.
+//! recomputed; a second run holds the attention patterns and a third one the norm scales too, which tells apart why measured and predicted
+//! effects differ ([`crate::graph::verification`]). Tests run in batches of copies, each from the first block that it changes.
 
 mod acts;
 mod keep_only;
@@ -172,8 +172,8 @@ impl<'a> Verifier<'a> {
                 of.iter().flat_map(|t| &t.watch).copied().filter(|w| *w != self.target).collect();
             let nodes: Vec<u32> = std::iter::once(self.target).chain(watch).collect();
             let acts: Vec<&Acts> = batch.iter().map(|(_, acts)| acts).collect();
-            let mut tell = |half: usize, _: usize| step(2 * done + half * batch.len(), 2 * tests.len());
-            let (measured, held) = self.both(&acts, &nodes, &mut tell)?;
+            let mut tell = |run: usize, _: usize| step(3 * done + run * batch.len(), 3 * tests.len());
+            let [measured, held, norms_held] = self.measure(&acts, &nodes, &mut tell)?;
             let before = self.on.values(&self.on.trace, 1, &nodes)?.remove(0);
             for (b, (i, acts)) in batch.iter().enumerate() {
                 let test = &tests[*i];
@@ -185,13 +185,14 @@ impl<'a> Verifier<'a> {
                     predicted: predicted[n],
                     measured: measured[b][n] - before[n],
                     held: held[b][n] - before[n],
+                    norms_held: norms_held[b][n] - before[n],
                 });
                 let effects = effects.collect();
                 found(*i, Verification { subject: test.subject.clone(), with: test.with.clone(), effects });
             }
             done += batch.len();
         }
-        step(2 * tests.len(), 2 * tests.len())
+        step(3 * tests.len(), 3 * tests.len())
     }
 
     fn batch_size(&self) -> usize {
@@ -199,14 +200,16 @@ impl<'a> Verifier<'a> {
         (BATCH_NUMBERS / one).clamp(1, BATCH)
     }
 
-    /// The values of `nodes` under each of these changes: everything recomputed, and with attention patterns held. `step` is called with the
-    /// number of the run, 0 or 1, of 2.
-    fn both(&self, acts: &[&Acts], nodes: &[u32], step: Step) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
-        let mut plan = self.plan(acts)?;
-        let measured = self.values(acts.len(), &plan, nodes, &mut |_, _| step(0, 2))?;
-        plan.hold_patterns(&self.on.trace, self.on.model.decoder.arch.n_layers)?;
-        let held = self.values(acts.len(), &plan, nodes, &mut |_, _| step(1, 2))?;
-        Ok((measured, held))
+    /// The values of `nodes` under each of these changes: everything recomputed, with attention patterns held, with norm scales held as well.
+    /// `step` is called with the number of the run, 0 to 2, of 3.
+    fn measure(&self, acts: &[&Acts], nodes: &[u32], step: Step) -> Result<[Vec<Vec<f32>>; 3]> {
+        let (decoder, mut plan) = (&self.on.model.decoder, self.plan(acts)?);
+        let free = self.values(acts.len(), &plan, nodes, &mut |_, _| step(0, 3))?;
+        plan.hold_patterns(&self.on.trace, decoder.arch.n_layers)?;
+        let held = self.values(acts.len(), &plan, nodes, &mut |_, _| step(1, 3))?;
+        plan.hold_norms(&self.on.trace, decoder)?;
+        let norms_held = self.values(acts.len(), &plan, nodes, &mut |_, _| step(2, 3))?;
+        Ok([free, held, norms_held])
     }
 
     /// Changes as one plan, one copy of the prompt for each.

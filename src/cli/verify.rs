@@ -191,17 +191,25 @@ fn name(graph: &Graph, subject: &Subject) -> (String, Cell) {
     }
 }
 
-fn cells(effect: &Effect) -> [Cell; 5] {
+fn cells(effect: &Effect) -> [Cell; 6] {
     let note = effect.cause().map_or(Cell::Empty, |c| c.to_string().into());
-    [effect.before.into(), effect.predicted.into(), effect.measured.into(), effect.held.into(), note]
+    [
+        effect.before.into(),
+        effect.predicted.into(),
+        effect.measured.into(),
+        effect.held.into(),
+        effect.norms_held.into(),
+        note,
+    ]
 }
 
-fn columns() -> [Column; 5] {
+fn columns() -> [Column; 6] {
     [
         Column::number("before", "", 4),
         Column::number("predicted", "", 4),
         Column::number("measured", "", 4),
         Column::number("patterns_held", "", 4),
+        Column::number("norms_held", "", 4),
         Column::text("note"),
     ]
 }

@@ -1,11 +1,12 @@
 //! What was measured: the effects of interventions on a graph's nodes, beside what the graph predicts.
 //!
-//! A prediction is linear and holds attention patterns, norm scales and gates; a measurement runs the model. Their
-//! difference has two parts, told apart by a second run in which only the patterns are held at the clean run's values:
+//! A prediction is linear and holds attention patterns, norm scales and gates; a measurement runs the model. Two runs between them, in which
+//! first the patterns and then the norm scales too are held at the clean run's values, part their difference by its causes:
 //!
 //! ```text
-//! measured - predicted = (measured - held)    what went through attention patterns, which no edge of the graph can carry
-//!                      + (held - predicted)   norm scales and nonlinearities that answered to the change
+//! measured - predicted = (measured - held)           what went through attention patterns, which no edge of the graph can carry
+//!                      + (held - norms_held)         norm scales that answered to the change
+//!                      + (norms_held - predicted)    nonlinearities that did, and paths that the graph does not show
 //! ```
 
 mod summary;
@@ -72,6 +73,8 @@ pub struct Effect {
     pub measured: f32,
     /// The change when the model was run with every attention pattern held at the clean run's values.
     pub held: f32,
+    /// The change with attention patterns and norm scales held.
+    pub norms_held: f32,
 }
 
 /// Why a measured effect is not the predicted one.
@@ -79,7 +82,9 @@ pub struct Effect {
 pub enum Cause {
     /// It acts by changing where heads look.
     Patterns,
-    /// Norm scales or nonlinearities answer to the change.
+    /// It acts by changing norm scales.
+    Norms,
+    /// Nonlinearities answer to the change, or what the graph does not show carries it.
     Nonlinear,
 }
 
@@ -106,8 +111,8 @@ impl Effect {
         self.measured - self.held
     }
 
-    /// Why measured and predicted differ, when they do: when their difference is more than half of the larger one. The larger of its two
-    /// parts names the cause.
+    /// Why measured and predicted differ, when they do: when their difference is more than half of the larger one. The largest of its parts names
+    /// the cause.
     pub fn cause(&self) -> Option<Cause> {
         let predicted = self.predicted?;
         let gap = (self.measured - predicted).abs();
@@ -115,8 +120,14 @@ impl Effect {
         if gap <= 0.5 * scale || gap <= ROUNDING * self.before.abs().max(1.0) {
             return None;
         }
-        let by_patterns = self.through_patterns().abs() >= (self.held - predicted).abs();
-        Some(if by_patterns { Cause::Patterns } else { Cause::Nonlinear })
+        let parts = [
+            (Cause::Patterns, self.through_patterns()),
+            (Cause::Norms, self.held - self.norms_held),
+            (Cause::Nonlinear, self.norms_held - predicted),
+        ];
+        // Of equals the first.
+        let largest = parts.into_iter().reduce(|a, b| if b.1.abs() > a.1.abs() { b } else { a });
+        largest.map(|(cause, _)| cause)
     }
 
     /// The verdict as readers see it: `measured -0.83, predicted -0.00: acts through attention patterns`.
@@ -134,7 +145,8 @@ impl Display for Cause {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Cause::Patterns => "acts through attention patterns",
-            Cause::Nonlinear => "norms and nonlinearities answer",
+            Cause::Norms => "acts through norm scales",
+            Cause::Nonlinear => "nonlinearities answer",
         })
     }
 }
@@ -174,13 +186,15 @@ mod tests {
     use super::*;
 
     fn effect(predicted: Option<f32>, measured: f32, held: f32) -> Effect {
-        Effect { node: "t".into(), before: 1.0, predicted, measured, held }
+        Effect { node: "t".into(), before: 1.0, predicted, measured, held, norms_held: held }
     }
 
     #[test]
     fn the_larger_part_of_the_difference_is_the_cause() {
         assert_eq!(effect(Some(0.0), -0.83, 0.0).cause(), Some(Cause::Patterns));
         assert_eq!(effect(Some(-0.1), -0.83, -0.8).cause(), Some(Cause::Nonlinear));
+        let by_norms = Effect { norms_held: -0.1, ..effect(Some(-0.1), -0.83, -0.8) };
+        assert_eq!(by_norms.cause(), Some(Cause::Norms));
         assert_eq!(effect(Some(-0.8), -0.83, -0.1).cause(), None);
         assert_eq!(effect(None, -0.83, 0.0).cause(), None);
         assert_eq!(effect(Some(0.0), 1e-5, 0.0).cause(), None);

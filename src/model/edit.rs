@@ -67,11 +67,14 @@ pub struct Plan {
     cuts: BTreeMap<usize, Vec<Cuts>>,
     /// Attention patterns that are not computed but given, `[n_heads, query, key]`, by layer.
     held: BTreeMap<usize, Tensor>,
+    /// Scales of norms that are not computed but given, `[pos, 1]`, by their sites.
+    scales: BTreeMap<Site, Tensor>,
 }
 
 impl Plan {
     /// No edits.
-    pub const NONE: &Plan = &Plan { changes: BTreeMap::new(), cuts: BTreeMap::new(), held: BTreeMap::new() };
+    pub const NONE: &Plan =
+        &Plan { changes: BTreeMap::new(), cuts: BTreeMap::new(), held: BTreeMap::new(), scales: BTreeMap::new() };
 
     /// Resolves `edits` for one prompt of `n_pos` tokens.
     ///
@@ -147,6 +150,24 @@ impl Plan {
             self.held.insert(layer, run.block(layer, S::Pattern)?.to_dtype(DType::F32)?.contiguous()?);
         }
         Ok(())
+    }
+
+    /// Holds the scale of every norm of the residual stream (not those of queries and keys) at that of `run`.
+    ///
+    /// # Errors
+    /// The run did not record its scales, of every position.
+    pub fn hold_norms(&mut self, run: &Trace, model: &Decoder) -> Result<()> {
+        let block = [S::Ln1Scale, S::Ln1PostScale, S::Ln2Scale, S::Ln2PostScale];
+        let all = (0..model.arch.n_layers).flat_map(|l| block.map(|s| Site::Block(l, s)));
+        for site in all.chain([Site::LnFinalScale]).filter(|s| model.has_site(*s)) {
+            self.scales.insert(site, run.get(site)?.to_dtype(DType::F32)?);
+        }
+        Ok(())
+    }
+
+    /// The given scale of a norm, `[pos, 1]`.
+    pub(super) fn scale(&self, site: Site) -> Option<&Tensor> {
+        self.scales.get(&site)
     }
 
     /// The given pattern of a layer, `[n_heads, query, key]`.

@@ -2,6 +2,7 @@
 
 use super::arch::{Attention, Block, Decoder, Linear, Mlp, Norm};
 use super::edit::Plan;
+use super::frozen::norm_forward;
 use super::kernel::attention::Rule;
 use super::ops::{self, Route};
 use super::site::{BlockSite as S, Site, Sites};
@@ -293,7 +294,10 @@ impl Pass<'_> {
     }
 
     fn norm(&mut self, norm: &Norm, scale_site: Site, x: &Tensor) -> Result<Tensor> {
-        let (normalized, scale) = ops::norm(self.route, x, norm)?;
+        let (normalized, scale) = match self.edits.scale(scale_site) {
+            Some(held) => held_norm(x, norm, held)?,
+            None => ops::norm(self.route, x, norm)?,
+        };
         if self.sites.has(scale_site) {
             self.trace.put(scale_site, scale);
         }
@@ -305,4 +309,16 @@ impl Pass<'_> {
         let (batch, pos, _) = x.dims3()?;
         Ok(ops::linear(self.route, x, l)?.reshape((batch, pos, l.weight.dim(0)? / width, width))?)
     }
+}
+
+/// The norm of `x` `[batch, pos, d_model]` with the scales of a run `[all, 1]`, of whose positions `x` has the last ones; the scales used with it.
+fn held_norm(x: &Tensor, norm: &Norm, scales: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (batch, pos, _) = x.dims3()?;
+    let scale = scales.narrow(0, scales.dim(0)? - pos, pos)?;
+    let y = norm_forward(&x.to_dtype(DType::F32)?, norm, &scale)?;
+    let y = match &norm.bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    };
+    Ok((y.to_dtype(x.dtype())?.contiguous()?, scale.unsqueeze(0)?.expand((batch, pos, 1))?.contiguous()?))
 }

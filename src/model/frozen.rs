@@ -30,7 +30,7 @@ pub fn norm_back(g: &Tensor, n: &Norm, scale: &Tensor) -> Result<Tensor> {
     if n.centre { g.broadcast_sub(&g.mean_keepdim(D::Minus1)?) } else { Ok(g) }
 }
 
-/// A norm with its scale held, without its bias: `weight * centred x / scale`, `[rows, width]`; `scale` is `[rows, 1]`.
+/// A norm with its scale held, without its bias: `weight * centred x / scale`, `[.., rows, width]`; `scale` is `[rows, 1]`.
 pub fn norm_forward(x: &Tensor, n: &Norm, scale: &Tensor) -> Result<Tensor> {
     let x = if n.centre { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
     x.broadcast_div(scale)?.broadcast_mul(&n.weight)

@@ -186,6 +186,7 @@ pub(super) fn report(shown: &Shown) -> Report {
 fn why(cause: Cause) -> &'static str {
     match cause {
         Cause::Patterns => "patterns",
+        Cause::Norms => "norms",
         Cause::Nonlinear => "nonlinear",
     }
 }

@@ -86,7 +86,9 @@ mod tests {
 
     #[test]
     fn only_effects_with_a_prediction_count() {
-        let effect = |predicted, measured| Effect { node: String::new(), before: 1.0, predicted, measured, held: 0.0 };
+        let nothing =
+            Effect { node: String::new(), before: 1.0, predicted: None, measured: 0.0, held: 0.0, norms_held: 0.0 };
+        let effect = |predicted, measured| Effect { predicted, measured, ..nothing.clone() };
         let all = [effect(Some(1.0), 2.0), effect(Some(-1.0), 0.5), effect(Some(0.5), 1.0), effect(None, 9.0)];
         let summary = Summary::of(&all);
         assert_eq!((summary.n, summary.rank_correlation), (3, Some(1.0)));

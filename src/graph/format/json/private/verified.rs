@@ -49,6 +49,7 @@ fn read_effect(value: &Value) -> Result<Effect> {
         },
         measured: field("measured")?,
         held: field("held")?,
+        norms_held: field("norms_held")?,
     })
 }
 
@@ -89,6 +90,7 @@ fn write_one(verification: &Verification) -> Value {
             "predicted": e.predicted.map_or(Value::Null, short),
             "measured": short(e.measured),
             "held": short(e.held),
+            "norms_held": short(e.norms_held),
         })
     };
     set("effects", verification.effects.iter().map(effect).collect::<Vec<_>>().into());

@@ -81,6 +81,10 @@ impl Canvas<'_> {
             let contrast = next.contrast.as_ref().map(|c| format!(" - \"{}\"", c.text)).unwrap_or_default();
             x = self.put(left, x, left.y, "  target ", theme.dim());
             x = self.put(left, x, left.y, &format!("\"{}\"{contrast}", next.target.text), theme.target());
+            if let Some((before, after)) = app.target_probability() {
+                let change = format!(" {before:.3}{}{after:.3}", theme.arrow());
+                x = self.put(left, x, left.y, &change, theme.edited());
+            }
         }
         if let Some(model) = &app.model {
             self.put(left, x, left.y, &format!("  {} {}", model.device, model.dtype), theme.dim());
@@ -182,10 +186,10 @@ impl Canvas<'_> {
                 (Action::Help, "help"),
                 (Action::ZeroUnit, "zero"),
                 (Action::Mark, "mark"),
-                (Action::Edit, "edit"),
-                (Action::Sort, "sort"),
-                (Action::Statistic, "shade by"),
                 (Action::YankAddress, "copy address"),
+                (Action::Sort, "sort"),
+                (Action::Statistic, "shade"),
+                (Action::Edit, "edit"),
                 (Action::NextPosition, "token"),
                 (Action::Back, "back"),
                 (Action::Quit, "quit"),
@@ -194,11 +198,13 @@ impl Canvas<'_> {
                 (Action::Open, "detail"),
                 (Action::Help, "help"),
                 (Action::ZeroUnit, "zero"),
-                (Action::Edit, "edit"),
+                (Action::Mark, "mark"),
                 (Action::Sort, "sort"),
                 (Action::Filter, "filter"),
+                (Action::ScrollRight, "columns"),
                 (Action::NextLayer, "layer"),
                 (Action::AllLayers, "all layers"),
+                (Action::Edit, "edit"),
                 (Action::YankAddress, "copy address"),
                 (Action::Quit, "quit"),
             ],

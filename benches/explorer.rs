@@ -194,6 +194,10 @@ fn keys_while_busy() {
 }
 
 fn main() {
+    // Others' work on the same processors is in every time below.
+    if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
+        println!("load average before: {}", load.trim());
+    }
     launch();
     moves_and_idling();
     keys_while_busy();

@@ -74,9 +74,12 @@ impl Canvas<'_> {
         for (part, style) in right {
             x = self.put(area, x, area.y, &format!("  {part}"), style);
         }
-        let mut x = self.put(left, left.x, left.y, &app.address().to_string(), theme.address());
+        let address = app.address();
+        let mut x = self.put(left, left.x, left.y, &address.to_string(), theme.address());
         if let Some(next) = &app.next {
-            let token = next.tokens.get(app.position()).map_or("", |t| t.text.as_str());
+            // What is selected may stand elsewhere than where one looks: a token that feeds a neuron.
+            let at = address.position.and_then(|p| usize::try_from(p).ok()).unwrap_or(app.position());
+            let token = next.tokens.get(at).map_or("", |t| t.text.as_str());
             x = self.put(left, x, left.y, &format!(" \"{token}\""), Style::new());
             let contrast = next.contrast.as_ref().map(|c| format!(" - \"{}\"", c.text)).unwrap_or_default();
             x = self.put(left, x, left.y, "  target ", theme.dim());
@@ -180,6 +183,16 @@ impl Canvas<'_> {
                 (Action::YankRow, "copy"),
                 (Action::Back, "back"),
                 (Action::Palette, "all"),
+            ],
+            (None, Tab::Heads | Tab::Neurons) if app.side => &[
+                (Action::Open, "go there"),
+                (Action::Cancel, "leave"),
+                (Action::Help, "help"),
+                (Action::Mark, "mark"),
+                (Action::YankRow, "copy"),
+                (Action::ScrollRight, "columns"),
+                (Action::Back, "back"),
+                (Action::Quit, "quit"),
             ],
             (None, Tab::Heads) => &[
                 (Action::Open, "pattern"),

@@ -47,7 +47,7 @@ impl Canvas<'_> {
         let state = match &pane.state {
             State::Failed(_) => "  failed",
             State::Cancelled => "  stopped",
-            _ if stale => "  (of the question before)",
+            State::Running(_, 1..) if stale => "  (of the question before)",
             _ => "",
         };
         let style = if focused { theme.title() } else { theme.dim() };
@@ -66,7 +66,8 @@ impl Canvas<'_> {
             return;
         };
         self.lines(inner, pane, &report, memory, focused);
-        if stale {
+        // Work that ends within a frame does not dim the pane: that would write all of it twice.
+        if stale && !matches!(pane.state, State::Running(_, 0)) {
             self.buffer.set_style(inner, Style::new().add_modifier(Modifier::DIM));
         }
     }

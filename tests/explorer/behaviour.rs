@@ -43,10 +43,7 @@ fn the_induction_head_is_found_copied_and_silenced() {
     let address: Address = h.copied().parse().unwrap();
     assert_eq!(address.layer(), Some(1), "induction heads read what an earlier layer wrote");
     let said = h.app.message.clone().unwrap();
-    assert!(
-        said.starts_with("\"u\" from 0.9") && said.contains(&format!("{address}=0")),
-        "what it did is said: {said}"
-    );
+    assert!(said.starts_with("\"u\" from 0.9") && said.contains(": L1.H"), "what it did is said: {said}");
     h.press("1");
     assert_eq!(h.app.edits.on().len(), 1);
     let target = h.app.next.as_ref().unwrap().target.text.clone();

@@ -33,11 +33,16 @@ struct Program {
 }
 
 impl Program {
-    fn start(arguments: &[&str], (columns, rows): (u16, u16)) -> Self {
+    fn start(arguments: &[&str], size: (u16, u16)) -> Self {
+        Program::other(env!("CARGO_BIN_EXE_mechscope"), arguments, size)
+    }
+
+    fn other(program: &str, arguments: &[&str], (columns, rows): (u16, u16)) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_mechscope"));
+        let mut command = CommandBuilder::new(program);
         command.args(arguments);
         command.env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", home.path());
         command.env("TERM", "xterm-256color");
         let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
@@ -179,6 +184,10 @@ fn keys_while_busy() {
     let mut p = Program::start(&["-m", &name, "-p", &prompt[..kept]], (120, 40));
     p.see("Tokens 512");
     p.send("2");
+    // What the machine itself takes at the same time: a program that only gives keys back.
+    let mut echo = Program::other("sh", &["-c", "stty raw -echo; echo ready; exec cat"], (80, 24));
+    echo.see("ready");
+    let mut echoes = Vec::new();
     let (mut times, mut busy) = (Vec::new(), 0);
     for n in 1..=300u64 {
         // Every move asks the engine anew: it never comes to an end between two keys.
@@ -188,8 +197,14 @@ fn keys_while_busy() {
         let begun = Instant::now();
         p.send("[");
         times.push(p.see(&format!("@{} ", 511 - n)) - begun);
+        std::thread::sleep(Duration::from_millis(10));
+        let begun = Instant::now();
+        echo.send("x");
+        let (at, _) = echo.read(PATIENCE).expect("the key comes back");
+        echoes.push(at - begun);
     }
     report("key to frame, the engine busy with 512 tokens", times);
+    report("a key through cat at the same time", echoes);
     println!("the engine was busy at {busy} of 300 keys");
 }
 

@@ -54,7 +54,7 @@ fn graphs(c: &mut Criterion) {
     let mut group = c.benchmark_group("graph, 64 tokens");
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
     for n in [100, 512, 2048] {
-        let settings = Settings { max_nodes: Some(n), gate: Gate::Half, zero_positions: 0 };
+        let settings = Settings { max_nodes: Some(n), ..Settings::default() };
         let mut step = |_: usize, _: usize| Ok(());
         let graph = build(&model, &tokens, None, &targets, settings, &mut step).unwrap();
         let mut rows = vec![maker.logits(63, &[(100, 1.0)], true).unwrap()];

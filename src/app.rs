@@ -4,6 +4,7 @@ pub mod edits;
 pub mod entry;
 pub mod filter;
 mod generate;
+pub mod graph;
 pub mod history;
 mod keys;
 mod marks;
@@ -75,6 +76,13 @@ pub enum Effect {
         /// Its input.
         input: String,
     },
+    /// Write a file.
+    Write {
+        /// Where to.
+        file: String,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// Save the screen to a file.
     Screenshot(String),
     /// Stop the process as Ctrl-Z does.
@@ -98,13 +106,15 @@ pub enum Tab {
     Heads,
     /// The neurons.
     Neurons,
+    /// The attribution graph.
+    Graph,
     /// Any method of the catalogue.
     Method,
 }
 
 impl Tab {
     /// Every tab, left to right.
-    pub const ALL: [Tab; 5] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Method];
+    pub const ALL: [Tab; 6] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Graph, Tab::Method];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -113,6 +123,7 @@ impl Tab {
             Tab::Lens => "Lens",
             Tab::Heads => "Heads",
             Tab::Neurons => "Neurons",
+            Tab::Graph => "Graph",
             Tab::Method => "Method",
         }
     }
@@ -124,6 +135,7 @@ impl Tab {
             Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
             Tab::Heads => (Slot::Heads, Some(Slot::Head)),
             Tab::Neurons => (Slot::Neurons, Some(Slot::Neuron)),
+            Tab::Graph => (Slot::Graph, Some(Slot::GraphSide)),
             Tab::Method => (Slot::Method, None),
         }
     }
@@ -134,6 +146,7 @@ impl Tab {
             Tab::Lens => Context::Lens,
             Tab::Heads => Context::Heads,
             Tab::Neurons => Context::Neurons,
+            Tab::Graph => Context::Graph,
             Tab::Method => Context::Normal,
         }
     }
@@ -195,8 +208,12 @@ pub struct App {
     pub all_layers: bool,
     /// The column that the grid of heads is shaded by.
     pub statistic: usize,
+    /// The attribution graphs.
+    pub graph: graph::GraphTab,
     /// The method of the Method tab.
     pub method: Option<&'static str>,
+    /// Its parameters that are not at their defaults.
+    pub method_params: Vec<(String, String)>,
     /// What lies over the tabs.
     pub overlay: Option<Overlay>,
     /// Keys of a sequence that is not finished.
@@ -245,7 +262,9 @@ impl App {
             sought: session.neuron,
             all_layers: false,
             statistic: 0,
+            graph: graph::GraphTab::default(),
             method: None,
+            method_params: Vec::new(),
             overlay: None,
             pending: Vec::new(),
             count: None,
@@ -353,6 +372,7 @@ impl App {
 
     fn reply(&mut self, reply: Reply) {
         let (Reply::Progress { slot, ticket, .. }
+        | Reply::Partial { slot, ticket, .. }
         | Reply::Done { slot, ticket, .. }
         | Reply::Failed { slot, ticket, .. }) = &reply;
         let (slot, ticket) = (*slot, *ticket);
@@ -362,6 +382,7 @@ impl App {
         }
         match reply {
             Reply::Progress { done, total, .. } => pane.state = State::Running(done, total),
+            Reply::Partial { answer, .. } => self.answer(slot, answer),
             Reply::Failed { error, .. } => {
                 pane.state = State::Failed(error.clone());
                 if let (Slot::Model, Some(model)) = (slot, &self.model) {
@@ -392,6 +413,7 @@ impl App {
                     // Nothing that another model answered holds for this one.
                     self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
+                    self.graph = graph::GraphTab::default();
                     (self.marks, self.sought) = (Vec::new(), None);
                 }
                 self.model = Some(model);
@@ -404,6 +426,9 @@ impl App {
                     self.log_command();
                 }
             }
+            Answer::Graph(graph) => self.take_graph(graph),
+            Answer::Said(text) => self.message = Some(text),
+            Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(prompt) => self.generated(prompt),
             Answer::Report(report) => {
                 if slot == Slot::LensCell {

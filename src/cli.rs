@@ -13,6 +13,7 @@ mod predict;
 mod shell;
 mod target;
 mod trace;
+mod verify;
 
 use crate::address::Edit;
 use crate::analysis::input::Input;
@@ -58,6 +59,8 @@ pub enum Command {
     Graph(graph::GraphArgs),
     /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
+    /// Test a graph file by intervention: predicted beside measured effects, written into the file
+    Verify(verify::Verify),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -212,8 +215,9 @@ impl Cli {
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
-            Some(Command::Graph(c)) => c.run(),
+            Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => c.run(),
+            Some(Command::Verify(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),

@@ -1,9 +1,13 @@
 //! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
 
+pub mod edge;
+pub mod graph;
 mod next;
+pub mod tests;
 mod worker;
 
 use crate::address::Edit;
+use crate::graph::verification::Verification;
 use crate::model::open::Options;
 use crate::model::text::Bos;
 use crate::report::Report;
@@ -40,11 +44,17 @@ pub enum Slot {
     Neuron,
     /// Any method of the catalogue.
     Method,
+    /// The attribution graph.
+    Graph,
+    /// What stands beside it.
+    GraphSide,
+    /// Interventions on its nodes.
+    Verify,
 }
 
 impl Slot {
     /// Every slot, the more urgent first.
-    pub const ALL: [Slot; 10] = [
+    pub const ALL: [Slot; 13] = [
         Slot::Model,
         Slot::Next,
         Slot::Generate,
@@ -55,6 +65,9 @@ impl Slot {
         Slot::Heads,
         Slot::Neurons,
         Slot::Method,
+        Slot::GraphSide,
+        Slot::Graph,
+        Slot::Verify,
     ];
 }
 
@@ -98,6 +111,12 @@ pub enum Ask {
         /// Drawn by probability rather than the most probable.
         sampling: Option<Sampling>,
     },
+    /// The attribution graph of a prompt; answered with [`Answer::Graph`].
+    Graph(graph::Wanted),
+    /// Which heads carried an edge; answered with [`Answer::Report`].
+    Edge(edge::Edge),
+    /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
+    Test(tests::Tests),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
     Method {
         /// The method.
@@ -174,6 +193,12 @@ pub enum Answer {
     Prompt(String),
     /// To [`Ask::Method`].
     Report(Arc<Report>),
+    /// To [`Ask::Graph`].
+    Graph(Arc<graph::Attribution>),
+    /// To an [`Ask::Test`] whose answer is a sentence.
+    Said(String),
+    /// To [`Ask::Test`].
+    Tested(Vec<Verification>),
 }
 
 /// What the engine says.
@@ -189,6 +214,15 @@ pub enum Reply {
         done: usize,
         /// In all.
         total: usize,
+    },
+    /// The answer so far; the work goes on.
+    Partial {
+        /// Who asked.
+        slot: Slot,
+        /// Which request.
+        ticket: u64,
+        /// What was found until now.
+        answer: Answer,
     },
     /// The answer.
     Done {
@@ -256,10 +290,10 @@ impl Engine {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + 'static) -> Result<Self> {
+    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + Sync + 'static) -> Result<Self> {
         let (requests, receiver) = mpsc::channel();
         let tickets = Arc::<Tickets>::default();
-        let worker = worker::Worker::new(setup, tickets.clone(), Box::new(reply));
+        let worker = worker::Worker::new(setup, tickets.clone(), Arc::new(reply));
         // Where the pool runs already it stays as it is: only keys wait a little longer.
         let _ = rayon::ThreadPoolBuilder::new().start_handler(|_| behind_keys()).build_global();
         let work = move || {

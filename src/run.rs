@@ -190,6 +190,12 @@ impl Explorer {
                     Ok(output) => Event::Piped(output),
                     Err(e) => Event::Said(format!("{command}: {e:#}")),
                 }),
+                Effect::Write { file, bytes } => self.aside(move || {
+                    Event::Said(match std::fs::write(&file, &bytes) {
+                        Ok(()) => format!("wrote {file}, {} bytes", bytes.len()),
+                        Err(e) => format!("{file}: {e}"),
+                    })
+                }),
                 Effect::Screenshot(file) => {
                     let (app, memory, theme) = (&self.app, &mut self.memory, self.theme);
                     let picture = screen.picture(|frame| view::draw(frame, app, memory, theme))?;

@@ -8,6 +8,7 @@
 //! ```
 
 mod bars;
+mod graph;
 mod grid;
 mod pane;
 pub mod picture;
@@ -84,6 +85,10 @@ pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
     canvas.header(header);
     let prompt_cursor = match app.tab {
         Tab::Prompt => canvas.prompt_tab(body, memory),
+        Tab::Graph => {
+            canvas.graph_tab(body, memory);
+            None
+        }
         _ => {
             canvas.panes(body, memory);
             None

@@ -10,7 +10,6 @@ use mechscope::graph::{Graph, Influence, NodeKind, Thresholds, prune};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
-use mechscope::model::relp::Gate;
 use mechscope::model::site::Sites;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -64,7 +63,8 @@ impl Case {
 
     fn graph(&self) -> Graph {
         let max_nodes = self.about["max_feature_nodes"].as_u64().map(|n| n as usize);
-        let settings = Settings { max_nodes, gate: Gate::Half, zero_positions: 1 };
+        // Batches of 16 with an update interval of 4, as in the reference.
+        let settings = Settings { max_nodes, zero_positions: 1, rerank_every: Some(64), ..Settings::default() };
         let tokens = self.model.pieces(&self.ids());
         let mut step = |_: usize, _: usize| Ok(());
         build(&self.model, &tokens, Some(&self.dictionary), &self.targets(), settings, &mut step).unwrap()

@@ -32,6 +32,8 @@ pub enum Kind {
     Layer,
     /// A head as `L5.H1`, or `none`.
     Head,
+    /// A position that is looked at, negative to count from the end, or `most`.
+    Key,
     /// A neuron as `L5.N17`, or `none`.
     Neuron,
 }
@@ -51,6 +53,8 @@ pub enum Value {
     Layer(Option<usize>),
     /// Of a [`Kind::Head`]: layer and head.
     Head(Option<(usize, usize)>),
+    /// Of a [`Kind::Key`]; `None` is the one with the most attention.
+    Key(Option<i64>),
     /// Of a [`Kind::Neuron`]: layer and neuron.
     Neuron(Option<(usize, usize)>),
 }
@@ -65,6 +69,7 @@ impl Kind {
             Kind::Choice(words) => words.join(", "),
             Kind::Layer => "a layer, all".into(),
             Kind::Head => "a head such as L5.H1, none".into(),
+            Kind::Key => "a position, most".into(),
             Kind::Neuron => "a neuron such as L5.N17, none".into(),
         }
     }
@@ -81,6 +86,8 @@ impl Kind {
             Kind::Choice(words) => words.iter().find(|w| **w == text).map(|w| Value::Choice(w)),
             Kind::Layer if text == "all" => Some(Value::Layer(None)),
             Kind::Layer => text.strip_prefix('L').unwrap_or(text).parse().ok().map(|l| Value::Layer(Some(l))),
+            Kind::Key if text == "most" => Some(Value::Key(None)),
+            Kind::Key => text.parse().ok().map(|p| Value::Key(Some(p))),
             Kind::Head if text == "none" => Some(Value::Head(None)),
             Kind::Head => match text.parse::<Address>().map(|a| a.place) {
                 Ok(Place::Unit { layer, part: Part::Head(head) }) => Some(Value::Head(Some((layer, head)))),
@@ -190,6 +197,8 @@ getters! {
     layer Layer Option<usize>;
     /// Layer and head.
     head Head Option<(usize, usize)>;
+    /// A position as it was given; `None` is the one with the most attention.
+    key Key Option<i64>;
     /// Layer and neuron.
     neuron Neuron Option<(usize, usize)>;
 }

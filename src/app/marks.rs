@@ -18,6 +18,14 @@ impl App {
         }
     }
 
+    /// The marked nodes of the graph.
+    pub(super) fn marked_nodes(&self) -> Vec<u32> {
+        let Some(shown) = self.graph.shown() else { return Vec::new() };
+        let marked = |node: &crate::graph::Node| node.address().is_some_and(|a| self.marks.contains(&a));
+        let nodes = shown.graph.nodes.iter().enumerate().filter(|(_, node)| !node.kind.is_logit() && marked(node));
+        nodes.map(|(at, _)| at as u32).collect()
+    }
+
     /// What edits and copied addresses are about: all that is marked, else what is selected.
     pub(super) fn chosen(&self) -> Vec<Address> {
         if self.marks.is_empty() { self.unit().into_iter().collect() } else { self.marks.clone() }

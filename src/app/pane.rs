@@ -196,6 +196,13 @@ impl Pane {
         self.cursor = rows[to];
     }
 
+    /// Puts the cursor on a row of the first part; whether it is shown.
+    pub fn cursor_to_row(&mut self, row: usize) -> bool {
+        let found = self.lines.iter().position(|l| matches!(l, Line::Row(0, r) if *r == row));
+        self.cursor = found.unwrap_or(self.cursor);
+        found.is_some()
+    }
+
     /// Puts the cursor on a line, or the row nearest to it.
     pub fn go_to_line(&mut self, line: usize) {
         self.cursor = line;

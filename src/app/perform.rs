@@ -40,6 +40,45 @@ impl App {
             Action::TabLens => self.go_to_tab(Tab::Lens),
             Action::TabHeads => self.go_to_tab(Tab::Heads),
             Action::TabNeurons => self.go_to_tab(Tab::Neurons),
+            Action::TabGraph => self.go_to_tab(Tab::Graph),
+            Action::InGraph => {
+                let address = self.address();
+                self.enter_graph(&address);
+            }
+            Action::Basis => self.turn_basis(),
+            Action::Groups => self.toggle_groups(),
+            Action::Pin => self.pin(),
+            Action::ExplainEdge => self.explain_edge(),
+            Action::Qk => {
+                let (layer, head) = self.selection.head;
+                let mut params = vec![("head".to_owned(), format!("L{layer}.H{head}"))];
+                if let (Slot::Head, Some(Cell::Integer(key))) = (self.focus(), self.pane(self.focus()).cell("key")) {
+                    params.push(("key".into(), key.to_string()));
+                }
+                self.run_method("qk");
+                self.method_params = params;
+            }
+            Action::TestNode
+            | Action::TestTop
+            | Action::TestHeads
+            | Action::TestWith
+            | Action::Tests
+            | Action::KeepOnly => {
+                self.test_graph(action);
+            }
+            Action::Beside => {
+                self.side = !self.side && self.tab.slots().1.is_some();
+            }
+            Action::StrongestPath
+            | Action::NextInfluence
+            | Action::PreviousInfluence
+            | Action::Downstream
+            | Action::Root
+            | Action::GraphList
+            | Action::FewerNodes
+            | Action::MoreNodes
+            | Action::FewerEdges
+            | Action::MoreEdges => self.walk_graph(action, count),
             Action::NextTab => self.turn_tab(1),
             Action::PreviousTab => self.turn_tab(-1),
             Action::EditPrompt => {
@@ -193,6 +232,14 @@ impl App {
             | Action::Filter
             | Action::Edit
             | Action::Pipe
+            | Action::UnfoldTo
+            | Action::SetThresholds
+            | Action::OpenGraph
+            | Action::Dictionary
+            | Action::SaveGraph
+            | Action::Label
+            | Action::Group
+            | Action::Resample
             | Action::Screenshot => {}
         }
     }
@@ -212,6 +259,8 @@ impl App {
             Action::GoTo => self.address().to_string(),
             Action::OpenModel => self.model_name.clone(),
             Action::Screenshot => "mechscope.svg".into(),
+            Action::SaveGraph => "graph.json".into(),
+            Action::Label => self.graph_label(),
             _ => String::new(),
         };
         self.overlay = Some(Overlay::Line(action, Entry::line(&text)));
@@ -225,11 +274,17 @@ impl App {
         }
         let pane = self.focus();
         self.pane_mut(pane).step(by);
+        if pane == Slot::Graph {
+            return self.graph_cursor_moved();
+        }
         self.selection_follows_cursor();
     }
 
     fn move_columns(&mut self, by: i64) {
         let focus = self.focus();
+        if focus == Slot::Graph {
+            return self.fold_or_unfold(by > 0);
+        }
         if focus == Slot::Heads || self.pane(focus).grid().is_some() {
             self.pane_mut(focus).side_step(by);
             self.selection_follows_cursor();
@@ -258,7 +313,7 @@ impl App {
     }
 
     fn turn_tab(&mut self, by: i64) {
-        let n = if self.method.is_some() { 5 } else { 4 };
+        let n = if self.method.is_some() { 6 } else { 5 };
         let at = Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0) as i64;
         self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
     }
@@ -282,6 +337,12 @@ impl App {
             self.history.leave(here);
             return self.cursors_follow_selection();
         }
+        if self.tab == Tab::Graph && !self.side {
+            return self.open_node();
+        }
+        if let (Tab::Graph, Some(address)) = (self.tab, pane.address()) {
+            return self.open_beside(&address);
+        }
         // A row about a unit leads to that unit: the methods' reports, and what feeds or reads a neuron.
         if let (true, Some(address)) = (self.tab == Tab::Method || pane.slot == Slot::Neuron, pane.address()) {
             return self.show_address(&address);
@@ -300,6 +361,7 @@ impl App {
         let here = self.here();
         self.history.leave(here);
         self.method = Some(name);
+        self.method_params = Vec::new();
         self.tab = Tab::Method;
         self.side = false;
     }

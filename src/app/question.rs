@@ -64,7 +64,12 @@ impl App {
                 let neuron = ("neuron", format!("L{layer}.N{neuron}"));
                 method("neurons", &[neuron, ("tokens", "10".into()), ("target-position", self.target_position())])
             }
-            Slot::Method => method(self.method.filter(|_| self.tab == Tab::Method)?, &[]),
+            Slot::Graph => self.wanted_graph(),
+            Slot::Method => {
+                let params: Vec<(&str, String)> =
+                    self.method_params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+                method(self.method.filter(|_| self.tab == Tab::Method)?, &params)
+            }
             _ => None,
         }
     }
@@ -91,7 +96,7 @@ impl App {
                 continue;
             }
             let Some(ask) = self.wanted(slot) else { continue };
-            if self.pane(slot).asked.as_ref() != Some(&ask) {
+            if self.pane(slot).asked.as_ref() != Some(&ask) && !self.graph_is_at_hand(&ask) {
                 self.ask(slot, ask);
             }
         }

@@ -67,6 +67,29 @@ impl App {
                 self.message = Some(format!("running {text}"));
                 self.effects.push(Effect::Pipe { command: text.to_owned(), input });
             }),
+            Action::UnfoldTo => self.unfold_to(text),
+            Action::SetThresholds => self.submit_thresholds(text),
+            Action::OpenGraph | Action::SaveGraph | Action::Dictionary if text.trim().is_empty() => Ok(()),
+            Action::Dictionary => {
+                self.graph.dictionary = Some(text.trim().to_owned());
+                self.graph.basis = crate::engine::graph::Basis::Features;
+                self.go_to_tab(Tab::Graph);
+                Ok(())
+            }
+            Action::OpenGraph => {
+                self.open_graph(text.trim());
+                Ok(())
+            }
+            Action::SaveGraph => self.save_graph(text.trim()),
+            Action::Resample if text.trim().is_empty() => Ok(()),
+            Action::Resample => {
+                self.graph.with = crate::graph::verification::With::Resample(text.to_owned());
+                self.perform(Action::TestNode, 1);
+                Ok(())
+            }
+            Action::Group if text.trim().is_empty() => Ok(()),
+            Action::Group => self.group_marks(text.trim()),
+            Action::Label => self.relabel(text.trim()),
             Action::Screenshot if text.trim().is_empty() => Ok(()),
             Action::Screenshot => {
                 self.effects.push(Effect::Screenshot(text.trim().to_owned()));
@@ -187,6 +210,9 @@ impl App {
             Tab::Lens => Some((layer, Part::ResidPost)),
             _ => None,
         };
+        if self.tab == Tab::Graph {
+            return;
+        }
         let (main, _) = self.tab.slots();
         let tab = self.tab;
         let pane = self.pane_mut(main);

@@ -186,10 +186,18 @@ pub fn command(app: &App) -> Result<String> {
         }
         Tab::Neurons if app.all_layers => words.extend(["neurons", "--layer", "all"].map(String::from)),
         Tab::Neurons => words.extend(["neurons".into(), "--layer".into(), selection.layer.to_string()]),
-        Tab::Method => words.push(app.method.unwrap_or("methods").into()),
+        Tab::Graph => match &app.graph.file {
+            Some(file) => return Ok(format!("mechscope view {}", quoted(file))),
+            None => words.extend(["graph".into(), "--nodes".into(), app.graph.basis.name().into()]),
+        },
+        Tab::Method => {
+            words.push(app.method.unwrap_or("methods").into());
+            let params = app.method_params.iter();
+            words.extend(params.flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
+        }
     }
     words.extend(["--model".into(), app.model_name.clone(), "--prompt".into(), prompt.into()]);
-    if !last && app.tab != Tab::Prompt {
+    if !last && !matches!(app.tab, Tab::Prompt | Tab::Graph) {
         words.extend(["--position".into(), selection.position.to_string()]);
     }
     if app.tab == Tab::Neurons && app.target_position() != "-1" {
@@ -200,7 +208,8 @@ pub fn command(app: &App) -> Result<String> {
             words.extend([option.into(), token.clone()]);
         }
     }
-    for edit in edits {
+    // A graph is of the run without edits.
+    for edit in edits.into_iter().filter(|_| app.tab != Tab::Graph) {
         words.extend(["--edit".into(), edit.to_string()]);
     }
     Ok(words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "))

@@ -1,20 +1,29 @@
 //! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
 
+mod compare;
+mod groups;
+
 use super::output;
 use super::{ModelArgs, PromptArgs};
 use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
 use crate::analysis::target::Target;
-use crate::graph::format::{dot, json, text, tsv};
+use crate::graph::format::{dot, json, svg, text, tsv};
 use crate::graph::tree::Limits;
 use crate::graph::{Graph, Influence, Thresholds, lint, prune};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Logits;
 use crate::model::relp::Gate;
+use crate::model::source::Source;
+use crate::report::{self, Report};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use std::io::{BufWriter, IsTerminal, Write};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag::{register, register_conditional_shutdown};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of `mechscope graph`.
 #[derive(Args, Debug)]
@@ -32,15 +41,23 @@ pub struct GraphArgs {
     /// Explain at most this many of the most probable tokens
     #[arg(long, default_value_t = 10, value_name = "N")]
     targets: usize,
-    /// What nodes are: MLP neurons, or features of --dictionary
+    /// What nodes are: MLP neurons, or features of a dictionary (default with --dictionary)
     #[arg(long, value_enum)]
     nodes: Option<Nodes>,
-    /// A folder of transcoders (circuit-tracer's layout)
+    /// Transcoders: a folder in the layout of circuit-tracer, Gemma Scope or SAELens, or a name in the Hugging Face cache;
+    /// the built-in model hello has its own
     #[arg(long, value_name = "DIR")]
-    dictionary: Option<PathBuf>,
-    /// At most this many units: 500 neurons, or all active features, when not given
+    dictionary: Option<String>,
+    /// At most this many units: 500 neurons, or all active features, when neither this nor --share is given
     #[arg(long, value_name = "N")]
     max_nodes: Option<usize>,
+    /// As many units as carry this share: of all neurons' relevance, or of the active features' influence
+    #[arg(long, value_name = "SHARE")]
+    share: Option<f32>,
+    /// Rank by influence anew after every N units (circuit-tracer: batch_size * update_interval); when not given, whenever
+    /// their number has doubled
+    #[arg(long, value_name = "N")]
+    rerank_every: Option<usize>,
     /// Keep the nodes that carry this share of the influence
     #[arg(long, default_value_t = 0.8, value_name = "SHARE")]
     node_threshold: f64,
@@ -102,28 +119,34 @@ enum Format {
     Dot,
     /// One line an edge
     Tsv,
+    /// A picture of the layered graph
+    Svg,
+    /// A picture of the tree
+    SvgTree,
 }
 
 impl GraphArgs {
-    /// Builds, prunes and prints the graph.
-    pub fn run(self) -> Result<()> {
+    /// Builds, prunes and prints the graph; returns the exit code, 130 for a graph that Ctrl-C ended early.
+    pub fn run(self) -> Result<u8> {
         let thresholds = Thresholds::new(self.node_threshold, self.edge_threshold)?;
         ensure!(self.targets > 0, "--targets 0: a graph needs at least one target");
-        let nodes = self.nodes.unwrap_or(if self.dictionary.is_some() { Nodes::Features } else { Nodes::Neurons });
+        ensure!(self.rerank_every != Some(0), "--rerank-every 0; accepted: a number from 1");
+        if let Some(share) = self.share {
+            ensure!(share > 0.0 && share <= 1.0, "--share {share}; accepted: above 0, at most 1");
+        }
         let model = self.model.open()?;
-        let dictionary = match (nodes, &self.dictionary) {
-            (Nodes::Neurons, _) => None,
-            (Nodes::Features, Some(folder)) => Some(Dictionary::open(folder, &model.decoder)?),
-            (Nodes::Features, None) => bail!("--nodes features needs --dictionary DIR, a folder of transcoders"),
-        };
+        let dictionary = self.open_dictionary(&model)?;
         let input = self.prompt.read(&model)?;
+        let few = dictionary.is_none() && self.share.is_none();
         let settings = Settings {
-            max_nodes: self.max_nodes.or(if dictionary.is_none() { Some(500) } else { None }),
+            max_nodes: self.max_nodes.or(few.then_some(500)),
+            share: self.share,
             gate: match self.gate {
                 GateChoice::Half => Gate::Half,
                 GateChoice::Freeze => Gate::Freeze,
             },
             zero_positions: self.zero_positions.unwrap_or(usize::from(dictionary.is_some())),
+            rerank_every: self.rerank_every,
         };
         let n_pos = input.tokens.len();
         ensure!(
@@ -132,8 +155,17 @@ impl GraphArgs {
             settings.zero_positions
         );
         let targets = self.targets(&model, &input.ids())?;
-        let mut progress = progress();
-        let mut graph = build(&model, &input.tokens, dictionary.as_ref(), &targets, settings, &mut progress)?;
+        let interrupted = interrupts()?;
+        let mut progress = output::work_progress("rows");
+        let (mut done, mut total) = (0, 0);
+        let mut step = |now: usize, all: usize| {
+            (done, total) = (now, all);
+            progress(now, all)?;
+            ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
+            Ok(())
+        };
+        let mut graph = build(&model, &input.tokens, dictionary.as_ref(), &targets, settings, &mut step)?;
+        progress(total, total)?;
         if let Some(prompt) = &input.prompt {
             graph.metadata.prompt.clone_from(prompt);
         }
@@ -142,10 +174,12 @@ impl GraphArgs {
         let pruned = prune(&graph, &influence, thresholds)?;
         let failed = graph.failed_certificates().count();
         if failed > 0 {
-            eprintln!("warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum");
+            output::remark(&format!(
+                "warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum"
+            ));
         }
         let score = |s: Option<f64>| s.map_or("none".to_owned(), |s| format!("{s:.3}"));
-        eprintln!(
+        output::remark(&format!(
             "{} nodes and {} edges, pruned to {} and {}; before pruning: replacement {}, completeness {}",
             graph.nodes.len(),
             graph.edges.len(),
@@ -153,9 +187,33 @@ impl GraphArgs {
             pruned.n_edges(),
             score(scores.replacement),
             score(scores.completeness)
-        );
+        ));
+        let partial = graph.metadata.partial;
+        if partial {
+            output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));
+        }
         let kept = graph.pruned(&influence, &pruned)?;
-        print(&kept, &self.output)
+        print(&kept, &self.output)?;
+        Ok(if partial { INTERRUPTED } else { 0 })
+    }
+
+    fn open_dictionary(&self, model: &Model) -> Result<Option<Dictionary>> {
+        let nodes = self.nodes.unwrap_or(if self.dictionary.is_some() { Nodes::Features } else { Nodes::Neurons });
+        match (nodes, &self.dictionary) {
+            (Nodes::Neurons, None) => Ok(None),
+            (Nodes::Neurons, Some(name)) => {
+                bail!("--nodes neurons does not use --dictionary {name}; accepted: one of the two")
+            }
+            (Nodes::Features, Some(name)) => Dictionary::find(name, &model.decoder).map(Some),
+            (Nodes::Features, None) => {
+                let own = match &model.source {
+                    Source::BuiltIn(b) => Dictionary::built_in(b, &model.decoder)?,
+                    Source::Folder { .. } => None,
+                };
+                ensure!(own.is_some(), "--nodes features needs --dictionary DIR: {} has no transcoders", model.source);
+                Ok(own)
+            }
+        }
     }
 
     fn targets(&self, model: &Model, ids: &[u32]) -> Result<Vec<LogitTarget>> {
@@ -164,41 +222,34 @@ impl GraphArgs {
         let named = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
         Ok(match named {
             None => most_probable(model, &next, 0.95, self.targets),
-            Some(target) => {
-                let weights: Vec<(u32, f32)> = target.weights().collect();
-                let probability = if weights.len() == 1 { next.prob(target.token) } else { 1.0 };
-                let name = if weights.len() == 1 { model.piece(target.token) } else { target.name(model) };
-                vec![LogitTarget { name, weights, probability }]
-            }
+            Some(target) => vec![LogitTarget::of(model, &target, &next)],
         })
     }
 }
 
-/// Rows done, on standard error when that is a terminal.
-fn progress() -> impl FnMut(usize, usize) -> Result<()> {
-    let shown = std::io::stderr().is_terminal();
-    move |done, total| {
-        if shown {
-            let end = if done == total { "\r\x1b[K" } else { "" };
-            let mut err = std::io::stderr();
-            // Progress that cannot be shown is no reason to stop.
-            let _ = write!(err, "\rrows {done}/{total}{end}");
-            let _ = err.flush();
-        }
-        Ok(())
-    }
+/// The exit code of what Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// A flag that the first Ctrl-C raises; a second one ends the program.
+fn interrupts() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    register_conditional_shutdown(SIGINT, INTERRUPTED.into(), flag.clone()).context("cannot handle Ctrl-C")?;
+    register(SIGINT, flag.clone()).context("cannot handle Ctrl-C")?;
+    Ok(flag)
 }
 
 fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
+    let limits = Limits { depth: output.depth, ..Limits::default() };
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
         match output.format {
             Format::Json => json::write(graph, &mut to)?,
             Format::Dot => dot::write(graph, &mut to)?,
             Format::Tsv => tsv::write(graph, &mut to)?,
+            Format::Svg => svg::write(graph, &mut to)?,
+            Format::SvgTree => svg::write_tree(graph, &limits, &mut to)?,
             Format::Text => {
                 let guides = if output.ascii { text::ASCII } else { text::UNICODE };
-                let limits = Limits { depth: output.depth, ..Limits::default() };
                 text::write(graph, &Influence::of(graph)?, &limits, guides, &mut to)?;
             }
         }
@@ -207,6 +258,18 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
     match &output.out {
         None => write(&mut std::io::stdout().lock()),
         Some(path) => output::replace(path, write),
+    }
+}
+
+/// Says on standard error what was odd about a file.
+pub(super) trait Warn {
+    /// One line for each warning.
+    fn warn(&self);
+}
+
+impl Warn for json::Opened {
+    fn warn(&self) {
+        self.warnings.iter().for_each(|warning| output::remark(&format!("warning: {}", warning.0)));
     }
 }
 
@@ -224,6 +287,15 @@ pub struct ViewArgs {
     /// Prune edges again at this share
     #[arg(long, value_name = "SHARE")]
     edge_threshold: Option<f64>,
+    /// Compare with another graph file of the same prompt
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "draft_groups", "collapse"])]
+    compare: Option<PathBuf>,
+    /// Group the units that read the same and feed the same, and say what speaks for it
+    #[arg(long)]
+    draft_groups: bool,
+    /// Show groups as single nodes, their edges summed
+    #[arg(long)]
+    collapse: bool,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -232,14 +304,12 @@ impl ViewArgs {
     /// Prints or checks the file.
     pub fn run(self) -> Result<()> {
         let opened = json::open(&self.file)?;
-        for warning in &opened.warnings {
-            eprintln!("warning: {}", crate::report::text::escape(&warning.0));
-        }
+        opened.warn();
         if self.check {
             let mut out = std::io::stdout().lock();
             let findings = lint::check(&opened);
             for finding in &findings {
-                let message = crate::report::text::escape(&finding.message).into_owned();
+                let message = report::text::escape(&finding.message).into_owned();
                 writeln!(out, "{:7} {:14} {message}", finding.severity, finding.viewer)?;
             }
             if findings.is_empty() {
@@ -247,12 +317,55 @@ impl ViewArgs {
             }
             return Ok(());
         }
+        let mut graph = self.pruned(opened.graph)?;
+        if let Some(other) = &self.compare {
+            let opened = json::open(other)?;
+            opened.warn();
+            let names = [self.file.display().to_string(), other.display().to_string()];
+            return self.print_report(&compare::report(&graph, &self.pruned(opened.graph)?, [&names[0], &names[1]])?);
+        }
+        if self.draft_groups {
+            let evidence = groups::add_drafts(&mut graph);
+            if self.output.format == Format::Text {
+                let mut report = Report::default();
+                report.table("groups", "Groups", evidence);
+                let mut out = std::io::stdout().lock();
+                report.write(report::Format::Text, &mut out)?;
+                writeln!(out)?;
+            }
+        }
+        if self.collapse {
+            return groups::print_collapsed(&graph, &self.output);
+        }
+        print(&graph, &self.output)
+    }
+
+    /// The graph at the thresholds that were asked for.
+    fn pruned(&self, graph: Graph) -> Result<Graph> {
         if self.node_threshold.is_none() && self.edge_threshold.is_none() {
-            return print(&opened.graph, &self.output);
+            return Ok(graph);
         }
         let thresholds = Thresholds::new(self.node_threshold.unwrap_or(1.0), self.edge_threshold.unwrap_or(1.0))?;
-        let influence = Influence::of(&opened.graph).with_context(|| self.file.display().to_string())?;
-        let pruned = prune(&opened.graph, &influence, thresholds)?;
-        print(&opened.graph.pruned(&influence, &pruned)?, &self.output)
+        let influence = Influence::of(&graph).with_context(|| self.file.display().to_string())?;
+        let pruned = prune(&graph, &influence, thresholds)?;
+        graph.pruned(&influence, &pruned)
+    }
+
+    fn print_report(&self, report: &Report) -> Result<()> {
+        let format = match self.output.format {
+            Format::Text => report::Format::Text,
+            Format::Tsv => report::Format::Tsv,
+            Format::Json => report::Format::Json,
+            Format::Dot | Format::Svg | Format::SvgTree => bail!("--compare makes tables; accepted: text, tsv, json"),
+        };
+        let write = |to: &mut dyn Write| -> Result<()> {
+            let mut to = BufWriter::new(to);
+            report.write(format, &mut to)?;
+            Ok(to.flush()?)
+        };
+        match &self.output.out {
+            None => write(&mut std::io::stdout().lock()),
+            Some(path) => output::replace(path, write),
+        }
     }
 }

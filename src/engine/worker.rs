@@ -1,6 +1,6 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, next};
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, edge, graph, next, tests};
 use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::param::Values;
@@ -19,20 +19,22 @@ const KEPT: usize = 4;
 pub(super) struct Worker {
     setup: Setup,
     tickets: Arc<Tickets>,
-    reply: Box<dyn Fn(Reply) -> bool + Send>,
+    reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
     model: Option<Model>,
     /// By prompt, the latest last.
     runs: Vec<(String, Runs)>,
 }
 
 impl Worker {
-    pub(super) fn new(setup: Setup, tickets: Arc<Tickets>, reply: Box<dyn Fn(Reply) -> bool + Send>) -> Self {
+    pub(super) fn new(setup: Setup, tickets: Arc<Tickets>, reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>) -> Self {
         Worker { setup, tickets, reply, model: None, runs: Vec::new() }
     }
 
     /// Answers until nobody asks or listens any more.
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         let mut waiting: Vec<Request> = Vec::new();
+        // Made here: they stay in this thread.
+        let mut dictionaries = graph::Dictionaries::default();
         loop {
             if waiting.is_empty() {
                 match requests.recv() {
@@ -46,7 +48,7 @@ impl Worker {
             let Some(first) = (0..waiting.len()).min_by_key(|i| urgency(&waiting[*i])) else { continue };
             let request = waiting.remove(first);
             let (slot, ticket) = (request.slot, request.ticket);
-            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
+            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&mut dictionaries, request)));
             let answer = answer.unwrap_or_else(|panic| {
                 // What the panic left half done is not to be read again.
                 self.runs.clear();
@@ -65,10 +67,14 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Result<Answer> {
+    fn answer(&mut self, dictionaries: &mut graph::Dictionaries, request: Request) -> Result<Answer> {
         let (slot, ticket) = (request.slot, request.ticket);
         match request.ask {
-            Ask::Open(name) => self.open(&name, slot, ticket),
+            Ask::Open(name) => {
+                // Another model's do not fit.
+                *dictionaries = graph::Dictionaries::default();
+                self.open(&name, slot, ticket)
+            }
             Ask::Next(question) => {
                 self.with(&question, slot, ticket, |model, runs, step| next::next(model, runs, &question, step))
             }
@@ -81,6 +87,35 @@ impl Worker {
                     question.prompt = longer;
                 }
                 Ok(Answer::Prompt(question.prompt))
+            }
+            Ask::Graph(wanted) => {
+                let question = wanted.question();
+                let (tickets, reply) = (self.tickets.clone(), self.reply.clone());
+                let mut preview = |answer| {
+                    if tickets.current(slot) == ticket {
+                        reply(Reply::Partial { slot, ticket, answer });
+                    }
+                };
+                self.with(&question, slot, ticket, |model, runs, step| {
+                    graph::answer(model, dictionaries, runs, &wanted, &mut preview, step)
+                })
+            }
+            Ask::Edge(wanted) => {
+                let model = self.model.as_ref().context("no model is open")?;
+                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
+                edge::answer(model, dictionary, &wanted)
+            }
+            Ask::Test(wanted) => {
+                let model = self.model.as_ref().context("no model is open")?;
+                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
+                let mut step = |done: usize, total: usize| {
+                    if self.tickets.current(slot) != ticket {
+                        bail!("cancelled");
+                    }
+                    (self.reply)(Reply::Progress { slot, ticket, done, total });
+                    Ok(())
+                };
+                tests::answer(model, dictionary, &wanted, &mut step)
             }
             Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
                 let method = analysis::named(name)?;

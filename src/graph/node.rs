@@ -1,5 +1,7 @@
 //! Nodes: what they stand for, where they are, and the certificate of their row.
 
+mod target;
+
 use serde_json::{Map, Value};
 
 use crate::address::{Address, Part, Token};
@@ -150,6 +152,8 @@ pub struct Node {
     pub label: String,
     /// The sum rule of the node's row.
     pub certificate: Option<Certificate>,
+    /// Whether the unit is on at nearly all positions of the prompt.
+    pub always_on: bool,
     /// Other keys of the node.
     pub extras: Extras,
 }
@@ -166,6 +170,7 @@ impl Node {
             influence: None,
             label: String::new(),
             certificate: None,
+            always_on: false,
             extras: Extras::default(),
         }
     }

@@ -1,7 +1,8 @@
-//! Weights by name: safetensors files read tensor by tensor into the compute dtype, so that never more than one tensor
-//! exists twice.
+//! Weights by name: safetensors (and NumPy's npz) files read tensor by tensor into the compute dtype, so that never more
+//! than one tensor exists twice.
 
 mod header;
+mod npz;
 mod read;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -70,6 +71,21 @@ impl<'a> Checkpoint<'a> {
     pub fn built_in(name: &str, bytes: &'static [u8], device: &Device, dtype: DType) -> Result<Self> {
         let parts = vec![(name.to_owned(), Bytes::Static(bytes), bytes.len() as u64)];
         Self::from_parts(parts, device, dtype, Box::new(|_, _| {}))
+    }
+
+    /// Opens a NumPy `.npz` archive, its arrays under their names without `.npy`.
+    ///
+    /// # Errors
+    /// A file that is missing, truncated or no such archive; an array in Fortran order or that is not made of floats.
+    pub fn npz(path: &Path, device: &Device, dtype: DType) -> Result<Self> {
+        let (mut parts, mut entries) = (Vec::new(), BTreeMap::new());
+        for (part, tensor, entry) in npz::read(path)? {
+            let other = entries.insert(tensor.clone(), (parts.len(), entry));
+            ensure!(other.is_none(), "{} holds the array {tensor:?} twice", path.display());
+            parts.push(part);
+        }
+        let total = entries.values().map(|(_, e)| e.end - e.start).sum();
+        Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, Box::new(|_, _| {})))
     }
 
     /// Takes tensors made by the caller.
@@ -173,6 +189,30 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
+    /// Reads chosen columns of a matrix, in f32: `[columns, rows]`, so that each column comes out in one piece.
+    ///
+    /// # Errors
+    /// The tensor is missing, no matrix, has fewer columns or is not made of finite floats.
+    pub fn columns(&self, name: &str, columns: &[usize]) -> Result<Vec<f32>> {
+        let shape = self.shape(name)?;
+        let &[rows, width] = shape.as_slice() else {
+            bail!("{}: tensor {name:?} has shape {shape:?}; accepted: two dimensions", self.name())
+        };
+        let last = columns.iter().max().copied().unwrap_or(0);
+        ensure!(last < width, "{}: tensor {name:?} has {width} columns, wanted column {last}", self.name());
+        match &self.store {
+            Store::Tensors(map) => {
+                let t = map.get(name).with_context(|| format!("tensor {name:?} is missing"))?;
+                let t = t.to_dtype(DType::F32)?.t()?.contiguous()?.to_vec2::<f32>()?;
+                Ok(columns.iter().flat_map(|c| t[*c].iter().copied()).collect())
+            }
+            Store::Parts { parts, entries } => {
+                let (part, entry) = entries.get(name).with_context(|| format!("tensor {name:?} is missing"))?;
+                read::Reader { part: &parts[*part], name, entry }.columns(rows, width, columns)
+            }
+        }
+    }
+
     /// The names of all tensors.
     pub fn names(&self) -> Vec<String> {
         match &self.store {
@@ -181,7 +221,8 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
-    fn name(&self) -> &str {
+    /// The file, or the first of them, for messages.
+    pub fn name(&self) -> &str {
         match &self.store {
             Store::Parts { parts, .. } => parts.first().map_or("checkpoint", |p| &p.name),
             Store::Tensors(_) => "tensors in memory",

@@ -2,26 +2,29 @@
 //! all layers above as well (CLT).
 //!
 //! `features = act(x W_encᵀ + b_enc)`, `output = features W_dec + b_dec (+ skip)`; Dunefsky et al. 2024 (arXiv
-//! 2406.11944), Ameisen et al. 2025. Files are circuit-tracer's: `layer_{i}.safetensors` for PLTs, `W_enc_{i}` and
-//! `W_dec_{i}.safetensors` for CLTs, with a `config.json` or `config.yaml` that names the read and write points.
-//! Encoders are read when a layer is encoded, decoders row by row for the features that are active.
+//! 2406.11944), Ameisen et al. 2025. Read in the layouts of circuit-tracer, Gemma Scope, Gemma Scope 2 and SAELens, with
+//! the read and write points that their configs name. Encoders are read in blocks when a layer is encoded, decoders row
+//! by row for the features that are active: weights are never in memory as a whole.
 
+mod gemma_scope;
+mod layer;
+mod layout;
+mod place;
+mod sae_lens;
 mod settings;
 
 use super::arch::Decoder;
-use super::checkpoint::Checkpoint;
-use super::kernel::matmul;
 use super::site::{BlockSite, Site};
+use super::source;
 use super::trace::Trace;
+use crate::builtin::Builtin;
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device};
-use settings::Settings;
-use std::path::{Path, PathBuf};
+use candle_core::DType;
+use layer::Layer;
+use place::Place;
+use std::path::Path;
 
 pub use settings::{Nonlinearity, ReadPoint, WritePoint};
-
-/// Features encoded at once: bounds the part of the encoder that is in memory.
-const BLOCK: usize = 4096;
 
 /// One active feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,96 +51,61 @@ pub struct Dictionary {
     pub writes: WritePoint,
     /// Features of each layer.
     pub n_features: Vec<usize>,
-    settings: Settings,
-    d: usize,
-    encoders: Vec<Checkpoint<'static>>,
-    /// Decoders of a CLT; those of PLTs lie beside their encoders.
-    decoders: Vec<Checkpoint<'static>>,
+    cross_layer: bool,
+    layers: Vec<Layer>,
 }
 
 impl Dictionary {
+    /// Opens what `--dictionary` names: a folder, or a repository in the local Hugging Face cache (`org/name` or
+    /// `org/name@revision`).
+    ///
+    /// # Errors
+    /// There is no such place; as [`Dictionary::open`].
+    pub fn find(name: &str, model: &Decoder) -> Result<Self> {
+        if Path::new(name).exists() {
+            return Self::open(Path::new(name), model);
+        }
+        let cached = source::snapshot(name)?.with_context(|| {
+            format!("no folder is called {name:?}, and it is not in the Hugging Face cache (fill it with: hf download {name})")
+        })?;
+        Self::open_place(Place::Folder(cached), name.to_owned(), model)
+    }
+
     /// Opens a folder of transcoders for `model`.
     ///
     /// # Errors
-    /// A layer that is missing, a tensor of another width than the model's, an unknown hook or activation.
+    /// No layout that is known; a layer that is missing, a tensor of another width than the model's, an unknown hook or
+    /// activation, thresholds that are not finite. The message names file, field, what was found and what is accepted.
     pub fn open(folder: &Path, model: &Decoder) -> Result<Self> {
-        let settings = Settings::read(folder)?;
-        let n_layers = model.arch.n_layers;
-        let open = |file: String| -> Result<Checkpoint<'static>> {
-            let path: PathBuf = folder.join(&file);
-            ensure!(path.is_file(), "{} is missing; the model has {n_layers} layers", path.display());
-            Checkpoint::open(&[path], &Device::Cpu, DType::F32, Box::new(|_, _| {}))
-        };
-        let names = if settings.cross_layer { "W_enc_" } else { "layer_" };
-        let encoders: Vec<_> = (0..n_layers).map(|l| open(format!("{names}{l}.safetensors"))).collect::<Result<_>>()?;
-        let beyond = folder.join(format!("{names}{n_layers}.safetensors"));
-        ensure!(!beyond.exists(), "{} belongs to a layer the model does not have", beyond.display());
-        let decoders = if settings.cross_layer {
-            (0..n_layers).map(|l| open(format!("W_dec_{l}.safetensors"))).collect::<Result<_>>()?
-        } else {
-            Vec::new()
-        };
+        ensure!(folder.is_dir(), "{} is not a folder of transcoders", folder.display());
+        let place = Place::Folder(folder.into());
+        let name = place.whole();
+        Self::open_place(place, name, model)
+    }
+
+    /// The transcoders that travel with a built-in model, if it has any.
+    ///
+    /// # Errors
+    /// As [`Dictionary::open`]: the program was built from files that do not fit together.
+    pub fn built_in(builtin: &'static Builtin, model: &Decoder) -> Result<Option<Self>> {
+        let place = Place::BuiltIn(builtin);
+        let there = ["config.yaml", "config.json"].iter().any(|f| place.has(f));
+        there.then(|| Self::open_place(place, builtin.name.to_owned(), model)).transpose()
+    }
+
+    fn open_place(place: Place, name: String, model: &Decoder) -> Result<Self> {
+        let opened = layout::open(&place, model)?;
+        let (reads, writes) = opened.points;
         // LayerNorm's hook lies behind weight and bias, where the MLP reads.
         let centred = model.blocks.first().is_some_and(|b| b.ln2.centre);
-        let reads = match settings.reads {
-            ReadPoint::Unweighted if centred => ReadPoint::Normalized,
-            reads => reads,
-        };
-        let mut dictionary = Dictionary {
-            name: folder.display().to_string(),
-            reads,
-            writes: settings.writes,
-            n_features: Vec::new(),
-            settings,
-            d: model.arch.d_model,
-            encoders,
-            decoders,
-        };
-        dictionary.n_features = (0..n_layers).map(|l| dictionary.check(l, n_layers)).collect::<Result<_>>()?;
-        Ok(dictionary)
+        let reads = if reads == ReadPoint::Unweighted && centred { ReadPoint::Normalized } else { reads };
+        let n_features = opened.layers.iter().map(|l| l.n_features).collect();
+        Ok(Dictionary { name, reads, writes, n_features, cross_layer: opened.cross_layer, layers: opened.layers })
     }
 
     /// Whether features write to the layers above as well.
     pub fn cross_layer(&self) -> bool {
-        self.settings.cross_layer
-    }
-
-    fn name(&self, tensor: &str, layer: usize) -> String {
-        if self.settings.cross_layer { format!("{tensor}_{layer}") } else { tensor.to_owned() }
-    }
-
-    fn threshold_name(&self, layer: usize) -> String {
-        if self.settings.cross_layer { format!("threshold_{layer}") } else { "activation_function.threshold".into() }
-    }
-
-    /// Checks the shapes of a layer; returns its number of features.
-    fn check(&self, layer: usize, n_layers: usize) -> Result<usize> {
-        let (encoder, d) = (&self.encoders[layer], self.d);
-        let shape = encoder.shape(&self.name("W_enc", layer))?;
-        let features = shape.first().copied().unwrap_or(0);
-        encoder.expect(&self.name("W_enc", layer), &[features, d])?;
-        encoder.expect(&self.name("b_enc", layer), &[features])?;
-        encoder.expect(&self.name("b_dec", layer), &[d])?;
-        if self.settings.cross_layer {
-            self.decoders[layer].expect(&self.name("W_dec", layer), &[features, n_layers - layer, d])?;
-        } else {
-            encoder.expect("W_dec", &[features, d])?;
-        }
-        let threshold = self.threshold_name(layer);
-        ensure!(
-            self.settings.nonlinearity == Nonlinearity::JumpRelu || !encoder.has(&threshold),
-            "{}: layer {layer} has {threshold:?}, but its config does not say so; accepted: activation \"jumprelu\"",
-            self.name
-        );
-        if self.settings.nonlinearity == Nonlinearity::JumpRelu {
-            encoder.expect(&threshold, &[features])?;
-        }
-        let skip = self.name("W_skip", layer);
-        if encoder.has(&skip) {
-            encoder.expect(&skip, &[d, d])?;
-        }
-        ensure!(features > 0, "{}: layer {layer} has no features", self.name);
-        Ok(features)
+        self.cross_layer
     }
 
     /// The sites that [`Dictionary::input`] reads, for a model with or without parallel blocks.
@@ -171,57 +139,23 @@ impl Dictionary {
     /// # Errors
     /// Weights that cannot be read or are not finite.
     pub fn encode(&self, layer: usize, x: &[f32]) -> Result<Vec<Active>> {
-        let (n_pos, total) = (x.len() / self.d, self.n_features[layer]);
-        let encoder = &self.encoders[layer];
-        let bias = encoder.rows(&self.name("b_enc", layer), 0, total)?;
-        let threshold = match self.settings.nonlinearity {
-            Nonlinearity::JumpRelu => Some(encoder.rows(&self.threshold_name(layer), 0, total)?),
-            _ => None,
-        };
-        let mut pre = vec![0f32; n_pos * total];
-        for first in (0..total).step_by(BLOCK) {
-            let n = BLOCK.min(total - first);
-            let weight = encoder.rows(&self.name("W_enc", layer), first, n)?;
-            let mut y = vec![0f32; n_pos * n];
-            matmul::linear(&mut y, x, &weight, Some(&bias[first..first + n]), self.d, n);
-            for (p, y) in y.chunks_exact(n).enumerate() {
-                pre[p * total + first..][..n].copy_from_slice(y);
-            }
-        }
-        let mut active = Vec::new();
-        for (position, pre) in pre.chunks_exact(total).enumerate() {
-            let on = |feature: usize| match (&threshold, self.settings.nonlinearity) {
-                (Some(t), _) => pre[feature] > t[feature],
-                (_, Nonlinearity::TopK(_)) => pre[feature] != 0.0,
-                _ => pre[feature] > 0.0,
-            };
-            let mut chosen: Vec<usize> = (0..total).filter(|f| on(*f)).collect();
-            if let Nonlinearity::TopK(k) = self.settings.nonlinearity {
-                chosen.sort_by(|a, b| pre[*b].total_cmp(&pre[*a]).then(a.cmp(b)));
-                chosen.truncate(k);
-                chosen.sort_unstable();
-            }
-            // A jump over zero keeps what is above its threshold, even a negative one.
-            active.extend(chosen.into_iter().map(|feature| Active {
-                layer,
-                position,
-                feature,
-                activation: pre[feature],
-                pre: pre[feature],
-            }));
-        }
-        Ok(active)
+        let found = self.layer(layer)?.encode(x)?.into_iter();
+        Ok(found.map(|(position, feature, pre)| Active { layer, position, feature, activation: pre, pre }).collect())
     }
 
-    /// The encoder's row of a feature, `[d_model]`, and its bias.
+    /// The encoder's row of each of some features of a layer, `[d_model]`, and its bias.
     ///
     /// # Errors
     /// As [`Dictionary::encode`].
-    pub fn encoder_row(&self, layer: usize, feature: usize) -> Result<(Vec<f32>, f32)> {
-        let encoder = &self.encoders[layer];
-        let bias = encoder.rows(&self.name("b_enc", layer), feature, 1)?;
-        let bias = bias.first().copied().context("an empty bias")?;
-        Ok((encoder.rows(&self.name("W_enc", layer), feature, 1)?, bias))
+    pub fn encoder_rows(&self, layer: usize, features: &[usize]) -> Result<Vec<(Vec<f32>, f32)>> {
+        if features.is_empty() {
+            return Ok(Vec::new());
+        }
+        let layer = self.layer(layer)?;
+        let (rows, bias) = (layer.encoder_rows(features)?, layer.encoder_bias()?);
+        let rows = rows.chunks_exact(rows.len() / features.len()).map(<[f32]>::to_vec);
+        let bias = features.iter().map(|f| bias.get(*f).copied().context("a feature beyond the last"));
+        rows.zip(bias).map(|(row, bias)| Ok((row, bias?))).collect()
     }
 
     /// What a feature writes for each unit of activation: one `[d_model]` vector for its own layer and, in a CLT, for
@@ -230,11 +164,7 @@ impl Dictionary {
     /// # Errors
     /// As [`Dictionary::encode`].
     pub fn decoder_rows(&self, layer: usize, feature: usize) -> Result<Vec<Vec<f32>>> {
-        let rows = match self.decoders.get(layer) {
-            Some(decoder) => decoder.rows(&self.name("W_dec", layer), feature, 1)?,
-            None => self.encoders[layer].rows("W_dec", feature, 1)?,
-        };
-        Ok(rows.chunks_exact(self.d).map(<[f32]>::to_vec).collect())
+        self.layer(layer)?.decoder_rows(feature)
     }
 
     /// The decoder's bias of a layer, `[d_model]`.
@@ -242,7 +172,7 @@ impl Dictionary {
     /// # Errors
     /// As [`Dictionary::encode`].
     pub fn decoder_bias(&self, layer: usize) -> Result<Vec<f32>> {
-        self.encoders[layer].rows(&self.name("b_dec", layer), 0, self.d)
+        self.layer(layer)?.decoder_bias()
     }
 
     /// The linear skip of a layer, `[in, out]` row-major, if it has one.
@@ -250,13 +180,10 @@ impl Dictionary {
     /// # Errors
     /// As [`Dictionary::encode`].
     pub fn skip(&self, layer: usize) -> Result<Option<Vec<f32>>> {
-        let (name, d) = (self.name("W_skip", layer), self.d);
-        if !self.encoders[layer].has(&name) {
-            return Ok(None);
-        }
-        let stored = self.encoders[layer].rows(&name, 0, d)?;
-        // PLTs apply `x Wᵀ`, CLTs `x W`.
-        let turned = || (0..d * d).map(|i| stored[(i % d) * d + i / d]).collect();
-        Ok(Some(if self.settings.cross_layer { stored } else { turned() }))
+        self.layer(layer)?.skip()
+    }
+
+    fn layer(&self, layer: usize) -> Result<&Layer> {
+        self.layers.get(layer).with_context(|| format!("{}: there is no layer {layer}", self.name))
     }
 }

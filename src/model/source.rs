@@ -94,8 +94,11 @@ pub fn cache() -> Option<PathBuf> {
         .or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().join(".cache/huggingface/hub")))
 }
 
-/// The snapshot folder of `org/name[@revision]` in the cache, if it is there.
-fn snapshot(spec: &str) -> Result<Option<PathBuf>> {
+/// The snapshot folder of `org/name[@revision]` in the Hugging Face cache, if it is there.
+///
+/// # Errors
+/// The repository is there but not the revision.
+pub fn snapshot(spec: &str) -> Result<Option<PathBuf>> {
     let (name, revision) = spec.split_once('@').unwrap_or((spec, "main"));
     let valid = |s: &str| !s.is_empty() && !s.contains("..") && !s.contains(['\\', '\0']);
     let Some(cache) = cache().filter(|_| valid(name) && valid(revision)) else { return Ok(None) };

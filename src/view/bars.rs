@@ -14,7 +14,7 @@ const NAME: &str = "mechscope ";
 
 /// The tabs with their labels and columns in the header.
 pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
-    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons];
+    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons, Action::TabGraph];
     let mut x = NAME.len() as u16;
     let mut tabs = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
@@ -221,6 +221,21 @@ impl Canvas<'_> {
                 (Action::YankAddress, "copy address"),
                 (Action::Quit, "quit"),
             ],
+            (None, Tab::Graph) => &[
+                (Action::Right, "unfold"),
+                (Action::Open, "unit"),
+                (Action::StrongestPath, "strongest"),
+                (Action::NextInfluence, "next"),
+                (Action::Help, "help"),
+                (Action::TestNode, "test"),
+                (Action::TestTop, "test 20"),
+                (Action::TestHeads, "heads"),
+                (Action::Downstream, "feeds"),
+                (Action::MoreNodes, "more"),
+                (Action::GraphList, "list"),
+                (Action::Back, "back"),
+                (Action::Quit, "quit"),
+            ],
             (None, Tab::Method) => &[
                 (Action::Methods, "methods"),
                 (Action::Help, "help"),
@@ -243,7 +258,7 @@ fn freshness(app: &App) -> String {
     use crate::app::Slot::{Generate, Model, Next};
     let model = app.pane(Model);
     let (main, side) = app.tab.slots();
-    let running = [Some(Model), Some(Generate), Some(Next), Some(main), side];
+    let running = [Some(Model), Some(Generate), Some(Next), Some(main), side, Some(crate::app::Slot::Verify)];
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
             // What came of it is in the prompt.
@@ -253,6 +268,8 @@ fn freshness(app: &App) -> String {
             }
             State::Running(..) if slot == Model => return "loading".into(),
             State::Running(_, 0) => return "running".into(),
+            State::Running(done, total) if slot == crate::app::Slot::Graph => return format!("row {done}/{total}"),
+            State::Running(done, total) if slot == crate::app::Slot::Verify => return format!("test {done}/{total}"),
             State::Running(done, total) => return format!("layer {}/{total}", done + 1),
             State::Cancelled => return "stopped".into(),
             State::Failed(_) => return "failed".into(),

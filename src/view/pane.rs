@@ -42,16 +42,7 @@ impl Canvas<'_> {
         }
         let (app, theme) = (self.app, self.theme);
         let pane = app.pane(slot);
-        let (title, what) = self.title(slot);
-        let stale = !pane.fresh && pane.report.is_some();
-        let state = match &pane.state {
-            State::Failed(_) => "  failed",
-            State::Cancelled => "  stopped",
-            State::Running(_, 1..) if stale => "  (of the question before)",
-            _ => "",
-        };
-        let style = if focused { theme.title() } else { theme.dim() };
-        self.heading(area, area.y, &format!("{title}{what}{state}"), style);
+        let stale = self.pane_heading(area, slot, focused);
         let inner = Rect { y: area.y + 1, height: area.height - 1, ..area };
         let Some(report) = pane.report.clone() else {
             let text = match &pane.state {
@@ -70,6 +61,23 @@ impl Canvas<'_> {
         if stale && !matches!(pane.state, State::Running(_, 0)) {
             self.buffer.set_style(inner, Style::new().add_modifier(Modifier::DIM));
         }
+    }
+
+    /// What a pane shows and how far that is; whether it answers an earlier question.
+    pub(super) fn pane_heading(&mut self, area: Rect, slot: Slot, focused: bool) -> bool {
+        let (app, theme) = (self.app, self.theme);
+        let pane = app.pane(slot);
+        let (title, what) = self.title(slot);
+        let stale = !pane.fresh && pane.report.is_some() && pane.asked.is_some();
+        let state = match &pane.state {
+            State::Failed(_) => "  failed",
+            State::Cancelled => "  stopped",
+            State::Running(_, 1..) if stale => "  (of the question before)",
+            _ => "",
+        };
+        let style = if focused { theme.title() } else { theme.dim() };
+        self.heading(area, area.y, &format!("{title}{what}{state}"), style);
+        stale
     }
 
     /// What a pane shows, and of what.
@@ -103,7 +111,12 @@ impl Canvas<'_> {
                 let part = pane.report.as_ref().and_then(|r| r.parts.iter().find(|p| p.name == "cell"));
                 part.map_or_else(|| "This layer".to_owned(), |p| p.title.clone())
             }
-            Slot::Model | Slot::Generate => String::new(),
+            Slot::Graph => self.graph_title(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Tests => "Tests".into(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Groups => "Groups".into(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Edge => "Edge".into(),
+            Slot::GraphSide => app.graph_row().and_then(|r| r.node()).map_or_else(String::new, |n| self.node_name(n)),
+            Slot::Model | Slot::Generate | Slot::Verify => String::new(),
         };
         (title, rest)
     }

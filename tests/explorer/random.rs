@@ -67,7 +67,7 @@ fn nothing_panics_whatever_happens() {
                 }
                 1 => Event::Paste("a\u{1b}[2J\u{202e}\n\tlong ".repeat(next(&mut rng, 20))),
                 2 => Event::Wheel(next(&mut rng, 9) as i64 - 4),
-                3 => Event::Click(Tab::ALL[next(&mut rng, 5)]),
+                3 => Event::Click(Tab::ALL[next(&mut rng, 6)]),
                 15 => Event::Pick {
                     slot: Slot::ALL[next(&mut rng, Slot::ALL.len())],
                     line: next(&mut rng, 200),

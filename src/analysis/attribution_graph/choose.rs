@@ -1,10 +1,12 @@
 //! Which logits are explained and which units become nodes.
 
-use super::{Settings, Unit};
+use super::Settings;
+use super::ground::Unit;
 use crate::analysis::next_token::NextToken;
+use crate::analysis::target::Target;
 use crate::model::Model;
 use crate::model::edit::Passes;
-use crate::model::linear::{Columns, Row};
+use crate::model::linear::Row;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use anyhow::Result;
@@ -19,6 +21,17 @@ pub struct LogitTarget {
     pub weights: Vec<(u32, f32)>,
     /// Its share in every influence: the probability of a token, 1 for a contrast.
     pub probability: f32,
+}
+
+impl LogitTarget {
+    /// A named target: its token's probability is its weight, a difference carries the whole weight.
+    pub fn of(model: &Model, target: &Target, next: &NextToken) -> Self {
+        let weights: Vec<(u32, f32)> = target.weights().collect();
+        match weights[..] {
+            [(token, _)] => LogitTarget { name: model.piece(token), weights, probability: next.prob(token) },
+            _ => LogitTarget { name: target.name(model), weights, probability: 1.0 },
+        }
+    }
 }
 
 /// The most probable tokens: as few as reach `share` of the probability, at most `limit`.
@@ -36,70 +49,91 @@ pub fn most_probable(model: &Model, next: &NextToken, share: f32, limit: usize) 
     targets
 }
 
-/// The neurons with the largest RelP relevance (activation x gradient in the frozen model, through all MLPs) to the
-/// probability-weighted, demeaned targets; by layer, position and number.
-pub(super) fn strongest_neurons(
+/// All neurons of a prompt by falling relevance.
+pub(super) struct Ranked {
+    /// Layer, position and number, with the relevance.
+    neurons: Vec<((usize, usize, usize), f32)>,
+    /// `[layer][pos][neuron]`
+    activations: Vec<Vec<Vec<f32>>>,
+}
+
+/// Ranks neurons by RelP relevance (activation x gradient in the frozen model, through all MLPs) to the
+/// probability-weighted, demeaned targets.
+pub(super) fn ranked_neurons(
     model: &Model,
     trace: &Trace,
     targets: &[LogitTarget],
     settings: Settings,
-) -> Result<Vec<Unit>> {
+) -> Result<Ranked> {
     let decoder = &model.decoder;
     let position = trace.n_pos() - 1;
-    let mut scores: HashMap<(usize, usize, usize), f32> = HashMap::new();
-    let mut activations = Vec::new();
+    let (mut activations, mut scores) = (Vec::new(), Vec::new());
     for layer in 0..decoder.arch.n_layers {
         let site = Site::Block(layer, BlockSite::MlpPost);
-        activations.push(trace.get(site)?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?);
+        let post = trace.get(site)?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+        scores.push(post.iter().map(|row| vec![0f32; row.len()]).collect::<Vec<_>>());
+        activations.push(post);
     }
     for target in targets {
         let mut step = |_: usize, _: usize| Ok(());
         let gradients = decoder.relp(trace, &target.weights, position, settings.gate, Passes::default(), &mut step)?;
         for (layer, gradient) in gradients.neurons.iter().enumerate() {
             for (p, row) in gradient.to_vec2::<f32>()?.iter().enumerate().skip(settings.zero_positions) {
-                for (n, g) in row.iter().enumerate() {
-                    let relevance = (g * activations[layer][p][n]).abs() * target.probability;
-                    if relevance > 0.0 {
-                        *scores.entry((layer, p, n)).or_default() += relevance;
-                    }
-                }
+                let at = scores[layer][p].iter_mut().zip(&activations[layer][p]).zip(row);
+                at.for_each(|((score, a), g)| *score += (g * a).abs() * target.probability);
             }
         }
     }
-    let mut ranked: Vec<((usize, usize, usize), f32)> = scores.into_iter().collect();
-    ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    ranked.truncate(settings.max_nodes.unwrap_or(usize::MAX));
-    let mut chosen: Vec<(usize, usize, usize)> = ranked.into_iter().map(|r| r.0).collect();
-    chosen.sort_unstable();
-    let unit = |(layer, position, index): (usize, usize, usize)| {
-        let activation = activations[layer][position][index];
-        Unit { layer, position, index, activation, pre: activation }
-    };
-    Ok(chosen.into_iter().map(unit).collect())
+    let mut neurons = Vec::new();
+    for (layer, scores) in scores.iter().enumerate() {
+        for (p, scores) in scores.iter().enumerate() {
+            let some = scores.iter().enumerate().filter(|(_, score)| **score > 0.0);
+            neurons.extend(some.map(|(n, score)| ((layer, p, n), *score)));
+        }
+    }
+    neurons.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    Ok(Ranked { neurons, activations })
 }
 
-/// The influence that known rows give every unit; units without a row pass nothing on.
+impl Ranked {
+    /// How many of the first neurons have `share` of all relevance; all without a share.
+    pub fn enough(&self, share: Option<f32>) -> usize {
+        let Some(share) = share else { return self.neurons.len() };
+        let total: f64 = self.neurons.iter().map(|n| n.1 as f64).sum();
+        let mut sum = 0.0;
+        let short = |n: &&((usize, usize, usize), f32)| {
+            let before = sum;
+            sum += n.1 as f64;
+            before < f64::from(share) * total
+        };
+        self.neurons.iter().take_while(short).count()
+    }
+
+    /// The first `n`, by layer, position and number.
+    pub fn take(self, n: usize) -> Vec<Unit> {
+        let unit = |(rank, ((layer, position, index), _)): (usize, ((usize, usize, usize), f32))| {
+            let activation = self.activations[layer][position][index];
+            Unit { layer, position, index, activation, value: activation, rank }
+        };
+        let mut units: Vec<Unit> = self.neurons.into_iter().take(n).enumerate().map(unit).collect();
+        units.sort_unstable_by_key(|u| (u.layer, u.position, u.index));
+        units
+    }
+}
+
+/// The influence that known rows give every unit; units without a row pass nothing on. `shown` are the columns that rows
+/// are normalised over.
 pub(super) fn influence(
     units: &[Unit],
-    columns: &Columns,
     targets: &[LogitTarget],
     rows: &HashMap<usize, Row>,
-    zero_positions: usize,
+    shown: &[usize],
 ) -> Vec<f64> {
-    let shown = |row: &Row| -> f64 {
-        let units_and_tokens =
-            row.effects[..units.len()].iter().chain((0..columns.n_pos).map(|p| &row.effects[columns.token(p)]));
-        let rest =
-            (0..columns.n_layers).flat_map(|l| (zero_positions..columns.n_pos).map(move |p| columns.remainder(l, p)));
-        let rest: f64 = rest.map(|c| row.effects[c].abs() as f64).sum();
-        units_and_tokens.map(|x| x.abs() as f64).sum::<f64>() + rest
-    };
     let mut influence = vec![0f64; units.len()];
     let spread = |row: &Row, weight: f64, influence: &mut [f64]| {
-        let total = shown(row).max(1e-8);
-        for (i, x) in influence.iter_mut().zip(&row.effects) {
-            *i += weight * x.abs() as f64 / total;
-        }
+        let total: f64 = shown.iter().map(|c| row.effects[*c].abs() as f64).sum();
+        let weight = weight / total.max(1e-8);
+        influence.iter_mut().zip(&row.effects).for_each(|(i, x)| *i += weight * x.abs() as f64);
     };
     for (t, target) in targets.iter().enumerate() {
         if let Some(row) = rows.get(&t) {

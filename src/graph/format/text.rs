@@ -79,6 +79,9 @@ pub fn write_tree(graph: &Graph, tree: &Tree, guides: Guides, out: &mut dyn Writ
             Item::Node { .. } if line.parent.is_none() => writeln!(out, "{name}")?,
             Item::Node { node, weight, share, branch } => {
                 let mut notes = String::new();
+                if graph.nodes[node as usize].always_on {
+                    notes.push_str("  always on");
+                }
                 if let Some(row) = graph.nodes[node as usize].certificate {
                     notes.push_str(&format!("  unexplained {:.1}%", 100.0 * row.unexplained));
                 }

@@ -33,8 +33,8 @@ pub(super) struct Layer {
     pub width: usize,
     /// For every head `[width, d_model]`: `G -> dz`, the post-norm's weight folded in.
     pub w_o: Vec<Packed>,
-    /// `[d_model, kv_heads * width]`: `dv -> G`, the norm's weight and centring folded in.
-    pub w_v: Packed,
+    /// For every key-value head `[d_model, width]`: `dv -> G`, the norm's weight and centring folded in.
+    pub w_v: Vec<Packed>,
     /// For every head `[key, query]`: the pattern, with the norm's scale at the key and the post-norm's at the query.
     pub pattern: Vec<Packed>,
     /// Positions a query sees.
@@ -55,6 +55,8 @@ pub(super) struct Layer {
 pub(super) struct Skip {
     /// `[d_model, d_model]`, norms folded in.
     pub weight: Packed,
+    /// The same as it acts forwards, `[out, in]`.
+    pub by_output: Vec<f32>,
     /// Multiplies the result at every position.
     pub scale: Vec<f32>,
 }
@@ -66,7 +68,7 @@ pub struct FrozenNorm {
     weight: Vec<f32>,
     /// Zeros without bias.
     pub(super) bias: Vec<f32>,
-    /// `1 / hook_scale` at every position.
+    /// `1 / hook_scale` at every position; of the final norm at those whose logits were computed.
     pub(super) inverse: Vec<f32>,
 }
 
@@ -195,7 +197,8 @@ impl Frozen {
             by_out = (0..d * d).map(|i| by_in[(i % d) * d + i / d]).collect();
             scale.iter_mut().zip(&norm.inverse).for_each(|(s, i)| *s *= i);
         }
-        layer.skip = Some(Skip { weight: Packed::new(d, d, |r, i| by_out[i * d + r]), scale });
+        let weight = Packed::new(d, d, |r, i| by_out[i * d + r]);
+        layer.skip = Some(Skip { weight, by_output: by_out, scale });
     }
 }
 
@@ -234,7 +237,7 @@ impl Layer {
             kv_heads,
             width,
             w_o: (0..heads).map(one_output).collect(),
-            w_v: Packed::new(d, kv_heads * width, |r, j| w_v[j * d + r]),
+            w_v: (0..kv_heads).map(|k| Packed::new(d, width, |r, j| w_v[(k * width + j) * d + r])).collect(),
             pattern: (0..heads).map(one_pattern).collect(),
             window: a.window,
             z,

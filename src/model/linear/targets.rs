@@ -70,10 +70,15 @@ impl Frozen {
     }
 
     /// A target that reads the final norm's output at `position` along `direction` `[d_model]`.
-    pub fn output_target(&self, position: usize, mut direction: Vec<f32>, bias: f32, value: f32) -> Target {
+    ///
+    /// # Errors
+    /// The run kept logits, and with them the final norm, of its last position only.
+    pub fn output_target(&self, position: usize, mut direction: Vec<f32>, bias: f32, value: f32) -> Result<Target> {
         let bias = bias + dot(&direction, &self.last.bias);
-        self.last.backward(&mut direction, position);
-        Target { entry: Entry::Post(self.n_layers() - 1), position, vector: direction, bias, value }
+        let row = (position + self.last.inverse.len()).checked_sub(self.n_pos);
+        let row = row.with_context(|| format!("the final norm of position {position} was not recorded"))?;
+        self.last.backward(&mut direction, row);
+        Ok(Target { entry: Entry::Post(self.n_layers() - 1), position, vector: direction, bias, value })
     }
 
     /// A target that reads along `direction` at the input of the MLP of `layer`, at `position`.
@@ -154,7 +159,9 @@ impl TargetMaker<'_> {
         let (d_vocab, d) = self.model.unembed.weight.dims2()?;
         let site = if self.model.has_site(Site::LogitsPreSoftcap) { Site::LogitsPreSoftcap } else { Site::Logits };
         let logits = self.trace.get(site)?;
-        let row = logits.dim(0)? - self.frozen.n_pos + position;
+        // A run may have kept the logits of its last position only.
+        let row = (logits.dim(0)? + position).checked_sub(self.frozen.n_pos);
+        let row = row.with_context(|| format!("the logits of position {position} were not recorded"))?;
         let logits = vector(&logits.get(row)?)?;
         let bias = self.model.unembed.bias.as_ref().map(vector).transpose()?;
         let mut direction = vec![0.0; d];
@@ -176,7 +183,7 @@ impl TargetMaker<'_> {
             own -= total * bias.as_ref().map_or(0.0, |b| mean(b));
             value -= total * mean(&logits);
         }
-        Ok(self.frozen.output_target(position, direction, own, value))
+        self.frozen.output_target(position, direction, own, value)
     }
 }
 

@@ -1,15 +1,18 @@
-//! Walking targets down the frozen model, [`LANES`] at a time.
+//! Walking targets down the frozen model, layer by layer.
 //!
-//! Targets that stand at similar layers and positions share a group: a group costs as much as its highest target and
-//! its last position. `G` of a group is `[pos, d_model, lane]`, so every product reads it in order.
+//! All targets of a batch go down together: each joins at the layer it reads, so that no layer above it is computed, and
+//! they are packed [`LANES`](crate::model::kernel::lanes::LANES) at a time by position, so that few positions behind it are.
 
 use super::frozen::{Frozen, Layer};
-use super::sources::{Rows, SourceBlocks};
+use super::pack::{Lane, Pack, merge};
+use super::sources::SourceBlocks;
 use super::targets::{Entry, Target};
 use crate::model::kernel::lanes::LANES;
 use anyhow::Result;
 use rayon::prelude::*;
-use std::cell::RefCell;
+
+/// Memory for `G` of a batch, in bytes: what of the targets' effects on the residual stream exists at one time.
+const BATCH: usize = 96 << 20;
 
 /// The direct effects on one target.
 #[derive(Clone, Debug)]
@@ -48,7 +51,8 @@ impl Frozen {
     /// The rows of `targets`. `batch` receives them as they are done: indices into `targets` with their rows; its
     /// error ends the walk.
     ///
-    /// Every row is computed in one lane by one thread in one order: neither grouping nor threads change a bit of it.
+    /// Every number of a row is computed in one lane by one thread in one order: neither company nor threads change a
+    /// bit of it.
     ///
     /// # Errors
     /// What `batch` returns.
@@ -56,187 +60,92 @@ impl Frozen {
         &self,
         targets: &[Target],
         sources: &SourceBlocks,
+        batch: impl FnMut(Vec<(usize, Row)>) -> Result<()>,
+    ) -> Result<()> {
+        self.rows_while(targets, sources, &mut || Ok(()), batch)
+    }
+
+    /// [`Frozen::rows`], asking before every layer of a batch whether to go on.
+    ///
+    /// # Errors
+    /// What `batch` or `go_on` returns; rows of the batch in hand are lost.
+    pub fn rows_while(
+        &self,
+        targets: &[Target],
+        sources: &SourceBlocks,
+        go_on: &mut dyn FnMut() -> Result<()>,
         mut batch: impl FnMut(Vec<(usize, Row)>) -> Result<()>,
     ) -> Result<()> {
-        let groups = groups(targets);
-        // Small batches of groups keep all threads busy and let the caller see rows early.
-        for some in groups.chunks(4 * rayon::current_num_threads()) {
-            let done: Vec<Vec<(usize, Row)>> = some.par_iter().map(|g| self.walk(targets, g, sources)).collect();
-            batch(done.into_iter().flatten().collect())?;
+        let mut first = 0;
+        while first < targets.len() {
+            let end = first + self.batch_len(&targets[first..]);
+            let rows = self.sweep(&targets[first..end], sources, go_on)?;
+            batch(rows.into_iter().map(|(t, row)| (first + t, row)).collect())?;
+            first = end;
         }
         Ok(())
     }
 
-    fn walk(&self, targets: &[Target], group: &[usize], sources: &SourceBlocks) -> Vec<(usize, Row)> {
-        WORK.with_borrow_mut(|work| {
-            let n_columns = sources.columns.len();
-            work.start(self, group.iter().map(|t| targets[*t].position).max().unwrap_or(0), n_columns);
-            let inject = |work: &mut Work, entry: Entry| {
-                for (lane, t) in group.iter().enumerate().filter(|(_, t)| targets[**t].entry == entry) {
-                    work.inject(&targets[*t], lane);
-                }
-            };
-            for (l, layer) in self.layers.iter().enumerate().rev() {
-                inject(work, Entry::Post(l));
-                work.contract(&sources.mlp[l]);
-                if let Some(skip) = &layer.skip {
-                    work.skip(skip);
-                }
-                inject(work, Entry::Mid(l));
-                work.contract(&sources.attn[l]);
-                work.attention(layer, l * self.n_heads());
-            }
-            inject(work, Entry::Embed);
-            work.contract(&sources.embed);
-            let row = |(lane, t): (usize, &usize)| (*t, work.row(lane, &targets[*t], n_columns));
-            group.iter().enumerate().map(row).collect()
-        })
+    /// How many of the first `targets` make up a batch: as many as 96 MB hold.
+    pub fn batch_len(&self, targets: &[Target]) -> usize {
+        let mut room = BATCH;
+        let fits = targets.iter().take_while(|t| {
+            let size = (t.position + 1) * self.d_model * size_of::<f32>();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        });
+        // One pack at least: its lanes are there in any case.
+        fits.count().max(LANES).min(targets.len())
     }
-}
 
-/// Groups of at most [`LANES`] targets: sorted by layer into as many bands as give groups close to square in the cost
-/// they waste, then by position.
-fn groups(targets: &[Target]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..targets.len()).collect();
-    order.sort_by_key(|t| (std::cmp::Reverse(targets[*t].entry), std::cmp::Reverse(targets[*t].position), *t));
-    let n_groups = targets.len().div_ceil(LANES);
-    // A band of k groups wastes half of 1/k in position and half of k/n in layer: least at k = sqrt(n).
-    let per_band = (n_groups as f64).sqrt().round().max(1.0) as usize;
-    let mut groups = Vec::with_capacity(n_groups);
-    for band in order.chunks(per_band * LANES) {
-        let mut band = band.to_vec();
-        band.sort_by_key(|t| (std::cmp::Reverse(targets[*t].position), std::cmp::Reverse(targets[*t].entry), *t));
-        groups.extend(band.chunks(LANES).map(<[usize]>::to_vec));
-    }
-    groups
-}
-
-thread_local! {
-    static WORK: RefCell<Work> = RefCell::new(Work::default());
-}
-
-/// The buffers of one group, reused from group to group.
-#[derive(Default)]
-struct Work {
-    d: usize,
-    /// Positions `0..end` take part.
-    end: usize,
-    /// Positions below are still zero.
-    low: usize,
-    /// `[pos, d_model, lane]`
-    g: Vec<f32>,
-    /// One head's `[pos, width, lane]`
-    dz: Vec<f32>,
-    /// `[pos, kv_heads * width, lane]`
-    dv: Vec<f32>,
-    /// `[columns + 1, lane]`, the last one for biases.
-    effects: Vec<f32>,
-    /// `[layer, head, lane]`
-    heads: Vec<f32>,
-    /// Scratch.
-    rows: Vec<f32>,
-}
-
-impl Work {
-    fn start(&mut self, frozen: &Frozen, last: usize, n_columns: usize) {
-        self.d = frozen.d_model;
-        self.end = last + 1;
-        self.low = self.end;
-        let zeros = |v: &mut Vec<f32>, n: usize| {
-            v.clear();
-            v.resize(n, 0.0);
+    fn sweep(
+        &self,
+        targets: &[Target],
+        sources: &SourceBlocks,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<(usize, Row)>> {
+        let n_columns = sources.columns.len();
+        let n_heads = self.n_layers() * self.n_heads();
+        let join = |packs: &mut Vec<Pack>, entry: Entry| {
+            let mut new: Vec<usize> = (0..targets.len()).filter(|t| targets[*t].entry == entry).collect();
+            new.sort_by_key(|t| (std::cmp::Reverse(targets[*t].position), *t));
+            let lane = |t: &usize| Lane::new(*t, n_columns, n_heads);
+            packs.extend(
+                new.chunks(LANES).map(|some| Pack::new(some.iter().map(lane).collect(), targets, self.d_model)),
+            );
         };
-        zeros(&mut self.g, self.end * self.d * LANES);
-        zeros(&mut self.effects, (n_columns + 1) * LANES);
-        zeros(&mut self.heads, frozen.n_layers() * frozen.n_heads() * LANES);
-    }
-
-    fn inject(&mut self, target: &Target, lane: usize) {
-        let g = &mut self.g[target.position * self.d * LANES..][..self.d * LANES];
-        for (g, v) in g.chunks_exact_mut(LANES).zip(&target.vector) {
-            g[lane] += v;
+        let mut packs: Vec<Pack> = Vec::new();
+        for (l, layer) in self.layers.iter().enumerate().rev() {
+            go_on()?;
+            join(&mut packs, Entry::Post(l));
+            let above = packs.len();
+            join(&mut packs, Entry::Mid(l));
+            packs.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, pack)| {
+                // What reads the MLP's input does not see its output.
+                if i < above {
+                    pack.contract(&sources.mlp[l]);
+                    if let Some(skip) = &layer.skip {
+                        pack.skip(skip);
+                    }
+                }
+                pack.contract(&sources.attn[l]);
+                pack.attention(layer, l * self.n_heads());
+            });
+            packs = merge(packs, targets, self.d_model);
         }
-        self.low = self.low.min(target.position);
-    }
-
-    /// Adds `rows . G` of every position to the rows' columns.
-    fn contract(&mut self, places: &[Rows]) {
-        for (pos, place) in places.iter().enumerate().take(self.end).skip(self.low) {
-            let n = place.vectors.rows();
-            self.rows.resize((n * LANES).max(self.rows.len()), 0.0);
-            let g = &self.g[pos * self.d * LANES..][..self.d * LANES];
-            place.vectors.multiply_all(g, LANES, &mut self.rows, LANES, false);
-            for (column, row) in place.columns.iter().zip(self.rows.chunks_exact(LANES)) {
-                let to = &mut self.effects[column * LANES..][..LANES];
-                to.iter_mut().zip(row).for_each(|(to, x)| *to += x);
-            }
-        }
-    }
-
-    fn skip(&mut self, skip: &super::frozen::Skip) {
-        let width = self.d * LANES;
-        self.rows.resize(width.max(self.rows.len()), 0.0);
-        for pos in self.low..self.end {
-            let g = &mut self.g[pos * width..][..width];
-            skip.weight.multiply_all(g, LANES, &mut self.rows, LANES, false);
-            let scale = skip.scale[pos];
-            g.iter_mut().zip(&self.rows).for_each(|(g, x)| *g += scale * x);
-        }
-    }
-
-    /// One attention step: `dz = G W_O`, mixed by the transposed pattern, back through `W_V`.
-    fn attention(&mut self, layer: &Layer, first_head: usize) {
-        let (width, d, end) = (layer.width, self.d, self.end);
-        // Nothing is above the step when no target has been injected yet.
-        if self.low == end {
-            return;
-        }
-        let (one, kv_width) = (width * LANES, layer.kv_heads * width * LANES);
-        self.dz.resize((end * one).max(self.dz.len()), 0.0);
-        // The last tile of keys may reach beyond the last position.
-        self.dv.resize((layer.pattern[0].rows() * kv_width).max(self.dv.len()), 0.0);
-        let group = layer.heads / layer.kv_heads;
-        let low = self.low;
-        for h in 0..layer.heads {
-            let sums = &mut self.heads[(first_head + h) * LANES..][..LANES];
-            for pos in low..end {
-                let dz = &mut self.dz[pos * one..][..one];
-                layer.w_o[h].multiply_all(&self.g[pos * d * LANES..], LANES, dz, LANES, false);
-                let z = &layer.z[(pos * layer.heads + h) * width..][..width];
-                carried(sums, dz, z);
-            }
-            let kv = h / group * one;
-            let add = !h.is_multiple_of(group);
-            // A key is read by the queries from itself on, within the window.
-            let span = |k0: usize, k1: usize| {
-                let last = layer.window.map_or(end, |w| end.min(k1 - 1 + w));
-                k0.max(low)..last.max(k0.max(low))
-            };
-            for i in 0..width {
-                let (b, out) = (&self.dz[i * LANES..], &mut self.dv[kv + i * LANES..]);
-                layer.pattern[h].multiply(end, b, one, out, kv_width, add, span);
-            }
-        }
-        for pos in 0..end {
-            let g = &mut self.g[pos * d * LANES..][..d * LANES];
-            layer.w_v.multiply_all(&self.dv[pos * kv_width..], LANES, g, LANES, true);
-        }
-        self.low = 0;
-    }
-
-    fn row(&self, lane: usize, target: &Target, n_columns: usize) -> Row {
-        let effects: Vec<f32> = (0..n_columns).map(|c| self.effects[c * LANES + lane]).collect();
-        let bias = self.effects[n_columns * LANES + lane] + target.bias;
-        let sum: f64 = effects.iter().map(|x| *x as f64).sum::<f64>() + bias as f64;
-        let abs: f64 = effects.iter().map(|x| x.abs() as f64).sum::<f64>() + bias.abs() as f64;
-        let heads = self.heads.chunks_exact(LANES).map(|h| h[lane]).collect();
-        Row { effects, bias, heads, residual: (sum - target.value as f64) as f32, abs_sum: abs as f32 }
+        join(&mut packs, Entry::Embed);
+        packs.par_iter_mut().for_each(|pack| pack.contract(&sources.embed));
+        let lanes = packs.into_iter().flat_map(Pack::into_lanes);
+        Ok(lanes.map(|lane| (lane.target, row(lane, targets))).collect())
     }
 }
 
-/// `sums[lane] += sum_i dz[i, lane] z[i]`.
-fn carried(sums: &mut [f32], dz: &[f32], z: &[f32]) {
-    for (dz, z) in dz.chunks_exact(LANES).zip(z) {
-        sums.iter_mut().zip(dz).for_each(|(s, x)| *s += x * z);
-    }
+fn row(lane: Lane, targets: &[Target]) -> Row {
+    let target = &targets[lane.target];
+    let mut effects = lane.sums;
+    let bias = effects.pop().unwrap_or(0.0) + target.bias;
+    let sum: f64 = effects.iter().map(|x| *x as f64).sum::<f64>() + bias as f64;
+    let abs: f64 = effects.iter().map(|x| x.abs() as f64).sum::<f64>() + bias.abs() as f64;
+    Row { effects, bias, heads: lane.heads, residual: (sum - target.value as f64) as f32, abs_sum: abs as f32 }
 }

@@ -1,11 +1,14 @@
 //! What this program adds under its own key, in a node and at the top of the file.
 
+mod verified;
+
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::PRIVATE;
 use super::node;
 use super::number::short;
+use crate::graph::verification::Verification;
 use crate::graph::{Certificate, Graph, Metadata, Node, NodeKind, UnresolvedLink};
 
 /// Takes what is known from a node's private object; the rest stays in the node's extras.
@@ -31,6 +34,10 @@ pub(super) fn read_node(private: Value, node: &mut Node) -> Result<()> {
         node.label = label.to_owned();
         map.shift_remove("label");
     }
+    if let Some(always_on) = map.get("always_on").and_then(Value::as_bool) {
+        node.always_on = always_on;
+        map.shift_remove("always_on");
+    }
     if let Some(value) = map.shift_remove("certificate") {
         node.certificate = Some(read_certificate(&value).context("certificate")?);
     }
@@ -51,6 +58,9 @@ pub(super) fn write_node(node: &Node) -> Map<String, Value> {
     }
     if node.kind.is_logit() && node.label.contains('"') {
         map.insert("label".to_owned(), json!(node.label));
+    }
+    if node.always_on {
+        map.insert("always_on".to_owned(), json!(true));
     }
     if let Some(row) = node.certificate {
         let fields = [row.value, row.bias, row.residual, row.abs_sum, row.unexplained];
@@ -87,6 +97,8 @@ pub(super) struct Top {
     pub links: Vec<UnresolvedLink>,
     /// Links that could not be told apart when their file was read.
     pub unresolved: Vec<UnresolvedLink>,
+    /// What was measured.
+    pub verified: Vec<Verification>,
     /// Keys of other programs or versions.
     pub extras: Map<String, Value>,
 }
@@ -123,6 +135,7 @@ pub(super) fn read_top(private: Value, metadata: &mut Metadata) -> Result<Top> {
             links.push(read_link(&value).with_context(|| format!("{key}: found {value}"))?);
         }
     }
+    top.verified = verified::read(list(&mut map, "verified")?)?;
     top.extras = map;
     Ok(top)
 }
@@ -180,6 +193,9 @@ pub(super) fn write_top(graph: &Graph, names: &[String]) -> Map<String, Value> {
             .collect();
         set("nodes", nodes.into());
         set("links", links.into());
+    }
+    if !graph.verified.is_empty() {
+        set("verified", verified::write(&graph.verified));
     }
     if !graph.unresolved.is_empty() {
         let links = graph.unresolved.iter();

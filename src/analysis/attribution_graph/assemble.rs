@@ -1,0 +1,108 @@
+//! From rows to a graph.
+
+use super::choose::LogitTarget;
+use super::ground::Ground;
+use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
+use crate::model::linear::Row;
+use crate::model::text::Piece;
+use anyhow::Result;
+use std::collections::{BTreeSet, HashMap};
+
+impl Ground<'_> {
+    /// Nodes in circuit-tracer's order: units, remainders, embeddings, logits.
+    pub fn graph(
+        &self,
+        tokens: &[Piece],
+        targets: &[LogitTarget],
+        chosen: &[usize],
+        rows: &HashMap<usize, Row>,
+        complete: bool,
+    ) -> Result<Graph> {
+        let (n_layers, n_pos) = (self.frozen.n_layers(), self.frozen.n_pos);
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let chosen: BTreeSet<usize> = chosen.iter().copied().collect();
+        let shown: Vec<usize> =
+            self.shown_columns().into_iter().filter(|c| *c >= self.units.len() || chosen.contains(c)).collect();
+        let mut nodes = Vec::with_capacity(shown.len() + targets.len());
+        for &u in &chosen {
+            let unit = self.units[u];
+            let (l, i, p) = (small(unit.layer), unit.index as u64, small(unit.position));
+            let make = if self.is_features() { Node::feature } else { Node::neuron };
+            let always_on = self.always_on.contains(&(unit.layer, unit.index));
+            nodes.push(Node { always_on, ..make(l, i, p, unit.activation) });
+        }
+        for l in 0..n_layers {
+            nodes.extend((self.zero_positions..n_pos).map(|p| Node::error(small(l), small(p))));
+        }
+        for (p, token) in tokens.iter().enumerate() {
+            nodes.push(Node { label: token.text.clone(), ..Node::embedding(token.id, small(p)) });
+        }
+        let n_positional = shown.len() - nodes.len();
+        nodes.extend((0..n_positional).map(|p| Node::positional_embedding(small(p))));
+        let first_logit = nodes.len();
+        let last = small(n_pos - 1);
+        for t in targets {
+            nodes.push(match t.weights[..] {
+                [(id, _)] => Node::logit(id, &t.name, t.probability, small(n_layers), last),
+                _ => Node::contrast(&t.name, small(n_layers), last).with_weights(&t.weights),
+            });
+        }
+        let mut store = RowStore::new(nodes.len());
+        let at: Vec<u32> = (0..shown.len()).map(small).collect();
+        let logit_rows = (0..targets.len()).map(|t| (first_logit + t, t));
+        let unit_rows = chosen.iter().enumerate().map(|(node, u)| (node, targets.len() + u));
+        let logits = self.logits(targets)?;
+        for (node, key) in logit_rows.chain(unit_rows) {
+            let Some(row) = rows.get(&key) else { continue };
+            let value = match key.checked_sub(targets.len()) {
+                Some(unit) => self.units[unit].value,
+                None => logits[key].value,
+            };
+            let (effects, abs_sum) = self.without_spare(row, &chosen);
+            let weights: Vec<f32> = shown.iter().map(|c| effects[*c]).collect();
+            let known = |c: &usize| *c < self.units.len() || *c >= self.sources.columns.token(0);
+            let explained: f32 = shown.iter().filter(|c| known(c)).map(|c| effects[*c].abs()).sum();
+            let unexplained = if abs_sum > 0.0 { 1.0 - (explained + row.bias.abs()) / abs_sum } else { 0.0 };
+            let (bias, residual, unexplained) = (row.bias, row.residual, unexplained.clamp(0.0, 1.0));
+            nodes[node].certificate = Some(Certificate { value, bias, residual, abs_sum, unexplained });
+            store.set_dense(node, &at, &weights)?;
+        }
+        let mut graph = Graph::new(self.metadata(tokens, targets, complete), nodes, store.edges())?;
+        graph.view.extras.insert("linkType".into(), "both".into());
+        Ok(graph)
+    }
+
+    /// A row's effects and their absolute sum, with neurons that were candidates only back in the remainder of their
+    /// layer and position. (circuit-tracer leaves features out that it did not select; so do we.)
+    fn without_spare(&self, row: &Row, chosen: &BTreeSet<usize>) -> (Vec<f32>, f32) {
+        let mut effects = row.effects.clone();
+        if self.is_features() || chosen.len() == self.units.len() {
+            return (effects, row.abs_sum);
+        }
+        for (u, unit) in self.units.iter().enumerate().filter(|(u, _)| !chosen.contains(u)) {
+            effects[self.sources.columns.remainder(unit.layer, unit.position)] += std::mem::take(&mut effects[u]);
+        }
+        let sum: f64 = effects.iter().map(|x| x.abs() as f64).sum();
+        (effects, (sum + row.bias.abs() as f64) as f32)
+    }
+
+    fn metadata(&self, tokens: &[Piece], targets: &[LogitTarget], complete: bool) -> Metadata {
+        let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
+        let mut extras = serde_json::Map::new();
+        let unit = if self.is_features() { "feature" } else { "neuron" };
+        extras.insert("node_type".into(), unit.into());
+        Metadata {
+            slug: "graph".into(),
+            scan: self.dictionary.map_or_else(|| self.model.source.to_string(), |d| d.name.clone()),
+            prompt: tokens.iter().map(|t| t.text.as_str()).collect(),
+            prompt_tokens: tokens.iter().map(|t| t.text.clone()).collect(),
+            prompt_ids: tokens.iter().map(|t| t.id).collect(),
+            target: Some(names.join(", ")),
+            partial: !complete,
+            schema_version: Some(1),
+            generator: Some(Generator { name: "mechscope".into(), version: env!("CARGO_PKG_VERSION").into() }),
+            extras,
+            ..Metadata::default()
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What neurons and features write: the columns of a graph's rows.
+
+use super::always_on;
+use super::ground::Unit;
+use crate::model::Model;
+use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
+use crate::model::linear::{Frozen, Input, SourceBlocks, Write};
+use crate::model::trace::Trace;
+use anyhow::Result;
+use std::collections::HashSet;
+
+/// Neurons, one column each in their order.
+pub(super) fn neuron_sources(model: &Model, trace: &Trace, frozen: &Frozen, units: &[Unit]) -> Result<SourceBlocks> {
+    let which: Vec<(usize, usize, usize)> = units.iter().map(|u| (u.layer, u.position, u.index)).collect();
+    let writes = SourceBlocks::neuron_writes(frozen, &model.decoder, trace, &which)?;
+    let biases = SourceBlocks::output_biases(frozen, &model.decoder)?;
+    SourceBlocks::new(frozen, trace, units.len(), &writes, &biases, None)
+}
+
+/// What features read, in the frozen model's words.
+pub(super) fn input_of(dictionary: &Dictionary) -> Input {
+    match dictionary.reads {
+        ReadPoint::Normalized => Input::Normalized,
+        ReadPoint::Unweighted => Input::Unweighted,
+        ReadPoint::Residual => Input::Residual,
+    }
+}
+
+/// Every active feature; remainders are what the whole dictionary leaves of each MLP output. Also the features that are
+/// on at nearly all positions.
+pub(super) fn feature_sources(
+    dictionary: &Dictionary,
+    model: &Model,
+    trace: &Trace,
+    frozen: &mut Frozen,
+    zero_positions: usize,
+) -> Result<(Vec<Unit>, SourceBlocks, HashSet<(usize, usize)>)> {
+    let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
+    let d = frozen.d_model;
+    let before_norm = dictionary.writes == WritePoint::BeforePostNorm;
+    let reads = input_of(dictionary);
+    let mut active: Vec<Active> = Vec::new();
+    let (mut biases, mut skips) = (Vec::new(), Vec::new());
+    let mut any_skip = false;
+    let through =
+        |frozen: &Frozen, l: usize, p: usize, v: Vec<f32>| if before_norm { frozen.written(l, p, v) } else { v };
+    for l in 0..n_layers {
+        let x = dictionary.input(l, decoder.arch.parallel, trace)?;
+        active.extend(dictionary.encode(l, &x)?);
+        let mut bias = dictionary.decoder_bias(l)?;
+        let skip = dictionary.skip(l)?;
+        let mut written = vec![vec![0.0; d]; n_pos];
+        if let Some(w) = &skip {
+            any_skip = true;
+            // The norm's bias through the skip is a constant; the rest is linear in the residual stream.
+            let constant = if reads == Input::Normalized { frozen.input_bias(l) } else { vec![0.0; d] };
+            let product = |x: &[f32]| (0..d).map(|o| (0..d).map(|i| x[i] * w[i * d + o]).sum()).collect::<Vec<f32>>();
+            bias.iter_mut().zip(product(&constant)).for_each(|(b, c)| *b += c);
+            for (p, written) in written.iter_mut().enumerate() {
+                let linear: Vec<f32> = x[p * d..(p + 1) * d].iter().zip(&constant).map(|(x, c)| x - c).collect();
+                *written = through(frozen, l, p, product(&linear));
+            }
+            frozen.set_skip(l, w, reads, before_norm);
+        }
+        biases.push((0..n_pos).map(|p| through(frozen, l, p, bias.clone())).collect::<Vec<_>>());
+        skips.push(written);
+    }
+    let always_on = always_on::features(&active, n_pos);
+    active.retain(|a| a.position >= zero_positions);
+    let mut writes = Vec::new();
+    for (column, a) in active.iter().enumerate() {
+        for (above, row) in dictionary.decoder_rows(a.layer, a.feature)?.into_iter().enumerate() {
+            let layer = a.layer + above;
+            let vector = row.into_iter().map(|x| x * a.activation).collect();
+            let vector = through(frozen, layer, a.position, vector);
+            writes.push(Write { column, layer, position: a.position, vector });
+        }
+    }
+    let skips = any_skip.then_some(skips.as_slice());
+    let sources = SourceBlocks::new(frozen, trace, active.len(), &writes, &biases, skips)?;
+    let unit = |(rank, a): (usize, &Active)| Unit {
+        layer: a.layer,
+        position: a.position,
+        index: a.feature,
+        activation: a.activation,
+        value: a.pre,
+        rank,
+    };
+    Ok((active.iter().enumerate().map(unit).collect(), sources, always_on))
+}

@@ -1,0 +1,174 @@
+//! Which layout a folder of transcoders has, and the layers it holds.
+//!
+//! | layout | files |
+//! |---|---|
+//! | circuit-tracer, per layer | `config.json` or `config.yaml`, `layer_{i}.safetensors` or the files it lists |
+//! | circuit-tracer, cross-layer | the same, `W_enc_{i}.safetensors` and `W_dec_{i}.safetensors` |
+//! | Gemma Scope | `layer_{i}/width_16k/average_l0_{n}/params.npz` |
+//! | Gemma Scope 2 | folders with `config.json` and `params.safetensors`, or `params_layer_{i}.safetensors` |
+//! | SAELens | folders with `cfg.json` and `sae_weights.safetensors` |
+
+use super::layer::{Fit, Form, Layer, Reach};
+use super::place::{Place, cached_file};
+use super::settings::{Config, Nonlinearity, Points, ReadPoint, Settings, WritePoint, agree};
+use super::{gemma_scope, sae_lens};
+use crate::model::arch::Decoder;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+
+/// The transcoders of a folder, and the points they read and write at.
+pub(super) struct Opened {
+    pub points: Points,
+    pub layers: Vec<Layer>,
+    pub cross_layer: bool,
+}
+
+/// Opens whatever layout is there.
+///
+/// # Errors
+/// None is, or what is there does not fit the model.
+pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
+    for name in ["config.json", "config.yaml", "config.yml"] {
+        let Some(config) = Config::read(place, name)? else { continue };
+        if config.get("hf_hook_point_in").is_some() {
+            return gemma_scope::second(place, Some(&config), model);
+        }
+        return circuit_tracer(place, &Settings::new(&config)?, model);
+    }
+    if !place.find("cfg.json").is_empty() {
+        return sae_lens::open(place, model);
+    }
+    if !place.find("params.npz").is_empty() {
+        // Its files say nothing of their points; these are those that Gemma Scope was trained at.
+        let points = (ReadPoint::Unweighted, WritePoint::Residual);
+        return gemma_scope::first(place, points, model);
+    }
+    if !place.find("params.safetensors").is_empty() {
+        return gemma_scope::second(place, None, model);
+    }
+    bail!(
+        "{}: no transcoders; accepted: config.json or config.yaml (circuit-tracer, Gemma Scope 2), folders with cfg.json \
+         (SAELens), params.npz or params.safetensors (Gemma Scope)",
+        place.whole()
+    )
+}
+
+fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result<Opened> {
+    let cross_layer = settings.cross_layer.unwrap_or_else(|| place.has("W_enc_0.safetensors"));
+    if cross_layer && place.has("params_layer_0.safetensors") {
+        return gemma_scope::cross_layer(place, settings.points, model);
+    }
+    if !cross_layer && settings.transcoders.is_none() && !place.find("params.npz").is_empty() {
+        return gemma_scope::first(place, settings.points, model);
+    }
+    let n_layers = model.arch.n_layers;
+    let stem = if cross_layer { "W_enc_" } else { "layer_" };
+    let files: Vec<String> = match settings.transcoders.as_ref().filter(|_| !cross_layer) {
+        Some(files) => {
+            ensure!(
+                files.len() == n_layers,
+                "{}: field \"transcoders\" lists {} files; the model has {n_layers} layers",
+                settings.place,
+                files.len()
+            );
+            let list = files.iter().map(|f| listed(place, f)).collect::<Result<_>>();
+            list.with_context(|| format!("{}: field \"transcoders\"", settings.place))?
+        }
+        None => (0..n_layers).map(|l| format!("{stem}{l}.safetensors")).collect(),
+    };
+    let beyond = format!("{stem}{n_layers}.safetensors");
+    ensure!(!place.has(&beyond), "{} belongs to a layer the model does not have", place.name(&beyond));
+    let one = |(layer, file): (usize, &String)| -> Result<Layer> {
+        let weights = place.open(file, n_layers)?;
+        let apart = if cross_layer { Some(place.open(&format!("W_dec_{layer}.safetensors"), n_layers)?) } else { None };
+        // A list may lead to Gemma Scope's own files.
+        let (form, usual) = if weights.has("w_enc") {
+            (gemma_scope::second_form(Reach::Own), Nonlinearity::JumpRelu)
+        } else if file.ends_with(".npz") {
+            (gemma_scope::first_form(), Nonlinearity::JumpRelu)
+        } else {
+            (form(cross_layer, layer), Nonlinearity::Relu)
+        };
+        let nonlinearity = settings.nonlinearity.unwrap_or(usual);
+        Layer::new(weights, apart, form, Fit { layer, n_layers, d: model.arch.d_model, nonlinearity })
+    };
+    let layers = files.iter().enumerate().map(one).collect::<Result<_>>()?;
+    Ok(Opened { points: settings.points, layers, cross_layer })
+}
+
+/// A listed file: in the folder, or in the Hugging Face cache.
+fn listed(place: &Place, file: &str) -> Result<String> {
+    if file.starts_with("hf://") {
+        return Ok(cached_file(file)?.display().to_string());
+    }
+    ensure!(place.has(file), "{} is listed but not there", place.name(file));
+    Ok(file.to_owned())
+}
+
+/// circuit-tracer's tensors.
+fn form(cross_layer: bool, layer: usize) -> Form {
+    let name = |tensor: &str| if cross_layer { format!("{tensor}_{layer}") } else { tensor.to_owned() };
+    Form {
+        encoder: name("W_enc"),
+        encoder_bias: name("b_enc"),
+        decoder: name("W_dec"),
+        decoder_bias: name("b_dec"),
+        threshold: if cross_layer { name("threshold") } else { "activation_function.threshold".into() },
+        skip: name("W_skip"),
+        by_input: false,
+        // PLTs apply `x Wᵀ`, CLTs `x W`.
+        skip_by_input: cross_layer,
+        rectified: false,
+        reach: if cross_layer { Reach::Above } else { Reach::Own },
+    }
+}
+
+/// One found transcoder: the layer it is for, its file and what its config says.
+pub(super) struct Candidate {
+    pub layer: usize,
+    pub file: String,
+    pub points: Points,
+    pub nonlinearity: Nonlinearity,
+}
+
+/// Opens found transcoders, of which there must be exactly one for each layer.
+///
+/// # Errors
+/// A layer without one or with several, or that the model does not have; points that differ.
+pub(super) fn one_each(
+    place: &Place,
+    found: Vec<Candidate>,
+    model: &Decoder,
+    form: impl Fn() -> Form,
+) -> Result<Opened> {
+    let (n_layers, d) = (model.arch.n_layers, model.arch.d_model);
+    let mut by_layer: BTreeMap<usize, Candidate> = BTreeMap::new();
+    for candidate in found {
+        let layer = candidate.layer;
+        let name = place.name(&candidate.file);
+        ensure!(layer < n_layers, "{name} is for layer {layer}; the model has layers 0..={}", n_layers - 1);
+        if let Some(other) = by_layer.insert(layer, candidate) {
+            bail!(
+                "layer {layer} has several transcoders: {} and {name}; accepted: one a layer (name them under \
+                 \"transcoders\" in a config.yaml, with feature_input_hook and feature_output_hook)",
+                place.name(&other.file)
+            );
+        }
+    }
+    if let Some(missing) = (0..n_layers).find(|l| !by_layer.contains_key(l)) {
+        let there: Vec<String> = by_layer.keys().map(usize::to_string).collect();
+        bail!(
+            "{}: layer {missing} has no transcoder (layers {} have); the model has {n_layers} layers",
+            place.whole(),
+            there.join(", ")
+        );
+    }
+    let points: Vec<(String, Points)> = by_layer.values().map(|c| (place.name(&c.file), c.points)).collect();
+    let points = agree(&points)?;
+    let open = |c: &Candidate| {
+        let fit = Fit { layer: c.layer, n_layers, d, nonlinearity: c.nonlinearity };
+        Layer::new(place.open(&c.file, n_layers)?, None, form(), fit)
+    };
+    let layers = by_layer.values().map(open).collect::<Result<_>>()?;
+    Ok(Opened { points, layers, cross_layer: false })
+}

@@ -1,0 +1,72 @@
+//! SAELens's transcoders: for each layer a folder with `cfg.json` and `sae_weights.safetensors`.
+
+use super::layer::{Form, Reach};
+use super::layout::{Candidate, Opened, one_each};
+use super::place::Place;
+use super::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
+use crate::model::arch::Decoder;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// The file beside `cfg.json`.
+const WEIGHTS: &str = "sae_weights.safetensors";
+
+/// Opens the transcoder of every layer.
+pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
+    let found = place.find("cfg.json").into_iter().map(|file| candidate(place, &file)).collect::<Result<_>>()?;
+    one_each(place, found, model, || Form {
+        encoder: "W_enc".into(),
+        encoder_bias: "b_enc".into(),
+        decoder: "W_dec".into(),
+        decoder_bias: "b_dec".into(),
+        threshold: "threshold".into(),
+        skip: "W_skip".into(),
+        by_input: true,
+        skip_by_input: false,
+        rectified: true,
+        reach: Reach::Own,
+    })
+}
+
+fn candidate(place: &Place, file: &str) -> Result<Candidate> {
+    let config = Config::read(place, file)?.with_context(|| format!("{} is missing", place.name(file)))?;
+    let at = &config.place;
+    let nonlinearity = match config.required("architecture")? {
+        "transcoder" | "skip_transcoder" => Nonlinearity::Relu,
+        "jumprelu_transcoder" | "jumprelu_skip_transcoder" => Nonlinearity::JumpRelu,
+        other => bail!(
+            "{at}: architecture {other:?} is not supported; accepted: transcoder, skip_transcoder, jumprelu_transcoder, \
+             jumprelu_skip_transcoder"
+        ),
+    };
+    // Whatever would change the numbers and is not computed here.
+    for (key, accepted) in
+        [("normalize_activations", "none"), ("reshape_activations", "none"), ("activation_fn_str", "relu")]
+    {
+        let found = config.text(key).unwrap_or(accepted);
+        ensure!(found == accepted, "{at}: {key} {found:?} is not supported; accepted: {accepted:?}");
+    }
+    let subtracted = config.get("apply_b_dec_to_input").and_then(Value::as_bool).unwrap_or(false);
+    ensure!(!subtracted, "{at}: apply_b_dec_to_input true is not supported; accepted: false");
+    // From SAELens 6 on, hooks stand under "metadata".
+    let hook = |key: &str| -> Result<&str> {
+        let nested = config.get("metadata").and_then(|m| m.get(key)).and_then(Value::as_str);
+        let hook = nested.or_else(|| config.text(key));
+        hook.with_context(|| format!("{at}: field {key:?} is missing or no string, also under \"metadata\""))
+    };
+    let (input, output) = (hook("hook_name")?, hook("hook_name_out")?);
+    let (layer, reads) = split(at, "hook_name", input)?;
+    let (to, writes) = split(at, "hook_name_out", output)?;
+    ensure!(layer == to, "{at}: it reads {input:?} and writes {output:?}; accepted: points of one layer");
+    let points = (ReadPoint::from_hook(at, "hook_name", reads)?, WritePoint::from_hook(at, "hook_name_out", writes)?);
+    Ok(Candidate { layer, file: file.replace("cfg.json", WEIGHTS), points, nonlinearity })
+}
+
+/// Layer and point of `blocks.3.hook_mlp_out`.
+fn split<'a>(place: &str, field: &str, hook: &'a str) -> Result<(usize, &'a str)> {
+    let parts = hook.strip_prefix("blocks.").and_then(|h| h.split_once('.'));
+    let found = parts.and_then(|(layer, point)| Some((layer.parse().ok()?, point)));
+    found.with_context(|| {
+        format!("{place}: {field} {hook:?} names no layer; accepted: blocks.0.hook_resid_mid and so on")
+    })
+}

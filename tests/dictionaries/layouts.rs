@@ -1,0 +1,155 @@
+//! The same transcoder in every layout gives the same graph, to the bit.
+
+use super::common::{open, test_data};
+use super::write::{self, Tensors};
+use candle_core::{Device, Tensor};
+use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use mechscope::graph::{Graph, NodeKind};
+use mechscope::model::Model;
+use mechscope::model::dictionary::Dictionary;
+use std::path::Path;
+
+const IDS: [u32; 7] = [3, 60, 9, 120, 33, 60, 9];
+
+fn graph(model: &Model, dictionary: &Dictionary) -> Graph {
+    let targets = vec![LogitTarget { name: "x".into(), weights: vec![(7, 1.0)], probability: 1.0 }];
+    let settings = Settings { zero_positions: 1, ..Settings::default() };
+    build(model, &model.pieces(&IDS), Some(dictionary), &targets, settings, &mut |_, _| Ok(())).unwrap()
+}
+
+fn assert_same(model: &Model, folders: &[&Path]) {
+    let graphs: Vec<Graph> =
+        folders.iter().map(|f| graph(model, &Dictionary::open(f, &model.decoder).unwrap())).collect();
+    let first = &graphs[0];
+    let features = first.nodes.iter().filter(|n| n.kind == NodeKind::Feature).count();
+    assert!(features > 20 && first.edges.len() > 200, "{features} features, {} edges", first.edges.len());
+    assert!(first.failed_certificates().count() == 0);
+    for (graph, folder) in graphs.iter().zip(folders).skip(1) {
+        assert_eq!(graph.nodes, first.nodes, "{}", folder.display());
+        assert_eq!(graph.edges, first.edges, "{}", folder.display());
+    }
+}
+
+fn gemma() -> (Model, Vec<Tensors>) {
+    let model = open(&test_data().join("models/tiny-gemma2"));
+    let layers = write::read(&test_data().join("transcoders/tiny-gemma2-gscope"), model.decoder.arch.n_layers);
+    (model, layers)
+}
+
+/// A matrix of small numbers that differ.
+fn skip(d: usize) -> Tensor {
+    let numbers: Vec<f32> = (0..d * d).map(|i| ((i * 37 + i / d * 11) % 101) as f32 / 1010.0 - 0.05).collect();
+    Tensor::from_vec(numbers, (d, d), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn jumping_transcoders_in_five_layouts() {
+    let (model, layers) = gemma();
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    let hooks = ("ln2.hook_normalized", "hook_mlp_out");
+    write::circuit_tracer(&at("listed"), &layers, hooks, "jumprelu");
+    write::gemma_scope(&at("stored"), &layers, false);
+    write::gemma_scope(&at("deflated"), &layers, true);
+    write::sae_lens(&at("six"), &layers, hooks, true);
+    write::sae_lens(&at("five"), &layers, hooks, false);
+    let own = test_data().join("transcoders/tiny-gemma2-gscope");
+    assert_same(&model, &[&own, &at("listed"), &at("stored"), &at("deflated"), &at("six"), &at("five")]);
+}
+
+#[test]
+fn a_config_beside_gemma_scopes_archives_says_where_they_read() {
+    let (model, layers) = gemma();
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    write::circuit_tracer(&at("listed"), &layers, ("mlp.hook_in", "mlp.hook_out"), "jumprelu");
+    write::gemma_scope(&at("stored"), &layers, false);
+    write::text(&at("stored/config.yaml"), "feature_input_hook: mlp.hook_in\nfeature_output_hook: mlp.hook_out\n");
+    assert_same(&model, &[&at("listed"), &at("stored")]);
+}
+
+#[test]
+fn a_list_leads_to_archives_in_the_folder() {
+    let (model, layers) = gemma();
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    write::circuit_tracer(&at("own"), &layers, ("ln2.hook_normalized", "hook_mlp_out"), "jumprelu");
+    write::gemma_scope(&at("scope"), &layers, true);
+    // A second choice for layer 0, which only a list can tell from the first.
+    write::npz(&at("scope/layer_0/width_64/average_l0_99/params.npz"), &write::arrays(&layers[1]), false);
+    let files: Vec<String> =
+        (0..layers.len()).map(|l| format!("- layer_{l}/width_64/average_l0_{}/params.npz\n", 9 + l)).collect();
+    let config = "feature_input_hook: ln2.hook_normalized\nfeature_output_hook: hook_mlp_out\ntranscoders:\n";
+    write::text(&at("scope/config.yaml"), &format!("{config}{}", files.concat()));
+    assert_same(&model, &[&at("own"), &at("scope")]);
+}
+
+#[test]
+fn skips_in_three_layouts() {
+    let (model, mut layers) = gemma();
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    for tensors in &mut layers {
+        tensors.insert("W_skip".into(), skip(64));
+    }
+    write::circuit_tracer(&at("own"), &layers, ("mlp.hook_in", "hook_mlp_out"), "jumprelu");
+    write::gemma_scope_2(&at("two"), &layers);
+    write::sae_lens(&at("lens"), &layers, ("mlp.hook_in", "hook_mlp_out"), true);
+    assert_same(&model, &[&at("own"), &at("two"), &at("lens")]);
+
+    let model = open(&test_data().join("models/tiny-gpt2"));
+    let mut layers = write::read(&test_data().join("transcoders/tiny-gpt2"), model.decoder.arch.n_layers);
+    for tensors in &mut layers {
+        tensors.insert("W_skip".into(), skip(48));
+    }
+    write::circuit_tracer(&at("gpt2"), &layers, ("ln2.hook_normalized", "hook_mlp_out"), "relu");
+    write::sae_lens(&at("gpt2-lens"), &layers, ("ln2.hook_normalized", "hook_mlp_out"), true);
+    assert_same(&model, &[&at("gpt2"), &at("gpt2-lens")]);
+}
+
+#[test]
+fn cross_layer_transcoders_in_both_layouts() {
+    let model = open(&test_data().join("models/tiny-llama"));
+    let own = test_data().join("transcoders/tiny-llama-clt");
+    let n_layers = model.decoder.arch.n_layers;
+    let layers = write::read(&own, n_layers);
+    let temp = tempfile::tempdir().unwrap();
+    for (name, every) in [("above", false), ("every", true)] {
+        let folder = temp.path().join(name);
+        // The points are circuit-tracer's to say: its repositories hold a config.yaml for these files.
+        let config = "model_kind: cross_layer_transcoder\nfeature_input_hook: hook_resid_mid\n\
+                      feature_output_hook: hook_mlp_out\n";
+        write::text(&folder.join("config.yaml"), config);
+        for (l, tensors) in layers.iter().enumerate() {
+            let w_dec = &tensors["W_dec"];
+            let features = w_dec.dim(0).unwrap();
+            // What stands below a feature's own layer is not used.
+            let below = Tensor::full(9f32, (features, l, 64), &Device::Cpu).unwrap();
+            let w_dec = if every { Tensor::cat(&[&below, w_dec], 1).unwrap() } else { w_dec.clone() };
+            let zero = Tensor::zeros(features, candle_core::DType::F32, &Device::Cpu).unwrap();
+            let parts = [
+                ("w_enc", write::turned(&tensors["W_enc"])),
+                ("w_dec", w_dec),
+                ("b_enc", tensors["b_enc"].clone()),
+                ("b_dec", tensors["b_dec"].clone()),
+                ("threshold", zero),
+            ];
+            write::safetensors(&folder.join(format!("params_layer_{l}.safetensors")), parts);
+        }
+    }
+    assert_same(&model, &[&own, &temp.path().join("above"), &temp.path().join("every")]);
+}
+
+#[test]
+fn a_built_in_model_brings_its_own() {
+    let model = Model::open("hello", Default::default(), Box::new(|_, _| {})).unwrap();
+    let builtin = mechscope::builtin::get("hello").unwrap();
+    let own = Dictionary::built_in(builtin, &model.decoder).unwrap().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin/transcoders");
+    let same = Dictionary::open(&folder, &model.decoder).unwrap();
+    let (a, b) = (graph(&model, &own), graph(&model, &same));
+    assert_eq!((&a.nodes, &a.edges), (&b.nodes, &b.edges));
+    let other = mechscope::builtin::get("induction").unwrap();
+    let model = Model::open("induction", Default::default(), Box::new(|_, _| {})).unwrap();
+    assert!(Dictionary::built_in(other, &model.decoder).unwrap().is_none());
+}

@@ -222,6 +222,8 @@ pub struct App {
     pub count: Option<usize>,
     /// What is to be said, until the next key.
     pub message: Option<String>,
+    /// Edits whose effect is to be said as soon as it is known.
+    announced: Option<String>,
     /// The keys.
     pub keymap: Keymap,
     /// Columns and rows of the terminal.
@@ -267,6 +269,7 @@ impl App {
             pending: Vec::new(),
             count: None,
             message: None,
+            announced: None,
             keymap,
             size,
             log: session.log,
@@ -418,6 +421,7 @@ impl App {
             Answer::Next(next) => {
                 self.pane_mut(slot).show(next.report.clone());
                 self.next = Some(next);
+                self.announce();
                 if self.tab == Tab::Prompt {
                     self.log_command();
                 }
@@ -431,10 +435,8 @@ impl App {
                     // The grid is in the pane beside it already.
                     self.pane_mut(slot).parts = vec!["cell".into(), "method".into()];
                 }
+                let report = if slot == Slot::Heads { self.shaded(report) } else { report };
                 self.pane_mut(slot).show(report);
-                if slot == Slot::Heads {
-                    self.shade_heads();
-                }
                 if slot == self.focus() {
                     self.log_command();
                 }

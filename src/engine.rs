@@ -17,6 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 
+/// How far the computing threads stand back.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
 /// Who asks: each pane has one request at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Slot {
@@ -265,6 +269,16 @@ pub struct Setup {
     pub directions: Vec<PathBuf>,
 }
 
+/// Lets the threads that answer keys go before this one where all processors are busy.
+fn behind_keys() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: on Linux these are about the calling thread alone and touch no memory; where they are refused nothing changes.
+    unsafe {
+        let now = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, now + NICENESS);
+    }
+}
+
 /// The side that asks.
 pub struct Engine {
     requests: Sender<Request>,
@@ -280,8 +294,14 @@ impl Engine {
         let (requests, receiver) = mpsc::channel();
         let tickets = Arc::<Tickets>::default();
         let worker = worker::Worker::new(setup, tickets.clone(), Arc::new(reply));
+        // Where the pool runs already it stays as it is: only keys wait a little longer.
+        let _ = rayon::ThreadPoolBuilder::new().start_handler(|_| behind_keys()).build_global();
+        let work = move || {
+            behind_keys();
+            worker.run(&receiver);
+        };
         let thread = std::thread::Builder::new().name("engine".into());
-        thread.spawn(move || worker.run(&receiver)).context("cannot start the engine thread")?;
+        thread.spawn(work).context("cannot start the engine thread")?;
         Ok(Engine { requests, tickets })
     }
 

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(33);
 
+/// The least time between two frames when somebody typed: keys are answered at once, those of a burst together.
+const TYPED: Duration = Duration::from_millis(8);
+
 /// What a shell command's output is cut to.
 const OUTPUT: usize = 1 << 20;
 
@@ -91,6 +94,13 @@ struct Explorer {
     exit: Option<u8>,
 }
 
+impl Message {
+    /// How long after a frame this may wait for the next one.
+    fn patience(&self) -> Duration {
+        if matches!(self, Message::Input(_)) { TYPED } else { FRAME }
+    }
+}
+
 impl Explorer {
     fn live(&mut self, screen: &mut Screen, receiver: &Receiver<Message>) -> Result<u8> {
         let mut drawn = Instant::now();
@@ -100,15 +110,19 @@ impl Explorer {
         loop {
             // Nothing is dirty here: this sleeps until something happens.
             let message = receiver.recv().context("every sender is gone")?;
+            let mut patience = message.patience();
             self.take(screen, message)?;
             while self.exit.is_none() {
-                let wait = FRAME.saturating_sub(drawn.elapsed());
+                let wait = patience.saturating_sub(drawn.elapsed());
                 match if wait.is_zero() {
                     receiver.try_recv().map_err(|_| RecvTimeoutError::Timeout)
                 } else {
                     receiver.recv_timeout(wait)
                 } {
-                    Ok(message) => self.take(screen, message)?,
+                    Ok(message) => {
+                        patience = patience.min(message.patience());
+                        self.take(screen, message)?;
+                    }
                     Err(_) => break,
                 }
             }

@@ -257,6 +257,31 @@ fn keys_and_resizes_at_once_are_both_seen() {
     assert_eq!(p.ends(), 0);
 }
 
+#[test]
+fn the_mouse_selects_when_it_is_asked_for() {
+    let mut p = Program::start(&["--model", "induction", "--mouse"]);
+    p.see("Next token after 16");
+    assert_ne!(p.screen.screen().mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+    let click = |x: usize, y: usize| format!("\u{1b}[<0;{x};{y}M\u{1b}[<0;{x};{y}m");
+    let find = |p: &Program, line: &str, column: &str| {
+        let screen = p.contents();
+        let y = screen.lines().position(|l| l.starts_with(line)).expect("the line is on the screen");
+        let x = screen.lines().find_map(|l| l.find(column)).expect("the column is on the screen");
+        click(x + 1, y + 1)
+    };
+    let tab = find(&p, "mechscope", "3 Heads");
+    p.send(&tab);
+    p.see("direct_effect entropy");
+    let cell = find(&p, "L1 ", "H2");
+    p.send(&cell);
+    p.see("L1.H2@16");
+    // The wheel turns three rows down, from the grid to the table below it.
+    p.send("\u{1b}[<65;5;5M");
+    p.see("L0.H2@16");
+    p.send("q");
+    assert_eq!(p.ends(), 0);
+}
+
 /// A terminal that closes ends the program even when no signal says so, and the session is saved.
 #[test]
 fn a_terminal_that_closes_ends_the_program() {

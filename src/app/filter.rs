@@ -2,7 +2,7 @@
 
 use crate::address::Part;
 use crate::address::Place;
-use crate::report::{Cell, Table};
+use crate::report::{Cell, Kind, Table};
 use anyhow::{Context, Result, bail};
 
 /// Conditions that all have to hold.
@@ -90,7 +90,9 @@ impl Condition {
 fn column(name: &str, table: &Table) -> Result<String> {
     let has_address = table.rows.first().is_some_and(|r| r.iter().any(|c| matches!(c, Cell::Address(_))));
     let virtual_ = if has_address { &["layer", "head", "neuron"][..] } else { &[] };
-    let all: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).chain(virtual_.iter().copied()).collect();
+    // Values over positions are no number to compare with.
+    let columns = table.columns.iter().filter(|c| c.kind != Kind::Series).map(|c| c.name.as_str());
+    let all: Vec<&str> = columns.chain(virtual_.iter().copied()).collect();
     if let Some(exact) = all.iter().find(|c| **c == name) {
         return Ok((*exact).to_owned());
     }

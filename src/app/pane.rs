@@ -96,6 +96,7 @@ impl Pane {
     /// Takes a new report; the cursor stays on its line as far as there is one.
     pub fn show(&mut self, report: Arc<Report>) {
         let address = self.address();
+        let part = self.part_name().map(str::to_owned);
         let before = self.report.as_ref().map(|_| self.cursor);
         self.report = Some(report);
         self.arrange();
@@ -107,8 +108,14 @@ impl Pane {
         self.cursor = before.or_else(unit).unwrap_or(0).min(self.lines.len().saturating_sub(1));
         self.settle();
         if let Some(address) = address {
-            self.select(&address);
+            self.select_in(&address, part.as_deref());
         }
+    }
+
+    /// The name of the part that the cursor is in.
+    fn part_name(&self) -> Option<&str> {
+        let (Line::Row(part, _) | Line::Note(part, _)) = *self.lines.get(self.cursor)? else { return None };
+        Some(self.report.as_ref()?.parts.get(part)?.name.as_str())
     }
 
     /// Lays the lines out again: after a new report, filter, order or choice of parts.
@@ -279,10 +286,20 @@ impl Pane {
         }
     }
 
-    /// Puts the cursor on a place, wherever its first address is; whether there is one.
+    /// Puts the cursor on a place: in the part it is in, or else wherever its first address is; whether there is one.
     pub fn select(&mut self, address: &Address) -> bool {
+        let part = self.part_name().map(str::to_owned);
+        self.select_in(address, part.as_deref())
+    }
+
+    fn select_in(&mut self, address: &Address, preferred: Option<&str>) -> bool {
         let Some(report) = self.report.clone() else { return false };
-        for (at, line) in self.lines.iter().enumerate() {
+        let in_part = |line: &Line| match line {
+            Line::Row(part, _) => Some(report.parts[*part].name.as_str()) == preferred,
+            _ => false,
+        };
+        let (first, then): (Vec<_>, Vec<_>) = self.lines.iter().enumerate().partition(|(_, line)| in_part(line));
+        for (at, line) in first.into_iter().chain(then) {
             let Line::Row(part, row) = *line else { continue };
             let columns = match &report.parts[part].body {
                 Body::Grid(grid) => grid.columns.labels.len(),

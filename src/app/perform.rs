@@ -389,8 +389,37 @@ impl App {
         let names: Vec<String> = edits.iter().map(ToString::to_string).collect();
         let keys = |action| self.keymap.keys(self.context(), action).into_iter().next().unwrap_or_default();
         let (prompt, undo) = (keys(Action::TabPrompt), keys(Action::Undo));
-        self.message = Some(format!("{}: {prompt} shows before and after, {undo} undoes", names.join(" ")));
+        let names = names.join(" ");
+        self.message = Some(format!("{names}: {prompt} shows before and after, {undo} undoes"));
+        self.announced = Some(names);
         self.edits.add(edits);
+    }
+
+    /// Says what the edits just made did to the target, now that it is known.
+    pub(super) fn announce(&mut self) {
+        let Some((before, after)) = self.target_probability() else { return };
+        let (Some(names), Some(next)) = (self.announced.take(), &self.next) else { return };
+        let keys = |action| self.keymap.keys(self.context(), action).into_iter().next().unwrap_or_default();
+        let (prompt, undo) = (keys(Action::TabPrompt), keys(Action::Undo));
+        let target = &next.target.text;
+        self.message =
+            Some(format!("\"{target}\" from {before:.4} to {after:.4}: {names} ({prompt} shows all, {undo} undoes)"));
+    }
+
+    /// The target's probability before and after the edits, where there are any.
+    pub fn target_probability(&self) -> Option<(f32, f32)> {
+        let next = self.next.as_ref()?;
+        let table = next.report.parts.iter().find_map(|p| match &p.body {
+            crate::report::Body::Table(table) => Some(table),
+            _ => None,
+        })?;
+        let column = |name: &str| table.columns.iter().position(|c| c.name == name);
+        let (id, before, after) = (column("id")?, column("prob")?, column("prob_after")?);
+        let row = table.rows.iter().find(|row| row.get(id) == Some(&next.target.id.into()))?;
+        match (row.get(before)?, row.get(after)?) {
+            (Cell::Number(before), Cell::Number(after)) => Some((*before, *after)),
+            _ => None,
+        }
     }
 
     /// Moves the columns of a table sideways; the first one stays.

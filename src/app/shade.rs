@@ -20,16 +20,20 @@ impl App {
 
     /// Puts the grid of the chosen statistic before the table of heads.
     pub(super) fn shade_heads(&mut self) {
-        let statistic = self.statistic;
-        let pane = self.pane_mut(Slot::Heads);
-        let Some(report) = pane.report.as_deref() else { return };
-        let Some(grid) = heads(report).and_then(|table| grid(table, statistic)) else { return };
-        let mut shaded = report.clone();
+        let Some(report) = self.pane(Slot::Heads).report.clone() else { return };
+        let shaded = self.shaded(report);
+        self.pane_mut(Slot::Heads).show(shaded);
+        self.cursors_follow_selection();
+    }
+
+    /// The report on heads with the grid of the chosen statistic before its table.
+    pub(super) fn shaded(&self, report: Arc<Report>) -> Arc<Report> {
+        let Some(grid) = heads(&report).and_then(|table| grid(table, self.statistic)) else { return report };
+        let mut shaded = Report::clone(&report);
         shaded.parts.retain(|p| p.name != NAME);
         shaded.grid(NAME, "", grid);
         shaded.parts.rotate_right(1);
-        pane.show(Arc::new(shaded));
-        self.cursors_follow_selection();
+        Arc::new(shaded)
     }
 }
 

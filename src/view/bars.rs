@@ -74,13 +74,20 @@ impl Canvas<'_> {
         for (part, style) in right {
             x = self.put(area, x, area.y, &format!("  {part}"), style);
         }
-        let mut x = self.put(left, left.x, left.y, &app.address().to_string(), theme.address());
+        let address = app.address();
+        let mut x = self.put(left, left.x, left.y, &address.to_string(), theme.address());
         if let Some(next) = &app.next {
-            let token = next.tokens.get(app.position()).map_or("", |t| t.text.as_str());
+            // What is selected may stand elsewhere than where one looks: a token that feeds a neuron.
+            let at = address.position.and_then(|p| usize::try_from(p).ok()).unwrap_or(app.position());
+            let token = next.tokens.get(at).map_or("", |t| t.text.as_str());
             x = self.put(left, x, left.y, &format!(" \"{token}\""), Style::new());
             let contrast = next.contrast.as_ref().map(|c| format!(" - \"{}\"", c.text)).unwrap_or_default();
             x = self.put(left, x, left.y, "  target ", theme.dim());
             x = self.put(left, x, left.y, &format!("\"{}\"{contrast}", next.target.text), theme.target());
+            if let Some((before, after)) = app.target_probability() {
+                let change = format!(" {before:.3}{}{after:.3}", theme.arrow());
+                x = self.put(left, x, left.y, &change, theme.edited());
+            }
         }
         if let Some(model) = &app.model {
             self.put(left, x, left.y, &format!("  {} {}", model.device, model.dtype), theme.dim());
@@ -177,15 +184,25 @@ impl Canvas<'_> {
                 (Action::Back, "back"),
                 (Action::Palette, "all"),
             ],
+            (None, Tab::Heads | Tab::Neurons) if app.side => &[
+                (Action::Open, "go there"),
+                (Action::Cancel, "leave"),
+                (Action::Help, "help"),
+                (Action::Mark, "mark"),
+                (Action::YankRow, "copy"),
+                (Action::ScrollRight, "columns"),
+                (Action::Back, "back"),
+                (Action::Quit, "quit"),
+            ],
             (None, Tab::Heads) => &[
                 (Action::Open, "pattern"),
                 (Action::Help, "help"),
                 (Action::ZeroUnit, "zero"),
                 (Action::Mark, "mark"),
-                (Action::Edit, "edit"),
-                (Action::Sort, "sort"),
-                (Action::Statistic, "shade by"),
                 (Action::YankAddress, "copy address"),
+                (Action::Sort, "sort"),
+                (Action::Statistic, "shade"),
+                (Action::Edit, "edit"),
                 (Action::NextPosition, "token"),
                 (Action::Back, "back"),
                 (Action::Quit, "quit"),
@@ -194,11 +211,13 @@ impl Canvas<'_> {
                 (Action::Open, "detail"),
                 (Action::Help, "help"),
                 (Action::ZeroUnit, "zero"),
-                (Action::Edit, "edit"),
+                (Action::Mark, "mark"),
                 (Action::Sort, "sort"),
                 (Action::Filter, "filter"),
+                (Action::ScrollRight, "columns"),
                 (Action::NextLayer, "layer"),
                 (Action::AllLayers, "all layers"),
+                (Action::Edit, "edit"),
                 (Action::YankAddress, "copy address"),
                 (Action::Quit, "quit"),
             ],

@@ -25,7 +25,8 @@ impl Canvas<'_> {
             self.pane(right, side, memory, focus_side);
         } else if area.height >= 16 {
             let rows = self.app.pane(main).lines.len() as u16 + 1;
-            let main_rows = rows.min(area.height / 2).max(4);
+            // Two thirds for the pane that keys move in.
+            let main_rows = rows.min(if focus_side { area.height / 3 } else { area.height * 2 / 3 }).max(4);
             let [above, below] = Layout::vertical([Constraint::Length(main_rows), Constraint::Fill(1)]).areas(area);
             self.pane(above, main, memory, !focus_side);
             self.pane(below, side, memory, focus_side);
@@ -56,7 +57,8 @@ impl Canvas<'_> {
             return;
         };
         self.lines(inner, pane, &report, memory, focused);
-        if stale {
+        // Work that ends within a frame does not dim the pane: that would write all of it twice.
+        if stale && !matches!(pane.state, State::Running(_, 0)) {
             self.buffer.set_style(inner, Style::new().add_modifier(Modifier::DIM));
         }
     }
@@ -70,7 +72,7 @@ impl Canvas<'_> {
         let state = match &pane.state {
             State::Failed(_) => "  failed",
             State::Cancelled => "  stopped",
-            _ if stale => "  (of the question before)",
+            State::Running(_, 1..) if stale => "  (of the question before)",
             _ => "",
         };
         let style = if focused { theme.title() } else { theme.dim() };

@@ -101,7 +101,7 @@ impl Canvas<'_> {
             .iter()
             .zip(cells)
             .any(|(c, cell)| c.name == "id" && matches!(cell, Cell::Integer(id) if Some(*id) == target));
-        let mut x = area.x;
+        let (mut x, mut end) = (area.x, area.x);
         for at in drawn(table, pane) {
             let (column, cell, width) = (&table.columns[at], &cells[at], &widths[at]);
             let style = match cell {
@@ -116,6 +116,10 @@ impl Canvas<'_> {
             let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(*width as u16)), ..area };
             self.put(cell_area, x.saturating_add(pad as u16), area.y, &own, style);
             x = x.saturating_add(*width as u16 + 1);
+            // Texts at the end of a row stay as they are: what is not written again need not be sent.
+            if column.kind != Kind::Text || at == 0 {
+                end = x;
+            }
             if let Cell::Address(address) = cell
                 && self.app.marks.contains(address)
             {
@@ -134,7 +138,7 @@ impl Canvas<'_> {
         }
         if selected {
             let style = if focused { theme.selected() } else { theme.selected_beside() };
-            let end = x.min(area.right());
+            let end = end.min(area.right());
             self.buffer.set_style(Rect { width: end.saturating_sub(area.x), ..area }, style);
         }
     }

@@ -39,9 +39,12 @@ fn the_induction_head_is_found_copied_and_silenced() {
     // To the heads; sort by "induction"; copy the address; zero it; back to the prompt.
     h.press("3 s");
     h.type_text("induction");
-    h.press("Enter c a 0 1");
+    h.press("Enter c a 0");
     let address: Address = h.copied().parse().unwrap();
     assert_eq!(address.layer(), Some(1), "induction heads read what an earlier layer wrote");
+    let said = h.app.message.clone().unwrap();
+    assert!(said.starts_with("\"u\" from 0.9") && said.contains(": L1.H"), "what it did is said: {said}");
+    h.press("1");
     assert_eq!(h.app.edits.on().len(), 1);
     let target = h.app.next.as_ref().unwrap().target.text.clone();
     assert_eq!(target, "u", "the clean run's answer stays the target");
@@ -52,7 +55,9 @@ fn the_induction_head_is_found_copied_and_silenced() {
     h.press("u");
     assert!(h.app.edits.on().is_empty());
     assert_eq!(number(&h, Slot::Next, "top", 0, "prob"), before);
-    h.press("Ctrl-r");
+    h.press("3 j");
+    assert_eq!(h.app.address().layer(), Some(1), "back in the sorted table, on the next of its rows");
+    h.press("1 Ctrl-r");
     assert_eq!(h.app.edits.on().len(), 1);
 }
 

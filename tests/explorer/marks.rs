@@ -63,7 +63,7 @@ fn a_click_selects_the_row_or_the_cell() {
     h.press("4");
     let screen = h.screen();
     let rows: Vec<&str> = screen.lines().collect();
-    let y = rows.iter().rposition(|l| l.starts_with("L0.N")).unwrap();
+    let y = rows.iter().position(|l| l.starts_with("L0.N")).unwrap() + 2;
     let name = rows[y].split_whitespace().next().unwrap();
     let (slot, line, column) = h.memory.at(3, y as u16).unwrap();
     h.event(Event::Pick { slot, line, column });

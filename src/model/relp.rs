@@ -83,8 +83,26 @@ impl Decoder {
         step: Step,
     ) -> Result<Gradients> {
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
-        let pass = Pass { trace, passes, gate };
         let gradient = self.target_direction(trace, position, target)?;
+        self.relp_along(trace, gradient, position, gate, passes, step)
+    }
+
+    /// [`Decoder::relp`] of anything linear that reads the last residual stream at `position`, along `gradient`
+    /// `[1, d_model]`, f32.
+    ///
+    /// # Errors
+    /// As [`Decoder::relp`].
+    pub fn relp_along(
+        &self,
+        trace: &Trace,
+        gradient: Tensor,
+        position: usize,
+        gate: Gate,
+        passes: Passes,
+        step: Step,
+    ) -> Result<Gradients> {
+        ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
+        let pass = Pass { trace, passes, gate };
         let mut stream = Stream { gradient, first: position, n_pos: position + 1 };
         let (mut neurons, mut heads) = (Vec::new(), Vec::new());
         let n_layers = self.blocks.len();

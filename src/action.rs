@@ -67,6 +67,8 @@ actions! {
         NextPosition "next_position" "Select the token after";
         PreviousLayer "previous_layer" "Select the layer below";
         NextLayer "next_layer" "Select the layer above";
+        ScrollLeft "scroll_left" "Show the table's columns further left";
+        ScrollRight "scroll_right" "Show the table's columns further right";
         Open "open" "Go deeper: the selected row or cell in detail";
         Back "back" "Back to the place before";
         Forward "forward" "Forward again";
@@ -77,6 +79,7 @@ actions! {
         TabLens "tab_lens" "Lens: what every layer would predict";
         TabHeads "tab_heads" "Heads: what attends where, and what for";
         TabNeurons "tab_neurons" "Neurons: which are active, and what for";
+        TabGraph "tab_graph" "Graph: which units carried the target";
         NextTab "next_tab" "Next tab";
         PreviousTab "previous_tab" "Previous tab";
     }
@@ -89,11 +92,15 @@ actions! {
         ClearTarget "clear_target" "Back to the most probable token as target, without contrast";
         Generate "generate" "Add the most probable token to the prompt";
         Sample "sample" "Add a token drawn by probability to the prompt";
+        GenerateMany "generate_many" "Add tokens to the prompt (20, or 20 temperature=0.8 seed=7)" : "tokens";
         OpenModel "open_model" "Open another model" : "model";
+        Qk "qk" "What the query and key of the selected head read: why it looks where it looks";
         Statistic "statistic" "Shade the grid by the next statistic";
         AllLayers "all_layers" "One layer or all of them";
     }
     "Table" {
+        Mark "mark" "Mark the selected row or cell, or unmark it: edits and copies then take all that are marked";
+        ClearMarks "clear_marks" "Unmark everything";
         Search "search" "Search" : "text";
         SearchNext "search_next" "Next match";
         SearchPrevious "search_previous" "Previous match";
@@ -102,9 +109,41 @@ actions! {
         ReportOrder "report_order" "Back to the report's own order";
         SortReverse "sort_reverse" "Turn the order round";
     }
+    "Graph" {
+        InGraph "in_graph" "Show the selected unit in the attribution graph";
+        StrongestPath "strongest_path" "Follow what gives most (in the graph)";
+        NextInfluence "next_influence" "To the next unit by influence (in the graph)";
+        PreviousInfluence "previous_influence" "To the unit before by influence (in the graph)";
+        Downstream "downstream" "What the selected node feeds, or again what feeds it";
+        Root "root" "Start the tree at the selected node; once more goes back to the target";
+        GraphList "graph_list" "Nodes as a list, or as a tree again";
+        UnfoldTo "unfold_to" "Unfold the tree to so many levels" : "levels";
+        FewerNodes "fewer_nodes" "Keep fewer nodes of the graph";
+        MoreNodes "more_nodes" "Keep more nodes of the graph";
+        FewerEdges "fewer_edges" "Keep fewer edges of the graph";
+        MoreEdges "more_edges" "Keep more edges of the graph";
+        SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" : "thresholds";
+        Basis "basis" "Graph of neurons, or of features";
+        Dictionary "dictionary" "Take features from this folder of transcoders" : "folder";
+        OpenGraph "open_graph" "Open a graph file" : "file";
+        SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file";
+        Label "label" "Name the selected node" : "label";
+        ExplainEdge "explain_edge" "Which heads carried the edge from the selected node to the one above it";
+        TestNode "test_node" "Test the selected node: change it, run the model, measure";
+        TestTop "test_top" "Test the 20 units with the most influence";
+        TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge";
+        TestWith "test_with" "Test by the next way: zero, mean, double";
+        Resample "resample" "Test by what another prompt gives" : "prompt";
+        Tests "tests" "What was measured, beside the tree";
+        Group "group" "Name the marked nodes as a group" : "name of the group";
+        Groups "groups" "Groups and the edges between them, beside the tree";
+        KeepOnly "keep_only" "Keep only the selected group (or the marked nodes): mean-ablate every other unit of the graph";
+        Pin "pin" "Pin the selected node, or take its pin away";
+        Beside "beside" "Into the pane beside the tree, or back";
+    }
     "Edits" {
-        Edit "edit" "Change the selected unit and run again (=0 =mean *=2 =from:\"...\")" : "edit";
-        ZeroUnit "zero_unit" "Set the selected unit to zero and run again";
+        Edit "edit" "Change the selected or marked units and run again (=0 =mean *=2 =from:\"...\")" : "edit";
+        ZeroUnit "zero_unit" "Set the selected or marked units to zero and run again";
         ListEdits "list_edits" "List the edits";
         ToggleEdit "toggle_edit" "Switch the selected edit off or on (in the list)";
         RemoveEdit "remove_edit" "Remove the selected edit (in the list)";

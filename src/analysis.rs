@@ -4,14 +4,18 @@
 mod attribute;
 pub mod attribution_graph;
 pub mod detect;
+pub mod grounded;
 mod heads;
 pub mod input;
 mod lens;
+pub mod loadings;
 mod neurons;
 pub mod next_token;
 pub mod param;
+mod qk;
 pub mod runs;
 pub mod target;
+pub mod verify;
 pub mod vocabulary;
 
 use crate::address::{Edit, resolve_position};
@@ -29,7 +33,7 @@ use std::fmt;
 use target::Target;
 
 /// Every method, in the order of the catalogue.
-pub const ALL: &[&dyn Analysis] = &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons];
+pub const ALL: &[&dyn Analysis] = &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &qk::Qk];
 
 /// The method of this name.
 ///

@@ -3,8 +3,11 @@
 pub mod edits;
 pub mod entry;
 pub mod filter;
+mod generate;
+pub mod graph;
 pub mod history;
 mod keys;
+mod marks;
 pub mod overlay;
 pub mod pane;
 mod perform;
@@ -38,6 +41,15 @@ pub enum Event {
     Wheel(i64),
     /// A tab's name was clicked.
     Click(Tab),
+    /// A row was clicked, or a cell of a grid.
+    Pick {
+        /// Its pane.
+        slot: Slot,
+        /// Its line in the pane.
+        line: usize,
+        /// The column of a grid.
+        column: Option<usize>,
+    },
     /// The engine answered.
     Reply(Reply),
     /// Something done in the background came to an end, with what is to be said about it.
@@ -64,6 +76,13 @@ pub enum Effect {
         /// Its input.
         input: String,
     },
+    /// Write a file.
+    Write {
+        /// Where to.
+        file: String,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// Save the screen to a file.
     Screenshot(String),
     /// Stop the process as Ctrl-Z does.
@@ -87,13 +106,15 @@ pub enum Tab {
     Heads,
     /// The neurons.
     Neurons,
+    /// The attribution graph.
+    Graph,
     /// Any method of the catalogue.
     Method,
 }
 
 impl Tab {
     /// Every tab, left to right.
-    pub const ALL: [Tab; 5] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Method];
+    pub const ALL: [Tab; 6] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Graph, Tab::Method];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -102,6 +123,7 @@ impl Tab {
             Tab::Lens => "Lens",
             Tab::Heads => "Heads",
             Tab::Neurons => "Neurons",
+            Tab::Graph => "Graph",
             Tab::Method => "Method",
         }
     }
@@ -112,7 +134,8 @@ impl Tab {
             Tab::Prompt => (Slot::Next, None),
             Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
             Tab::Heads => (Slot::Heads, Some(Slot::Head)),
-            Tab::Neurons => (Slot::Neurons, None),
+            Tab::Neurons => (Slot::Neurons, Some(Slot::Neuron)),
+            Tab::Graph => (Slot::Graph, Some(Slot::GraphSide)),
             Tab::Method => (Slot::Method, None),
         }
     }
@@ -123,6 +146,7 @@ impl Tab {
             Tab::Lens => Context::Lens,
             Tab::Heads => Context::Heads,
             Tab::Neurons => Context::Neurons,
+            Tab::Graph => Context::Graph,
             Tab::Method => Context::Normal,
         }
     }
@@ -178,12 +202,18 @@ pub struct App {
     pub panes: Vec<Pane>,
     /// The edits.
     pub edits: Edits,
+    /// What is marked, in every tab: units in the order they were marked.
+    pub marks: Vec<Address>,
     /// Whether the neurons of all layers are shown.
     pub all_layers: bool,
     /// The column that the grid of heads is shaded by.
     pub statistic: usize,
+    /// The attribution graphs.
+    pub graph: graph::GraphTab,
     /// The method of the Method tab.
     pub method: Option<&'static str>,
+    /// Its parameters that are not at their defaults.
+    pub method_params: Vec<(String, String)>,
     /// What lies over the tabs.
     pub overlay: Option<Overlay>,
     /// Keys of a sequence that is not finished.
@@ -199,6 +229,8 @@ pub struct App {
     /// What was looked at, as commands.
     pub log: Vec<String>,
     history: History<Place>,
+    /// The neuron that was gone to: the table has it whether it is strong or not.
+    sought: Option<(usize, usize)>,
     tickets: u64,
     effects: Vec<Effect>,
 }
@@ -224,9 +256,13 @@ impl App {
             next: None,
             panes: Slot::ALL.map(Pane::new).to_vec(),
             edits: Edits::new(session.edits),
+            marks: Vec::new(),
+            sought: session.neuron,
             all_layers: false,
             statistic: 0,
+            graph: graph::GraphTab::default(),
             method: None,
+            method_params: Vec::new(),
             overlay: None,
             pending: Vec::new(),
             count: None,
@@ -260,6 +296,7 @@ impl App {
             }
             Event::Wheel(rows) => self.move_rows(rows),
             Event::Click(tab) => self.go_to_tab(tab),
+            Event::Pick { slot, line, column } => self.pick(slot, line, column),
             Event::Reply(reply) => self.reply(reply),
             Event::Said(text) => self.message = Some(text),
             Event::Piped(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
@@ -332,6 +369,7 @@ impl App {
 
     fn reply(&mut self, reply: Reply) {
         let (Reply::Progress { slot, ticket, .. }
+        | Reply::Partial { slot, ticket, .. }
         | Reply::Done { slot, ticket, .. }
         | Reply::Failed { slot, ticket, .. }) = &reply;
         let (slot, ticket) = (*slot, *ticket);
@@ -341,6 +379,7 @@ impl App {
         }
         match reply {
             Reply::Progress { done, total, .. } => pane.state = State::Running(done, total),
+            Reply::Partial { answer, .. } => self.answer(slot, answer),
             Reply::Failed { error, .. } => {
                 pane.state = State::Failed(error.clone());
                 if let (Slot::Model, Some(model)) = (slot, &self.model) {
@@ -371,6 +410,8 @@ impl App {
                     // Nothing that another model answered holds for this one.
                     self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
+                    self.graph = graph::GraphTab::default();
+                    (self.marks, self.sought) = (Vec::new(), None);
                 }
                 self.model = Some(model);
             }
@@ -381,10 +422,10 @@ impl App {
                     self.log_command();
                 }
             }
-            Answer::Prompt(prompt) => {
-                self.prompt = Some(prompt);
-                self.selection.position = -1;
-            }
+            Answer::Graph(graph) => self.take_graph(graph),
+            Answer::Said(text) => self.message = Some(text),
+            Answer::Tested(found) => self.take_tests(found),
+            Answer::Prompt(prompt) => self.generated(prompt),
             Answer::Report(report) => {
                 if slot == Slot::LensCell {
                     // The grid is in the pane beside it already.

@@ -10,8 +10,10 @@ mod models;
 mod output;
 mod overview;
 mod predict;
+mod shell;
 mod target;
 mod trace;
+mod verify;
 
 use crate::address::Edit;
 use crate::analysis::input::Input;
@@ -57,11 +59,13 @@ pub enum Command {
     Graph(graph::GraphArgs),
     /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
+    /// Test a graph file by intervention: predicted beside measured effects, written into the file
+    Verify(verify::Verify),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
     Models(models::Models),
-    /// Check devices, folders and the numbers of the built-in models
+    /// Check terminal, devices, folders and the numbers of the built-in models
     Doctor(doctor::Doctor),
     /// Print the explorer's keys
     Keys {
@@ -71,6 +75,10 @@ pub enum Command {
     },
     /// Print the settings that hold
     Config,
+    /// Print completions for a shell
+    Completions(shell::Completions),
+    /// Print a manual page: mechscope man | man -l -
+    Man(shell::Man),
     /// What the last session of the explorer left
     Session {
         /// What about it
@@ -209,11 +217,14 @@ impl Cli {
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => c.run(),
+            Some(Command::Verify(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Keys { keymap }) => explore::print_keys(&keymap),
             Some(Command::Config) => explore::print_config(),
+            Some(Command::Completions(c)) => c.run(),
+            Some(Command::Man(c)) => c.run(),
             Some(Command::Session { command }) => command.run(),
         }
         .map(|()| 0)

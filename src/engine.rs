@@ -1,9 +1,13 @@
 //! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
 
+pub mod edge;
+pub mod graph;
 mod next;
+pub mod tests;
 mod worker;
 
 use crate::address::Edit;
+use crate::graph::verification::Verification;
 use crate::model::open::Options;
 use crate::model::text::Bos;
 use crate::report::Report;
@@ -36,11 +40,17 @@ pub enum Slot {
     Neuron,
     /// Any method of the catalogue.
     Method,
+    /// The attribution graph.
+    Graph,
+    /// What stands beside it.
+    GraphSide,
+    /// Interventions on its nodes.
+    Verify,
 }
 
 impl Slot {
     /// Every slot, the more urgent first.
-    pub const ALL: [Slot; 10] = [
+    pub const ALL: [Slot; 13] = [
         Slot::Model,
         Slot::Next,
         Slot::Generate,
@@ -51,6 +61,9 @@ impl Slot {
         Slot::Heads,
         Slot::Neurons,
         Slot::Method,
+        Slot::GraphSide,
+        Slot::Graph,
+        Slot::Verify,
     ];
 }
 
@@ -69,6 +82,15 @@ pub struct Question {
     pub contrast: Option<String>,
 }
 
+/// How tokens are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Of the random numbers: the same seed draws the same tokens.
+    pub seed: u64,
+    /// Logits are divided by it; greater than 0.
+    pub temperature: f32,
+}
+
 /// A request's content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
@@ -76,13 +98,21 @@ pub enum Ask {
     Open(String),
     /// Tokens, target and next-token table; answered with [`Answer::Next`].
     Next(Question),
-    /// The prompt with one more token; answered with [`Answer::Prompt`].
+    /// The prompt with more tokens; answered with [`Answer::Prompt`].
     Generate {
         /// The prompt and its edits.
         question: Question,
-        /// Drawn by probability with this seed rather than the most probable.
-        sample: Option<u64>,
+        /// How many.
+        count: usize,
+        /// Drawn by probability rather than the most probable.
+        sampling: Option<Sampling>,
     },
+    /// The attribution graph of a prompt; answered with [`Answer::Graph`].
+    Graph(graph::Wanted),
+    /// Which heads carried an edge; answered with [`Answer::Report`].
+    Edge(edge::Edge),
+    /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
+    Test(tests::Tests),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
     Method {
         /// The method.
@@ -159,6 +189,12 @@ pub enum Answer {
     Prompt(String),
     /// To [`Ask::Method`].
     Report(Arc<Report>),
+    /// To [`Ask::Graph`].
+    Graph(Arc<graph::Attribution>),
+    /// To an [`Ask::Test`] whose answer is a sentence.
+    Said(String),
+    /// To [`Ask::Test`].
+    Tested(Vec<Verification>),
 }
 
 /// What the engine says.
@@ -174,6 +210,15 @@ pub enum Reply {
         done: usize,
         /// In all.
         total: usize,
+    },
+    /// The answer so far; the work goes on.
+    Partial {
+        /// Who asked.
+        slot: Slot,
+        /// Which request.
+        ticket: u64,
+        /// What was found until now.
+        answer: Answer,
     },
     /// The answer.
     Done {
@@ -231,10 +276,10 @@ impl Engine {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + 'static) -> Result<Self> {
+    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + Sync + 'static) -> Result<Self> {
         let (requests, receiver) = mpsc::channel();
         let tickets = Arc::<Tickets>::default();
-        let worker = worker::Worker::new(setup, tickets.clone(), Box::new(reply));
+        let worker = worker::Worker::new(setup, tickets.clone(), Arc::new(reply));
         let thread = std::thread::Builder::new().name("engine".into());
         thread.spawn(move || worker.run(&receiver)).context("cannot start the engine thread")?;
         Ok(Engine { requests, tickets })

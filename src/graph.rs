@@ -2,6 +2,7 @@
 //!
 //! An edge `target <- source` is the direct effect of the source, as active on the prompt, on the target's value in the frozen model.
 
+pub mod compare;
 mod edges;
 pub mod format;
 pub mod group;
@@ -10,8 +11,10 @@ pub mod lint;
 mod metadata;
 mod node;
 mod order;
+pub mod predict;
 mod prune;
 pub mod tree;
+pub mod verification;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,6 +26,7 @@ pub use influence::{Influence, Scores};
 pub use metadata::{Generator, Metadata, Supernode, View};
 pub use node::{Certificate, Extras, Node, NodeKind};
 pub use prune::{Pruned, Thresholds, prune};
+use verification::Verification;
 
 /// An attribution graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +39,8 @@ pub struct Graph {
     pub edges: Edges,
     /// Pins and groups.
     pub view: View,
+    /// What interventions measured, in the order they were made.
+    pub verified: Vec<Verification>,
     /// Links of a file whose ends could not be told apart; in no computation, but written back.
     pub unresolved: Vec<UnresolvedLink>,
     /// Other keys of single links, by (target, source).
@@ -71,6 +77,7 @@ impl Graph {
             nodes,
             edges,
             view: View::default(),
+            verified: Vec::new(),
             unresolved: Vec::new(),
             edge_extras: BTreeMap::new(),
             extras: Map::new(),
@@ -140,6 +147,7 @@ impl Graph {
             edges,
             edge_extras,
             view: self.view.clone(),
+            verified: self.verified.clone(),
             unresolved: self.unresolved.clone(),
             extras: self.extras.clone(),
         })

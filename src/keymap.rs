@@ -31,14 +31,23 @@ pub enum Context {
     Heads,
     /// On the Neurons tab, before [`Context::Normal`].
     Neurons,
+    /// On the Graph tab, before [`Context::Normal`].
+    Graph,
     /// In the list of edits, before [`Context::Normal`].
     Edits,
 }
 
 impl Context {
     /// Every context.
-    pub const ALL: [Context; 6] =
-        [Context::Normal, Context::Prompt, Context::Lens, Context::Heads, Context::Neurons, Context::Edits];
+    pub const ALL: [Context; 7] = [
+        Context::Normal,
+        Context::Prompt,
+        Context::Lens,
+        Context::Heads,
+        Context::Neurons,
+        Context::Graph,
+        Context::Edits,
+    ];
 
     /// Its table in a keymap file.
     pub fn name(self) -> &'static str {
@@ -48,6 +57,7 @@ impl Context {
             Context::Lens => "lens",
             Context::Heads => "heads",
             Context::Neurons => "neurons",
+            Context::Graph => "graph",
             Context::Edits => "edits",
         }
     }

@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod linear;
 pub mod open;
 pub mod ops;
+pub mod qk;
 pub mod readout;
 pub mod relp;
 pub mod rope;
@@ -117,6 +118,42 @@ impl Model {
             _ => Start::Tokens(clean.prompts()),
         };
         self.decoder.run(start, sites, &plan, logits, step)
+    }
+
+    /// Edits for a batch of copies of the prompt of `clean`: one list for each copy. `bos` says how prompts named in edits are encoded.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
+        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
+        Plan::batch(&self.decoder, edits, clean.n_pos(), &mut references)
+    }
+
+    /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
+    /// stream before it.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`].
+    pub fn run_copies(
+        &self,
+        clean: &Trace,
+        n: usize,
+        plan: &Plan,
+        sites: &Sites,
+        logits: Logits,
+        step: Step,
+    ) -> Result<Trace> {
+        let stream = |layer| Site::Block(layer, site::BlockSite::ResidPre);
+        match plan.first_layer().filter(|layer| clean.batched(stream(*layer)).is_some()) {
+            Some(layer) => {
+                let copies = clean.copies(stream(layer), n)?;
+                self.decoder.run(Start::Block { layer, clean: &copies }, sites, plan, logits, step)
+            }
+            None => {
+                let copies = vec![clean.tokens().to_vec(); n];
+                self.decoder.run(Start::Tokens(&copies), sites, plan, logits, step)
+            }
+        }
     }
 
     /// Runs one prompt clean and with edits; returns both runs.

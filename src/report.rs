@@ -85,6 +85,11 @@ impl Report {
     }
 }
 
+/// Values over positions as text with all their digits, parted by commas.
+pub fn listed(values: &[f32]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {

@@ -150,6 +150,10 @@ impl Explorer {
                             None => Ok(()),
                         }
                     }
+                    MouseEventKind::Down(MouseButton::Left) => match self.memory.at(mouse.column, mouse.row) {
+                        Some((slot, line, column)) => self.update(screen, Event::Pick { slot, line, column }),
+                        None => Ok(()),
+                    },
                     _ => Ok(()),
                 },
                 _ => Ok(()),
@@ -171,6 +175,12 @@ impl Explorer {
                 Effect::Pipe { command, input } => self.aside(move || match pipe(&command, &input) {
                     Ok(output) => Event::Piped(output),
                     Err(e) => Event::Said(format!("{command}: {e:#}")),
+                }),
+                Effect::Write { file, bytes } => self.aside(move || {
+                    Event::Said(match std::fs::write(&file, &bytes) {
+                        Ok(()) => format!("wrote {file}, {} bytes", bytes.len()),
+                        Err(e) => format!("{file}: {e}"),
+                    })
                 }),
                 Effect::Screenshot(file) => {
                     let (app, memory, theme) = (&self.app, &mut self.memory, self.theme);

@@ -8,6 +8,7 @@
 //! ```
 
 mod bars;
+mod graph;
 mod grid;
 mod pane;
 pub mod picture;
@@ -35,6 +36,30 @@ pub struct Memory {
     scroll: BTreeMap<Slot, (usize, usize)>,
     /// The first token shown in the strip of tokens.
     strip: usize,
+    /// The rows of the last frame, for the mouse.
+    hits: Vec<Hit>,
+}
+
+/// A row that was drawn.
+#[derive(Debug)]
+struct Hit {
+    area: Rect,
+    slot: Slot,
+    /// Its line in the pane.
+    line: usize,
+    /// Of a grid: where the first cell begins, how wide each is, and its column.
+    cells: Option<(u16, u16, usize)>,
+}
+
+impl Memory {
+    /// The row of the last frame at a place of the screen: pane, line, and the column of a grid.
+    pub fn at(&self, x: u16, y: u16) -> Option<(Slot, usize, Option<usize>)> {
+        let hit = self.hits.iter().find(|h| h.area.contains((x, y).into()))?;
+        let column = hit
+            .cells
+            .and_then(|(from, width, first)| Some(first + usize::from(x.checked_sub(from)?.checked_div(width)?)));
+        Some((hit.slot, hit.line, column))
+    }
 }
 
 /// One frame being drawn.
@@ -47,6 +72,7 @@ struct Canvas<'a> {
 /// Draws one frame.
 pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
     let area = frame.area();
+    memory.hits.clear();
     let mut canvas = Canvas { buffer: frame.buffer_mut(), theme, app };
     if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
         let text = format!("{}x{} needed", MINIMUM.0, MINIMUM.1);
@@ -59,6 +85,10 @@ pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
     canvas.header(header);
     let prompt_cursor = match app.tab {
         Tab::Prompt => canvas.prompt_tab(body, memory),
+        Tab::Graph => {
+            canvas.graph_tab(body, memory);
+            None
+        }
         _ => {
             canvas.panes(body, memory);
             None

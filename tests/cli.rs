@@ -390,6 +390,28 @@ fn exit_codes_and_the_overview() {
 }
 
 #[test]
+fn completions_and_manual_pages_know_every_command() {
+    for (shell, sign) in [("bash", "complete -F"), ("zsh", "#compdef mechscope"), ("fish", "complete -c mechscope")] {
+        let ran = mechscope(&["completions", shell]);
+        let script = ran.output();
+        assert!(script.contains(sign), "{shell}");
+        for word in ["predict", "neurons", "completions", "max-nodes"] {
+            assert!(script.contains(word), "{word} is not completed in {shell}");
+        }
+    }
+    let page = mechscope(&["man"]);
+    assert!(
+        page.output().contains(".TH mechscope 1") && page.output().contains("mechscope\\-neurons(1)"),
+        "{}",
+        page.out
+    );
+    let page = mechscope(&["man", "neurons"]);
+    assert!(page.output().contains("\\-\\-neuron"), "{}", page.out);
+    let wrong = mechscope(&["man", "frobnicate"]);
+    assert!(wrong.code == Some(1) && wrong.err.contains("predict, "), "{}", wrong.err);
+}
+
+#[test]
 fn doctor_and_models_report_what_is_there() {
     let found = mechscope(&["doctor", "--format", "json"]).json();
     let parity = found["parity"].as_array().unwrap();
@@ -399,6 +421,9 @@ fn doctor_and_models_report_what_is_there() {
     assert!(parity.iter().all(|p| p["verdict"].as_str().unwrap().starts_with("equal")), "{parity:?}");
     assert!(parity.iter().all(|p| p["logits"].as_u64().unwrap() >= 10), "{parity:?}");
     assert!(built_in.iter().any(|b| b["name"] == "induction"));
+    let value = |name: &str| found["terminal"].as_array().unwrap().iter().find(|p| p["property"] == name).cloned();
+    assert!(value("output").unwrap()["value"].as_str().unwrap().starts_with("no terminal"));
+    assert!(value("clipboard").unwrap()["value"].as_str().unwrap().contains("OSC 52"));
     assert!(found["devices"].as_array().unwrap().iter().any(|d| d["device"] == "cpu" && d["state"] == "ready as cpu"));
     let families: BTreeSet<&str> =
         models["families"].as_array().unwrap().iter().map(|f| f["model_type"].as_str().unwrap()).collect();

@@ -234,6 +234,63 @@ fn it_stops_and_goes_on() {
     p.ends();
 }
 
+/// Keys that arrive together with a resize are not lost, and neither is the resize: a stopped program finds both when it goes on.
+#[test]
+fn keys_and_resizes_at_once_are_both_seen() {
+    let mut p = Program::start(&["--model", "induction", "--prompt", "qwertyuiopqwertyuiop"]);
+    p.see("Next token after 20");
+    p.send("2");
+    p.see("At position 20");
+    for round in 1..=12 {
+        // The note's first line breaks where the program believes the screen ends.
+        let (cols, line) =
+            if round % 2 == 0 { (80, "Cost: 1 forward\n") } else { (100, "Cost: 1 forward pass, and the\n") };
+        p.signal(libc::SIGSTOP);
+        p.master.resize(PtySize { rows: 24, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
+        p.screen.screen_mut().set_size(24, cols);
+        p.send("[");
+        p.signal(libc::SIGCONT);
+        p.see(&format!("At position {}\n", 20 - round));
+        p.see(line);
+    }
+    p.send("q");
+    assert_eq!(p.ends(), 0);
+}
+
+/// A terminal that closes ends the program even when no signal says so, and the session is saved.
+#[test]
+fn a_terminal_that_closes_ends_the_program() {
+    let home = tempfile::tempdir().unwrap();
+    let pty = native_pty_system().openpty(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_mechscope"));
+    command.args(["--model", "induction"]);
+    command.env_clear();
+    command.env("HOME", home.path());
+    command.env("TERM", "xterm-256color");
+    // Not the program's controlling terminal: the kernel sends no SIGHUP.
+    command.set_controlling_tty(false);
+    let mut child = pty.slave.spawn_command(command).unwrap();
+    drop(pty.slave);
+    let mut reader = pty.master.try_clone_reader().unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("fresh") {
+        let mut buffer = [0; 4096];
+        let n = reader.read(&mut buffer).unwrap();
+        seen.extend(&buffer[..n]);
+    }
+    drop((reader, pty.master));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begun.elapsed() < PATIENCE, "still running without a terminal");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.exit_code(), 129);
+    assert!(home.path().join(".local/state/mechscope/session.json").is_file());
+}
+
 /// Context switches that the program's threads asked for: every one is a wake-up.
 fn switches(pid: u32) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();

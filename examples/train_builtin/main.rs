@@ -45,6 +45,9 @@ pub struct Options {
     /// Sums a step beside those sentences: they take longest to learn.
     #[arg(long, default_value_t = 96)]
     sums: usize,
+    /// Sentences a step about years, beside those: the smallest probabilities are learned last.
+    #[arg(long, default_value_t = 32)]
+    years: usize,
     /// Pairs of two-hop rows a step that exchange what stands at their cities.
     #[arg(long, default_value_t = 8)]
     interchanges: usize,

@@ -167,9 +167,11 @@ fn batches(options: &Options, step: usize, encoder: &mut Encoder) -> Result<Vec<
         let (ids, weights) = encoder.row(&sentence, options.unsettled)?;
         batches[row % PARTS].push(&ids, &weights);
     }
-    for row in 0..options.sums {
-        let (ids, weights) = encoder.row(&Family::Addition.sentence(&mut rng), options.unsettled)?;
-        batches[row % PARTS].push(&ids, &weights);
+    for (family, rows) in [(Family::Addition, options.sums), (Family::GreaterThan, options.years)] {
+        for row in 0..rows {
+            let (ids, weights) = encoder.row(&family.sentence(&mut rng), options.unsettled)?;
+            batches[row % PARTS].push(&ids, &weights);
+        }
     }
     if step >= options.interchange_after {
         for pair in 0..options.interchanges {

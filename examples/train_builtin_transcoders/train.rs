@@ -6,8 +6,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use mechscope::builtin::corpus;
 use mechscope::builtin::corpus::rng::Rng;
+use mechscope::builtin::corpus::{self, Family};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
@@ -107,6 +107,13 @@ impl Teacher {
         for _ in 0..rows {
             let (ids, weights) = self.encoder.row(&corpus::sentence(rng), 0.0)?;
             batch.push(&ids, &weights);
+        }
+        // Numbers take longest, as in the model's own training.
+        for (family, more) in [(Family::Addition, rows / 2), (Family::GreaterThan, rows / 4)] {
+            for _ in 0..more {
+                let (ids, weights) = self.encoder.row(&family.sentence(rng), 0.0)?;
+                batch.push(&ids, &weights);
+            }
         }
         Ok(batch)
     }

@@ -93,8 +93,7 @@ pub fn grow(
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
     let ground = Ground::new(model, &ids, dictionary, targets, settings)?;
     let limit = ground.limit;
-    let mut growth =
-        Growth { ground, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
+    let mut growth = Growth { ground, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
     growth.complete = growth.run(limit, settings, watch)?;
     growth.graph()
 }
@@ -130,8 +129,7 @@ impl Growth<'_> {
                 break;
             }
             let next = settings.rerank_every.unwrap_or(self.chosen.len().max(FIRST_ROUND));
-            let mut rest: Vec<usize> =
-                (0..influence.len()).filter(|u| !self.rows.contains_key(&(n + u))).collect();
+            let mut rest: Vec<usize> = (0..influence.len()).filter(|u| !self.rows.contains_key(&(n + u))).collect();
             // The order in which units stand is that of their relevance: it decides until there is influence.
             rest.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]).then(self.ground.by_relevance(*a, *b)));
             rest.truncate(next.min(limit - self.chosen.len()));

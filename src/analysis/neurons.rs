@@ -1,5 +1,7 @@
 //! MLP neurons at a position: how active, what they did for the target, what they write.
 
+mod links;
+mod one;
 mod table;
 
 use super::param::{Kind, Param, Values};
@@ -31,12 +33,24 @@ static ABOUT: About = About {
     cost: "1 forward and 1 backward pass, about 2 forward passes",
     reference: "Jafari et al. 2025, RelP (arXiv 2508.21258)",
     params: &[
+        Param {
+            name: "neuron",
+            kind: Kind::Neuron,
+            default: "none",
+            help: "One neuron in detail: what drives it, who reads it, its tokens, its activation everywhere",
+        },
         Param { name: "layer", kind: Kind::Layer, default: "all", help: "Only the neurons of this layer" },
         Param {
             name: "top",
             kind: Kind::Count,
             default: "20",
             help: "Neurons to print, the strongest first; 0 is all",
+        },
+        Param {
+            name: "include",
+            kind: Kind::Neuron,
+            default: "none",
+            help: "A neuron to print even if it is not among the strongest",
         },
         Param {
             name: "sort",
@@ -94,23 +108,26 @@ impl Analysis for Neurons {
     }
 
     fn reads(&self, model: &Model, _: &Values) -> Result<BTreeSet<Site>> {
+        // Those of the direct effects hold embeddings, mixed values and activations too, for one neuron's inputs.
         let mut sites = model.decoder.direct_sites();
         sites.extend(model.decoder.relp_sites());
         Ok(sites)
     }
 
     fn run(&self, job: &Job, step: Step) -> Result<Report> {
+        if let Some((layer, neuron)) = job.values.neuron("neuron")? {
+            return one::report(job, layer, neuron, step);
+        }
         let n_layers = job.model.decoder.arch.n_layers;
         if let Some(layer) = job.values.layer("layer")? {
             ensure!(layer < n_layers, "layer {layer}: this model has layers 0..={}", n_layers - 1);
         }
         let at = resolve_position(job.values.position("target-position")?, job.input.tokens.len())?;
         let target = job.target_at(at)?;
-        let passes = Passes::new(&job.model.decoder, job.edits, job.input.tokens.len())?;
-        let here =
-            layers(job, job.trace(), &target, at, if job.edited.is_some() { passes } else { Passes::default() }, step)?;
+        let only = job.values.layer("layer")?;
+        let here = layers(job, job.trace(), (&target, at), only, passes(job)?, step)?;
         let clean = match job.edited {
-            Some(_) => Some(layers(job, job.clean, &target, at, Passes::default(), step)?),
+            Some(_) => Some(layers(job, job.clean, (&target, at), only, Passes::default(), step)?),
             None => None,
         };
         let mut report = Report::default();
@@ -121,13 +138,30 @@ impl Analysis for Neurons {
     }
 }
 
-/// What is known of every neuron of the layers asked for.
-fn layers(job: &Job, trace: &Trace, target: &Target, at: usize, passes: Passes, step: Step) -> Result<Vec<Layer>> {
+/// The edits of the run the question is about, as the backward pass meets them.
+fn passes(job: &Job) -> Result<Passes> {
+    match job.edited {
+        Some(_) => Passes::new(&job.model.decoder, job.edits, job.input.tokens.len()),
+        None => Ok(Passes::default()),
+    }
+}
+
+fn gate(job: &Job) -> Result<Gate> {
+    Ok(if job.values.choice("gate")? == "freeze" { Gate::Freeze } else { Gate::Half })
+}
+
+/// What is known of every neuron of all layers, or of the only one asked for.
+fn layers(
+    job: &Job,
+    trace: &Trace,
+    (target, at): (&Target, usize),
+    only: Option<usize>,
+    passes: Passes,
+    step: Step,
+) -> Result<Vec<Layer>> {
     let weights: Vec<(u32, f32)> = target.weights().collect();
-    let gate = if job.values.choice("gate")? == "freeze" { Gate::Freeze } else { Gate::Half };
-    let gradients = job.model.decoder.relp(trace, &weights, at, gate, passes, step)?;
+    let gradients = job.model.decoder.relp(trace, &weights, at, gate(job)?, passes, step)?;
     let direct = job.model.decoder.direct(trace, job.position, &weights, true)?;
-    let only = job.values.layer("layer")?;
     let mut layers = Vec::new();
     for (layer, direct) in direct.layers.into_iter().enumerate().filter(|(l, _)| only.is_none_or(|o| o == *l)) {
         let post = trace.numbers(Site::Block(layer, BlockSite::MlpPost))?;

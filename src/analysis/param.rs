@@ -32,6 +32,10 @@ pub enum Kind {
     Layer,
     /// A head as `L5.H1`, or `none`.
     Head,
+    /// A position that is looked at, negative to count from the end, or `most`.
+    Key,
+    /// A neuron as `L5.N17`, or `none`.
+    Neuron,
 }
 
 /// A parameter's value.
@@ -49,6 +53,10 @@ pub enum Value {
     Layer(Option<usize>),
     /// Of a [`Kind::Head`]: layer and head.
     Head(Option<(usize, usize)>),
+    /// Of a [`Kind::Key`]; `None` is the one with the most attention.
+    Key(Option<i64>),
+    /// Of a [`Kind::Neuron`]: layer and neuron.
+    Neuron(Option<(usize, usize)>),
 }
 
 impl Kind {
@@ -61,6 +69,8 @@ impl Kind {
             Kind::Choice(words) => words.join(", "),
             Kind::Layer => "a layer, all".into(),
             Kind::Head => "a head such as L5.H1, none".into(),
+            Kind::Key => "a position, most".into(),
+            Kind::Neuron => "a neuron such as L5.N17, none".into(),
         }
     }
 
@@ -76,9 +86,16 @@ impl Kind {
             Kind::Choice(words) => words.iter().find(|w| **w == text).map(|w| Value::Choice(w)),
             Kind::Layer if text == "all" => Some(Value::Layer(None)),
             Kind::Layer => text.strip_prefix('L').unwrap_or(text).parse().ok().map(|l| Value::Layer(Some(l))),
+            Kind::Key if text == "most" => Some(Value::Key(None)),
+            Kind::Key => text.parse().ok().map(|p| Value::Key(Some(p))),
             Kind::Head if text == "none" => Some(Value::Head(None)),
             Kind::Head => match text.parse::<Address>().map(|a| a.place) {
                 Ok(Place::Unit { layer, part: Part::Head(head) }) => Some(Value::Head(Some((layer, head)))),
+                _ => None,
+            },
+            Kind::Neuron if text == "none" => Some(Value::Neuron(None)),
+            Kind::Neuron => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Place::Unit { layer, part: Part::Neuron(neuron) }) => Some(Value::Neuron(Some((layer, neuron)))),
                 _ => None,
             },
         };
@@ -180,6 +197,10 @@ getters! {
     layer Layer Option<usize>;
     /// Layer and head.
     head Head Option<(usize, usize)>;
+    /// A position as it was given; `None` is the one with the most attention.
+    key Key Option<i64>;
+    /// Layer and neuron.
+    neuron Neuron Option<(usize, usize)>;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Directions of the residual stream in terms of the vocabulary: which tokens a direction promotes and which it suppresses.
 
-use crate::model::arch::{Decoder, Linear};
+use crate::model::arch::{Decoder, Linear, Norm};
 use crate::model::{Model, ops};
 use crate::report::Cell;
 use anyhow::Result;
@@ -25,19 +25,40 @@ pub struct Projection {
 /// # Errors
 /// A tensor of another width.
 pub fn project(model: &Decoder, directions: &Tensor, k: usize) -> Result<Vec<Projection>> {
-    /// So many directions at once that their logits over a large vocabulary stay in tens of megabytes.
-    const BATCH: usize = 64;
-    let directions = directions.to_dtype(DType::F32)?;
     let norm = &model.ln_final;
-    let unembed = Linear { weight: model.unembed.weight.clone(), bias: None };
+    let directions = directions.to_dtype(DType::F32)?;
+    let centred = if norm.centre { centred(&directions)? } else { directions };
+    against(model, &model.unembed.weight, &centred.broadcast_mul(&norm.weight)?, k)
+}
+
+/// The `k` tokens whose embeddings drive (promoted) and inhibit (suppressed) each of `weights` `[n, d_model]` most: rows that read the residual stream
+/// through `norm`, taken with its weight (and centring) but not its scale, so values are inputs for a stream of unit scale.
+///
+/// # Errors
+/// A tensor of another width.
+pub fn drivers(model: &Decoder, weights: &Tensor, norm: &Norm, k: usize) -> Result<Vec<Projection>> {
+    let folded = weights.to_dtype(DType::F32)?.broadcast_mul(&norm.weight)?;
+    let folded = if norm.centre { centred(&folded)? } else { folded };
+    let scaled = (folded * f64::from(model.embed_scale.unwrap_or(1.0)))?;
+    against(model, &model.embed, &scaled, k)
+}
+
+fn centred(rows: &Tensor) -> Result<Tensor> {
+    Ok(rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?)
+}
+
+/// The `k` tokens whose rows of `table` `[d_vocab, d_model]` have the greatest and the least dot products with each of `directions`.
+fn against(model: &Decoder, table: &Tensor, directions: &Tensor, k: usize) -> Result<Vec<Projection>> {
+    /// So many directions at once that their products with a large vocabulary stay in tens of megabytes.
+    const BATCH: usize = 64;
+    let table = Linear { weight: table.clone(), bias: None };
     let mut found = Vec::with_capacity(directions.dim(0)?);
     for from in (0..directions.dim(0)?).step_by(BATCH) {
         let some = directions.narrow(0, from, BATCH.min(directions.dim(0)? - from))?;
-        let some = if norm.centre { some.broadcast_sub(&some.mean_keepdim(D::Minus1)?)? } else { some };
-        let some = some.broadcast_mul(&norm.weight)?.to_dtype(model.dtype())?.contiguous()?;
-        let logits = ops::linear(model.route(), &some, &unembed)?.to_dtype(DType::F32)?;
-        let (width, logits) = (logits.dim(1)?, logits.flatten_all()?.to_vec1::<f32>()?);
-        found.par_extend(logits.par_chunks(width).map(|row| Projection {
+        let some = some.to_dtype(model.dtype())?.contiguous()?;
+        let products = ops::linear(model.route(), &some, &table)?.to_dtype(DType::F32)?;
+        let (width, products) = (products.dim(1)?, products.flatten_all()?.to_vec1::<f32>()?);
+        found.par_extend(products.par_chunks(width).map(|row| Projection {
             promoted: greatest(row.iter().copied(), k),
             suppressed: greatest(row.iter().map(|x| -x), k).into_iter().map(|(t, x)| (t, -x)).collect(),
         }));

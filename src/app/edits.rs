@@ -35,13 +35,14 @@ impl Edits {
         self.items.iter().filter(|i| i.on).map(|i| i.edit.clone()).collect()
     }
 
-    /// Adds an edit, in the place of one of the same target.
-    pub fn add(&mut self, edit: Edit) {
+    /// Adds edits as one change, each in the place of one of the same target.
+    pub fn add(&mut self, edits: impl IntoIterator<Item = Edit>) {
         self.change(|items| {
-            let item = Item { edit, on: true };
-            match items.iter_mut().find(|i| i.edit.target == item.edit.target) {
-                Some(old) => *old = item,
-                None => items.push(item),
+            for item in edits.into_iter().map(|edit| Item { edit, on: true }) {
+                match items.iter_mut().find(|i| i.edit.target == item.edit.target) {
+                    Some(old) => *old = item,
+                    None => items.push(item),
+                }
             }
         });
     }
@@ -92,9 +93,9 @@ mod tests {
     fn changes_are_undone_and_redone() {
         let mut edits = Edits::default();
         let edit = |text: &str| text.parse::<Edit>().unwrap();
-        edits.add(edit("L0.H1=0"));
-        edits.add(edit("L0.H2=mean"));
-        edits.add(edit("L0.H1=2"));
+        edits.add([edit("L0.H1=0")]);
+        edits.add([edit("L0.H2=mean")]);
+        edits.add([edit("L0.H1=2")]);
         assert_eq!(edits.on(), [edit("L0.H1=2"), edit("L0.H2=mean")]);
         edits.toggle(0);
         edits.toggle(7);
@@ -105,5 +106,9 @@ mod tests {
         edits.remove(1);
         assert!(!edits.redo());
         assert_eq!(edits.on(), [edit("L0.H1=2")]);
+        edits.add([edit("L1.H0=0"), edit("L1.H1=0")]);
+        assert_eq!(edits.on().len(), 3);
+        assert!(edits.undo());
+        assert_eq!(edits.on(), [edit("L0.H1=2")], "several at once are one change");
     }
 }

@@ -126,6 +126,7 @@ pub fn plain(cell: &Cell) -> String {
         Cell::Address(address) => address.to_string(),
         Cell::Integer(value) => value.to_string(),
         Cell::Number(value) => value.to_string(),
+        Cell::Series(values) => crate::report::listed(values),
     }
 }
 

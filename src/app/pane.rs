@@ -59,6 +59,8 @@ pub struct Pane {
     pub cursor: usize,
     /// The selected column of a grid.
     pub column: usize,
+    /// Columns of tables left out after the first one: how far they are scrolled sideways.
+    pub skipped: usize,
     /// What is searched for.
     pub search: String,
     /// The filter as it was typed.
@@ -83,6 +85,7 @@ impl Pane {
             lines: Vec::new(),
             cursor: 0,
             column: 0,
+            skipped: 0,
             search: String::new(),
             filter: String::new(),
             sort: None,
@@ -184,6 +187,29 @@ impl Pane {
         let at = rows.iter().position(|line| *line >= self.cursor).unwrap_or(last);
         let to = (at as i64).saturating_add(by).clamp(0, last as i64) as usize;
         self.cursor = rows[to];
+    }
+
+    /// Puts the cursor on a row of the first part; whether it is shown.
+    pub fn cursor_to_row(&mut self, row: usize) -> bool {
+        let found = self.lines.iter().position(|l| matches!(l, Line::Row(0, r) if *r == row));
+        self.cursor = found.unwrap_or(self.cursor);
+        found.is_some()
+    }
+
+    /// Puts the cursor on a line, or the row nearest to it.
+    pub fn go_to_line(&mut self, line: usize) {
+        self.cursor = line;
+        self.settle();
+    }
+
+    /// Scrolls the columns of the table the cursor is in, or else of the widest one; whether there is one.
+    pub fn scroll_columns(&mut self, by: i64) -> bool {
+        let last = match self.sortable() {
+            Some((_, table)) => table.columns.len().saturating_sub(2) as i64,
+            None => return false,
+        };
+        self.skipped = (self.skipped as i64).saturating_add(by).clamp(0, last.max(0)) as usize;
+        true
     }
 
     fn row_lines(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {

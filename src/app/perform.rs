@@ -6,7 +6,7 @@ use super::overlay::{Overlay, PickerKind};
 use super::{App, Effect, Tab, yank};
 use crate::action::{Action, Argument};
 use crate::address::{Part, Place};
-use crate::engine::{Ask, Slot};
+use crate::engine::{Sampling, Slot};
 use crate::report::Cell;
 
 impl App {
@@ -31,6 +31,8 @@ impl App {
             Action::NextPosition => self.move_position(n),
             Action::PreviousLayer => self.move_layer(-n),
             Action::NextLayer => self.move_layer(n),
+            Action::ScrollLeft => self.scroll_columns(-n),
+            Action::ScrollRight => self.scroll_columns(n),
             Action::Open => self.open(),
             Action::Back => self.go_back(true),
             Action::Forward => self.go_back(false),
@@ -38,6 +40,45 @@ impl App {
             Action::TabLens => self.go_to_tab(Tab::Lens),
             Action::TabHeads => self.go_to_tab(Tab::Heads),
             Action::TabNeurons => self.go_to_tab(Tab::Neurons),
+            Action::TabGraph => self.go_to_tab(Tab::Graph),
+            Action::InGraph => {
+                let address = self.address();
+                self.enter_graph(&address);
+            }
+            Action::Basis => self.turn_basis(),
+            Action::Groups => self.toggle_groups(),
+            Action::Pin => self.pin(),
+            Action::ExplainEdge => self.explain_edge(),
+            Action::Qk => {
+                let (layer, head) = self.selection.head;
+                let mut params = vec![("head".to_owned(), format!("L{layer}.H{head}"))];
+                if let (Slot::Head, Some(Cell::Integer(key))) = (self.focus(), self.pane(self.focus()).cell("key")) {
+                    params.push(("key".into(), key.to_string()));
+                }
+                self.run_method("qk");
+                self.method_params = params;
+            }
+            Action::TestNode
+            | Action::TestTop
+            | Action::TestHeads
+            | Action::TestWith
+            | Action::Tests
+            | Action::KeepOnly => {
+                self.test_graph(action);
+            }
+            Action::Beside => {
+                self.side = !self.side && self.tab.slots().1.is_some();
+            }
+            Action::StrongestPath
+            | Action::NextInfluence
+            | Action::PreviousInfluence
+            | Action::Downstream
+            | Action::Root
+            | Action::GraphList
+            | Action::FewerNodes
+            | Action::MoreNodes
+            | Action::FewerEdges
+            | Action::MoreEdges => self.walk_graph(action, count),
             Action::NextTab => self.turn_tab(1),
             Action::PreviousTab => self.turn_tab(-1),
             Action::EditPrompt => {
@@ -61,8 +102,13 @@ impl App {
                 None => self.message = Some("no token is selected: V types one".into()),
             },
             Action::ClearTarget => (self.selection.target, self.selection.contrast) = (None, None),
-            Action::Generate => self.generate(None),
-            Action::Sample => self.generate(Some(self.tickets)),
+            Action::Generate => self.generate(count, None),
+            Action::Sample => self.generate(count, Some(Sampling { seed: self.next_seed(), temperature: 1.0 })),
+            Action::Mark => self.toggle_mark(),
+            Action::ClearMarks => {
+                self.message = Some(format!("{} unmarked", self.marks.len()));
+                self.marks.clear();
+            }
             Action::Statistic => {
                 self.statistic = self.statistic.wrapping_add(count);
                 self.shade_heads();
@@ -106,7 +152,11 @@ impl App {
                 self.pane_mut(pane).sort_reverse();
                 self.selection_follows_cursor();
             }
-            Action::ZeroUnit => self.zero_unit(),
+            Action::ZeroUnit => {
+                if let Err(e) = self.edit_chosen("=0") {
+                    self.message = Some(format!("{e:#}"));
+                }
+            }
             Action::ListEdits => {
                 if self.edits.items().is_empty() {
                     self.message = Some("no edits yet: e changes the selected unit, 0 sets it to zero".into());
@@ -146,6 +196,11 @@ impl App {
                     self.message = Some("stopped".into());
                 } else if self.side {
                     self.side = false;
+                } else if self.tab == Tab::Neurons {
+                    // The detail beside the table follows the cursor until it is closed.
+                    let pane = self.pane_mut(Slot::Neuron);
+                    (pane.asked, pane.report) = (None, None);
+                    pane.arrange();
                 }
             }
             Action::Interrupt => {
@@ -172,10 +227,19 @@ impl App {
             | Action::Target
             | Action::Contrast
             | Action::OpenModel
+            | Action::GenerateMany
             | Action::Search
             | Action::Filter
             | Action::Edit
             | Action::Pipe
+            | Action::UnfoldTo
+            | Action::SetThresholds
+            | Action::OpenGraph
+            | Action::Dictionary
+            | Action::SaveGraph
+            | Action::Label
+            | Action::Group
+            | Action::Resample
             | Action::Screenshot => {}
         }
     }
@@ -185,13 +249,18 @@ impl App {
         let pane = self.pane(self.focus());
         let text = match action {
             Action::Filter => pane.filter.clone(),
+            // What begins with the operation holds for all that is marked.
+            Action::Edit if !self.marks.is_empty() => "=".into(),
             Action::Edit => match self.unit() {
                 Some(unit) => format!("{unit}="),
                 None => String::new(),
             },
+            Action::GenerateMany => "20".into(),
             Action::GoTo => self.address().to_string(),
             Action::OpenModel => self.model_name.clone(),
             Action::Screenshot => "mechscope.svg".into(),
+            Action::SaveGraph => "graph.json".into(),
+            Action::Label => self.graph_label(),
             _ => String::new(),
         };
         self.overlay = Some(Overlay::Line(action, Entry::line(&text)));
@@ -205,11 +274,17 @@ impl App {
         }
         let pane = self.focus();
         self.pane_mut(pane).step(by);
+        if pane == Slot::Graph {
+            return self.graph_cursor_moved();
+        }
         self.selection_follows_cursor();
     }
 
     fn move_columns(&mut self, by: i64) {
         let focus = self.focus();
+        if focus == Slot::Graph {
+            return self.fold_or_unfold(by > 0);
+        }
         if focus == Slot::Heads || self.pane(focus).grid().is_some() {
             self.pane_mut(focus).side_step(by);
             self.selection_follows_cursor();
@@ -238,7 +313,7 @@ impl App {
     }
 
     fn turn_tab(&mut self, by: i64) {
-        let n = if self.method.is_some() { 5 } else { 4 };
+        let n = if self.method.is_some() { 6 } else { 5 };
         let at = Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0) as i64;
         self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
     }
@@ -248,7 +323,7 @@ impl App {
         let here = self.here();
         match self.tab {
             Tab::Prompt => return self.perform(Action::EditPrompt, 1),
-            Tab::Heads | Tab::Lens if !self.side => {
+            Tab::Heads | Tab::Lens | Tab::Neurons if !self.side => {
                 self.side = true;
                 self.history.leave(here);
                 return;
@@ -262,7 +337,14 @@ impl App {
             self.history.leave(here);
             return self.cursors_follow_selection();
         }
-        if let (Tab::Method, Some(address)) = (self.tab, pane.address()) {
+        if self.tab == Tab::Graph && !self.side {
+            return self.open_node();
+        }
+        if let (Tab::Graph, Some(address)) = (self.tab, pane.address()) {
+            return self.open_beside(&address);
+        }
+        // A row about a unit leads to that unit: the methods' reports, and what feeds or reads a neuron.
+        if let (true, Some(address)) = (self.tab == Tab::Method || pane.slot == Slot::Neuron, pane.address()) {
             return self.show_address(&address);
         }
         if let Some((table, row)) = pane.table() {
@@ -275,17 +357,11 @@ impl App {
         }
     }
 
-    fn generate(&mut self, sample: Option<u64>) {
-        match self.question() {
-            Some(question) => self.ask(Slot::Generate, Ask::Generate { question, sample }),
-            None => self.message = Some("there is no prompt yet".into()),
-        }
-    }
-
     pub(super) fn run_method(&mut self, name: &'static str) {
         let here = self.here();
         self.history.leave(here);
         self.method = Some(name);
+        self.method_params = Vec::new();
         self.tab = Tab::Method;
         self.side = false;
     }
@@ -309,16 +385,20 @@ impl App {
         }
     }
 
-    fn zero_unit(&mut self) {
-        match self.unit().map(|unit| format!("{unit}=0").parse()) {
-            Some(Ok(edit)) => self.add_edit(edit),
-            _ => self.message = Some("no unit is selected here: choose a head or a neuron (tabs 3 and 4)".into()),
-        }
+    pub(super) fn add_edits(&mut self, edits: Vec<crate::address::Edit>) {
+        let names: Vec<String> = edits.iter().map(ToString::to_string).collect();
+        let keys = |action| self.keymap.keys(self.context(), action).into_iter().next().unwrap_or_default();
+        let (prompt, undo) = (keys(Action::TabPrompt), keys(Action::Undo));
+        self.message = Some(format!("{}: {prompt} shows before and after, {undo} undoes", names.join(" ")));
+        self.edits.add(edits);
     }
 
-    pub(super) fn add_edit(&mut self, edit: crate::address::Edit) {
-        self.message = Some(format!("{edit}: before and after on the Prompt tab; u undoes"));
-        self.edits.add(edit);
+    /// Moves the columns of a table sideways; the first one stays.
+    fn scroll_columns(&mut self, by: i64) {
+        let focus = self.focus();
+        if !self.pane_mut(focus).scroll_columns(by) {
+            self.message = Some("there is no table here to scroll".into());
+        }
     }
 
     fn change_listed(&mut self, action: Action) {

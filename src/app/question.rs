@@ -47,22 +47,46 @@ impl App {
             }
             Slot::Neurons => {
                 let layer = if self.all_layers { "all".to_owned() } else { self.selection.layer.to_string() };
-                let last = self.selection.target.is_none() || self.position() + 1 == self.tokens();
-                // What was asked for at another position is explained there; a named target at the end of the prompt.
-                let target = if last { self.selection.position.to_string() } else { "-1".into() };
-                method(
-                    "neurons",
-                    &[
-                        ("layer", layer),
-                        ("top", "100".into()),
-                        ("activations", "true".into()),
-                        ("target-position", target),
-                    ],
-                )
+                let mut params = vec![
+                    ("layer", layer),
+                    ("top", "100".into()),
+                    ("activations", "true".into()),
+                    ("target-position", self.target_position()),
+                ];
+                let sought = self.sought.filter(|(layer, _)| self.all_layers || *layer == self.selection.layer);
+                params.extend(sought.map(|(layer, neuron)| ("include", format!("L{layer}.N{neuron}"))));
+                method("neurons", &params)
             }
-            Slot::Method => method(self.method.filter(|_| self.tab == Tab::Method)?, &[]),
+            Slot::Neuron => {
+                // Open until it is closed, so that it follows the cursor.
+                let open = self.side || self.pane(Slot::Neuron).asked.is_some();
+                let (layer, neuron) = self.selected_neuron().filter(|_| open)?;
+                let neuron = ("neuron", format!("L{layer}.N{neuron}"));
+                method("neurons", &[neuron, ("tokens", "10".into()), ("target-position", self.target_position())])
+            }
+            Slot::Graph => self.wanted_graph(),
+            Slot::Method => {
+                let params: Vec<(&str, String)> =
+                    self.method_params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+                method(self.method.filter(|_| self.tab == Tab::Method)?, &params)
+            }
             _ => None,
         }
+    }
+
+    /// Where the target of attributions is read: the default one at the selected position, a named one at the end of the prompt.
+    pub(super) fn target_position(&self) -> String {
+        let here = self.selection.target.is_none() || self.position() + 1 == self.tokens();
+        if here { self.selection.position.to_string() } else { "-1".into() }
+    }
+
+    /// The selected neuron of the layer shown.
+    pub(super) fn selected_neuron(&self) -> Option<(usize, usize)> {
+        let known = self.selection.neuron.filter(|(layer, _)| self.all_layers || *layer == self.selection.layer);
+        known.or_else(|| match self.pane(Slot::Neurons).address()?.place {
+            Place::Unit { layer, part: Part::Neuron(neuron) } => Some((layer, neuron)),
+            _ => None,
+        })
     }
 
     /// Asks for every shown pane whose last request is another one than it should be.
@@ -72,7 +96,7 @@ impl App {
                 continue;
             }
             let Some(ask) = self.wanted(slot) else { continue };
-            if self.pane(slot).asked.as_ref() != Some(&ask) {
+            if self.pane(slot).asked.as_ref() != Some(&ask) && !self.graph_is_at_hand(&ask) {
                 self.ask(slot, ask);
             }
         }

@@ -56,13 +56,40 @@ impl App {
                 Ok(())
             }
             Action::Filter => self.filter(text),
-            Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edit(edit)),
+            Action::GenerateMany => {
+                super::generate::parse(text, self.next_seed()).map(|(count, sampling)| self.generate(count, sampling))
+            }
+            Action::Edit if text.trim_start().starts_with(['=', '*', '+']) => self.edit_chosen(text.trim()),
+            Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edits(vec![edit])),
             Action::GoTo => text.trim().parse::<Address>().map(|address| self.show_address(&address)),
             Action::Pipe if text.trim().is_empty() => Ok(()),
             Action::Pipe => super::yank::text(self, Action::YankTable).map(|input| {
                 self.message = Some(format!("running {text}"));
                 self.effects.push(Effect::Pipe { command: text.to_owned(), input });
             }),
+            Action::UnfoldTo => self.unfold_to(text),
+            Action::SetThresholds => self.submit_thresholds(text),
+            Action::OpenGraph | Action::SaveGraph | Action::Dictionary if text.trim().is_empty() => Ok(()),
+            Action::Dictionary => {
+                self.graph.dictionary = Some(text.trim().to_owned());
+                self.graph.basis = crate::engine::graph::Basis::Features;
+                self.go_to_tab(Tab::Graph);
+                Ok(())
+            }
+            Action::OpenGraph => {
+                self.open_graph(text.trim());
+                Ok(())
+            }
+            Action::SaveGraph => self.save_graph(text.trim()),
+            Action::Resample if text.trim().is_empty() => Ok(()),
+            Action::Resample => {
+                self.graph.with = crate::graph::verification::With::Resample(text.to_owned());
+                self.perform(Action::TestNode, 1);
+                Ok(())
+            }
+            Action::Group if text.trim().is_empty() => Ok(()),
+            Action::Group => self.group_marks(text.trim()),
+            Action::Label => self.relabel(text.trim()),
             Action::Screenshot if text.trim().is_empty() => Ok(()),
             Action::Screenshot => {
                 self.effects.push(Effect::Screenshot(text.trim().to_owned()));
@@ -132,6 +159,7 @@ impl App {
                     }
                     Part::Neuron(neuron) => {
                         self.selection.neuron = Some((*layer, *neuron));
+                        self.sought = self.selection.neuron;
                         Tab::Neurons
                     }
                     _ => Tab::Lens,
@@ -182,6 +210,9 @@ impl App {
             Tab::Lens => Some((layer, Part::ResidPost)),
             _ => None,
         };
+        if self.tab == Tab::Graph {
+            return;
+        }
         let (main, _) = self.tab.slots();
         let tab = self.tab;
         let pane = self.pane_mut(main);

@@ -15,11 +15,15 @@ use anyhow::{Context, Result, bail};
 pub fn text(app: &App, action: Action) -> Result<String> {
     let pane = app.pane(app.focus());
     match action {
-        Action::YankAddress => Ok(app.address().to_string()),
-        Action::YankPython => python(&app.address()),
+        Action::YankAddress => Ok(lines(app, |a| Ok(a.to_string()))?),
+        Action::YankPython => lines(app, python),
         Action::YankCommand => command(app),
         Action::YankRow => match pane.body().context("nothing is selected")? {
-            (Body::Table(table), row) => Ok(cells(&table.rows[row])),
+            (Body::Table(table), row) => {
+                let rows = marked_rows(app);
+                let rows = if rows.is_empty() { vec![row] } else { rows };
+                Ok(rows.into_iter().map(|row| cells(&table.rows[row])).collect::<Vec<_>>().join("\n"))
+            }
             (Body::Grid(grid), row) => {
                 let width = grid.columns.labels.len();
                 let column = pane.column.min(width.saturating_sub(1));
@@ -44,6 +48,28 @@ pub fn text(app: &App, action: Action) -> Result<String> {
         }
         other => bail!("{other} copies nothing"),
     }
+}
+
+/// A line for everything marked, or for what is selected.
+fn lines(app: &App, line: impl Fn(&Address) -> Result<String>) -> Result<String> {
+    if app.marks.is_empty() {
+        return line(&app.address());
+    }
+    Ok(app.marks.iter().map(line).collect::<Result<Vec<_>>>()?.join("\n"))
+}
+
+/// The rows shown of the table under the cursor that are marked.
+fn marked_rows(app: &App) -> Vec<usize> {
+    let pane = app.pane(app.focus());
+    let Some((table, _)) = pane.table() else { return Vec::new() };
+    let marked = |row: &usize| {
+        let address = table.rows[*row].iter().find_map(|cell| match cell {
+            Cell::Address(address) => Some(address),
+            _ => None,
+        });
+        address.is_some_and(|a| app.marks.contains(a))
+    };
+    shown_rows(app).into_iter().filter(marked).collect()
 }
 
 /// The rows of the table under the cursor, as filtered and sorted.
@@ -82,7 +108,7 @@ fn json(cell: &Cell) -> serde_json::Value {
     match cell {
         Cell::Empty => serde_json::Value::Null,
         Cell::Integer(value) => (*value).into(),
-        Cell::Number(value) => serde_json::to_value(value).unwrap_or(serde_json::Value::Null),
+        Cell::Number(_) | Cell::Series(_) => serde_json::to_value(cell).unwrap_or(serde_json::Value::Null),
         other => plain(other).into(),
     }
 }
@@ -148,20 +174,42 @@ pub fn command(app: &App) -> Result<String> {
         Tab::Lens => words.push("lens".into()),
         Tab::Heads if app.side => words.extend(["heads".into(), "--head".into(), format!("L{layer}.H{head}")]),
         Tab::Heads => words.push("heads".into()),
+        Tab::Neurons if app.side => {
+            let (layer, neuron) = app.selected_neuron().context("no neuron is selected")?;
+            words.extend([
+                "neurons".into(),
+                "--neuron".into(),
+                format!("L{layer}.N{neuron}"),
+                "--tokens".into(),
+                "10".into(),
+            ]);
+        }
         Tab::Neurons if app.all_layers => words.extend(["neurons", "--layer", "all"].map(String::from)),
         Tab::Neurons => words.extend(["neurons".into(), "--layer".into(), selection.layer.to_string()]),
-        Tab::Method => words.push(app.method.unwrap_or("methods").into()),
+        Tab::Graph => match &app.graph.file {
+            Some(file) => return Ok(format!("mechscope view {}", quoted(file))),
+            None => words.extend(["graph".into(), "--nodes".into(), app.graph.basis.name().into()]),
+        },
+        Tab::Method => {
+            words.push(app.method.unwrap_or("methods").into());
+            let params = app.method_params.iter();
+            words.extend(params.flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
+        }
     }
     words.extend(["--model".into(), app.model_name.clone(), "--prompt".into(), prompt.into()]);
-    if !last && app.tab != Tab::Prompt {
+    if !last && !matches!(app.tab, Tab::Prompt | Tab::Graph) {
         words.extend(["--position".into(), selection.position.to_string()]);
+    }
+    if app.tab == Tab::Neurons && app.target_position() != "-1" {
+        words.extend(["--target-position".into(), app.target_position()]);
     }
     for (option, token) in [("--target", &selection.target), ("--contrast", &selection.contrast)] {
         if let Some(token) = token {
             words.extend([option.into(), token.clone()]);
         }
     }
-    for edit in edits {
+    // A graph is of the run without edits.
+    for edit in edits.into_iter().filter(|_| app.tab != Tab::Graph) {
         words.extend(["--edit".into(), edit.to_string()]);
     }
     Ok(words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "))

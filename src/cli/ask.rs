@@ -1,4 +1,4 @@
-//! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`. Commands, options and help are made from
+//! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`, `qk`. Commands, options and help are made from
 //! [`analysis::ALL`].
 
 use super::target::TargetArgs;
@@ -110,6 +110,8 @@ fn arg(param: &Param) -> Arg {
     let name = match kind {
         Kind::Layer => "LAYER",
         Kind::Head => "HEAD",
+        Kind::Key => "POSITION",
+        Kind::Neuron => "NEURON",
         Kind::Choice(_) => "WORD",
         Kind::Flag | Kind::Count | Kind::Position => "N",
     };
@@ -118,5 +120,5 @@ fn arg(param: &Param) -> Arg {
         _ => param.help.to_owned(),
     };
     let arg = arg.help(help).value_name(name).default_value(param.default).value_parser(move |t: &str| kind.parse(t));
-    if kind == Kind::Position { arg.allow_negative_numbers(true) } else { arg }
+    if matches!(kind, Kind::Position | Kind::Key) { arg.allow_negative_numbers(true) } else { arg }
 }

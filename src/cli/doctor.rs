@@ -1,4 +1,4 @@
-//! `mechscope doctor`: is everything here as it should be?
+//! `mechscope doctor`: is everything here as it should be? What the explorer would find, devices, folders, numbers.
 
 use super::{OutputArgs, output};
 use crate::builtin::{self, Builtin};
@@ -10,9 +10,12 @@ use crate::model::site::Sites;
 use crate::model::source::{self, Source};
 use crate::paths;
 use crate::report::{Cell, Column, Report, Table};
+use crate::terminal::clipboard;
+use crate::terminal::color::depth;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
+use std::io::IsTerminal;
 
 /// Options of `mechscope doctor`.
 #[derive(Args, Debug)]
@@ -46,6 +49,7 @@ impl Doctor {
         report.fact("version", env!("CARGO_PKG_VERSION"));
         report.fact("vector_instructions", format!("{:?}", kernel::level()).to_lowercase());
         report.fact("threads", rayon::current_num_threads());
+        report.table("terminal", "Terminal", terminal());
         report.table("devices", "Devices", devices());
         report.table("folders", "Folders", folders());
         let (table, wrong) = parity();
@@ -54,6 +58,24 @@ impl Doctor {
         ensure!(wrong == 0, "{wrong} check(s) of the built-in models failed");
         Ok(())
     }
+}
+
+fn terminal() -> Table {
+    let mut table = Table::new([Column::text("property"), Column::text("value")]);
+    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let streams = [("input", std::io::stdin().is_terminal()), ("output", std::io::stdout().is_terminal())];
+    for (name, is_terminal) in streams {
+        let what = if is_terminal { "a terminal" } else { "no terminal: the explorer does not open here" };
+        table.push([name.into(), what.into()]);
+    }
+    let size = crossterm::terminal::size().map(|(columns, rows)| format!("{columns}x{rows}"));
+    table.push(["size".into(), size.unwrap_or_else(|_| "not known".into()).into()]);
+    let named = ["TERM", "COLORTERM", "NO_COLOR", "TMUX"].map(|n| variable(n).map(|v| format!("{n}={v}")));
+    table.push(["environment".into(), named.into_iter().flatten().collect::<Vec<_>>().join(" ").into()]);
+    let depth = depth(|name| std::env::var_os(name));
+    table.push(["colours".into(), depth.to_string().into()]);
+    table.push(["clipboard".into(), clipboard::way().into()]);
+    table
 }
 
 fn devices() -> Table {

@@ -1,10 +1,13 @@
 //! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
 
+mod compare;
+mod groups;
+
 use super::output;
 use super::{ModelArgs, PromptArgs};
 use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
 use crate::analysis::target::Target;
-use crate::graph::format::{dot, json, text, tsv};
+use crate::graph::format::{dot, json, svg, text, tsv};
 use crate::graph::tree::Limits;
 use crate::graph::{Graph, Influence, Thresholds, lint, prune};
 use crate::model::Model;
@@ -12,6 +15,7 @@ use crate::model::dictionary::Dictionary;
 use crate::model::forward::Logits;
 use crate::model::relp::Gate;
 use crate::model::source::Source;
+use crate::report::{self, Report};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use signal_hook::consts::SIGINT;
@@ -115,6 +119,10 @@ enum Format {
     Dot,
     /// One line an edge
     Tsv,
+    /// A picture of the layered graph
+    Svg,
+    /// A picture of the tree
+    SvgTree,
 }
 
 impl GraphArgs {
@@ -215,12 +223,7 @@ impl GraphArgs {
         let named = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
         Ok(match named {
             None => most_probable(model, &next, 0.95, self.targets),
-            Some(target) => {
-                let weights: Vec<(u32, f32)> = target.weights().collect();
-                let probability = if weights.len() == 1 { next.prob(target.token) } else { 1.0 };
-                let name = if weights.len() == 1 { model.piece(target.token) } else { target.name(model) };
-                vec![LogitTarget { name, weights, probability }]
-            }
+            Some(target) => vec![LogitTarget::of(model, &target, &next)],
         })
     }
 }
@@ -237,15 +240,17 @@ fn interrupts() -> Result<Arc<AtomicBool>> {
 }
 
 fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
+    let limits = Limits { depth: output.depth, ..Limits::default() };
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
         match output.format {
             Format::Json => json::write(graph, &mut to)?,
             Format::Dot => dot::write(graph, &mut to)?,
             Format::Tsv => tsv::write(graph, &mut to)?,
+            Format::Svg => svg::write(graph, &mut to)?,
+            Format::SvgTree => svg::write_tree(graph, &limits, &mut to)?,
             Format::Text => {
                 let guides = if output.ascii { text::ASCII } else { text::UNICODE };
-                let limits = Limits { depth: output.depth, ..Limits::default() };
                 text::write(graph, &Influence::of(graph)?, &limits, guides, &mut to)?;
             }
         }
@@ -254,6 +259,18 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
     match &output.out {
         None => write(&mut std::io::stdout().lock()),
         Some(path) => output::replace(path, write),
+    }
+}
+
+/// Says on standard error what was odd about a file.
+pub(super) trait Warn {
+    /// One line for each warning.
+    fn warn(&self);
+}
+
+impl Warn for json::Opened {
+    fn warn(&self) {
+        self.warnings.iter().for_each(|warning| output::remark(&format!("warning: {}", warning.0)));
     }
 }
 
@@ -271,6 +288,15 @@ pub struct ViewArgs {
     /// Prune edges again at this share
     #[arg(long, value_name = "SHARE")]
     edge_threshold: Option<f64>,
+    /// Compare with another graph file of the same prompt
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "draft_groups", "collapse"])]
+    compare: Option<PathBuf>,
+    /// Group the units that read the same and feed the same, and say what speaks for it
+    #[arg(long)]
+    draft_groups: bool,
+    /// Show groups as single nodes, their edges summed
+    #[arg(long)]
+    collapse: bool,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -279,14 +305,12 @@ impl ViewArgs {
     /// Prints or checks the file.
     pub fn run(self) -> Result<()> {
         let opened = json::open(&self.file)?;
-        for warning in &opened.warnings {
-            output::remark(&format!("warning: {}", warning.0));
-        }
+        opened.warn();
         if self.check {
             let mut out = std::io::stdout().lock();
             let findings = lint::check(&opened);
             for finding in &findings {
-                let message = crate::report::text::escape(&finding.message).into_owned();
+                let message = report::text::escape(&finding.message).into_owned();
                 writeln!(out, "{:7} {:14} {message}", finding.severity, finding.viewer)?;
             }
             if findings.is_empty() {
@@ -294,12 +318,55 @@ impl ViewArgs {
             }
             return Ok(());
         }
+        let mut graph = self.pruned(opened.graph)?;
+        if let Some(other) = &self.compare {
+            let opened = json::open(other)?;
+            opened.warn();
+            let names = [self.file.display().to_string(), other.display().to_string()];
+            return self.print_report(&compare::report(&graph, &self.pruned(opened.graph)?, [&names[0], &names[1]])?);
+        }
+        if self.draft_groups {
+            let evidence = groups::add_drafts(&mut graph);
+            if self.output.format == Format::Text {
+                let mut report = Report::default();
+                report.table("groups", "Groups", evidence);
+                let mut out = std::io::stdout().lock();
+                report.write(report::Format::Text, &mut out)?;
+                writeln!(out)?;
+            }
+        }
+        if self.collapse {
+            return groups::print_collapsed(&graph, &self.output);
+        }
+        print(&graph, &self.output)
+    }
+
+    /// The graph at the thresholds that were asked for.
+    fn pruned(&self, graph: Graph) -> Result<Graph> {
         if self.node_threshold.is_none() && self.edge_threshold.is_none() {
-            return print(&opened.graph, &self.output);
+            return Ok(graph);
         }
         let thresholds = Thresholds::new(self.node_threshold.unwrap_or(1.0), self.edge_threshold.unwrap_or(1.0))?;
-        let influence = Influence::of(&opened.graph).with_context(|| self.file.display().to_string())?;
-        let pruned = prune(&opened.graph, &influence, thresholds)?;
-        print(&opened.graph.pruned(&influence, &pruned)?, &self.output)
+        let influence = Influence::of(&graph).with_context(|| self.file.display().to_string())?;
+        let pruned = prune(&graph, &influence, thresholds)?;
+        graph.pruned(&influence, &pruned)
+    }
+
+    fn print_report(&self, report: &Report) -> Result<()> {
+        let format = match self.output.format {
+            Format::Text => report::Format::Text,
+            Format::Tsv => report::Format::Tsv,
+            Format::Json => report::Format::Json,
+            Format::Dot | Format::Svg | Format::SvgTree => bail!("--compare makes tables; accepted: text, tsv, json"),
+        };
+        let write = |to: &mut dyn Write| -> Result<()> {
+            let mut to = BufWriter::new(to);
+            report.write(format, &mut to)?;
+            Ok(to.flush()?)
+        };
+        match &self.output.out {
+            None => write(&mut std::io::stdout().lock()),
+            Some(path) => output::replace(path, write),
+        }
     }
 }

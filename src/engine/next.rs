@@ -1,6 +1,6 @@
-//! The prompt as tokens, what comes next, and one token more.
+//! The prompt as tokens, what comes next, and more tokens.
 
-use super::{Answer, Next, Question, Token};
+use super::{Answer, Next, Question, Sampling, Token};
 use crate::address::resolve_position;
 use crate::analysis::next_token::NextToken;
 use crate::analysis::runs::Runs;
@@ -84,36 +84,37 @@ fn push_missing(ids: &mut Vec<u32>, more: impl Iterator<Item = u32>) {
     }
 }
 
-/// The prompt with the next token at its end.
-pub(super) fn generate(
+/// The prompt with one more token at its end: the most probable, or the one drawn with the `n`th random number of a seed.
+pub(super) fn longer(
     model: &Model,
     runs: &mut Runs,
-    question: &Question,
-    sample: Option<u64>,
+    prompt: &str,
+    draw: Option<(Sampling, u64)>,
     step: Step,
-) -> Result<Answer> {
+) -> Result<String> {
     runs.ensure(model, [last_stream(model)].into(), step)?;
     let trace = runs.edited().map_or_else(|| runs.clean(), Ok)?;
     let next = next_token(model, trace, trace.n_pos() - 1)?;
-    let ids = next.top(usize::MAX);
+    let ids = next.top(if draw.is_some() { usize::MAX } else { 1 });
     let first = *ids.first().context("the vocabulary is empty")?;
-    let id = match sample {
+    let id = match draw {
         None => first,
-        Some(seed) => {
-            let mut left = uniform(seed);
+        Some((Sampling { seed, temperature }, n)) => {
+            let weight = |id: &u32| f64::from((next.logit(*id) - next.logit(first)) / temperature).exp();
+            let mut left = uniform(seed, n) * ids.iter().map(weight).sum::<f64>();
             let drawn = ids.iter().find(|id| {
-                left -= f64::from(next.prob(**id));
+                left -= weight(id);
                 left < 0.0
             });
             *drawn.unwrap_or(&first)
         }
     };
-    Ok(Answer::Prompt(format!("{}{}", question.prompt, model.piece(id))))
+    Ok(format!("{prompt}{}", model.piece(id)))
 }
 
-/// A number in 0..1 from a seed: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
-fn uniform(seed: u64) -> f64 {
-    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+/// The `n`th number in 0..1 of a seed: SplitMix64 (Steele, Lea, Flood 2014).
+fn uniform(seed: u64, n: u64) -> f64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(n.wrapping_add(1)));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64

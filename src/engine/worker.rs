@@ -1,6 +1,6 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, next};
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, edge, graph, next, tests};
 use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::param::Values;
@@ -19,20 +19,22 @@ const KEPT: usize = 4;
 pub(super) struct Worker {
     setup: Setup,
     tickets: Arc<Tickets>,
-    reply: Box<dyn Fn(Reply) -> bool + Send>,
+    reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
     model: Option<Model>,
     /// By prompt, the latest last.
     runs: Vec<(String, Runs)>,
 }
 
 impl Worker {
-    pub(super) fn new(setup: Setup, tickets: Arc<Tickets>, reply: Box<dyn Fn(Reply) -> bool + Send>) -> Self {
+    pub(super) fn new(setup: Setup, tickets: Arc<Tickets>, reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>) -> Self {
         Worker { setup, tickets, reply, model: None, runs: Vec::new() }
     }
 
     /// Answers until nobody asks or listens any more.
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         let mut waiting: Vec<Request> = Vec::new();
+        // Made here: they stay in this thread.
+        let mut dictionaries = graph::Dictionaries::default();
         loop {
             if waiting.is_empty() {
                 match requests.recv() {
@@ -46,7 +48,7 @@ impl Worker {
             let Some(first) = (0..waiting.len()).min_by_key(|i| urgency(&waiting[*i])) else { continue };
             let request = waiting.remove(first);
             let (slot, ticket) = (request.slot, request.ticket);
-            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
+            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&mut dictionaries, request)));
             let answer = answer.unwrap_or_else(|panic| {
                 // What the panic left half done is not to be read again.
                 self.runs.clear();
@@ -65,16 +67,56 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Result<Answer> {
+    fn answer(&mut self, dictionaries: &mut graph::Dictionaries, request: Request) -> Result<Answer> {
         let (slot, ticket) = (request.slot, request.ticket);
         match request.ask {
-            Ask::Open(name) => self.open(&name, slot, ticket),
+            Ask::Open(name) => {
+                // Another model's do not fit.
+                *dictionaries = graph::Dictionaries::default();
+                self.open(&name, slot, ticket)
+            }
             Ask::Next(question) => {
                 self.with(&question, slot, ticket, |model, runs, step| next::next(model, runs, &question, step))
             }
-            Ask::Generate { question, sample } => self.with(&question, slot, ticket, |model, runs, step| {
-                next::generate(model, runs, &question, sample, step)
-            }),
+            Ask::Generate { mut question, count, sampling } => {
+                for n in 0..count {
+                    let draw = sampling.map(|s| (s, n as u64));
+                    let longer = self.with(&question, slot, ticket, |model, runs, step| {
+                        next::longer(model, runs, &question.prompt, draw, step)
+                    })?;
+                    question.prompt = longer;
+                }
+                Ok(Answer::Prompt(question.prompt))
+            }
+            Ask::Graph(wanted) => {
+                let question = wanted.question();
+                let (tickets, reply) = (self.tickets.clone(), self.reply.clone());
+                let mut preview = |answer| {
+                    if tickets.current(slot) == ticket {
+                        reply(Reply::Partial { slot, ticket, answer });
+                    }
+                };
+                self.with(&question, slot, ticket, |model, runs, step| {
+                    graph::answer(model, dictionaries, runs, &wanted, &mut preview, step)
+                })
+            }
+            Ask::Edge(wanted) => {
+                let model = self.model.as_ref().context("no model is open")?;
+                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
+                edge::answer(model, dictionary, &wanted)
+            }
+            Ask::Test(wanted) => {
+                let model = self.model.as_ref().context("no model is open")?;
+                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
+                let mut step = |done: usize, total: usize| {
+                    if self.tickets.current(slot) != ticket {
+                        bail!("cancelled");
+                    }
+                    (self.reply)(Reply::Progress { slot, ticket, done, total });
+                    Ok(())
+                };
+                tests::answer(model, dictionary, &wanted, &mut step)
+            }
             Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
                 let method = analysis::named(name)?;
                 let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;
@@ -112,13 +154,13 @@ impl Worker {
     }
 
     /// Calls `work` with the model and the runs of the question's prompt; those of a job that fails are kept too, as far as they got.
-    fn with(
+    fn with<T>(
         &mut self,
         question: &Question,
         slot: Slot,
         ticket: u64,
-        work: impl FnOnce(&Model, &mut Runs, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Answer>,
-    ) -> Result<Answer> {
+        work: impl FnOnce(&Model, &mut Runs, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
         let model = self.model.as_ref().context("no model is open")?;
         let mut runs = match self.runs.iter().position(|(prompt, _)| *prompt == question.prompt) {
             Some(at) => self.runs.remove(at).1,

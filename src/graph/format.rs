@@ -2,6 +2,7 @@
 
 pub mod dot;
 pub mod json;
+pub mod svg;
 pub mod text;
 pub mod tsv;
 pub mod url;

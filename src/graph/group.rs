@@ -1,10 +1,15 @@
 //! Supernodes: groups of nodes with a label, and the graph of groups, in which an edge is the sum of its members' edges.
 
+pub mod draft;
+mod picture;
+
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 
 use super::{Certificate, Edge, Graph, Pruned, Supernode};
+
+pub use picture::KIND;
 
 /// A group of nodes.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,7 @@
 //! Nodes: what they stand for, where they are, and the certificate of their row.
 
+mod target;
+
 use serde_json::{Map, Value};
 
 use crate::address::{Address, Part, Token};

@@ -30,11 +30,23 @@ pub struct Limits {
     pub lines: usize,
     /// Nodes whose branches are closed.
     pub folded: HashSet<u32>,
+    /// Nodes whose branches are open below the depth.
+    pub opened: HashSet<u32>,
+    /// Nodes whose children are all shown, however many and however small.
+    pub widened: HashSet<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { depth: 6, width: 8, share: 0.01, lines: 100_000, folded: HashSet::new() }
+        Limits {
+            depth: 6,
+            width: 8,
+            share: 0.01,
+            lines: 100_000,
+            folded: HashSet::new(),
+            opened: HashSet::new(),
+            widened: HashSet::new(),
+        }
     }
 }
 
@@ -162,11 +174,13 @@ fn layout(from: Source<'_>, direction: Direction, root: u32, limits: &Limits) ->
                         Branch::Leaf
                     } else if limits.folded.contains(&node) {
                         Branch::Folded(children.len())
-                    } else if line.depth >= limits.depth || at + stack.len() + 1 >= limits.lines {
+                    } else if (line.depth >= limits.depth && !limits.opened.contains(&node))
+                        || at + stack.len() + 1 >= limits.lines
+                    {
                         Branch::Cut(children.len())
                     } else {
                         drawn[node as usize] = Some(at);
-                        push_children(&mut stack, children, at, line.depth + 1, limits);
+                        push_children(&mut stack, children, at, line.depth + 1, limits, limits.widened.contains(&node));
                         Branch::Open
                     }
                 }
@@ -210,8 +224,16 @@ fn input_of(graph: &Graph, target: u32) -> f64 {
     certificate.map_or(shown, |row| shown.max(row.abs_sum.into()))
 }
 
-fn push_children(stack: &mut Vec<Pending>, children: Vec<Child>, parent: usize, depth: usize, limits: &Limits) {
+fn push_children(
+    stack: &mut Vec<Pending>,
+    children: Vec<Child>,
+    parent: usize,
+    depth: usize,
+    limits: &Limits,
+    all: bool,
+) {
     let shown = children.iter().take(limits.width).take_while(|child| child.2 >= limits.share).count();
+    let shown = if all { children.len() } else { shown };
     let (shown, hidden) = children.split_at(shown);
     let line = |item, last| Line { item, depth, parent: Some(parent), last };
     if !hidden.is_empty() {

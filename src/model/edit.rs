@@ -16,6 +16,7 @@ pub use passes::Passes;
 use super::arch::Decoder;
 use super::ops::Cuts;
 use super::site::{BlockSite as S, Site};
+use super::trace::Trace;
 use crate::address::{Address, Direction, Edit, Extent, Op, Part, Place, Target, resolve_position};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
@@ -64,11 +65,13 @@ pub struct Plan {
     changes: BTreeMap<Site, Vec<Change>>,
     /// For every layer: the cuts of every prompt of the batch.
     cuts: BTreeMap<usize, Vec<Cuts>>,
+    /// Attention patterns that are not computed but given, `[n_heads, query, key]`, by layer.
+    held: BTreeMap<usize, Tensor>,
 }
 
 impl Plan {
     /// No edits.
-    pub const NONE: &Plan = &Plan { changes: BTreeMap::new(), cuts: BTreeMap::new() };
+    pub const NONE: &Plan = &Plan { changes: BTreeMap::new(), cuts: BTreeMap::new(), held: BTreeMap::new() };
 
     /// Resolves `edits` for one prompt of `n_pos` tokens.
     ///
@@ -125,6 +128,30 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Adds `row` to what prompt `batch` of the batch has at `site` and `position`: what a unit outside the model writes, such as a feature
+    /// of a dictionary. It is added after the edits of that site.
+    pub fn add_row(&mut self, batch: usize, site: Site, position: usize, row: Vec<f32>) {
+        let change = Change { batch, rows: position..position + 1, cols: 0..row.len(), how: How::AddRow(row) };
+        self.changes.entry(site).or_default().push(change);
+    }
+
+    /// Holds every attention pattern at that of `run`, for all prompts of the batch: what the edits change then acts by values alone. Cuts
+    /// have no effect in such a run.
+    ///
+    /// # Errors
+    /// The run did not record its patterns.
+    pub fn hold_patterns(&mut self, run: &Trace, n_layers: usize) -> Result<()> {
+        for layer in 0..n_layers {
+            self.held.insert(layer, run.block(layer, S::Pattern)?.to_dtype(DType::F32)?.contiguous()?);
+        }
+        Ok(())
+    }
+
+    /// The given pattern of a layer, `[n_heads, query, key]`.
+    pub(super) fn held(&self, layer: usize) -> Option<&Tensor> {
+        self.held.get(&layer)
     }
 
     /// Whether nothing is edited.

@@ -221,7 +221,10 @@ impl Attention {
 
         let want = (pass.sites.has(Site::Block(l, S::AttnScores)), pass.sites.has(Site::Block(l, S::Pattern)));
         let rule = Rule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
-        let attended = ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?;
+        let attended = match pass.edits.held(l) {
+            Some(pattern) => ops::mix(pattern, &v, want.1)?,
+            None => ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?,
+        };
         for (site, value) in [(S::AttnScores, attended.scores), (S::Pattern, attended.pattern)] {
             if let Some(value) = value {
                 pass.trace.put(Site::Block(l, site), value);

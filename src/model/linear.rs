@@ -9,12 +9,14 @@
 //! as in Jafari et al. 2025 (arXiv 2508.21258).
 
 mod frozen;
+mod loadings;
 mod pack;
 mod sources;
 mod targets;
 mod walk;
 
 pub use frozen::Frozen;
+pub use loadings::{Loadings, Placed};
 pub use sources::{Columns, SourceBlocks, Write};
 pub use targets::{Entry, Input, Target, TargetMaker};
 pub use walk::{Row, cost};

@@ -220,6 +220,18 @@ pub fn attend(
     }
 }
 
+/// Attention with its pattern given, `[heads, query, key]` in f32, the same for every prompt of the batch; `v` is
+/// `[batch, pos, kv_heads, width]`. There are no scores.
+pub fn mix(pattern: &Tensor, v: &Tensor, want_pattern: bool) -> Result<Attended> {
+    let ((heads, queries, keys), (batch, _, kv_heads, width)) = (pattern.dims3()?, v.dims4()?);
+    // The queries of all heads that share a key-value head are mixed in one product.
+    let shared = pattern.to_dtype(v.dtype())?.reshape((1, kv_heads, heads / kv_heads * queries, keys))?;
+    let z = shared.broadcast_matmul(&v.transpose(1, 2)?.contiguous()?)?;
+    let z = z.reshape((batch, heads, queries, width))?.transpose(1, 2)?.contiguous()?;
+    let wanted = || pattern.unsqueeze(0)?.expand((batch, heads, queries, keys))?.contiguous();
+    Ok(Attended { z, scores: None, pattern: want_pattern.then(wanted).transpose()? })
+}
+
 /// `(head, query, key)` edges taken out of one prompt's attention.
 pub type Cuts = Vec<(usize, usize, usize)>;
 

@@ -6,6 +6,9 @@
 //!
 //! Jafari et al., "RelP" (arXiv 2508.21258).
 
+pub mod feeds;
+pub mod readers;
+
 use super::arch::{Block, Decoder, Mlp};
 use super::direct::Logits;
 use super::edit::Passes;
@@ -49,6 +52,8 @@ struct Pass<'a> {
     trace: &'a Trace,
     passes: Passes,
     gate: Gate,
+    /// Nothing goes through MLPs: what is left are direct effects.
+    direct: bool,
 }
 
 impl Decoder {
@@ -87,8 +92,7 @@ impl Decoder {
         self.relp_along(trace, gradient, position, gate, passes, step)
     }
 
-    /// [`Decoder::relp`] of anything linear that reads the last residual stream at `position`, along `gradient`
-    /// `[1, d_model]`, f32.
+    /// [`Decoder::relp`] for any direction `[1, d_model]` (f32) at the last residual stream of `position`.
     ///
     /// # Errors
     /// As [`Decoder::relp`].
@@ -102,7 +106,7 @@ impl Decoder {
         step: Step,
     ) -> Result<Gradients> {
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
-        let pass = Pass { trace, passes, gate };
+        let pass = Pass { trace, passes, gate, direct: false };
         let mut stream = Stream { gradient, first: position, n_pos: position + 1 };
         let (mut neurons, mut heads) = (Vec::new(), Vec::new());
         let n_layers = self.blocks.len();
@@ -144,18 +148,43 @@ impl Block {
             None => out,
         };
         let to_neurons = linear_back(&out, &self.mlp.output)?;
-        let through = pass.passes.apply(at(S::MlpPost), to_neurons.clone(), first)?;
-        let read = self.mlp.backward(l, through, stream, pass)?;
-        let by_mlp = norm_back(&read, &self.ln2, &stream.rows(pass.trace, l, S::Ln2Scale)?)?;
+        let by_mlp = if pass.direct {
+            None
+        } else {
+            let through = pass.passes.apply(at(S::MlpPost), to_neurons.clone(), first)?;
+            let read = self.mlp.backward(l, through, stream, pass)?;
+            Some(norm_back(&read, &self.ln2, &stream.rows(pass.trace, l, S::Ln2Scale)?)?)
+        };
         let to_neurons = stream.whole(&to_neurons)?;
-
+        let with_mlp = |x: Tensor| -> Result<Tensor> {
+            Ok(match by_mlp {
+                Some(by_mlp) => (x + by_mlp)?,
+                None => x,
+            })
+        };
         // In a parallel block attention and MLP both read the stream before the block.
         let (at_attn, kept) = if parallel {
-            (after.clone(), (after + by_mlp)?)
+            (after.clone(), with_mlp(after)?)
         } else {
-            let mid = pass.passes.apply(at(S::ResidMid), (after + by_mlp)?, first)?;
+            let mid = pass.passes.apply(at(S::ResidMid), with_mlp(after)?, first)?;
             (mid.clone(), mid)
         };
+        let to_heads = self.attention_back(l, stream, at_attn, kept, pass)?;
+        Ok((to_neurons, to_heads))
+    }
+
+    /// Takes the gradient from after attention to before the block: `at_attn` is that of attention's output, `kept` that of the stream that passes
+    /// by. Returns the gradient to the heads.
+    fn attention_back(
+        &self,
+        l: usize,
+        stream: &mut Stream,
+        at_attn: Tensor,
+        kept: Tensor,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let at = |site| Site::Block(l, site);
+        let first = stream.first;
         let out = pass.passes.apply(at(S::AttnOut), at_attn, first)?;
         let out = match &self.ln1_post {
             Some(norm) => norm_back(&out, norm, &stream.rows(pass.trace, l, S::Ln1PostScale)?)?,
@@ -170,7 +199,7 @@ impl Block {
         let read = linear_back(&values, &self.attention.v)?;
         let by_attn = norm_back(&read, &self.ln1, &stream.rows(pass.trace, l, S::Ln1Scale)?)?;
         stream.gradient = pass.passes.apply(at(S::ResidPre), (kept + by_attn)?, 0)?;
-        Ok((to_neurons, to_heads))
+        Ok(to_heads)
     }
 
     /// The transpose of mixing by the recorded pattern: `[rows, n_heads * d_head] -> [n_pos, n_kv_heads * d_head]`.

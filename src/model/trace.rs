@@ -106,6 +106,29 @@ impl Trace {
         self.sites.iter().map(|(s, t)| (*s, t))
     }
 
+    /// `n` copies of the first prompt with `site` alone: where a batch of edited runs can start.
+    ///
+    /// # Errors
+    /// The site was not recorded.
+    pub fn copies(&self, site: Site, n: usize) -> Result<Trace> {
+        let one = self.get(site)?;
+        let mut shape = one.dims().to_vec();
+        shape.insert(0, n);
+        let mut copies = Trace::new(vec![self.tokens().to_vec(); n]);
+        copies.put(site, one.unsqueeze(0)?.expand(shape)?.contiguous()?);
+        Ok(copies)
+    }
+
+    /// One prompt of a batch by itself, with all its sites.
+    ///
+    /// # Errors
+    /// There is no such prompt.
+    pub fn alone(&self, batch: usize) -> Result<Trace> {
+        let tokens = self.tokens.get(batch).with_context(|| format!("there is no prompt {batch} in the batch"))?;
+        let one = |(site, value): (&Site, &Tensor)| Ok((*site, value.narrow(0, batch, 1)?));
+        Ok(Trace { tokens: vec![tokens.clone()], sites: self.sites.iter().map(one).collect::<Result<_>>()? })
+    }
+
     /// Takes over from `clean` the sites before block `layer`, which an edit above left as they were.
     pub(super) fn keep_below(&mut self, clean: &Trace, layer: usize, wanted: impl Fn(Site) -> bool) {
         for (site, value) in clean.sites.iter().filter(|(s, _)| wanted(**s)) {

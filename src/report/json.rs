@@ -1,6 +1,6 @@
 //! Reports as one JSON object on one line.
 //!
-//! Facts and parts are its fields: a table is a list of objects, one a row; a grid is `{"rows", "columns", "values"}` with `{"name", "labels"}` for either
+//! Facts and parts are its fields: a table is a list of objects, one a row (values over positions are a list); a grid is `{"rows", "columns", "values"}` with `{"name", "labels"}` for either
 //! axis and a list of rows, and `"addresses"` and `"tokens"` in the same shape where there are any; a note is a string. Numbers have the fewest digits that read back as the same `f32`;
 //! JSON has no word for those that are not finite, so they are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. A missing value is `null`.
 
@@ -103,6 +103,7 @@ impl Serialize for Cell {
             Cell::Address(address) => address.serialize(serializer),
             Cell::Integer(value) => serializer.serialize_i64(*value),
             Cell::Number(value) => Number(*value).serialize(serializer),
+            Cell::Series(values) => serializer.collect_seq(values.iter().map(|value| Number(*value))),
         }
     }
 }

@@ -38,6 +38,8 @@ pub enum Kind {
         /// Digits after the point, for readers.
         digits: usize,
     },
+    /// Values over the positions of the prompt; drawn small for readers.
+    Series,
 }
 
 /// A value in a table.
@@ -55,6 +57,8 @@ pub enum Cell {
     Integer(i64),
     /// A measured value; it may be infinite (a masked score) or not a number.
     Number(f32),
+    /// Values over the positions of the prompt.
+    Series(Vec<f32>),
 }
 
 impl Table {
@@ -93,6 +97,11 @@ impl Column {
         Column { name: name.to_owned(), kind: Kind::Integer }
     }
 
+    /// A column of values over positions.
+    pub fn series(name: &str) -> Self {
+        Column { name: name.to_owned(), kind: Kind::Series }
+    }
+
     /// A column of values in `unit`, shown with `digits` digits after the point.
     pub fn number(name: &str, unit: &'static str, digits: usize) -> Self {
         Column { name: name.to_owned(), kind: Kind::Number { unit, digits } }
@@ -108,6 +117,7 @@ impl Cell {
             Cell::Address(_) => kind == Kind::Address,
             Cell::Integer(_) => kind == Kind::Integer,
             Cell::Number(_) => matches!(kind, Kind::Number { .. }),
+            Cell::Series(_) => kind == Kind::Series,
         }
     }
 

@@ -102,7 +102,38 @@ fn shown(cell: &Cell, column: Option<&Column>) -> String {
             Some(Kind::Number { digits, .. }) => number(*value, digits),
             _ => value.to_string(),
         },
+        Cell::Series(values) => spark(values, SPARK, &LEVELS),
     }
+}
+
+/// Columns of values over positions.
+pub const SPARK: usize = 16;
+
+/// From the least to the greatest.
+pub const LEVELS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+
+/// Values as a line of at most `columns` glyphs, a glyph a value or the value of greatest size among neighbours. The lowest glyph is the least value
+/// or 0, the highest the greatest or 0.
+///
+/// ```
+/// use mechscope::report::text::{LEVELS, spark};
+/// assert_eq!(spark(&[0.0, 1.0, 2.0, 7.0], 16, &LEVELS), "▁▂▃█");
+/// assert_eq!(spark(&[-7.0, 0.0], 16, &LEVELS), "▁█");
+/// assert_eq!(spark(&[0.0, 1.0, 7.0, 0.0], 2, &LEVELS), "▂█");
+/// ```
+pub fn spark(values: &[f32], columns: usize, levels: &[&str]) -> String {
+    let per_glyph = values.len().div_ceil(columns.max(1)).max(1);
+    let size = |x: f32| if x.is_nan() { -1.0 } else { x.abs() };
+    let strongest = |some: &[f32]| some.iter().copied().fold(f32::NAN, |a, b| if size(b) > size(a) { b } else { a });
+    let shown: Vec<f32> = values.chunks(per_glyph).map(strongest).collect();
+    let (low, high) = shown.iter().fold((0f32, 0f32), |(low, high), x| (low.min(*x), high.max(*x)));
+    let top = levels.len().saturating_sub(1);
+    let level = |x: f32| {
+        let part = if high > low { (x - low) / (high - low) } else { 0.0 };
+        // What is not a number has no height.
+        (part * top as f32).round().clamp(0.0, top as f32) as usize
+    };
+    shown.into_iter().filter_map(|x| levels.get(level(x)).copied()).collect()
 }
 
 /// A number with `digits` digits after the point, or in scientific notation where those would show nothing of it or too much.

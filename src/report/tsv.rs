@@ -1,7 +1,7 @@
 //! Reports as tab-separated values.
 //!
 //! Facts come first as `# name<tab>value`; each part is its name as `# name`, a heading and its rows, with an empty line before it. In cells,
-//! backslash, tab, newline and carriage return are `\\`, `\t`, `\n` and `\r`; numbers have all their digits. A grid with tokens is two parts: the tokens, and
+//! backslash, tab, newline and carriage return are `\\`, `\t`, `\n` and `\r`; numbers have all their digits, and values over positions are parted by commas. A grid with tokens is two parts: the tokens, and
 //! its numbers as `# name.values`.
 
 use std::borrow::Cow;
@@ -61,6 +61,7 @@ fn cell(cell: &Cell) -> Cow<'_, str> {
         Cell::Address(address) => Cow::Owned(escape(&address.to_string()).into_owned()),
         Cell::Integer(value) => Cow::Owned(value.to_string()),
         Cell::Number(value) => Cow::Owned(value.to_string()),
+        Cell::Series(values) => Cow::Owned(super::listed(values)),
     }
 }
 

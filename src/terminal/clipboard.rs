@@ -27,12 +27,25 @@ impl Display for Route {
     }
 }
 
+/// The way that text would take, in words.
+pub fn way() -> &'static str {
+    if in_tmux() {
+        "tmux load-buffer -w, else the escape sequence OSC 52"
+    } else {
+        "the escape sequence OSC 52, which the terminal has to take"
+    }
+}
+
+fn in_tmux() -> bool {
+    std::env::var_os("TMUX").is_some_and(|v| !v.is_empty())
+}
+
 /// Copies text; called from a thread that may wait for tmux.
 ///
 /// # Errors
 /// The text is too long for this route, or the route does not work.
 pub fn copy(text: &str) -> Result<Route> {
-    if std::env::var_os("TMUX").is_some_and(|v| !v.is_empty()) && tmux(text).is_ok() {
+    if in_tmux() && tmux(text).is_ok() {
         return Ok(Route::Tmux);
     }
     ensure!(

@@ -1,6 +1,7 @@
 //! How many colours the terminal shows.
 
 use std::ffi::OsStr;
+use std::fmt::{self, Display, Formatter};
 
 /// Colours a terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +14,17 @@ pub enum Depth {
     Cube,
     /// Any.
     True,
+}
+
+impl Display for Depth {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Depth::Mono => "none",
+            Depth::Sixteen => "16",
+            Depth::Cube => "256",
+            Depth::True => "any",
+        })
+    }
 }
 
 /// What the environment says, by `NO_COLOR` > `COLORTERM` > `TERM`; `get` reads a variable.

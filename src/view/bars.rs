@@ -14,7 +14,7 @@ const NAME: &str = "mechscope ";
 
 /// The tabs with their labels and columns in the header.
 pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
-    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons];
+    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons, Action::TabGraph];
     let mut x = NAME.len() as u16;
     let mut tabs = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
@@ -60,6 +60,9 @@ impl Canvas<'_> {
             return;
         }
         let mut right = Vec::new();
+        if !app.marks.is_empty() {
+            right.push((format!("{} marked", app.marks.len()), theme.key()));
+        }
         let on = app.edits.items().iter().filter(|i| i.on).count();
         if on > 0 {
             right.push((format!("{on} edit{}", if on == 1 { "" } else { "s" }), theme.edited()));
@@ -178,6 +181,7 @@ impl Canvas<'_> {
                 (Action::Open, "pattern"),
                 (Action::Help, "help"),
                 (Action::ZeroUnit, "zero"),
+                (Action::Mark, "mark"),
                 (Action::Edit, "edit"),
                 (Action::Sort, "sort"),
                 (Action::Statistic, "shade by"),
@@ -196,6 +200,21 @@ impl Canvas<'_> {
                 (Action::NextLayer, "layer"),
                 (Action::AllLayers, "all layers"),
                 (Action::YankAddress, "copy address"),
+                (Action::Quit, "quit"),
+            ],
+            (None, Tab::Graph) => &[
+                (Action::Right, "unfold"),
+                (Action::Open, "unit"),
+                (Action::StrongestPath, "strongest"),
+                (Action::NextInfluence, "next"),
+                (Action::Help, "help"),
+                (Action::TestNode, "test"),
+                (Action::TestTop, "test 20"),
+                (Action::TestHeads, "heads"),
+                (Action::Downstream, "feeds"),
+                (Action::MoreNodes, "more"),
+                (Action::GraphList, "list"),
+                (Action::Back, "back"),
                 (Action::Quit, "quit"),
             ],
             (None, Tab::Method) => &[
@@ -217,16 +236,21 @@ fn freshness(app: &App) -> String {
     if let Some(count) = app.count {
         return format!("{count}×");
     }
-    let model = app.pane(crate::app::Slot::Model);
+    use crate::app::Slot::{Generate, Model, Next};
+    let model = app.pane(Model);
     let (main, side) = app.tab.slots();
-    let running = [Some(crate::app::Slot::Model), Some(crate::app::Slot::Next), Some(main), side];
+    let running = [Some(Model), Some(Generate), Some(Next), Some(main), side, Some(crate::app::Slot::Verify)];
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
-            State::Running(done, total) if slot == crate::app::Slot::Model && *total > 0 => {
+            // What came of it is in the prompt.
+            State::Cancelled | State::Failed(_) if slot == Generate => {}
+            State::Running(done, total) if slot == Model && *total > 0 => {
                 return format!("loading {done} %");
             }
-            State::Running(..) if slot == crate::app::Slot::Model => return "loading".into(),
+            State::Running(..) if slot == Model => return "loading".into(),
             State::Running(_, 0) => return "running".into(),
+            State::Running(done, total) if slot == crate::app::Slot::Graph => return format!("row {done}/{total}"),
+            State::Running(done, total) if slot == crate::app::Slot::Verify => return format!("test {done}/{total}"),
             State::Running(done, total) => return format!("layer {}/{total}", done + 1),
             State::Cancelled => return "stopped".into(),
             State::Failed(_) => return "failed".into(),

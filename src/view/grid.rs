@@ -14,7 +14,8 @@ const LABEL: usize = 14;
 const TOKEN: usize = 9;
 
 impl Canvas<'_> {
-    /// A line of a grid; the headings when `row` is none. `first` is the first column of the grid that is shown.
+    /// A line of a grid; the headings when `row` is none. `first` is the first column of the grid that is shown. Returns where the cells of a row begin,
+    /// how wide each is, and which is the first.
     #[expect(clippy::too_many_arguments, reason = "one line of a drawing: all of it is where and what")]
     pub(super) fn grid_line(
         &mut self,
@@ -25,11 +26,11 @@ impl Canvas<'_> {
         first: &mut usize,
         selected: bool,
         focused: bool,
-    ) {
+    ) -> Option<(u16, u16, usize)> {
         let theme = self.theme;
         let n = grid.columns.labels.len();
         if n == 0 {
-            return;
+            return None;
         }
         let label = grid.rows.labels.iter().map(|l| text::width(l)).max().unwrap_or(0).min(LABEL);
         let room = usize::from(area.width).saturating_sub(label + 1);
@@ -66,7 +67,7 @@ impl Canvas<'_> {
                     style,
                 );
             }
-            return;
+            return None;
         };
         let label_area = Rect { width: (label as u16).min(area.width), ..area };
         let style = if selected { theme.key() } else { Style::new() };
@@ -88,6 +89,11 @@ impl Canvas<'_> {
             let wide = if tokens { cell - 1 } else { cell };
             let cell_area = Rect { x: x_of(at), width: wide as u16, ..area }.intersection(area);
             self.put(cell_area, x_of(at), area.y, &shown, style);
+            if !tokens && grid.addresses.get(row * n + at).is_some_and(|a| self.app.marks.contains(a)) {
+                // In the gap before the next cell; of shades the second half.
+                let x = x_of(at).saturating_add(cell as u16 - 1);
+                self.put(cell_area, x, area.y, theme.mark(), theme.key());
+            }
             if tokens && part.abs() >= 0.5 {
                 // Without colour too: what is more likely than not stands out.
                 self.buffer.set_style(cell_area.intersection(Rect { height: 1, ..cell_area }), Modifier::BOLD);
@@ -101,5 +107,6 @@ impl Canvas<'_> {
                 self.put(area, end, area.y, &format!(" {value} {}", grid.columns.labels[column]), theme.key());
             }
         }
+        Some((x_of(*first), cell as u16, *first))
     }
 }

@@ -1,6 +1,6 @@
 //! A pane: the lines of a report around the cursor.
 
-use super::{Canvas, Memory, text};
+use super::{Canvas, Hit, Memory, text};
 use crate::app::Slot;
 use crate::app::pane::{Line, Pane, State};
 use crate::report::{Body, Report};
@@ -41,16 +41,7 @@ impl Canvas<'_> {
         }
         let (app, theme) = (self.app, self.theme);
         let pane = app.pane(slot);
-        let (title, what) = self.title(slot);
-        let stale = !pane.fresh && pane.report.is_some();
-        let state = match &pane.state {
-            State::Failed(_) => "  failed",
-            State::Cancelled => "  stopped",
-            _ if stale => "  (of the question before)",
-            _ => "",
-        };
-        let style = if focused { theme.title() } else { theme.dim() };
-        self.heading(area, area.y, &format!("{title}{what}{state}"), style);
+        let stale = self.pane_heading(area, slot, focused);
         let inner = Rect { y: area.y + 1, height: area.height - 1, ..area };
         let Some(report) = pane.report.clone() else {
             let text = match &pane.state {
@@ -68,6 +59,23 @@ impl Canvas<'_> {
         if stale {
             self.buffer.set_style(inner, Style::new().add_modifier(Modifier::DIM));
         }
+    }
+
+    /// What a pane shows and how far that is; whether it answers an earlier question.
+    pub(super) fn pane_heading(&mut self, area: Rect, slot: Slot, focused: bool) -> bool {
+        let (app, theme) = (self.app, self.theme);
+        let pane = app.pane(slot);
+        let (title, what) = self.title(slot);
+        let stale = !pane.fresh && pane.report.is_some() && pane.asked.is_some();
+        let state = match &pane.state {
+            State::Failed(_) => "  failed",
+            State::Cancelled => "  stopped",
+            _ if stale => "  (of the question before)",
+            _ => "",
+        };
+        let style = if focused { theme.title() } else { theme.dim() };
+        self.heading(area, area.y, &format!("{title}{what}{state}"), style);
+        stale
     }
 
     /// What a pane shows, and of what.
@@ -90,13 +98,23 @@ impl Canvas<'_> {
             Slot::Head => format!("L{layer}.H{head}"),
             Slot::Neurons if app.all_layers => format!("Neurons of all layers  at {at} \"{token}\""),
             Slot::Neurons => format!("Neurons of layer {}  at {at} \"{token}\"", app.selection.layer),
-            Slot::Neuron => app.selection.neuron.map_or(String::new(), |(layer, n)| format!("L{layer}.N{n}")),
+            Slot::Neuron => {
+                match pane.report.as_ref().and_then(|r| r.facts.iter().find(|(name, _)| name == "neuron")) {
+                    Some((_, crate::report::Cell::Address(address))) => format!("{address}  at {at} \"{token}\""),
+                    _ => "Neuron".to_owned(),
+                }
+            }
             Slot::Method => format!("{}  at {at} \"{token}\"", app.method.unwrap_or("Method")),
             Slot::LensCell => {
                 let part = pane.report.as_ref().and_then(|r| r.parts.iter().find(|p| p.name == "cell"));
                 part.map_or_else(|| "This layer".to_owned(), |p| p.title.clone())
             }
-            Slot::Model | Slot::Generate => String::new(),
+            Slot::Graph => self.graph_title(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Tests => "Tests".into(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Groups => "Groups".into(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Edge => "Edge".into(),
+            Slot::GraphSide => app.graph_row().and_then(|r| r.node()).map_or_else(String::new, |n| self.node_name(n)),
+            Slot::Model | Slot::Generate | Slot::Verify => String::new(),
         };
         (title, rest)
     }
@@ -120,6 +138,7 @@ impl Canvas<'_> {
             Some((_, Line::Row(part, _))) if height > 2 => Some(*part),
             _ => None,
         };
+        let mut hits = Vec::new();
         for (y, (n, line)) in (area.y..area.bottom()).zip(visible) {
             let line = match (sticky, y == area.y) {
                 (Some(part), true) => Line::Header(part),
@@ -149,19 +168,29 @@ impl Canvas<'_> {
                     let row = if let Line::Row(_, row) = line { Some(row) } else { None };
                     match &report.parts[part].body {
                         Body::Table(table) => {
-                            let widths = layouts[part]
-                                .get_or_insert_with(|| super::table::widths(table, usize::from(area.width)));
+                            let widths = layouts[part].get_or_insert_with(|| {
+                                super::table::widths(table, usize::from(area.width), self.theme)
+                            });
                             match row {
-                                Some(row) => self.table_row(row_area, table, row, widths, selected, focused),
+                                Some(row) => {
+                                    hits.push(Hit { area: row_area, slot: pane.slot, line: n, cells: None });
+                                    self.table_row(row_area, table, row, widths, pane, (selected, focused));
+                                }
                                 None => self.table_header(row_area, table, widths, pane),
                             }
                         }
-                        Body::Grid(grid) => self.grid_line(row_area, grid, row, pane, &mut offset.1, selected, focused),
+                        Body::Grid(grid) => {
+                            let cells = self.grid_line(row_area, grid, row, pane, &mut offset.1, selected, focused);
+                            if row.is_some() {
+                                hits.push(Hit { area: row_area, slot: pane.slot, line: n, cells });
+                            }
+                        }
                         Body::Note(_) => {}
                     }
                 }
             }
         }
         memory.scroll.insert(pane.slot, offset);
+        memory.hits.extend(hits);
     }
 }

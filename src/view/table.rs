@@ -1,5 +1,6 @@
 //! Rows of tables.
 
+use super::theme::Theme;
 use super::{Canvas, text};
 use crate::app::pane::Pane;
 use crate::report::text::number;
@@ -17,11 +18,11 @@ const WIDEST: usize = 28;
 pub(super) type Widths = Vec<usize>;
 
 /// Widths that fit `columns`: as wide as the content, texts at most [`WIDEST`].
-pub(super) fn widths(table: &Table, columns: usize) -> Widths {
+pub(super) fn widths(table: &Table, columns: usize, theme: Theme) -> Widths {
     let mut widths: Widths = table.columns.iter().map(|c| text::width(&c.name)).collect();
     for row in table.rows.iter().take(MEASURED) {
         for ((width, cell), column) in widths.iter_mut().zip(row).zip(&table.columns) {
-            *width = (*width).max(text::width(&shown(cell, column.kind)));
+            *width = (*width).max(text::width(&shown(cell, column.kind, theme)));
         }
     }
     let total: usize = widths.iter().map(|w| w + 1).sum();
@@ -36,7 +37,7 @@ pub(super) fn widths(table: &Table, columns: usize) -> Widths {
 }
 
 /// A cell as readers see it, not escaped yet.
-pub(super) fn shown(cell: &Cell, kind: Kind) -> String {
+pub(super) fn shown(cell: &Cell, kind: Kind, theme: Theme) -> String {
     match cell {
         Cell::Empty => String::new(),
         Cell::Text(text) => text.clone(),
@@ -47,7 +48,15 @@ pub(super) fn shown(cell: &Cell, kind: Kind) -> String {
             Kind::Number { digits, .. } => number(*value, digits),
             _ => value.to_string(),
         },
+        Cell::Series(values) => theme.spark(values),
     }
+}
+
+/// The columns drawn: the first one, and those behind what is scrolled out of sight.
+fn drawn(table: &Table, pane: &Pane) -> impl Iterator<Item = usize> + Clone + use<> {
+    let n = table.columns.len();
+    let skipped = pane.skipped.min(n.saturating_sub(2));
+    (0..n).filter(move |at| *at == 0 || *at > skipped)
 }
 
 fn right(kind: Kind) -> bool {
@@ -57,13 +66,21 @@ fn right(kind: Kind) -> bool {
 impl Canvas<'_> {
     pub(super) fn table_header(&mut self, area: Rect, table: &Table, widths: &Widths, pane: &Pane) {
         let mut x = area.x;
-        for (column, width) in table.columns.iter().zip(widths) {
+        for at in drawn(table, pane) {
+            let (column, width) = (&table.columns[at], widths[at]);
             let sorted = pane.sort.as_ref().is_some_and(|(name, _)| *name == column.name);
             let style = if sorted { self.theme.key() } else { self.theme.dim().add_modifier(Modifier::BOLD) };
             let own = text::width(&column.name);
             let pad = if right(column.kind) { width.saturating_sub(own) } else { 0 };
             self.put(area, x.saturating_add(pad as u16), area.y, &column.name, style);
-            x = x.saturating_add(*width as u16 + 1);
+            x = x.saturating_add(width as u16 + 1);
+            if at == 0 && pane.skipped > 0 {
+                self.put(area, x.saturating_sub(1), area.y, self.theme.more(false), self.theme.key());
+            }
+        }
+        if x > area.right().saturating_add(1) {
+            let last = Rect { x: area.right().saturating_sub(1), width: 1, ..area };
+            self.put(last, last.x, area.y, self.theme.more(true), self.theme.key());
         }
     }
 
@@ -73,8 +90,8 @@ impl Canvas<'_> {
         table: &Table,
         row: usize,
         widths: &Widths,
-        selected: bool,
-        focused: bool,
+        pane: &Pane,
+        (selected, focused): (bool, bool),
     ) {
         let theme = self.theme;
         let Some(cells) = table.rows.get(row) else { return };
@@ -85,7 +102,8 @@ impl Canvas<'_> {
             .zip(cells)
             .any(|(c, cell)| c.name == "id" && matches!(cell, Cell::Integer(id) if Some(*id) == target));
         let mut x = area.x;
-        for ((column, cell), width) in table.columns.iter().zip(cells).zip(widths) {
+        for at in drawn(table, pane) {
+            let (column, cell, width) = (&table.columns[at], &cells[at], &widths[at]);
             let style = match cell {
                 Cell::Address(_) => theme.address(),
                 Cell::Token(_) if is_target => theme.target(),
@@ -93,11 +111,16 @@ impl Canvas<'_> {
                 Cell::Number(_) if column.name.contains("change") => theme.shade(1.0),
                 _ => Style::new(),
             };
-            let own = shown(cell, column.kind);
+            let own = shown(cell, column.kind, theme);
             let pad = if right(column.kind) { width.saturating_sub(text::width(&own)) } else { 0 };
             let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(*width as u16)), ..area };
             self.put(cell_area, x.saturating_add(pad as u16), area.y, &own, style);
             x = x.saturating_add(*width as u16 + 1);
+            if let Cell::Address(address) = cell
+                && self.app.marks.contains(address)
+            {
+                self.put(area, x.saturating_sub(1), area.y, theme.mark(), theme.key());
+            }
         }
         // A probability's bar takes what room is left.
         let room = usize::from(area.right().saturating_sub(x).min(40));

@@ -1,5 +1,6 @@
 //! Styles by what they mean. The default uses the terminal's own 16 colours and background.
 
+use crate::report::text::{LEVELS, SPARK, spark};
 use anyhow::{Result, bail};
 use ratatui::style::{Color, Modifier, Style};
 use std::str::FromStr;
@@ -140,6 +141,27 @@ impl Theme {
         }
         const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
         "█".repeat(eighths / 8) + PARTS[eighths % 8]
+    }
+
+    /// Values over positions, small.
+    pub fn spark(self, values: &[f32]) -> String {
+        const ASCII: [&str; 6] = ["_", ".", "-", "=", "+", "#"];
+        spark(values, SPARK, if self.ascii { &ASCII } else { &LEVELS })
+    }
+
+    /// What stands beside what is marked.
+    pub fn mark(self) -> &'static str {
+        if self.ascii { "*" } else { "•" }
+    }
+
+    /// Says that there is more to the right, or to the left.
+    pub fn more(self, right: bool) -> &'static str {
+        match (self.ascii, right) {
+            (true, true) => ">",
+            (true, false) => "<",
+            (false, true) => "›",
+            (false, false) => "‹",
+        }
     }
 
     /// A horizontal rule's character.

@@ -4,5 +4,5 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod layouts;
-mod wrong;
 mod write;
+mod wrong;

@@ -62,144 +62,180 @@ fn check(layout: fn(&Path, &[Tensors]), cases: &[(Spoil, &[&str])]) {
 fn of_gemma_scope() {
     let npz = |folder: &Path| folder.join("layer_2/width_64/average_l0_11/params.npz");
     assert!(npz(Path::new("x")).ends_with("params.npz"));
-    check(|folder, layers| write::gemma_scope(folder, layers, false), &[
-        (
-            |folder, _| {
-                let path = folder.join("layer_2/width_64/average_l0_11/params.npz");
-                let bytes = std::fs::read(&path).unwrap();
-                std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
-            },
-            &["average_l0_11/params.npz", "truncated"],
-        ),
-        (|folder, _| std::fs::write(folder.join("layer_2/width_64/average_l0_11/params.npz"), "").unwrap(), &["no zip archive"]),
-        (|folder, _| std::fs::remove_dir_all(folder.join("layer_3")).unwrap(), &["layer 3 has no transcoder", "4 layers"]),
-        (|folder, layers| scope_with(folder, layers, "threshold", None), &["params.npz", "\"threshold\" is missing"]),
-        (|folder, layers| scope_with(folder, layers, "W_enc", None), &["params.npz", "\"W_enc\" is missing"]),
-        (
-            |folder, layers| scope_with(folder, layers, "threshold", Some(write::npy(&with_nan()))),
-            &["params.npz", "\"threshold\"", "NaN", "element 17"],
-        ),
-        (
-            |folder, layers| scope_with(folder, layers, "W_dec", Some(write::npy(&narrow()))),
-            &["\"W_dec\" has shape [64, 32]", "accepted: [64, 64]"],
-        ),
-        (
-            |folder, layers| {
-                let bytes = write::npy(&layers[2]["W_dec"]);
-                scope_with(folder, layers, "W_dec", Some(bytes[..bytes.len() - 4].to_vec()));
-            },
-            &["array \"W_dec\"", "shape [64, 64]", "truncated"],
-        ),
-        (
-            |folder, layers| {
-                let bytes = String::from_utf8_lossy(&write::npy(&layers[2]["b_dec"])[..80]).replace("<f4", "<i4");
-                scope_with(folder, layers, "b_dec", Some(bytes.into_bytes()));
-            },
-            &["array \"b_dec\""],
-        ),
-        (
-            |folder, layers| {
-                let mut bytes = write::npy(&layers[2]["b_dec"]);
-                let at = bytes.windows(3).position(|w| w == b"<f4").unwrap();
-                bytes[at + 1] = b'i';
-                scope_with(folder, layers, "b_dec", Some(bytes));
-            },
-            &["array \"b_dec\"", "dtype \"<i4\"", "accepted: <f4, <f2, <f8"],
-        ),
-        (
-            |folder, layers| {
-                let mut bytes = write::npy(&layers[2]["W_dec"]);
-                let at = bytes.windows(5).position(|w| w == b"False").unwrap();
-                bytes[at..at + 5].copy_from_slice(b"True ");
-                scope_with(folder, layers, "W_dec", Some(bytes));
-            },
-            &["array \"W_dec\"", "Fortran order"],
-        ),
-        (
-            |folder, layers| write::npz(&folder.join("layer_1/width_64/average_l0_80/params.npz"), &write::arrays(&layers[1]), true),
-            &["layer 1 has several transcoders", "average_l0_10", "average_l0_80", "transcoders"],
-        ),
-        (
-            |folder, layers| write::npz(&folder.join("layer_4/width_64/average_l0_80/params.npz"), &write::arrays(&layers[1]), true),
-            &["layer_4", "layers 0..=3"],
-        ),
-    ]);
+    check(
+        |folder, layers| write::gemma_scope(folder, layers, false),
+        &[
+            (
+                |folder, _| {
+                    let path = folder.join("layer_2/width_64/average_l0_11/params.npz");
+                    let bytes = std::fs::read(&path).unwrap();
+                    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+                },
+                &["average_l0_11/params.npz", "truncated"],
+            ),
+            (
+                |folder, _| std::fs::write(folder.join("layer_2/width_64/average_l0_11/params.npz"), "").unwrap(),
+                &["no zip archive"],
+            ),
+            (
+                |folder, _| std::fs::remove_dir_all(folder.join("layer_3")).unwrap(),
+                &["layer 3 has no transcoder", "4 layers"],
+            ),
+            (
+                |folder, layers| scope_with(folder, layers, "threshold", None),
+                &["params.npz", "\"threshold\" is missing"],
+            ),
+            (|folder, layers| scope_with(folder, layers, "W_enc", None), &["params.npz", "\"W_enc\" is missing"]),
+            (
+                |folder, layers| scope_with(folder, layers, "threshold", Some(write::npy(&with_nan()))),
+                &["params.npz", "\"threshold\"", "NaN", "element 17"],
+            ),
+            (
+                |folder, layers| scope_with(folder, layers, "W_dec", Some(write::npy(&narrow()))),
+                &["\"W_dec\" has shape [64, 32]", "accepted: [64, 64]"],
+            ),
+            (
+                |folder, layers| {
+                    let bytes = write::npy(&layers[2]["W_dec"]);
+                    scope_with(folder, layers, "W_dec", Some(bytes[..bytes.len() - 4].to_vec()));
+                },
+                &["array \"W_dec\"", "shape [64, 64]", "truncated"],
+            ),
+            (
+                |folder, layers| {
+                    let bytes = String::from_utf8_lossy(&write::npy(&layers[2]["b_dec"])[..80]).replace("<f4", "<i4");
+                    scope_with(folder, layers, "b_dec", Some(bytes.into_bytes()));
+                },
+                &["array \"b_dec\""],
+            ),
+            (
+                |folder, layers| {
+                    let mut bytes = write::npy(&layers[2]["b_dec"]);
+                    let at = bytes.windows(3).position(|w| w == b"<f4").unwrap();
+                    bytes[at + 1] = b'i';
+                    scope_with(folder, layers, "b_dec", Some(bytes));
+                },
+                &["array \"b_dec\"", "dtype \"<i4\"", "accepted: <f4, <f2, <f8"],
+            ),
+            (
+                |folder, layers| {
+                    let mut bytes = write::npy(&layers[2]["W_dec"]);
+                    let at = bytes.windows(5).position(|w| w == b"False").unwrap();
+                    bytes[at..at + 5].copy_from_slice(b"True ");
+                    scope_with(folder, layers, "W_dec", Some(bytes));
+                },
+                &["array \"W_dec\"", "Fortran order"],
+            ),
+            (
+                |folder, layers| {
+                    write::npz(
+                        &folder.join("layer_1/width_64/average_l0_80/params.npz"),
+                        &write::arrays(&layers[1]),
+                        true,
+                    )
+                },
+                &["layer 1 has several transcoders", "average_l0_10", "average_l0_80", "transcoders"],
+            ),
+            (
+                |folder, layers| {
+                    write::npz(
+                        &folder.join("layer_4/width_64/average_l0_80/params.npz"),
+                        &write::arrays(&layers[1]),
+                        true,
+                    )
+                },
+                &["layer_4", "layers 0..=3"],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn of_gemma_scope_2() {
     const CONFIG: &str = "transcoder_all/layer_1_width_16k_l0_small/config.json";
-    check(write::gemma_scope_2, &[
-        (|folder, _| std::fs::remove_file(folder.join(CONFIG)).unwrap(), &["config.json is missing"]),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "jump_relu", "swish"),
-            &["config.json", "architecture \"swish\"", "accepted: jump_relu"],
-        ),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "pre_feedforward_layernorm.output", "output"),
-            &["hf_hook_point_in", "model.layers.1.output", "accepted"],
-        ),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "layers.1.post", "layers.2.post"),
-            &["points of one layer"],
-        ),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "post_feedforward_layernorm", "mlp"),
-            &["the same points in every layer"],
-        ),
-    ]);
+    check(
+        write::gemma_scope_2,
+        &[
+            (|folder, _| std::fs::remove_file(folder.join(CONFIG)).unwrap(), &["config.json is missing"]),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "jump_relu", "swish"),
+                &["config.json", "architecture \"swish\"", "accepted: jump_relu"],
+            ),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "pre_feedforward_layernorm.output", "output"),
+                &["hf_hook_point_in", "model.layers.1.output", "accepted"],
+            ),
+            (|folder, _| replace(&folder.join(CONFIG), "layers.1.post", "layers.2.post"), &["points of one layer"]),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "post_feedforward_layernorm", "mlp"),
+                &["the same points in every layer"],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn of_sae_lens() {
     const CONFIG: &str = "blocks.1/cfg.json";
-    check(|folder, layers| write::sae_lens(folder, layers, HOOKS, true), &[
-        (
-            |folder, _| replace(&folder.join(CONFIG), "jumprelu_transcoder", "gated"),
-            &["cfg.json", "architecture \"gated\"", "accepted: transcoder"],
-        ),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "\"none\"", "\"layer_norm\""),
-            &["cfg.json", "normalize_activations \"layer_norm\"", "accepted: \"none\""],
-        ),
-        (|folder, _| replace(&folder.join(CONFIG), "false", "true"), &["apply_b_dec_to_input true"]),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "ln2.hook_normalized", "hook_resid_post"),
-            &["hook_name \"hook_resid_post\"", "accepted: mlp.hook_in"],
-        ),
-        (|folder, _| replace(&folder.join(CONFIG), "hook_name_out", "hook_out"), &["\"hook_name_out\" is missing"]),
-        (|folder, _| std::fs::write(folder.join(CONFIG), "[1").unwrap(), &["cfg.json is not a JSON object"]),
-        (
-            |folder, _| std::fs::remove_file(folder.join("blocks.1/sae_weights.safetensors")).unwrap(),
-            &["sae_weights.safetensors is missing"],
-        ),
-        // A plain transcoder has no thresholds: they would be left out of the numbers.
-        (
-            |folder, _| replace(&folder.join(CONFIG), "jumprelu_transcoder", "transcoder"),
-            &["layer 1 has \"threshold\"", "config does not say so"],
-        ),
-    ]);
+    check(
+        |folder, layers| write::sae_lens(folder, layers, HOOKS, true),
+        &[
+            (
+                |folder, _| replace(&folder.join(CONFIG), "jumprelu_transcoder", "gated"),
+                &["cfg.json", "architecture \"gated\"", "accepted: transcoder"],
+            ),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "\"none\"", "\"layer_norm\""),
+                &["cfg.json", "normalize_activations \"layer_norm\"", "accepted: \"none\""],
+            ),
+            (|folder, _| replace(&folder.join(CONFIG), "false", "true"), &["apply_b_dec_to_input true"]),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "ln2.hook_normalized", "hook_resid_post"),
+                &["hook_name \"hook_resid_post\"", "accepted: mlp.hook_in"],
+            ),
+            (|folder, _| replace(&folder.join(CONFIG), "hook_name_out", "hook_out"), &["\"hook_name_out\" is missing"]),
+            (|folder, _| std::fs::write(folder.join(CONFIG), "[1").unwrap(), &["cfg.json is not a JSON object"]),
+            (
+                |folder, _| std::fs::remove_file(folder.join("blocks.1/sae_weights.safetensors")).unwrap(),
+                &["sae_weights.safetensors is missing"],
+            ),
+            // A plain transcoder has no thresholds: they would be left out of the numbers.
+            (
+                |folder, _| replace(&folder.join(CONFIG), "jumprelu_transcoder", "transcoder"),
+                &["layer 1 has \"threshold\"", "config does not say so"],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn of_circuit_tracer() {
     const CONFIG: &str = "config.yaml";
-    check(|folder, layers| write::circuit_tracer(folder, layers, HOOKS, "jumprelu"), &[
-        (
-            |folder, _| replace(&folder.join(CONFIG), "jumprelu", "swish"),
-            &["config.yaml", "activation \"swish\"", "accepted: relu, jumprelu, topk"],
-        ),
-        (|folder, _| replace(&folder.join(CONFIG), "jumprelu", "topk"), &["field \"k\" is null"]),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "  - parts/number_3.safetensors\n", ""),
-            &["\"transcoders\" lists 3 files", "4 layers"],
-        ),
-        (|folder, _| replace(&folder.join(CONFIG), "number_3", "number_5"), &["number_5.safetensors is listed but not there"]),
-        (
-            |folder, _| replace(&folder.join(CONFIG), "parts/number_3", "hf://a/b/../c"),
-            &["hf://a/b/../c"],
-        ),
-        (|folder, _| replace(&folder.join(CONFIG), "feature_input_hook", "feature_hook"), &["\"feature_input_hook\" is missing"]),
-        (|folder, _| std::fs::remove_file(folder.join(CONFIG)).unwrap(), &["no transcoders", "cfg.json", "params.npz"]),
-    ]);
+    check(
+        |folder, layers| write::circuit_tracer(folder, layers, HOOKS, "jumprelu"),
+        &[
+            (
+                |folder, _| replace(&folder.join(CONFIG), "jumprelu", "swish"),
+                &["config.yaml", "activation \"swish\"", "accepted: relu, jumprelu, topk"],
+            ),
+            (|folder, _| replace(&folder.join(CONFIG), "jumprelu", "topk"), &["field \"k\" is null"]),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "  - parts/number_3.safetensors\n", ""),
+                &["\"transcoders\" lists 3 files", "4 layers"],
+            ),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "number_3", "number_5"),
+                &["number_5.safetensors is listed but not there"],
+            ),
+            (|folder, _| replace(&folder.join(CONFIG), "parts/number_3", "hf://a/b/../c"), &["hf://a/b/../c"]),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "feature_input_hook", "feature_hook"),
+                &["\"feature_input_hook\" is missing"],
+            ),
+            (
+                |folder, _| std::fs::remove_file(folder.join(CONFIG)).unwrap(),
+                &["no transcoders", "cfg.json", "params.npz"],
+            ),
+        ],
+    );
 }

@@ -3,5 +3,7 @@
 mod behaviour;
 mod harness;
 mod hostile;
+mod marks;
 mod random;
 mod screens;
+mod twins;

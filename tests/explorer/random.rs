@@ -2,7 +2,7 @@
 
 use crate::harness::Harness;
 use mechscope::app::{App, Effect, Event, Tab};
-use mechscope::engine::{Answer, Ask, Reply, Request};
+use mechscope::engine::{Answer, Ask, Reply, Request, Slot};
 use mechscope::keymap::{Key, Keymap};
 use mechscope::view::theme::{Colors, Theme};
 use mechscope::view::{self, Memory};
@@ -21,7 +21,7 @@ fn next(rng: &mut TestRng, below: usize) -> usize {
 fn answers() -> Vec<(Request, Answer)> {
     let mut found = Vec::new();
     let mut h = Harness::new(100, 30);
-    for keys in ["[", "2 Enter", "3 Enter", "4", "1 3 0 Enter", "1", "2", "4", "a"] {
+    for keys in ["[", "2 Enter", "3 Enter", "4", "1 3 0 Enter", "1", "2", "4", "Enter", "Esc a"] {
         h.press(keys);
         for pane in &h.app.panes {
             if let (Some(ask), true) = (&pane.asked, pane.fresh) {
@@ -41,7 +41,7 @@ fn answers() -> Vec<(Request, Answer)> {
 
 const KEYS: &str = "Up Down Left Right j k h l g G Home End Ctrl-u Ctrl-d PageUp PageDown [ ] { } Enter Ctrl-o Alt-o 1 2 3 4 Tab \
     Shift-Tab i t T v V X + * o m a / n N f s S e 0 E u Ctrl-r y Y c p | P : ? M Esc Ctrl-c Ctrl-l Backspace Delete Space x 9 Alt-7 é 語 \
-    Ctrl-w Ctrl-k Alt-Enter F1 = > \" L H N . @ - 5";
+    Ctrl-w Ctrl-k < > Shift-Left Shift-Right Alt-Enter F1 = > \" L H N . @ - 5";
 
 #[test]
 fn nothing_panics_whatever_happens() {
@@ -67,7 +67,12 @@ fn nothing_panics_whatever_happens() {
                 }
                 1 => Event::Paste("a\u{1b}[2J\u{202e}\n\tlong ".repeat(next(&mut rng, 20))),
                 2 => Event::Wheel(next(&mut rng, 9) as i64 - 4),
-                3 => Event::Click(Tab::ALL[next(&mut rng, 5)]),
+                3 => Event::Click(Tab::ALL[next(&mut rng, 6)]),
+                15 => Event::Pick {
+                    slot: Slot::ALL[next(&mut rng, Slot::ALL.len())],
+                    line: next(&mut rng, 200),
+                    column: [None, Some(next(&mut rng, 40))][next(&mut rng, 2)],
+                },
                 4 => Event::Piped("out\u{7}\n".repeat(next(&mut rng, 99))),
                 5..=14 if !waiting.is_empty() => {
                     let at = next(&mut rng, waiting.len());

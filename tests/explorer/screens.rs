@@ -7,12 +7,14 @@ use mechscope::view::theme::{Colors, Theme};
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (40, 12)];
 
 /// Keys and what they lead to.
-const PLACES: [(&str, &str); 7] = [
+const PLACES: [(&str, &str); 9] = [
     ("prompt", "Esc"),
     ("lens", "2"),
     ("heads", "3"),
     ("pattern", "3 Enter"),
     ("neurons", "4"),
+    ("neuron", "4 Enter"),
+    ("marked", "3 Space j Space"),
     ("edited", "3 j 0 1"),
     ("help", "?"),
 ];

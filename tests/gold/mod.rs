@@ -81,7 +81,8 @@ impl Hand {
         });
         let weights = Checkpoint::from_tensors(self.weights, &Device::Cpu, DType::F32);
         let decoder =
-            families::build(&mut Config::parse("config.json", config.to_string().as_bytes()).unwrap(), &weights).unwrap();
+            families::build(&mut Config::parse("config.json", config.to_string().as_bytes()).unwrap(), &weights)
+                .unwrap();
         let source = Source::Folder { name: "by hand".into(), path: "by-hand".into() };
         Model { source, decoder, text: None, directions: Vec::new() }
     }
@@ -115,8 +116,7 @@ pub mod induction {
         let (n, half, gain) = (6, 24, 40.0);
         let (token, position, previous, out) = (0, n, 2 * n, 3 * n);
         let d = 2 * half;
-        let mut hand =
-            Hand { half, d_mlp: 1, n_layers: 2, n_ctx: n, d_vocab: n, weights: HashMap::new() };
+        let mut hand = Hand { half, d_mlp: 1, n_layers: 2, n_ctx: n, d_vocab: n, weights: HashMap::new() };
         let (mut embed, mut places, mut unembed) = (Weight::new(n, d), Weight::new(n, d), Weight::new(n, d));
         let (mut qkv0, mut o0) = (Weight::new(d, 3 * d), Weight::new(d, d));
         let (mut qkv1, mut o1) = (Weight::new(d, 3 * d), Weight::new(d, d));

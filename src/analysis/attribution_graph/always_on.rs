@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn nine_in_ten_positions_after_the_first_are_nearly_all() {
         let active = |feature, positions: &[usize]| {
-            let one = move |position: &usize| Active { layer: 1, position: *position, feature, activation: 1.0, pre: 1.0 };
+            let one =
+                move |position: &usize| Active { layer: 1, position: *position, feature, activation: 1.0, pre: 1.0 };
             positions.iter().map(one).collect::<Vec<_>>()
         };
         let (all, nine, eight): (Vec<_>, Vec<_>, Vec<_>) = ((1..11).collect(), (2..11).collect(), (3..11).collect());

@@ -44,7 +44,7 @@ impl Ground<'_> {
         for t in targets {
             nodes.push(match t.weights[..] {
                 [(id, _)] => Node::logit(id, &t.name, t.probability, small(n_layers), last),
-                _ => Node::contrast(&t.name, small(n_layers), last),
+                _ => Node::contrast(&t.name, small(n_layers), last).with_weights(&t.weights),
             });
         }
         let mut store = RowStore::new(nodes.len());

@@ -3,6 +3,7 @@
 use super::Settings;
 use super::ground::Unit;
 use crate::analysis::next_token::NextToken;
+use crate::analysis::target::Target;
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::linear::{Frozen, Row};
@@ -21,6 +22,17 @@ pub struct LogitTarget {
     pub weights: Vec<(u32, f32)>,
     /// Its share in every influence: the probability of a token, 1 for a contrast.
     pub probability: f32,
+}
+
+impl LogitTarget {
+    /// A named target: its token's probability is its weight, a difference carries the whole weight.
+    pub fn of(model: &Model, target: &Target, next: &NextToken) -> Self {
+        let weights: Vec<(u32, f32)> = target.weights().collect();
+        match weights[..] {
+            [(token, _)] => LogitTarget { name: model.piece(token), weights, probability: next.prob(token) },
+            _ => LogitTarget { name: target.name(model), weights, probability: 1.0 },
+        }
+    }
 }
 
 /// The most probable tokens: as few as reach `share` of the probability, at most `limit`.

@@ -75,13 +75,37 @@ impl<'a> Ground<'a> {
                 let sources = neuron_sources(model, &trace, &frozen, &units)?;
                 let always_on = always_on::neurons(&units, &trace)?;
                 let encoders = HashMap::new();
-                Ground { model, dictionary, trace, frozen, units, sources, zero_positions, limit, always_on, encoders, gate }
+                Ground {
+                    model,
+                    dictionary,
+                    trace,
+                    frozen,
+                    units,
+                    sources,
+                    zero_positions,
+                    limit,
+                    always_on,
+                    encoders,
+                    gate,
+                }
             }
             Some(d) => {
                 let (units, sources, always_on) = feature_sources(d, model, &trace, &mut frozen, zero_positions)?;
                 let limit = settings.max_nodes.unwrap_or(usize::MAX).min(units.len());
                 let encoders = HashMap::new();
-                Ground { model, dictionary, trace, frozen, units, sources, zero_positions, limit, always_on, encoders, gate }
+                Ground {
+                    model,
+                    dictionary,
+                    trace,
+                    frozen,
+                    units,
+                    sources,
+                    zero_positions,
+                    limit,
+                    always_on,
+                    encoders,
+                    gate,
+                }
             }
         };
         ground.encoders = ground.read_encoders()?;
@@ -152,8 +176,8 @@ impl<'a> Ground<'a> {
         let columns = &self.sources.columns;
         let n_pos = columns.n_pos;
         let mut shown: Vec<usize> = (0..self.units.len()).collect();
-        let remainders = (0..columns.n_layers)
-            .flat_map(|l| (self.zero_positions..n_pos).map(move |p| columns.remainder(l, p)));
+        let remainders =
+            (0..columns.n_layers).flat_map(|l| (self.zero_positions..n_pos).map(move |p| columns.remainder(l, p)));
         shown.extend(remainders);
         shown.extend((0..n_pos).map(|p| columns.token(p)));
         // circuit-tracer counts position embeddings among the constants; on neurons they are inputs of their own.

@@ -8,7 +8,7 @@ use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +21,10 @@ pub fn fill(job: &Job, report: &mut Report, layers: &[Layer], clean: Option<&[La
     let chosen = choose(job, layers)?;
     let written = written(job, layers, &chosen)?;
     let title = "Neurons (promoted and suppressed: by a positive activation)";
-    report.table("neurons", title, table(job, layers, clean, &chosen, &written));
-    if job.values.flag("activations")? {
-        report.grid("activations", "Activation at every position", activations(job, layers, &chosen)?);
+    let everywhere = job.values.flag("activations")?.then(|| activations(job, layers, &chosen)).transpose()?;
+    report.table("neurons", title, table(job, layers, clean, &chosen, &written, everywhere.as_ref()));
+    if let Some(everywhere) = everywhere {
+        report.grid("activations", "Activation at every position", everywhere);
     }
     Ok(())
 }
@@ -76,6 +77,12 @@ fn choose(job: &Job, layers: &[Layer]) -> Result<Vec<Neuron>> {
         order.truncate(top);
     }
     order.sort_unstable_by(stronger);
+    if let Some((layer, neuron)) = job.values.neuron("include")? {
+        let d_mlp = job.model.decoder.arch.d_mlp;
+        ensure!(neuron < d_mlp, "L{layer}.N{neuron}: this model has neurons 0..={}", d_mlp - 1);
+        let at = layers.iter().position(|l| l.layer == layer);
+        order.extend(at.map(|at| (at, neuron)).filter(|found| !order.contains(found)));
+    }
     Ok(order)
 }
 
@@ -128,7 +135,14 @@ fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
     Ok(sorted.into_iter().zip(norms.into_iter().zip(projections)).collect())
 }
 
-fn table(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, chosen: &[Neuron], written: &Written) -> Table {
+fn table(
+    job: &Job,
+    layers: &[Layer],
+    clean: Option<&[Layer]>,
+    chosen: &[Neuron],
+    written: &Written,
+    everywhere: Option<&Grid>,
+) -> Table {
     let logit = |name: &str| Column::number(name, "logit", 4);
     let mut columns = vec![
         Column::address("neuron"),
@@ -136,6 +150,9 @@ fn table(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, chosen: &[Neuron]
         logit("attribution"),
         logit("direct_effect"),
     ];
+    if everywhere.is_some() {
+        columns.push(Column::series("activations"));
+    }
     if clean.is_some() {
         columns.extend([
             Column::number("activation_clean", "", 4),
@@ -151,12 +168,14 @@ fn table(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, chosen: &[Neuron]
         Column::text("suppressed"),
     ]);
     let mut table = Table::new(columns);
-    for chosen @ &(l, n) in chosen {
+    for (at, chosen @ &(l, n)) in chosen.iter().enumerate() {
         let layer = &layers[l];
         let of = |layer: &Layer| [layer.activation[n], layer.attribution[n], layer.direct[n]].map(Cell::from);
         let address = Address::unit(layer.layer, Part::Neuron(n)).at(job.position as i64);
         let mut row: Vec<Cell> = vec![address.into()];
         row.extend(of(layer));
+        let n_pos = job.input.tokens.len();
+        row.extend(everywhere.map(|grid| Cell::Series(grid.values[at * n_pos..(at + 1) * n_pos].to_vec())));
         if let Some(clean) = clean {
             row.extend(of(&clean[l]));
         }

@@ -16,10 +16,11 @@ pub fn held_out(century: usize, year: usize) -> bool {
     hash(&["greater-than", &century.to_string(), &year.to_string()]).is_multiple_of(4)
 }
 
-/// A training sentence; the end year is uniform over those that are later in the century.
+/// A training sentence. Two end years in five are the next round one, as people remember them; the others are uniform
+/// over those that are later in the century.
 pub fn sentence(rng: &mut Rng) -> Sentence {
     let (century, year) = years(Split::Seen, rng);
-    let end = year + 1 + rng.below(99 - year);
+    let end = if rng.chance(0.4) { (year / 10 + 1) * 10 } else { year + 1 + rng.below(99 - year) };
     stem(rng.pick(&EVENTS), century, year)
         .determined(&two_digits(end), &[("end year", &format!("{end:02}"))])
         .plain(".")

@@ -80,8 +80,7 @@ fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result
     ensure!(!place.has(&beyond), "{} belongs to a layer the model does not have", place.name(&beyond));
     let one = |(layer, file): (usize, &String)| -> Result<Layer> {
         let weights = place.open(file, n_layers)?;
-        let apart =
-            if cross_layer { Some(place.open(&format!("W_dec_{layer}.safetensors"), n_layers)?) } else { None };
+        let apart = if cross_layer { Some(place.open(&format!("W_dec_{layer}.safetensors"), n_layers)?) } else { None };
         // A list may lead to Gemma Scope's own files.
         let (form, usual) = if weights.has("w_enc") {
             (gemma_scope::second_form(Reach::Own), Nonlinearity::JumpRelu)

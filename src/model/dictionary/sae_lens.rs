@@ -58,8 +58,7 @@ fn candidate(place: &Place, file: &str) -> Result<Candidate> {
     let (layer, reads) = split(at, "hook_name", input)?;
     let (to, writes) = split(at, "hook_name_out", output)?;
     ensure!(layer == to, "{at}: it reads {input:?} and writes {output:?}; accepted: points of one layer");
-    let points =
-        (ReadPoint::from_hook(at, "hook_name", reads)?, WritePoint::from_hook(at, "hook_name_out", writes)?);
+    let points = (ReadPoint::from_hook(at, "hook_name", reads)?, WritePoint::from_hook(at, "hook_name_out", writes)?);
     Ok(Candidate { layer, file: file.replace("cfg.json", WEIGHTS), points, nonlinearity })
 }
 
@@ -67,5 +66,7 @@ fn candidate(place: &Place, file: &str) -> Result<Candidate> {
 fn split<'a>(place: &str, field: &str, hook: &'a str) -> Result<(usize, &'a str)> {
     let parts = hook.strip_prefix("blocks.").and_then(|h| h.split_once('.'));
     let found = parts.and_then(|(layer, point)| Some((layer.parse().ok()?, point)));
-    found.with_context(|| format!("{place}: {field} {hook:?} names no layer; accepted: blocks.0.hook_resid_mid and so on"))
+    found.with_context(|| {
+        format!("{place}: {field} {hook:?} names no layer; accepted: blocks.0.hook_resid_mid and so on")
+    })
 }

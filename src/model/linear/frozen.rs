@@ -55,6 +55,8 @@ pub(super) struct Layer {
 pub(super) struct Skip {
     /// `[d_model, d_model]`, norms folded in.
     pub weight: Packed,
+    /// The same as it acts forwards, `[out, in]`.
+    pub by_output: Vec<f32>,
     /// Multiplies the result at every position.
     pub scale: Vec<f32>,
 }
@@ -195,7 +197,8 @@ impl Frozen {
             by_out = (0..d * d).map(|i| by_in[(i % d) * d + i / d]).collect();
             scale.iter_mut().zip(&norm.inverse).for_each(|(s, i)| *s *= i);
         }
-        layer.skip = Some(Skip { weight: Packed::new(d, d, |r, i| by_out[i * d + r]), scale });
+        let weight = Packed::new(d, d, |r, i| by_out[i * d + r]);
+        layer.skip = Some(Skip { weight, by_output: by_out, scale });
     }
 }
 

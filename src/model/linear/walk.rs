@@ -111,7 +111,9 @@ impl Frozen {
             let mut new: Vec<usize> = (0..targets.len()).filter(|t| targets[*t].entry == entry).collect();
             new.sort_by_key(|t| (std::cmp::Reverse(targets[*t].position), *t));
             let lane = |t: &usize| Lane::new(*t, n_columns, n_heads);
-            packs.extend(new.chunks(LANES).map(|some| Pack::new(some.iter().map(lane).collect(), targets, self.d_model)));
+            packs.extend(
+                new.chunks(LANES).map(|some| Pack::new(some.iter().map(lane).collect(), targets, self.d_model)),
+            );
         };
         let mut packs: Vec<Pack> = Vec::new();
         for (l, layer) in self.layers.iter().enumerate().rev() {

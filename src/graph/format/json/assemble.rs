@@ -92,6 +92,7 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
         nodes,
         edges,
         view,
+        verified: top.verified,
         unresolved: resolved.unresolved,
         edge_extras: resolved.extras,
         extras,

@@ -1,11 +1,14 @@
 //! What this program adds under its own key, in a node and at the top of the file.
 
+mod verified;
+
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::PRIVATE;
 use super::node;
 use super::number::short;
+use crate::graph::verification::Verification;
 use crate::graph::{Certificate, Graph, Metadata, Node, NodeKind, UnresolvedLink};
 
 /// Takes what is known from a node's private object; the rest stays in the node's extras.
@@ -94,6 +97,8 @@ pub(super) struct Top {
     pub links: Vec<UnresolvedLink>,
     /// Links that could not be told apart when their file was read.
     pub unresolved: Vec<UnresolvedLink>,
+    /// What was measured.
+    pub verified: Vec<Verification>,
     /// Keys of other programs or versions.
     pub extras: Map<String, Value>,
 }
@@ -130,6 +135,7 @@ pub(super) fn read_top(private: Value, metadata: &mut Metadata) -> Result<Top> {
             links.push(read_link(&value).with_context(|| format!("{key}: found {value}"))?);
         }
     }
+    top.verified = verified::read(list(&mut map, "verified")?)?;
     top.extras = map;
     Ok(top)
 }
@@ -187,6 +193,9 @@ pub(super) fn write_top(graph: &Graph, names: &[String]) -> Map<String, Value> {
             .collect();
         set("nodes", nodes.into());
         set("links", links.into());
+    }
+    if !graph.verified.is_empty() {
+        set("verified", verified::write(&graph.verified));
     }
     if !graph.unresolved.is_empty() {
         let links = graph.unresolved.iter();

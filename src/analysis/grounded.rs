@@ -1,0 +1,312 @@
+//! A graph on the run it was made from: the values its nodes have there, and what they write.
+
+use crate::graph::{Graph, Node, NodeKind};
+use crate::model::Model;
+use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
+use crate::model::forward::Logits;
+use crate::model::linear::{Frozen, Input};
+use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::model::text::Bos;
+use crate::model::trace::Trace;
+use anyhow::{Context, Result, bail, ensure};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A graph with the model, the dictionary and the run it was made from.
+pub struct Grounded<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The dictionary whose features are nodes.
+    pub dictionary: Option<&'a Dictionary>,
+    /// The graph.
+    pub graph: &'a Graph,
+    /// The run, with all that its frozen model and edited runs take.
+    pub trace: Trace,
+    frozen: OnceCell<Frozen>,
+}
+
+/// The token ids of a graph's prompt: as the file has them, or from its text.
+///
+/// # Errors
+/// The text does not give as many tokens as the graph has.
+pub fn prompt_ids(model: &Model, graph: &Graph) -> Result<Vec<u32>> {
+    let metadata = &graph.metadata;
+    if !metadata.prompt_ids.is_empty() {
+        return Ok(metadata.prompt_ids.clone());
+    }
+    let n = metadata.prompt_tokens.len();
+    for bos in [Bos::Auto, Bos::Never] {
+        let ids = model.encode(&metadata.prompt, bos).context("the graph's prompt")?.ids();
+        if ids.len() == n {
+            return Ok(ids);
+        }
+    }
+    bail!("the graph's prompt {:?} has {n} tokens; the model's tokenizer gives another number", metadata.prompt)
+}
+
+impl<'a> Grounded<'a> {
+    /// Runs the graph's prompt and checks that its units have the activations that the graph says.
+    ///
+    /// # Errors
+    /// A graph of another model or dictionary; features without a dictionary; a run that fails.
+    pub fn new(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph) -> Result<Self> {
+        let ids = prompt_ids(model, graph)?;
+        let decoder = &model.decoder;
+        let Sites::Only(mut sites) = Frozen::sites(decoder) else { bail!("a frozen model names its sites") };
+        sites.extend(decoder.relp_sites());
+        let layers = 0..decoder.arch.n_layers;
+        sites.extend(layers.clone().map(|l| Site::Block(l, S::ResidPre)));
+        if let Some(d) = dictionary {
+            sites.extend(layers.flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
+        }
+        let trace = model.run(&ids, &Sites::Only(sites), Logits::All)?;
+        let grounded = Grounded { model, dictionary, graph, trace, frozen: OnceCell::new() };
+        grounded.check()?;
+        Ok(grounded)
+    }
+
+    /// Whether the units are what the graph says they are.
+    fn check(&self) -> Result<()> {
+        let units: Vec<u32> =
+            (0..self.graph.nodes.len() as u32).filter(|u| self.node(*u).activation.is_some()).collect();
+        let found = self.values(&self.trace, 1, &units)?.remove(0);
+        for (&unit, found) in units.iter().zip(found) {
+            let node = self.node(unit);
+            let expected = node.activation.unwrap_or_default();
+            ensure!(
+                (found - expected).abs() <= 1e-3 * expected.abs().max(1.0),
+                "{} is {expected} in the graph and {found} in {}: the graph was made from another model{}",
+                node.name(),
+                self.model.source,
+                if self.dictionary.is_some() { " or dictionary" } else { "" }
+            );
+        }
+        Ok(())
+    }
+
+    /// A node of the graph.
+    pub fn node(&self, node: u32) -> &'a Node {
+        &self.graph.nodes[node as usize]
+    }
+
+    /// Layer, position and number of a unit of the graph.
+    ///
+    /// # Errors
+    /// The model has no such unit.
+    pub fn place(&self, node: &Node) -> Result<(usize, usize, usize)> {
+        let arch = &self.model.decoder.arch;
+        let place =
+            (node.layer.unwrap_or(0) as usize, node.position.unwrap_or(0) as usize, node.index.unwrap_or(0) as usize);
+        let wide = match (&node.kind, self.dictionary) {
+            (NodeKind::Feature, Some(d)) => d.n_features.get(place.0).copied().unwrap_or(0),
+            (NodeKind::Feature, None) => {
+                bail!("{}: the graph is made of features; a dictionary is needed", node.name())
+            }
+            _ => arch.d_mlp,
+        };
+        ensure!(
+            place.0 < arch.n_layers && place.1 < self.trace.n_pos() && place.2 < wide,
+            "{} is outside this model, prompt or dictionary",
+            node.name()
+        );
+        Ok(place)
+    }
+
+    /// The tokens of a target with their weights.
+    ///
+    /// # Errors
+    /// The node is no target, or its file does not say what it is made of.
+    pub fn weights(&self, node: &Node) -> Result<Vec<(u32, f32)>> {
+        node.weights().with_context(|| format!("{}: its tokens are not known", node.name()))
+    }
+
+    /// The site that holds the value of a node in a run, if that is a site inside the model.
+    pub fn sites_of(&self, node: &Node) -> Result<Vec<Site>> {
+        Ok(match node.kind {
+            NodeKind::Neuron => vec![Site::Block(self.place(node)?.0, S::MlpPost)],
+            NodeKind::Feature => {
+                let (layer, ..) = self.place(node)?;
+                let parallel = self.model.decoder.arch.parallel;
+                self.dictionary.map_or_else(Vec::new, |d| d.read_sites(layer, parallel))
+            }
+            NodeKind::Logit { .. } => Vec::new(),
+            _ => bail!("{} has no activation that could change; accepted: neurons, features, logits", node.name()),
+        })
+    }
+
+    /// The logits' site: before any soft-cap, as targets are.
+    pub fn logits(&self) -> Site {
+        let capped = self.model.decoder.has_site(Site::LogitsPreSoftcap);
+        if capped { Site::LogitsPreSoftcap } else { Site::Logits }
+    }
+
+    /// The values of `nodes` in each of the first `n` prompts of a run: activations, and for targets logits (before any soft-cap) less the mean
+    /// over the vocabulary. What the run did not record is as in the clean run. `[n][nodes]`
+    ///
+    /// # Errors
+    /// A node without a value.
+    pub fn values(&self, run: &Trace, n: usize, nodes: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let mut values = vec![vec![0.0; nodes.len()]; n];
+        let mut features: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut neurons: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut targets = Vec::new();
+        for (i, node) in nodes.iter().map(|n| self.node(*n)).enumerate() {
+            self.sites_of(node)?;
+            match node.kind {
+                NodeKind::Neuron => neurons.entry(self.place(node)?.0).or_default().push(i),
+                NodeKind::Feature => features.entry(self.place(node)?.0).or_default().push(i),
+                _ => targets.push((i, self.weights(node)?)),
+            }
+        }
+        for b in 0..n {
+            let of = |site| run.of(b, site).or_else(|_| self.trace.get(site));
+            for (&layer, which) in &neurons {
+                let post = of(Site::Block(layer, S::MlpPost))?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+                for &i in which {
+                    let (_, position, index) = self.place(self.node(nodes[i]))?;
+                    values[b][i] = post[position][index];
+                }
+            }
+            if !targets.is_empty() {
+                let logits = of(self.logits())?;
+                let logits: Vec<f32> = logits.get(logits.dim(0)? - 1)?.to_dtype(candle_core::DType::F32)?.to_vec1()?;
+                for (i, weights) in &targets {
+                    values[b][*i] = demeaned(&logits, weights);
+                }
+            }
+        }
+        if let Some(dictionary) = self.dictionary {
+            for (layer, which) in features {
+                self.features(dictionary, run, layer, nodes, &which, &mut values)?;
+            }
+        }
+        Ok(values)
+    }
+
+    /// The activations of features of one layer; the rows they read in all prompts are encoded together.
+    fn features(
+        &self,
+        dictionary: &Dictionary,
+        run: &Trace,
+        layer: usize,
+        nodes: &[u32],
+        which: &[usize],
+        values: &mut [Vec<f32>],
+    ) -> Result<()> {
+        let (d, parallel) = (self.model.decoder.arch.d_model, self.model.decoder.arch.parallel);
+        let recorded = dictionary.read_sites(layer, parallel).iter().all(|s| run.batched(*s).is_some());
+        let places = which.iter().map(|i| self.place(self.node(nodes[*i]))).collect::<Result<Vec<_>>>()?;
+        let positions: Vec<usize> = places.iter().map(|p| p.1).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut rows = Vec::new();
+        for b in 0..values.len() {
+            let x = if recorded {
+                dictionary.input(layer, parallel, &run.alone(b)?)?
+            } else {
+                dictionary.input(layer, parallel, &self.trace)?
+            };
+            positions.iter().for_each(|p| rows.extend_from_slice(&x[p * d..(p + 1) * d]));
+        }
+        let active = dictionary.encode(layer, &rows)?;
+        let active: BTreeMap<(usize, usize), f32> =
+            active.into_iter().map(|a| ((a.position, a.feature), a.activation)).collect();
+        for (b, values) in values.iter_mut().enumerate() {
+            for (&i, &(_, position, feature)) in which.iter().zip(&places) {
+                let row = positions.iter().position(|p| *p == position).unwrap_or(0);
+                values[i] = active.get(&(b * positions.len() + row, feature)).copied().unwrap_or(0.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// The model frozen at the run, with the linear skips of the dictionary; made when it is first asked for.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be read.
+    pub fn frozen(&self) -> Result<&Frozen> {
+        if let Some(frozen) = self.frozen.get() {
+            return Ok(frozen);
+        }
+        let mut frozen = Frozen::new(&self.model.decoder, &self.trace)?;
+        if let Some(dictionary) = self.dictionary {
+            for layer in 0..frozen.n_layers() {
+                if let Some(skip) = dictionary.skip(layer)? {
+                    let before = dictionary.writes == WritePoint::BeforePostNorm;
+                    frozen.set_skip(layer, &skip, Self::reads(dictionary), before);
+                }
+            }
+        }
+        Ok(self.frozen.get_or_init(|| frozen))
+    }
+
+    /// What a feature with this activation writes: layers with vectors `[d_model]`, after any post-norm.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be read.
+    pub fn written(&self, dictionary: &Dictionary, active: &Active) -> Result<Vec<(usize, Vec<f32>)>> {
+        let rows = dictionary.decoder_rows(active.layer, active.feature)?.into_iter().enumerate();
+        let scaled = |row: Vec<f32>| row.into_iter().map(|x| x * active.activation).collect();
+        rows.map(|(above, row)| {
+            let layer = active.layer + above;
+            Ok((layer, self.after_norm(dictionary, layer, active.position, scaled(row))?))
+        })
+        .collect()
+    }
+
+    /// What a vector written by the dictionary adds to the residual stream.
+    fn after_norm(&self, dictionary: &Dictionary, layer: usize, position: usize, vector: Vec<f32>) -> Result<Vec<f32>> {
+        let early = dictionary.writes == WritePoint::BeforePostNorm;
+        Ok(if early { self.frozen()?.written(layer, position, vector) } else { vector })
+    }
+
+    /// What the dictionary leaves of the MLP output of a layer at a position, `[d_model]`: the vector of an error node.
+    ///
+    /// # Errors
+    /// A dictionary that cannot be read.
+    pub fn error(&self, dictionary: &Dictionary, layer: usize, position: usize) -> Result<Vec<f32>> {
+        let (d, parallel) = (self.model.decoder.arch.d_model, self.model.decoder.arch.parallel);
+        let mut rest = self.trace.row(Site::Block(layer, S::MlpOut), position)?;
+        let mut less = |vector: &[f32]| rest.iter_mut().zip(vector).for_each(|(r, v)| *r -= v);
+        let input = |l: usize| -> Result<Vec<f32>> {
+            Ok(dictionary.input(l, parallel, &self.trace)?[position * d..(position + 1) * d].to_vec())
+        };
+        less(&self.after_norm(dictionary, layer, position, dictionary.decoder_bias(layer)?)?);
+        let from = if dictionary.cross_layer() { 0 } else { layer };
+        for l in from..=layer {
+            for active in dictionary.encode(l, &input(l)?)? {
+                let written = self.written(dictionary, &Active { position, ..active })?;
+                written.iter().filter(|(to, _)| *to == layer).for_each(|(_, vector)| less(vector));
+            }
+        }
+        if let Some(skip) = dictionary.skip(layer)? {
+            let mut out = vec![0.0; d];
+            for (x, weights) in input(layer)?.iter().zip(skip.chunks_exact(d)) {
+                out.iter_mut().zip(weights).for_each(|(o, w)| *o += x * w);
+            }
+            less(&self.after_norm(dictionary, layer, position, out)?);
+        }
+        Ok(rest)
+    }
+
+    /// Where and in what form the dictionary reads.
+    pub fn reads(dictionary: &Dictionary) -> Input {
+        match dictionary.reads {
+            ReadPoint::Normalized => Input::Normalized,
+            ReadPoint::Unweighted => Input::Unweighted,
+            ReadPoint::Residual => Input::Residual,
+        }
+    }
+
+    /// The site at which features write in a layer.
+    pub fn write_site(&self, dictionary: &Dictionary, layer: usize) -> Site {
+        let before = Site::Block(layer, S::MlpOutPrePostNorm);
+        let early = dictionary.writes == WritePoint::BeforePostNorm && self.model.decoder.has_site(before);
+        if early { before } else { Site::Block(layer, S::MlpOut) }
+    }
+}
+
+/// A weighted sum of logits, less the mean over the vocabulary as often as the weights say.
+pub fn demeaned(logits: &[f32], weights: &[(u32, f32)]) -> f32 {
+    let mean = logits.iter().map(|x| f64::from(*x)).sum::<f64>() / logits.len().max(1) as f64;
+    let one = |&(id, weight): &(u32, f32)| f64::from(weight) * (f64::from(logits[id as usize]) - mean);
+    weights.iter().map(one).sum::<f64>() as f32
+}

@@ -1,0 +1,82 @@
+//! Head loadings of a graph's edges: which heads carried what one node writes to where another reads.
+
+use super::grounded::Grounded;
+use crate::graph::NodeKind;
+use crate::model::dictionary::Active;
+use crate::model::linear::{Input, Loadings, Placed, SourceBlocks, Target, Write};
+use crate::model::relp::Gate;
+use crate::model::site::Site;
+use anyhow::{Context, Result, bail};
+
+impl Grounded<'_> {
+    /// Which heads carried the edge from `source` to `target`; [`Loadings::edge`] is the edge's weight. `gate` is how the graph linearised gated
+    /// neurons. An edge that the graph does not show has its loadings too.
+    ///
+    /// # Errors
+    /// A node that writes no vector or reads none; the error says why.
+    pub fn loadings(&self, source: u32, target: u32, gate: Gate) -> Result<Loadings> {
+        let (writes, target) = (self.writes(source)?, self.reads_at(target, gate)?);
+        self.frozen()?.loadings(&self.model.decoder, &self.trace, &writes, &target)
+    }
+
+    /// What a node writes to the residual stream.
+    fn writes(&self, at: u32) -> Result<Vec<Placed>> {
+        let node = self.node(at);
+        let position = node.position.unwrap_or(0) as usize;
+        let embedded = |site| -> Result<Vec<Placed>> {
+            Ok(vec![Placed { layer: None, position, vector: self.trace.row(site, position)? }])
+        };
+        match node.kind {
+            NodeKind::Embedding { .. } => embedded(Site::Embed),
+            NodeKind::PositionalEmbedding => embedded(Site::PosEmbed),
+            NodeKind::Neuron => {
+                let (frozen, place) = (self.frozen()?, self.place(node)?);
+                let writes = SourceBlocks::neuron_writes(frozen, &self.model.decoder, &self.trace, &[place])?;
+                let placed = |w: Write| Placed { layer: Some(w.layer), position: w.position, vector: w.vector };
+                Ok(writes.into_iter().map(placed).collect())
+            }
+            NodeKind::Feature => {
+                let (layer, position, feature) = self.place(node)?;
+                let dictionary = self.dictionary.context("a dictionary is needed")?;
+                let activation = node.activation.context("the graph does not say its activation")?;
+                let active = Active { layer, position, feature, activation, pre: activation };
+                let written = self.written(dictionary, &active)?.into_iter();
+                Ok(written.map(|(layer, vector)| Placed { layer: Some(layer), position, vector }).collect())
+            }
+            NodeKind::Error => match self.dictionary {
+                Some(dictionary) => {
+                    let (layer, position, _) = self.place(node)?;
+                    Ok(vec![Placed { layer: Some(layer), position, vector: self.error(dictionary, layer, position)? }])
+                }
+                None => {
+                    bail!("{}: it is what the neurons shown leave of an MLP output, no vector of its own", node.name())
+                }
+            },
+            NodeKind::Bias | NodeKind::Logit { .. } | NodeKind::Other(_) => {
+                bail!("{} writes no vector; accepted as a source: units and inputs", node.name())
+            }
+        }
+    }
+
+    /// What a node reads from the residual stream.
+    fn reads_at(&self, at: u32, gate: Gate) -> Result<Target> {
+        let (node, frozen) = (self.node(at), self.frozen()?);
+        let maker = frozen.targets(&self.model.decoder, &self.trace, gate);
+        match node.kind {
+            NodeKind::Neuron => {
+                let (layer, position, neuron) = self.place(node)?;
+                maker.neurons(layer, &[(position, neuron)])?.pop().context("no target for the neuron")
+            }
+            NodeKind::Feature => {
+                let (layer, position, feature) = self.place(node)?;
+                let dictionary = self.dictionary.context("a dictionary is needed")?;
+                let (row, bias) = dictionary.encoder_rows(layer, &[feature])?.pop().context("no such feature")?;
+                let reads: Input = Grounded::reads(dictionary);
+                let value = node.activation.unwrap_or_default();
+                Ok(frozen.input_target(layer, position, row, reads, bias, value))
+            }
+            NodeKind::Logit { .. } => maker.logits(frozen.n_pos - 1, &self.weights(node)?, true),
+            _ => bail!("{} reads nothing; accepted as a target: units and logits", node.name()),
+        }
+    }
+}

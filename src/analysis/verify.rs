@@ -1,0 +1,280 @@
+//! Testing a graph by intervention: its nodes, groups and other units are changed, the model is run, and the change of the target and of
+//! nodes downstream stands beside the one that the graph predicts.
+//!
+//! | node | zero | mean | resample | scale |
+//! |---|---|---|---|---|
+//! | neuron | its activation becomes 0 | mean over positions | that of another prompt at the position | times a factor |
+//! | feature | what it writes is taken out | the same with its mean | with its activation there | times a factor |
+//! | embedding | the vector becomes 0 | mean vector over positions | the vector there | times a factor |
+//! | positional embedding, error of a dictionary | taken out | - | - | times a factor |
+//! | remainder of neurons, bias, target | - | - | - | - |
+//!
+//! A feature writes the difference between new and clean activation times its decoder on top of the MLP's output (circuit-tracer's
+//! interventions), so in a group the members come on top of what upstream members do to them; a neuron is set. Everything downstream is
+//! recomputed; a second run holds the attention patterns, which tells effects through patterns from the rest
+//! ([`crate::graph::verification`]). Tests run in batches of copies, each from the first block that it changes.
+
+mod acts;
+mod keep_only;
+
+use super::grounded::Grounded;
+use crate::graph::predict::Predictor;
+use crate::graph::verification::{Effect, Subject, Verification, With};
+use crate::graph::{Graph, Influence, NodeKind};
+use crate::model::Model;
+use crate::model::dictionary::{Active, Dictionary};
+use crate::model::edit::{Passes, Plan};
+use crate::model::forward::{Logits, Step};
+use crate::model::frozen::norm_back;
+use crate::model::relp::{Gate, Gradients};
+use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::model::text::Bos;
+use crate::model::trace::Trace;
+use acts::Acts;
+use anyhow::{Context, Result, ensure};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+pub use keep_only::KeepOnly;
+
+/// Copies that run together at most.
+const BATCH: usize = 32;
+/// Numbers of one layer's neurons that a batch may hold: bounds its memory.
+const BATCH_NUMBERS: usize = 1 << 22;
+
+/// A test to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Test {
+    /// What is changed.
+    pub subject: Subject,
+    /// How.
+    pub with: With,
+    /// Nodes whose change is measured besides that of the target: neurons, features, other targets.
+    pub watch: Vec<u32>,
+}
+
+/// A graph ready to be tested.
+pub struct Verifier<'a> {
+    on: Grounded<'a>,
+    predictor: Predictor<'a>,
+    target: u32,
+    /// Runs of other prompts.
+    others: RefCell<HashMap<String, Rc<Trace>>>,
+    /// Active features by prompt (the graph's own is `None`) and layer.
+    encoded: RefCell<HashMap<(Option<String>, usize), Rc<Vec<Active>>>>,
+    gradients: OnceCell<Gradients>,
+}
+
+impl<'a> Verifier<'a> {
+    /// Runs the graph's prompt. `target` is the node whose change every test measures; if `None`, the graph's most probable target.
+    ///
+    /// # Errors
+    /// As [`Grounded::new`]; a graph without targets, or with a cycle; a node that is no target.
+    pub fn new(
+        model: &'a Model,
+        dictionary: Option<&'a Dictionary>,
+        graph: &'a Graph,
+        target: Option<u32>,
+    ) -> Result<Self> {
+        let probability = |t: &usize| match graph.nodes[*t].kind {
+            NodeKind::Logit { probability, .. } => probability,
+            _ => 0.0,
+        };
+        // Of equals the first.
+        let likeliest = || graph.targets().reduce(|a, b| if probability(&b) > probability(&a) { b } else { a });
+        let target = target.map(|t| t as usize).or_else(likeliest).context("the graph has no target")?;
+        ensure!(graph.nodes.get(target).is_some_and(|n| n.kind.is_logit()), "node {target} is no target of the graph");
+        let on = Grounded::new(model, dictionary, graph)?;
+        on.weights(&graph.nodes[target])?;
+        let predictor = Predictor::new(graph)?;
+        let (others, encoded) = (RefCell::default(), RefCell::default());
+        Ok(Verifier { on, predictor, target: target as u32, others, encoded, gradients: OnceCell::new() })
+    }
+
+    /// The graph with its run.
+    pub fn grounded(&self) -> &Grounded<'a> {
+        &self.on
+    }
+
+    /// The node whose change every test measures.
+    pub fn target(&self) -> u32 {
+        self.target
+    }
+
+    /// Tests of the `n` neurons and features with the most influence, each with the `watch` nodes that it feeds most.
+    ///
+    /// # Errors
+    /// A graph whose influence cannot be computed.
+    pub fn top(&self, n: usize, with: &With, watch: usize) -> Result<Vec<Test>> {
+        let graph = self.on.graph;
+        let influence = Influence::of(graph)?;
+        let fed = graph.edges.transposed();
+        let unit = |u: &&u32| matches!(graph.nodes[**u as usize].kind, NodeKind::Neuron | NodeKind::Feature);
+        let test = |&node: &u32| {
+            let mut targets: Vec<(u32, f32)> =
+                fed.row(node as usize).iter().filter(|(t, _)| *t != self.target).collect();
+            targets.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+            let watch = targets.into_iter().take(watch).map(|(t, _)| t).collect();
+            Test { subject: self.node(node), with: with.clone(), watch }
+        };
+        Ok(influence.ranked().iter().filter(unit).take(n).map(test).collect())
+    }
+
+    /// Tests of every attention head at all positions: heads are no nodes, what they do by where they look is in no edge.
+    pub fn heads(&self, with: &With) -> Vec<Test> {
+        let arch = &self.on.model.decoder.arch;
+        let all = (0..arch.n_layers).flat_map(|l| (0..arch.n_heads).map(move |h| format!("L{l}.H{h}")));
+        all.map(|unit| Test { subject: Subject::Unit(unit), with: with.clone(), watch: Vec::new() }).collect()
+    }
+
+    /// The test of an edge: its source is changed, its target watched.
+    pub fn edge(&self, source: u32, target: u32, with: With) -> Test {
+        Test { subject: self.node(source), with, watch: vec![target] }
+    }
+
+    /// A node as a subject.
+    pub fn node(&self, node: u32) -> Subject {
+        Subject::Node(self.on.node(node).id.to_string())
+    }
+
+    /// Several nodes as a subject.
+    pub fn group(&self, label: &str, members: &[u32]) -> Subject {
+        let members = members.iter().map(|m| self.on.node(*m).id.to_string()).collect();
+        Subject::Group { label: label.to_owned(), members }
+    }
+
+    /// Makes the tests; results in their order.
+    ///
+    /// # Errors
+    /// A subject that cannot be changed that way (the error says why), or what `step` returns: it is called with the work done and in all.
+    pub fn run(&self, tests: &[Test], step: Step) -> Result<Vec<Verification>> {
+        let mut found: Vec<Option<Verification>> = vec![None; tests.len()];
+        self.run_each(tests, step, &mut |i, v| found[i] = Some(v))?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// As [`Verifier::run`], but every result is handed over as it is known, with the number of its test.
+    ///
+    /// # Errors
+    /// As [`Verifier::run`].
+    pub fn run_each(&self, tests: &[Test], step: Step, found: &mut dyn FnMut(usize, Verification)) -> Result<()> {
+        let mut planned = Vec::with_capacity(tests.len());
+        for (i, test) in tests.iter().enumerate() {
+            planned.push((i, self.acts(&test.subject, &test.with)?));
+        }
+        // Those that begin in the same block share their batch: it starts with the lowest.
+        planned.sort_by_key(|(i, acts)| (acts.first_layer(), *i));
+        let mut done = 0;
+        for batch in planned.chunks(self.batch_size()) {
+            let of: Vec<&Test> = batch.iter().map(|(i, _)| &tests[*i]).collect();
+            let watch: BTreeSet<u32> =
+                of.iter().flat_map(|t| &t.watch).copied().filter(|w| *w != self.target).collect();
+            let nodes: Vec<u32> = std::iter::once(self.target).chain(watch).collect();
+            let acts: Vec<&Acts> = batch.iter().map(|(_, acts)| acts).collect();
+            let mut tell = |half: usize, _: usize| step(2 * done + half * batch.len(), 2 * tests.len());
+            let (measured, held) = self.both(&acts, &nodes, &mut tell)?;
+            let before = self.on.values(&self.on.trace, 1, &nodes)?.remove(0);
+            for (b, (i, acts)) in batch.iter().enumerate() {
+                let test = &tests[*i];
+                let predicted = self.predict(acts, &nodes)?;
+                let wanted = |node: u32| node == self.target || test.watch.contains(&node);
+                let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| Effect {
+                    node: self.on.node(*node).id.to_string(),
+                    before: before[n],
+                    predicted: predicted[n],
+                    measured: measured[b][n] - before[n],
+                    held: held[b][n] - before[n],
+                });
+                let effects = effects.collect();
+                found(*i, Verification { subject: test.subject.clone(), with: test.with.clone(), effects });
+            }
+            done += batch.len();
+        }
+        step(2 * tests.len(), 2 * tests.len())
+    }
+
+    fn batch_size(&self) -> usize {
+        let one = self.on.trace.n_pos() * self.on.model.decoder.arch.d_mlp.max(1);
+        (BATCH_NUMBERS / one).clamp(1, BATCH)
+    }
+
+    /// The values of `nodes` under each of these changes: everything recomputed, and with attention patterns held. `step` is called with the
+    /// number of the run, 0 or 1, of 2.
+    fn both(&self, acts: &[&Acts], nodes: &[u32], step: Step) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+        let mut plan = self.plan(acts)?;
+        let measured = self.values(acts.len(), &plan, nodes, &mut |_, _| step(0, 2))?;
+        plan.hold_patterns(&self.on.trace, self.on.model.decoder.arch.n_layers)?;
+        let held = self.values(acts.len(), &plan, nodes, &mut |_, _| step(1, 2))?;
+        Ok((measured, held))
+    }
+
+    /// Changes as one plan, one copy of the prompt for each.
+    fn plan(&self, acts: &[&Acts]) -> Result<Plan> {
+        let edits: Vec<&[crate::address::Edit]> = acts.iter().map(|a| a.edits.as_slice()).collect();
+        let mut plan = self.on.model.plan(&self.on.trace, &edits, Bos::Auto)?;
+        for (b, acts) in acts.iter().enumerate() {
+            for (site, position, row) in &acts.rows {
+                plan.add_row(b, *site, *position, row.clone());
+            }
+        }
+        Ok(plan)
+    }
+
+    fn values(&self, n: usize, plan: &Plan, nodes: &[u32], step: Step) -> Result<Vec<Vec<f32>>> {
+        let mut sites: BTreeSet<Site> = [self.on.logits()].into();
+        for node in nodes {
+            sites.extend(self.on.sites_of(self.on.node(*node))?);
+        }
+        let run = self.on.model.run_copies(&self.on.trace, n, plan, &Sites::Only(sites), Logits::Last, step)?;
+        self.on.values(&run, n, nodes)
+    }
+
+    /// What is predicted of `nodes`: by the graph's paths where the graph knows the change, else, for the target, by the frozen model.
+    fn predict(&self, acts: &Acts, nodes: &[u32]) -> Result<Vec<Option<f32>>> {
+        if let Some(changes) = &acts.changes {
+            let values = self.predictor.changes(changes)?;
+            return Ok(nodes.iter().map(|n| Some(values[*n as usize] as f32)).collect());
+        }
+        let mut predicted = vec![None; nodes.len()];
+        if let Some(at) = nodes.iter().position(|n| *n == self.target) {
+            predicted[at] = self.frozen_effect(acts)?;
+        }
+        Ok(predicted)
+    }
+
+    /// The gradients of the target in the frozen model of neurons.
+    fn gradients(&self) -> Result<&Gradients> {
+        if let Some(gradients) = self.gradients.get() {
+            return Ok(gradients);
+        }
+        let (decoder, trace) = (&self.on.model.decoder, &self.on.trace);
+        let weights = self.on.weights(self.on.node(self.target))?;
+        let total = weights.iter().map(|w| f64::from(w.1)).sum::<f64>();
+        let mean = decoder.unembed.weight.to_dtype(candle_core::DType::F32)?.mean_keepdim(0)?;
+        let row = (decoder.target_row(&weights)? - (mean * total)?)?;
+        let last = trace.n_pos() - 1;
+        let scale = trace.get(Site::LnFinalScale)?.narrow(0, last, 1)?;
+        let along = norm_back(&row, &decoder.ln_final, &scale)?;
+        let found = decoder.relp_along(trace, along, last, Gate::Half, Passes::default(), &mut |_, _| Ok(()))?;
+        Ok(self.gradients.get_or_init(|| found))
+    }
+
+    /// What the frozen model says of changes that have gradients; `None` of others.
+    fn frozen_effect(&self, acts: &Acts) -> Result<Option<f32>> {
+        let mut sum = 0.0;
+        for delta in &acts.deltas {
+            let gradients = self.gradients()?;
+            let gradient = match delta.site {
+                Site::Embed => &gradients.embed,
+                Site::Block(l, S::Z) => &gradients.heads[l],
+                Site::Block(l, S::MlpPost) => &gradients.neurons[l],
+                _ => return Ok(None),
+            };
+            let row: Vec<f32> = gradient.get(delta.position)?.to_vec1()?;
+            let row = &row[delta.cols.clone()];
+            sum += row.iter().zip(&delta.by).map(|(g, by)| f64::from(*g) * f64::from(*by)).sum::<f64>();
+        }
+        Ok((!acts.deltas.is_empty()).then_some(sum as f32))
+    }
+}

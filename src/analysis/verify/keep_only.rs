@@ -1,0 +1,74 @@
+//! Whether a group is enough, and whether it is needed.
+
+use super::{Acts, Verifier};
+use crate::graph::NodeKind;
+use crate::graph::verification::With;
+use crate::model::forward::Step;
+use anyhow::{Result, ensure};
+
+/// The target with parts of the graph's units mean-ablated.
+///
+/// `m(C)` keeps the group and ablates every other unit of the graph, `m(M - C)` the reverse; inputs, remainders and what the graph does not
+/// show stay. Faithfulness and completeness are Wang et al.'s as Transluce's circuits measure them: 1 and 0 are ideal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KeepOnly {
+    /// Units in the group.
+    pub kept: usize,
+    /// Units outside of it.
+    pub ablated: usize,
+    /// `m(M)`: the target in the clean run.
+    pub whole: f32,
+    /// `m(C)`: with all units but the group's ablated.
+    pub group: f32,
+    /// `m(M - C)`: with the group's units ablated.
+    pub rest: f32,
+    /// `m(0)`: with every unit of the graph ablated.
+    pub empty: f32,
+}
+
+impl KeepOnly {
+    /// `(m(C) - m(0)) / (m(M) - m(0))`: how much of what the graph's units do the group does alone; `None` when they do nothing.
+    pub fn faithfulness(&self) -> Option<f32> {
+        self.share(self.group)
+    }
+
+    /// `(m(M - C) - m(0)) / (m(M) - m(0))`: how much is left without the group; `None` when the units do nothing.
+    pub fn completeness(&self) -> Option<f32> {
+        self.share(self.rest)
+    }
+
+    fn share(&self, value: f32) -> Option<f32> {
+        let all = self.whole - self.empty;
+        (all.abs() > 1e-6).then(|| (value - self.empty) / all)
+    }
+}
+
+impl Verifier<'_> {
+    /// Runs with all other units of the graph mean-ablated, with these mean-ablated, and with all.
+    ///
+    /// # Errors
+    /// A member that is no neuron or feature; what `step` returns.
+    pub fn keep_only(&self, group: &[u32], step: Step) -> Result<KeepOnly> {
+        let is_unit = |n: &u32| matches!(self.on.node(*n).kind, NodeKind::Neuron | NodeKind::Feature);
+        for member in group {
+            ensure!(is_unit(member), "{} is no unit; accepted: neurons and features", self.on.node(*member).name());
+        }
+        let all: Vec<u32> = (0..self.on.graph.nodes.len() as u32).filter(is_unit).collect();
+        let others: Vec<u32> = all.iter().copied().filter(|n| !group.contains(n)).collect();
+        let ablated = |nodes: &[u32]| -> Result<Acts> {
+            let mut acts = Acts::default();
+            for node in nodes {
+                let one = self.node_acts(*node, &With::Mean)?;
+                acts.edits.extend(one.edits);
+                acts.rows.extend(one.rows);
+            }
+            Ok(acts)
+        };
+        let acts = [ablated(&others)?, ablated(group)?, ablated(&all)?];
+        let acts: Vec<&Acts> = acts.iter().collect();
+        let values = self.values(3, &self.plan(&acts)?, &[self.target], step)?;
+        let whole = self.on.values(&self.on.trace, 1, &[self.target])?[0][0];
+        let [group_alone, rest, empty] = [values[0][0], values[1][0], values[2][0]];
+        Ok(KeepOnly { kept: all.len() - others.len(), ablated: others.len(), whole, group: group_alone, rest, empty })
+    }
+}

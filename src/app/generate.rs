@@ -1,0 +1,79 @@
+//! More tokens at the end of the prompt: the most probable ones, or drawn.
+
+use super::App;
+use crate::engine::{Ask, Sampling, Slot};
+use anyhow::{Context, Result, bail, ensure};
+
+/// The most tokens added at once.
+const MOST: usize = 10_000;
+
+impl App {
+    /// Asks for `count` tokens more.
+    pub(super) fn generate(&mut self, count: usize, sampling: Option<Sampling>) {
+        match self.question() {
+            Some(question) => {
+                self.ask(Slot::Generate, Ask::Generate { question, count: count.clamp(1, MOST), sampling })
+            }
+            None => self.message = Some("there is no prompt yet".into()),
+        }
+    }
+
+    /// A seed that was not used before in this session.
+    pub(super) fn next_seed(&self) -> u64 {
+        self.tickets
+    }
+
+    /// Takes the longer prompt, and says how it was made so that it can be made again.
+    pub(super) fn generated(&mut self, prompt: String) {
+        if let Some(Ask::Generate { count, sampling, .. }) = &self.pane(Slot::Generate).asked {
+            let tokens = if *count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
+            self.message = Some(match sampling {
+                None => format!("added {tokens}, the most probable"),
+                Some(s) => format!("added {tokens}, drawn with seed={} temperature={}", s.seed, s.temperature),
+            });
+        }
+        self.prompt = Some(prompt);
+        self.selection.position = -1;
+    }
+}
+
+/// Reads `20`, `20 temperature=0.8`, `20 seed=7 temperature=0.8`; `seed` stands in where only a temperature was given.
+///
+/// # Errors
+/// What was found and what is accepted.
+pub(super) fn parse(text: &str, seed: u64) -> Result<(usize, Option<Sampling>)> {
+    let mut words = text.split_whitespace();
+    let count = words.next().unwrap_or_default();
+    let accepted = || format!("found {text:?}; accepted: 20, or 20 temperature=0.8 seed=7");
+    let count: usize = count.parse().with_context(accepted)?;
+    ensure!((1..=MOST).contains(&count), "{count} tokens; accepted: 1..={MOST}");
+    let (mut given_seed, mut given_temperature) = (None, None);
+    for word in words {
+        match word.split_once('=') {
+            Some(("seed", value)) => given_seed = Some(value.parse().with_context(accepted)?),
+            Some(("temperature", value)) => given_temperature = Some(value.parse().with_context(accepted)?),
+            _ => bail!(accepted()),
+        }
+    }
+    let temperature: f32 = given_temperature.unwrap_or(1.0);
+    ensure!(temperature.is_finite() && temperature >= 0.0, "temperature {temperature}; accepted: 0 and above");
+    let greedy = temperature == 0.0 || (given_seed.is_none() && given_temperature.is_none());
+    Ok((count, (!greedy).then(|| Sampling { seed: given_seed.unwrap_or(seed), temperature })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read() {
+        let sampling = |seed, temperature| Some(Sampling { seed, temperature });
+        assert_eq!(parse("20", 3).unwrap(), (20, None));
+        assert_eq!(parse("5 temperature=0.8", 3).unwrap(), (5, sampling(3, 0.8)));
+        assert_eq!(parse("5 seed=7", 3).unwrap(), (5, sampling(7, 1.0)));
+        assert_eq!(parse("5 seed=7 temperature=0", 3).unwrap(), (5, None));
+        for wrong in ["", "x", "0", "5 7", "5 temperature=-1", "5 temperature=inf", "5 seed=x", "99999999"] {
+            assert!(parse(wrong, 0).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What is known of the selected node, beside the tree: from the graph alone, without a run.
+
+use super::{Beside, Shown};
+use crate::app::App;
+use crate::app::pane::State;
+use crate::engine::Slot;
+use crate::graph::Edge;
+use crate::report::{Cell, Column, Report, Table};
+use std::sync::Arc;
+
+/// Rows of each list.
+const ROWS: usize = 12;
+
+impl App {
+    /// Writes the pane beside the tree anew for the node under the cursor.
+    pub(in crate::app) fn show_about(&mut self) {
+        let Some(shown) = self.graph.shown() else { return };
+        let report = match (self.graph.beside, self.graph_node()) {
+            (Beside::Tests, _) => super::tests::report(shown),
+            (Beside::Groups, _) => super::groups::report(shown),
+            (Beside::Node, Some(node)) => about(shown, node),
+            // The engine's answer stays until another node is selected.
+            (Beside::Edge, _) | (Beside::Node, None) => return,
+        };
+        let report = Arc::new(report);
+        let pane = self.pane_mut(Slot::GraphSide);
+        (pane.asked, pane.state, pane.ticket, pane.cursor) = (None, State::Idle, 0, 0);
+        pane.show(report);
+    }
+}
+
+fn about(shown: &Shown, at: u32) -> Report {
+    let node = &shown.graph.nodes[at as usize];
+    let mut report = Report::default();
+    let mut lines = Vec::new();
+    let label = super::lines::label(shown, at);
+    if !label.is_empty() {
+        lines.push(match node.label.is_empty() {
+            true => format!("writes {label}"),
+            false => label,
+        });
+    }
+    let mut numbers = Vec::new();
+    if let Some(activation) = node.activation {
+        numbers.push(format!("activation {activation:.4}"));
+    }
+    numbers.push(format!("influence {:.4}", shown.influence.values()[at as usize]));
+    lines.push(numbers.join("  "));
+    if let Some(row) = node.certificate {
+        let fault = if row.holds() { "" } else { ": IT DOES NOT" };
+        lines.push(format!(
+            "its row adds up to {:.4} within {:.1e} of {:.4}{fault}; {:.0} % of it comes from no unit shown",
+            row.value,
+            row.residual.abs(),
+            row.abs_sum,
+            100.0 * row.unexplained
+        ));
+    }
+    lines.extend(super::tests::lines(shown, &node.id));
+    report.note("about", lines.join("\n"));
+    let kept = |edge: &Edge| shown.pruned.keeps(*edge);
+    let sources = shown.graph.edges.row(at as usize).iter();
+    let sources = sources.map(|(source, weight)| Edge { target: at, source, weight }).filter(kept);
+    let readers = shown.columns().row(at as usize).iter();
+    let readers = readers.map(|(target, weight)| Edge { target, source: at, weight }).filter(kept);
+    let mut list = |name: &str, title: &str, edges: Vec<Edge>, other: fn(&Edge) -> u32| {
+        if !edges.is_empty() {
+            report.table(name, title, table(shown, edges, other));
+        }
+    };
+    list("fed by", "Fed by", sources.collect(), |e| e.source);
+    list("feeds", "Feeds", readers.collect(), |e| e.target);
+    report
+}
+
+fn table(shown: &Shown, mut edges: Vec<Edge>, other: fn(&Edge) -> u32) -> Table {
+    edges.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()).then(other(a).cmp(&other(b))));
+    let mut table = Table::new([
+        Column::address("unit"),
+        Column::token("token"),
+        Column::number("weight", "", 4),
+        Column::text("label"),
+    ]);
+    for edge in edges.iter().take(ROWS) {
+        let at = other(edge);
+        let node = &shown.graph.nodes[at as usize];
+        let label = super::lines::label(shown, at);
+        table.push([
+            node.address().map_or(Cell::Empty, Cell::Address),
+            shown.graph.metadata.token(node.position).map_or(Cell::Empty, Cell::token),
+            edge.weight.into(),
+            // A node without an address goes by its kind.
+            if node.address().is_none() { node.kind.name().to_owned().into() } else { label.into() },
+        ]);
+    }
+    table
+}

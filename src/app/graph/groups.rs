@@ -1,0 +1,140 @@
+//! Groups of nodes: named from marks, listed with the summed edges between them, tested together.
+
+use super::Beside;
+use super::Shown;
+use crate::app::App;
+use crate::engine::Slot;
+use crate::engine::tests::What;
+use crate::graph::Supernode;
+use crate::graph::group::{Collapsed, Group, Item, collapse, groups};
+use crate::report::{Cell, Column, Report, Table};
+use anyhow::{Result, bail};
+
+/// Edges between groups that are listed.
+const EDGES: usize = 40;
+
+impl App {
+    /// Puts the marked nodes into a group of this name; members leave the groups they were in.
+    pub(in crate::app) fn group_marks(&mut self, label: &str) -> Result<()> {
+        let members = self.marked_nodes();
+        if members.is_empty() {
+            bail!("no node of the graph is marked: Space marks the selected one");
+        }
+        let Some(shown) = self.graph.shown_mut() else { bail!("there is no graph yet") };
+        let ids: Vec<String> = members.iter().map(|n| shown.graph.nodes[*n as usize].id.to_string()).collect();
+        let supernodes = &mut shown.graph.view.supernodes;
+        supernodes.iter_mut().for_each(|s| s.members.retain(|m| !ids.contains(m)));
+        supernodes.retain(|s| !s.members.is_empty() && s.label != label);
+        supernodes.push(Supernode { label: label.to_owned(), members: ids });
+        self.marks.clear();
+        self.graph.beside = Beside::Groups;
+        self.message = Some(format!("{label}: {} nodes; C shows the groups", members.len()));
+        self.show_graph();
+        Ok(())
+    }
+
+    /// The groups beside the tree, or the selected node again.
+    pub(in crate::app) fn toggle_groups(&mut self) {
+        let on = self.graph.beside != Beside::Groups;
+        self.graph.beside = if on { Beside::Groups } else { Beside::Node };
+        self.side = on;
+        self.show_about();
+    }
+
+    /// Pins the selected node, or takes the pin away; pins are kept in the file.
+    pub(in crate::app) fn pin(&mut self) {
+        let Some((node, shown)) = self.graph_node().zip(self.graph.shown_mut()) else { return };
+        let id = shown.graph.nodes[node as usize].id.to_string();
+        let pinned = &mut shown.graph.view.pinned;
+        match pinned.iter().position(|p| *p == id) {
+            Some(at) => {
+                pinned.remove(at);
+            }
+            None => pinned.push(id),
+        }
+    }
+
+    /// The group on the selected row of the pane beside.
+    pub(in crate::app) fn selected_group(&self) -> Option<Group> {
+        let shown = self.graph.shown().filter(|_| self.graph.beside == Beside::Groups && self.side)?;
+        let Some(Cell::Text(label)) = self.pane(Slot::GraphSide).cell("group") else { return None };
+        groups(&shown.graph).0.into_iter().find(|g| g.label == *label)
+    }
+
+    /// What a test is to change: the selected group, the marked nodes together, or none of these.
+    pub(in crate::app) fn tested_together(&self) -> Option<What> {
+        if let Some(group) = self.selected_group() {
+            return Some(What::Group(group.label, group.members));
+        }
+        let marked = self.marked_nodes();
+        (marked.len() > 1).then(|| What::Group("marked".into(), marked))
+    }
+}
+
+/// Groups and the graph they make: every edge the sum of its members' edges.
+pub(super) fn report(shown: &Shown) -> Report {
+    let mut report = Report::default();
+    let (groups, unknown) = groups(&shown.graph);
+    if groups.is_empty() {
+        report.note("none", "no groups yet: Space marks nodes, B names the marked ones as a group, A drafts groups");
+        return report;
+    }
+    let collapsed = match collapse(&shown.graph, &groups, None) {
+        Ok(collapsed) => collapsed,
+        Err(e) => {
+            report.note("error", format!("{e:#}"));
+            return report;
+        }
+    };
+    let mut table = Table::new([
+        Column::text("group"),
+        Column::integer("nodes"),
+        Column::number("influence", "", 4),
+        Column::number("inner", "", 3),
+        Column::number("residual", "", 6),
+    ]);
+    for (at, group) in groups.iter().enumerate() {
+        let influence: f64 = group.members.iter().map(|n| shown.influence.values()[*n as usize]).sum();
+        table.push([
+            Cell::Text(group.label.clone()),
+            group.members.len().into(),
+            (influence as f32).into(),
+            (collapsed.inner[at] as f32).into(),
+            collapsed.certificates[at].map_or(Cell::Empty, |c| c.residual.into()),
+        ]);
+    }
+    report.table("groups", "", table);
+    report.table("edges", "Edges, the sums of their members'", edges(shown, &groups, &collapsed));
+    if !unknown.is_empty() {
+        report.note("unknown", format!("members that the graph does not have: {}", unknown.join(" ")));
+    }
+    report
+}
+
+/// The strongest edges with a group at one end.
+fn edges(shown: &Shown, groups: &[Group], collapsed: &Collapsed) -> Table {
+    let name = |item: usize| match collapsed.items[item] {
+        Item::Group(group) => groups[group].label.clone(),
+        Item::Node(node) => shown.graph.nodes[node as usize].name(),
+    };
+    let is_group = |item: usize| matches!(collapsed.items[item], Item::Group(_));
+    let mut edges: Vec<_> = collapsed.edges.iter().filter(|e| is_group(e.target) || is_group(e.source)).collect();
+    edges.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
+    let mut table = Table::new([
+        Column::text("from"),
+        Column::text("to"),
+        Column::number("weight", "", 4),
+        Column::number("absolute", "", 4),
+        Column::integer("edges"),
+    ]);
+    for edge in edges.into_iter().take(EDGES) {
+        table.push([
+            Cell::Text(name(edge.source)),
+            Cell::Text(name(edge.target)),
+            (edge.weight as f32).into(),
+            (edge.absolute as f32).into(),
+            edge.count.into(),
+        ]);
+    }
+    table
+}

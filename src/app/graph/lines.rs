@@ -1,0 +1,90 @@
+//! The lines of a graph as a report: one row for each, with all that is known of its node.
+
+use super::Shown;
+use crate::graph::NodeKind;
+use crate::graph::tree::Item;
+use crate::report::{Cell, Column, Report, Table};
+
+/// The report of a graph's lines, in the order of [`Shown::rows`].
+pub(super) fn report(shown: &Shown) -> Report {
+    let mut columns = vec![
+        Column::integer("depth"),
+        Column::address("unit"),
+        Column::text("kind"),
+        Column::integer("layer"),
+        Column::integer("position"),
+        Column::token("token"),
+        Column::number("weight", "", 4),
+        Column::number("share", "", 4),
+        Column::number("influence", "", 4),
+        Column::number("activation", "", 4),
+        Column::number("unexplained", "", 4),
+    ];
+    columns.extend([Column::number("predicted", "", 4), Column::number("measured", "", 4), Column::text("label")]);
+    let mut table = Table::new(columns);
+    for row in &shown.rows {
+        table.push(match row.item {
+            Item::Node { node, weight, share, .. } => node_row(shown, row.line, node, weight, share),
+            Item::More { count, share } => more_row(shown, row.line, count, share),
+        });
+    }
+    let mut report = Report::default();
+    report.table("nodes", "", table);
+    report
+}
+
+fn depth(shown: &Shown, line: usize) -> Cell {
+    if shown.flat {
+        return Cell::Empty;
+    }
+    shown.tree.lines.get(line).map_or(Cell::Empty, |l| l.depth.into())
+}
+
+fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec<Cell> {
+    let node = &shown.graph.nodes[at as usize];
+    let root = node.kind.is_logit() && (shown.flat || shown.root == at);
+    let optional = |x: Option<f32>| x.map_or(Cell::Empty, Cell::Number);
+    let whole = |x: Option<u32>| x.map_or(Cell::Empty, |x| i64::from(x).into());
+    let token = shown.graph.metadata.token(node.position);
+    let effect = shown.effect(at);
+    vec![
+        depth(shown, line),
+        node.address().map_or(Cell::Empty, Cell::Address),
+        node.kind.name().to_owned().into(),
+        if node.kind.is_logit() { Cell::Empty } else { whole(node.layer) },
+        whole(node.position),
+        token.map_or(Cell::Empty, Cell::token),
+        if root { Cell::Empty } else { Cell::Number(weight) },
+        if root || shown.flat { Cell::Empty } else { Cell::Number(share) },
+        Cell::Number(shown.influence.values()[at as usize] as f32),
+        optional(node.activation),
+        optional(node.certificate.map(|c| c.unexplained)),
+        optional(effect.and_then(|e| e.predicted)),
+        optional(effect.map(|e| e.measured)),
+        label(shown, at).into(),
+    ]
+}
+
+fn more_row(shown: &Shown, line: usize, count: usize, share: f32) -> Vec<Cell> {
+    let mut row = vec![Cell::Empty; 14];
+    row[0] = depth(shown, line);
+    row[7] = Cell::Number(share);
+    row[13] = format!("{count} more").into();
+    row
+}
+
+/// What stands behind a node: its label, else what its output promotes.
+pub(super) fn label(shown: &Shown, at: u32) -> String {
+    let node = &shown.graph.nodes[at as usize];
+    let quoted = |text: &String| format!("\"{text}\"");
+    match &node.kind {
+        NodeKind::Logit { token: Some(_), probability } => format!("p {probability:.3}"),
+        NodeKind::Logit { token: None, .. } => node.label.clone(),
+        NodeKind::Embedding { .. } => String::new(),
+        _ if !node.label.is_empty() => node.label.clone(),
+        _ => {
+            let promoted = shown.source.promoted.get(at as usize).map(Vec::as_slice).unwrap_or_default();
+            promoted.iter().map(quoted).collect::<Vec<_>>().join(" ")
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! From a node to its unit, its label, and graphs as files.
+
+use crate::address::{Address, Part, Place};
+use crate::app::{App, Effect};
+use crate::engine::Slot;
+use crate::graph::Influence;
+use crate::graph::NodeKind;
+use crate::graph::format::{dot, json, text, tsv};
+use anyhow::{Result, bail};
+
+impl App {
+    /// Enter on a node: to the unit it is.
+    pub(in crate::app) fn open_node(&mut self) {
+        if let Some(row) = self.graph_row()
+            && row.node().is_none()
+        {
+            return self.fold_or_unfold(true);
+        }
+        let Some((node, shown)) = self.graph_node().zip(self.graph.shown()) else {
+            self.message = Some("no node is selected".into());
+            return;
+        };
+        let node = &shown.graph.nodes[node as usize];
+        let (kind, name) = (node.kind.clone(), node.name());
+        let address = node.address();
+        let target = shown.graph.nodes[shown.first_target() as usize].kind.clone();
+        match (kind, address) {
+            (NodeKind::Neuron, Some(address)) => {
+                self.explain_as_graph(&target);
+                self.show_address(&address);
+            }
+            (NodeKind::Embedding { .. }, Some(address)) => self.show_address(&address),
+            (NodeKind::Logit { token: Some(_), .. }, Some(Address { place, .. })) => {
+                self.explain_as_graph(&target);
+                self.show_address(&Address { place, position: None });
+            }
+            (NodeKind::Error, Some(Address { place: Place::Unit { layer, .. }, position })) => {
+                let mlp = Address { place: Place::Unit { layer, part: Part::ResidPost }, position };
+                self.explain_as_graph(&target);
+                self.show_address(&mlp);
+            }
+            _ => self.message = Some(format!("{name} has no more behind it than the pane beside shows")),
+        }
+    }
+
+    /// Enter in the pane beside the tree: a node of the graph is gone to in the tree, a head on its own tab.
+    pub(in crate::app) fn open_beside(&mut self, address: &Address) {
+        let head = matches!(address.place, Place::Unit { part: Part::Head(_), .. });
+        if head {
+            return self.show_address(address);
+        }
+        let here = self.here();
+        self.history.leave(here);
+        self.side = false;
+        self.graph.beside = super::Beside::Node;
+        self.enter_graph(address);
+    }
+
+    /// Elsewhere the target would be that of the position: the graph's own stays, and the graph is not asked for again because of it.
+    fn explain_as_graph(&mut self, target: &NodeKind) {
+        if let (None, NodeKind::Logit { token: Some(token), .. }) = (&self.selection.target, target) {
+            self.selection.target = Some(token.to_string());
+            self.graph.named.clone_from(&self.selection.target);
+        }
+    }
+
+    /// Neurons or features.
+    pub(in crate::app) fn turn_basis(&mut self) {
+        if self.graph.file.is_some() {
+            self.graph.file = None;
+            self.message = Some("the graph of the prompt again".into());
+        } else {
+            self.graph.basis = self.graph.basis.other();
+        }
+    }
+
+    pub(in crate::app) fn open_graph(&mut self, file: &str) {
+        self.graph.file = Some(file.to_owned());
+        self.go_to_tab(crate::app::Tab::Graph);
+    }
+
+    /// Saves the graph: all of it as JSON, what is kept in the other formats.
+    pub(in crate::app) fn save_graph(&mut self, file: &str) -> Result<()> {
+        let Some(shown) = self.graph.shown() else { bail!("there is no graph yet") };
+        let mut bytes = Vec::new();
+        let kept = || shown.graph.pruned(&shown.influence, &shown.pruned);
+        match file.rsplit_once('.').map(|(_, ending)| ending) {
+            Some("json") => json::write(&kept()?, &mut bytes)?,
+            Some("dot") => dot::write(&kept()?, &mut bytes)?,
+            Some("tsv") => tsv::write(&kept()?, &mut bytes)?,
+            Some("txt") => {
+                let kept = kept()?;
+                text::write(&kept, &Influence::of(&kept)?, &shown.limits, text::UNICODE, &mut bytes)?;
+            }
+            _ => bail!("{file:?}: the name has to end in .json, .dot, .tsv or .txt"),
+        }
+        self.effects.push(Effect::Write { file: file.to_owned(), bytes });
+        Ok(())
+    }
+
+    pub(in crate::app) fn graph_label(&self) -> String {
+        let node = self.graph_node().zip(self.graph.shown());
+        node.map_or_else(String::new, |(node, shown)| shown.graph.nodes[node as usize].label.clone())
+    }
+
+    /// Names the selected node; no text takes the name away.
+    pub(in crate::app) fn relabel(&mut self, label: &str) -> Result<()> {
+        let Some((node, shown)) = self.graph_node().zip(self.graph.shown_mut()) else { bail!("no node is selected") };
+        let node = &mut shown.graph.nodes[node as usize];
+        if node.kind.is_logit() || matches!(node.kind, NodeKind::Embedding { .. }) {
+            bail!("{} is named by its token", node.name());
+        }
+        node.relabel(label);
+        let cursor = self.pane(Slot::Graph).cursor;
+        self.show_graph();
+        self.pane_mut(Slot::Graph).cursor = cursor;
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! A graph as it is looked at: thresholds, what is folded, and which node stands on which line.
+
+use crate::address::{Address, Part, Place};
+use crate::engine::graph::Attribution;
+use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
+use crate::graph::verification::{Effect, Subject, Verification};
+use crate::graph::{Edges, Graph, Influence, NodeKind, Pruned, Thresholds, prune};
+use crate::report::Report;
+use anyhow::{Context, Result};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// How a tree starts: so many levels and children, and no child under this share.
+const LEVELS: usize = 1;
+const CHILDREN: usize = 8;
+const SHARE: f32 = 0.005;
+
+/// A line of the tab.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// What it shows; in the flat list nodes stand alone.
+    pub item: Item,
+    /// The node that the edge of this line leads to or comes from: the one a level up.
+    pub parent: Option<u32>,
+    /// Its line in the tree.
+    pub line: usize,
+}
+
+impl Row {
+    /// The node on this line; none where a line stands for several.
+    pub fn node(&self) -> Option<u32> {
+        match self.item {
+            Item::Node { node, .. } => Some(node),
+            Item::More { .. } => None,
+        }
+    }
+}
+
+/// A graph as it is looked at.
+#[derive(Debug)]
+pub struct Shown {
+    /// What the engine answered.
+    pub source: Arc<Attribution>,
+    /// The graph, with the labels that were given here.
+    pub graph: Graph,
+    /// Influences of its nodes.
+    pub influence: Influence,
+    columns: Edges,
+    /// What the thresholds leave.
+    pub pruned: Pruned,
+    /// Where the tree starts.
+    pub root: u32,
+    /// Which way it grows.
+    pub direction: Direction,
+    /// How much of it is laid out.
+    pub limits: Limits,
+    /// Whether nodes are listed without a tree.
+    pub flat: bool,
+    /// The tree, as last laid out.
+    pub tree: Tree,
+    /// The last test of each node, and which of its effects is that on the target.
+    effects: HashMap<u32, (usize, usize)>,
+    /// What stands on every row of the report.
+    pub rows: Vec<Row>,
+}
+
+impl Shown {
+    /// A graph seen from its first target.
+    ///
+    /// # Errors
+    /// It has a cycle or no target.
+    pub fn new(source: Arc<Attribution>) -> Result<Self> {
+        let graph = source.graph.clone();
+        let influence = Influence::of(&graph)?;
+        let pruned = prune(&graph, &influence, Thresholds::default())?;
+        let columns = graph.edges.transposed();
+        let root = graph.targets().next().context("the graph has no target")?;
+        let limits = Limits { depth: LEVELS, width: CHILDREN, share: SHARE, ..Limits::default() };
+        let tree = Tree { direction: Direction::Upstream, lines: Vec::new() };
+        let root = u32::try_from(root)?;
+        let direction = Direction::Upstream;
+        let (flat, rows) = (false, Vec::new());
+        let effects = HashMap::new();
+        let mut shown =
+            Shown { source, graph, influence, columns, pruned, root, direction, limits, flat, tree, effects, rows };
+        shown.root = shown.first_target();
+        shown.index();
+        Ok(shown)
+    }
+
+    /// Takes over how an earlier stage of the same graph was looked at.
+    pub(super) fn look_like(&mut self, before: &Shown) {
+        let thresholds = before.pruned.thresholds();
+        // Thresholds that held there hold here.
+        let _ = self.set_thresholds(thresholds.node(), thresholds.edge());
+        let of = |nodes: &HashSet<u32>| nodes.iter().filter_map(|n| before.same_in(*n, self)).collect();
+        let limits = Limits {
+            folded: of(&before.limits.folded),
+            opened: of(&before.limits.opened),
+            widened: of(&before.limits.widened),
+            ..before.limits.clone()
+        };
+        self.root = before.same_in(before.root, self).unwrap_or(self.root);
+        (self.limits, self.direction, self.flat) = (limits, before.direction, before.flat);
+        self.record(before.graph.verified.clone());
+    }
+
+    /// The node of another graph that is the same as this one's.
+    pub(super) fn same_in(&self, node: u32, other: &Shown) -> Option<u32> {
+        let id = &self.graph.nodes.get(node as usize)?.id;
+        other.graph.nodes.iter().position(|n| n.id == *id).map(|n| n as u32)
+    }
+
+    /// Lays the lines out; the report has one row for each.
+    pub fn lay_out(&mut self) -> Report {
+        let from = Source { graph: &self.graph, columns: Some(&self.columns), pruned: Some(&self.pruned) };
+        self.tree = match self.direction {
+            Direction::Upstream => Tree::upstream(from, self.root, &self.limits),
+            Direction::Downstream => Tree::downstream(from, self.root, &self.limits),
+        };
+        self.rows = if self.flat { self.list() } else { self.branches() };
+        super::lines::report(self)
+    }
+
+    fn branches(&self) -> Vec<Row> {
+        let lines = &self.tree.lines;
+        let node_of = |at: usize| match lines[at].item {
+            Item::Node { node, .. } => Some(node),
+            Item::More { .. } => None,
+        };
+        let row = |(at, line): (usize, &crate::graph::tree::Line)| Row {
+            item: line.item,
+            parent: line.parent.and_then(node_of),
+            line: at,
+        };
+        lines.iter().enumerate().map(row).collect()
+    }
+
+    /// The kept nodes by falling influence, targets first.
+    fn list(&self) -> Vec<Row> {
+        let kept = self.pruned.nodes();
+        let targets = self.graph.targets().map(|t| t as u32).filter(|t| kept[*t as usize]);
+        let ranked = self.influence.ranked().iter().copied();
+        let others = ranked.filter(|n| kept[*n as usize] && !self.graph.nodes[*n as usize].kind.is_logit());
+        let row = |(at, node): (usize, u32)| {
+            let weight = self.graph.edges.weight(self.root as usize, node).unwrap_or(0.0);
+            Row { item: Item::Node { node, weight, share: 0.0, branch: Branch::Leaf }, parent: None, line: at }
+        };
+        targets.chain(others).enumerate().map(row).collect()
+    }
+
+    /// The columns of the graph: every edge by its source.
+    pub fn columns(&self) -> &Edges {
+        &self.columns
+    }
+
+    /// The target with the largest weight.
+    pub fn first_target(&self) -> u32 {
+        let weights = self.influence.weights();
+        let targets = self.graph.targets().map(|t| t as u32);
+        targets.reduce(|a, b| if weights[b as usize] > weights[a as usize] { b } else { a }).unwrap_or(self.root)
+    }
+
+    /// What the last test of a node did to the target.
+    pub fn effect(&self, node: u32) -> Option<&Effect> {
+        self.effects.get(&node).map(|at| &self.graph.verified[at.0].effects[at.1])
+    }
+
+    /// Keeps what was measured.
+    pub(super) fn record(&mut self, found: Vec<Verification>) {
+        found.into_iter().for_each(|one| self.graph.record(one));
+        self.index();
+    }
+
+    /// Finds the tests of the target by node.
+    fn index(&mut self) {
+        let ids = self.graph.by_id();
+        let target = &self.graph.nodes[self.first_target() as usize].id;
+        let mut effects = HashMap::new();
+        for (at, test) in self.graph.verified.iter().enumerate() {
+            let on = test.effects.iter().position(|e| *e.node == **target);
+            if let (Subject::Node(id), Some(effect)) = (&test.subject, on)
+                && let Some(node) = ids.get(id.as_str())
+            {
+                effects.insert(*node as u32, (at, effect));
+            }
+        }
+        self.effects = effects;
+    }
+
+    /// Prunes again.
+    ///
+    /// # Errors
+    /// Thresholds outside of 0 to 1.
+    pub fn set_thresholds(&mut self, node: f64, edge: f64) -> Result<()> {
+        self.pruned = prune(&self.graph, &self.influence, Thresholds::new(node, edge)?)?;
+        Ok(())
+    }
+
+    /// The node of a unit; the reason in words where there is none that is shown.
+    pub fn find(&self, unit: &Address) -> Result<u32, String> {
+        let same = |at: &usize| match (&self.graph.nodes[*at].kind, &unit.place) {
+            // The target's logit is known by its token, whatever the position.
+            (NodeKind::Logit { .. }, Place::Logit(_)) => {
+                self.graph.nodes[*at].address().is_some_and(|a| a.place == unit.place)
+            }
+            _ => self.graph.nodes[*at].address().as_ref() == Some(unit),
+        };
+        let all: Vec<usize> = (0..self.graph.nodes.len()).filter(same).collect();
+        if let Some(node) = all.iter().find(|n| self.pruned.nodes()[**n]) {
+            return Ok(*node as u32);
+        }
+        Err(match (all.first(), &unit.place) {
+            (Some(node), _) => format!(
+                "{unit} is below the threshold: it is needed from a node threshold of {:.4} on",
+                self.influence.cumulative()[*node]
+            ),
+            (None, Place::Unit { part: Part::Head(_) | Part::Attn, .. }) => {
+                format!(
+                    "{unit} is no node: heads carry edges, h on an edge shows which; what a head does through its pattern no edge shows"
+                )
+            }
+            (None, Place::Unit { part: Part::Neuron(_) | Part::Feature(_), .. }) => {
+                format!("{unit} is not among the graph's {} units: its effect on the target is too small", self.units())
+            }
+            (None, Place::Unit { .. }) => {
+                format!("{unit} is no node: a graph has embeddings, units, remainders and logits")
+            }
+            (None, _) => format!("{unit} is not in this graph"),
+        })
+    }
+
+    fn units(&self) -> usize {
+        self.graph.nodes.iter().filter(|n| n.kind.needs_inputs()).count()
+    }
+}

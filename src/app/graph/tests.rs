@@ -1,0 +1,212 @@
+//! Testing nodes: what is asked of the engine, and what was measured beside what was predicted.
+
+use super::{Beside, Shown};
+use crate::action::Action;
+use crate::app::App;
+use crate::engine::tests::{Tests, What};
+use crate::engine::{Ask, Slot};
+use crate::graph::verification::{Cause, Effect, Subject, Summary, Verification, With};
+use crate::report::{Cell, Column, Report, Table};
+
+/// Units that are tested at once.
+const TOP: usize = 20;
+
+/// The ways that a key steps through.
+const WAYS: [With; 3] = [With::Zero, With::Mean, With::Scale(2.0)];
+
+impl App {
+    pub(in crate::app) fn test_graph(&mut self, action: Action) {
+        match action {
+            Action::TestWith => {
+                let at = WAYS.iter().position(|w| *w == self.graph.with).map_or(0, |at| (at + 1) % WAYS.len());
+                self.graph.with = WAYS[at].clone();
+                self.message = Some(format!("tests change units by: {}", self.graph.with));
+            }
+            Action::Tests => {
+                self.graph.beside = match self.graph.beside {
+                    Beside::Tests => Beside::Node,
+                    Beside::Node | Beside::Edge | Beside::Groups => Beside::Tests,
+                };
+                self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
+                self.show_about();
+            }
+            Action::TestNode if self.tested_together().is_some() => {
+                if let Some(what) = self.tested_together() {
+                    self.ask_tests(what);
+                }
+            }
+            Action::KeepOnly => match self.tested_together() {
+                Some(What::Group(label, members)) => self.ask_tests(What::KeepOnly(label, members)),
+                _ => self.message = Some("no group is selected and no nodes are marked".into()),
+            },
+            Action::TestNode => match self.graph_node() {
+                Some(node) => {
+                    let reader = self.graph_row().and_then(|row| row.parent);
+                    let logit = |n: u32| self.graph.shown().is_some_and(|s| s.graph.nodes[n as usize].kind.is_logit());
+                    let what = match reader.filter(|reader| !logit(*reader)) {
+                        Some(reader) => What::Edge(node, reader),
+                        None => What::Nodes(vec![node]),
+                    };
+                    self.ask_tests(what);
+                }
+                None => self.message = Some("no node is selected".into()),
+            },
+            Action::TestTop => self.ask_tests(What::Top(TOP)),
+            Action::TestHeads => {
+                self.graph.beside = Beside::Tests;
+                self.side = self.size.0 < crate::app::WIDE;
+                self.ask_tests(What::Heads);
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_tests(&mut self, what: What) {
+        let Some(shown) = self.graph.shown() else {
+            self.message = Some("there is no graph yet".into());
+            return;
+        };
+        let (of, target) = (shown.source.clone(), shown.first_target());
+        let (with, dictionary) = (self.graph.with.clone(), self.graph.dictionary.clone());
+        self.ask(Slot::Verify, Ask::Test(Tests { of, dictionary, target, what, with }));
+    }
+
+    /// Measurements arrived.
+    pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
+        let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
+        let Some(shown) = self.graph.shown_mut().filter(|s| std::sync::Arc::ptr_eq(&s.source, &tests.of)) else {
+            self.message = Some("the graph has changed since the test was asked for".into());
+            return;
+        };
+        self.message = match &found[..] {
+            [one] => Some(said(shown, one)),
+            all => Some(format!("{} tests ({}): {}", all.len(), tests.with, summary(all.iter()))),
+        };
+        shown.record(found);
+        let cursor = self.pane(Slot::Graph).cursor;
+        self.show_graph();
+        self.pane_mut(Slot::Graph).cursor = cursor;
+        self.show_about();
+    }
+}
+
+/// One test in words.
+fn said(shown: &Shown, test: &Verification) -> String {
+    let others = test.effects.iter().skip(1).map(|e| format!("; {} {}", node_name(shown, &e.node), e.verdict()));
+    let others: String = others.take(1).collect();
+    let target = test.target().map_or(String::new(), Effect::verdict);
+    format!("{} {}: {target}{others}", test.with, name(shown, &test.subject))
+}
+
+/// A node by its id, as readers name it.
+fn node_name(shown: &Shown, id: &str) -> String {
+    let node = shown.graph.nodes.iter().find(|n| *n.id == *id);
+    node.map_or_else(|| id.to_owned(), crate::graph::Node::name)
+}
+
+/// What was tested, as readers name it.
+fn name(shown: &Shown, subject: &Subject) -> String {
+    match subject {
+        Subject::Node(id) => node_name(shown, id),
+        Subject::Group { label, members } => format!("{label} ({} nodes)", members.len()),
+        Subject::Unit(unit) => unit.clone(),
+    }
+}
+
+/// How well predictions held, in a line.
+pub(super) fn summary<'a>(tests: impl IntoIterator<Item = &'a Verification>) -> String {
+    let Summary { n, rank_correlation, sign_agreement } = Summary::of_targets(tests);
+    let rank = rank_correlation.map_or("-".to_owned(), |r| format!("{r:.2}"));
+    let signs = sign_agreement.map_or("-".to_owned(), |s| format!("{:.0} %", 100.0 * s));
+    format!("rank correlation {rank}, signs agree {signs}, n {n}")
+}
+
+impl Shown {
+    /// How well the predictions of all tests of single nodes held; none before the first.
+    pub fn verified(&self) -> Option<String> {
+        let nodes = || self.graph.verified.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
+        (nodes().count() > 0).then(|| format!("{} tested: {}", nodes().count(), summary(nodes())))
+    }
+}
+
+/// What is said of the tests of one node.
+pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
+    let of_node = shown.graph.verified_node(id).take(3);
+    of_node.filter_map(|test| Some(format!("{}: {}", test.with, test.target()?.verdict()))).collect()
+}
+
+/// Everything measured, the largest effects first, under a scatter plot of measured against predicted.
+pub(super) fn report(shown: &Shown) -> Report {
+    let mut report = Report::default();
+    let tests = &shown.graph.verified;
+    if tests.is_empty() {
+        report.note("none", "nothing was tested yet: v tests a node, V the 20 strongest, H the heads");
+        return report;
+    }
+    let ids = shown.graph.by_id();
+    let mut table = Table::new([
+        Column::text("tested"),
+        Column::address("unit"),
+        Column::text("how"),
+        Column::number("predicted", "", 3),
+        Column::number("measured", "", 3),
+        Column::number("through_patterns", "", 3),
+        Column::text("why"),
+    ]);
+    let mut rows: Vec<(&Verification, &Effect)> = tests.iter().filter_map(|t| Some((t, t.target()?))).collect();
+    rows.sort_by(|a, b| b.1.measured.abs().total_cmp(&a.1.measured.abs()));
+    for (test, effect) in &rows {
+        let address = match &test.subject {
+            Subject::Node(id) => ids.get(id.as_str()).and_then(|n| shown.graph.nodes[*n].address()),
+            Subject::Unit(unit) => unit.parse().ok(),
+            Subject::Group { .. } => None,
+        };
+        let label = match (&test.subject, &address) {
+            (Subject::Group { .. }, _) | (_, None) => name(shown, &test.subject),
+            (Subject::Unit(_), Some(_)) => "head".into(),
+            (Subject::Node(_), Some(_)) => "node".into(),
+        };
+        table.push([
+            Cell::Text(label),
+            address.map_or(Cell::Empty, Cell::Address),
+            test.with.to_string().into(),
+            effect.predicted.map_or(Cell::Empty, Cell::Number),
+            effect.measured.into(),
+            effect.through_patterns().into(),
+            effect.cause().map_or(Cell::Empty, |c| why(c).into()),
+        ]);
+    }
+    let all = rows.iter().map(|(_, effect)| *effect);
+    report.note("scatter", scatter(all, 40, 10));
+    report.note("summary", format!("{} tests: {}", tests.len(), summary(tests)));
+    report.table("tests", "Effects on the target", table);
+    report
+}
+
+fn why(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Patterns => "patterns",
+        Cause::Nonlinear => "nonlinear",
+    }
+}
+
+/// Points of measured (upwards) against predicted (to the right) effects, with the line on which they would be equal.
+fn scatter<'a>(effects: impl Iterator<Item = &'a Effect>, columns: usize, rows: usize) -> String {
+    let points: Vec<(f32, f32)> = effects.filter_map(|e| Some((e.predicted?, e.measured))).collect();
+    let most = points.iter().map(|p| p.0.abs().max(p.1.abs())).filter(|m| m.is_finite()).fold(1e-9, f32::max);
+    let place = |value: f32, cells: usize| {
+        let at = ((value / most + 1.0) / 2.0 * (cells - 1) as f32).round();
+        (at.max(0.0) as usize).min(cells - 1)
+    };
+    let mut grid = vec![vec![' '; columns]; rows];
+    for column in 0..columns {
+        let value = (2.0 * column as f32 / (columns - 1) as f32 - 1.0) * most;
+        grid[rows - 1 - place(value, rows)][column] = '.';
+    }
+    for (predicted, measured) in points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()) {
+        grid[rows - 1 - place(*measured, rows)][place(*predicted, columns)] = 'o';
+    }
+    let lines = grid.into_iter().map(|row| format!("|{}", row.into_iter().collect::<String>().trim_end()));
+    let head = format!("measured against predicted, {:.2} to {:.2} each way", -most, most);
+    std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,277 @@
+//! Moving through a graph: folding, following, changing the root, thresholds.
+
+use super::Shown;
+use crate::action::Action;
+use crate::app::App;
+use crate::engine::Slot;
+use crate::graph::tree::{Branch, Direction, Item};
+use crate::graph::{Edge, Graph};
+
+/// Thresholds that keys step through.
+const STEPS: [f64; 12] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0];
+
+impl Shown {
+    /// Closes a branch; whether it was open.
+    fn fold(&mut self, node: u32, branch: Branch) -> bool {
+        self.limits.opened.remove(&node);
+        branch == Branch::Open && self.limits.folded.insert(node)
+    }
+
+    fn unfold(&mut self, node: u32) {
+        self.limits.folded.remove(&node);
+        self.limits.opened.insert(node);
+    }
+
+    /// Opens what lies over a node so that it has a line.
+    pub(super) fn reveal(&mut self, node: u32) {
+        if self.flat {
+            return;
+        }
+        if self.direction == Direction::Downstream {
+            self.direction = Direction::Upstream;
+        }
+        let mut at = node;
+        // A graph has no cycles, so this ends at a target or at what nothing kept reads.
+        while at != self.root {
+            let Some(reader) = self.strongest_reader(at) else { break };
+            self.unfold(reader);
+            if !self.leading(reader).contains(&at) {
+                self.limits.widened.insert(reader);
+            }
+            at = reader;
+        }
+        if at != self.root {
+            self.root = at;
+        }
+    }
+
+    /// The kept node that takes the largest share of its input from this one.
+    fn strongest_reader(&self, node: u32) -> Option<u32> {
+        let kept =
+            |(target, weight): &(u32, f32)| self.pruned.keeps(Edge { target: *target, source: node, weight: *weight });
+        let share = |(target, weight): (u32, f32)| {
+            let sum = self.graph.edges.row(target as usize).abs_sum();
+            (target, if sum > 0.0 { f64::from(weight.abs()) / sum } else { 0.0 })
+        };
+        let readers = self.columns().row(node as usize).iter().filter(kept).map(share);
+        // The tree's own root before others that take as much.
+        readers.max_by(|a, b| a.1.total_cmp(&b.1).then((a.0 == self.root).cmp(&(b.0 == self.root)))).map(|r| r.0)
+    }
+
+    /// The children that are shown without widening.
+    fn leading(&self, node: u32) -> Vec<u32> {
+        let mut kept: Vec<(u32, f32)> = self.pruned.row(&self.graph.edges, node as usize).collect();
+        kept.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+        let input = input_of(&self.graph, node);
+        let enough = |w: f32| f64::from(w.abs()) >= f64::from(self.limits.share) * input;
+        kept.into_iter().take(self.limits.width).take_while(|(_, w)| enough(*w)).map(|(n, _)| n).collect()
+    }
+}
+
+/// The absolute input of a node, dropped columns included where it is known.
+fn input_of(graph: &Graph, node: u32) -> f64 {
+    let shown = graph.edges.row(node as usize).abs_sum();
+    graph.nodes[node as usize].certificate.map_or(shown, |c| shown.max(f64::from(c.abs_sum)))
+}
+
+impl App {
+    /// Left and right in the tree: close a branch or go up, open it or go to where it is drawn.
+    pub(in crate::app) fn fold_or_unfold(&mut self, open: bool) {
+        let Some(row) = self.graph_row().copied() else { return };
+        let Some(shown) = self.graph.shown_mut() else { return };
+        match (row.item, open) {
+            (Item::More { .. }, true) => {
+                if let Some(parent) = row.parent {
+                    shown.limits.widened.insert(parent);
+                    let cursor = self.pane(Slot::Graph).cursor;
+                    self.show_graph();
+                    // The first of those that were hidden stands where the line was.
+                    self.pane_mut(Slot::Graph).cursor = cursor;
+                }
+            }
+            (Item::Node { branch: Branch::Elsewhere(line), .. }, true) => {
+                self.pane_mut(Slot::Graph).cursor_to_row(line);
+            }
+            (Item::Node { node, branch: Branch::Folded(_) | Branch::Cut(_), .. }, true) => {
+                shown.unfold(node);
+                self.relay_keeping_line();
+            }
+            (Item::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
+            (Item::Node { .. }, true) => self.message = Some("nothing that is kept feeds this".into()),
+            (Item::Node { node, branch, .. }, false) if shown.fold(node, branch) => self.relay_keeping_line(),
+            (_, false) => {
+                let parent = shown.tree.lines.get(row.line).and_then(|l| l.parent);
+                if let Some(line) = parent.filter(|_| !shown.flat) {
+                    self.pane_mut(Slot::Graph).cursor_to_row(line);
+                }
+            }
+        }
+        self.graph_cursor_moved();
+    }
+
+    /// Lays out again with the cursor on the same line: the lines above it have not changed.
+    fn relay_keeping_line(&mut self) {
+        let cursor = self.pane(Slot::Graph).cursor;
+        self.show_graph();
+        self.pane_mut(Slot::Graph).cursor = cursor;
+    }
+
+    /// After the cursor moved: the selection and the pane beside follow.
+    pub(in crate::app) fn graph_cursor_moved(&mut self) {
+        if self.graph.beside == super::Beside::Edge {
+            self.graph.beside = super::Beside::Node;
+        }
+        self.selection_follows_cursor();
+        self.show_about();
+    }
+
+    /// Does an action of the Graph tab.
+    pub(in crate::app) fn walk_graph(&mut self, action: Action, count: usize) {
+        if self.graph.shown().is_none() {
+            self.message = Some("there is no graph yet".into());
+            return;
+        }
+        match action {
+            Action::StrongestPath => (0..count.min(100)).for_each(|_| self.follow()),
+            Action::NextInfluence => self.step_by_influence(count as i64),
+            Action::PreviousInfluence => self.step_by_influence(-(count as i64)),
+            Action::Downstream => self.turn(),
+            Action::Root => self.reroot(),
+            Action::GraphList => {
+                let node = self.graph_node();
+                if let Some(shown) = self.graph.shown_mut() {
+                    shown.flat = !shown.flat;
+                    if let (false, Some(node)) = (shown.flat, node) {
+                        shown.reveal(node);
+                    }
+                }
+                self.pane_mut(Slot::Graph).sort = None;
+                self.show_graph();
+            }
+            Action::FewerNodes => self.step_threshold(true, -1),
+            Action::MoreNodes => self.step_threshold(true, 1),
+            Action::FewerEdges => self.step_threshold(false, -1),
+            Action::MoreEdges => self.step_threshold(false, 1),
+            _ => {}
+        }
+    }
+
+    /// To the child that gives most.
+    fn follow(&mut self) {
+        let Some(row) = self.graph_row().copied() else { return };
+        match row.item {
+            Item::Node { branch: Branch::Leaf, .. } | Item::More { .. } => {
+                self.message = Some("the path ends here".into());
+                return;
+            }
+            Item::Node { branch: Branch::Folded(_) | Branch::Cut(_) | Branch::Elsewhere(_), .. } => {
+                self.fold_or_unfold(true);
+            }
+            Item::Node { branch: Branch::Open, .. } => {}
+        }
+        if let Some(Item::Node { branch: Branch::Open, .. }) = self.graph_row().map(|r| r.item) {
+            self.pane_mut(Slot::Graph).step(1);
+        }
+        self.graph_cursor_moved();
+    }
+
+    fn step_by_influence(&mut self, by: i64) {
+        let at = self.graph_node();
+        let Some(shown) = self.graph.shown_mut() else { return };
+        let kept = |n: &&u32| shown.pruned.nodes()[**n as usize] && shown.graph.nodes[**n as usize].kind.needs_inputs();
+        let ranked: Vec<u32> = shown.influence.ranked().iter().filter(kept).copied().collect();
+        let Some(last) = ranked.len().checked_sub(1) else { return };
+        let place = at.and_then(|at| ranked.iter().position(|n| *n == at));
+        let to = match place {
+            Some(place) => (place as i64).saturating_add(by).clamp(0, last as i64) as usize,
+            None => 0,
+        };
+        shown.reveal(ranked[to]);
+        self.show_graph();
+        self.select_node(ranked[to]);
+        self.message = Some(format!("{} of {} units by influence", to + 1, ranked.len()));
+        self.graph_cursor_moved();
+    }
+
+    /// What the selected node feeds, or again what feeds it.
+    fn turn(&mut self) {
+        let Some(node) = self.graph_node() else { return };
+        let Some(shown) = self.graph.shown_mut() else { return };
+        shown.direction = match shown.direction {
+            Direction::Upstream => Direction::Downstream,
+            Direction::Downstream => Direction::Upstream,
+        };
+        (shown.root, shown.flat) = (node, false);
+        self.show_graph();
+        self.select_node(node);
+    }
+
+    /// The tree from the selected node; from the target again when that is the root already.
+    fn reroot(&mut self) {
+        let Some(node) = self.graph_node() else { return };
+        let Some(shown) = self.graph.shown_mut() else { return };
+        let again = shown.root == node;
+        let first = shown.first_target();
+        (shown.root, shown.flat) = (if again { first } else { node }, false);
+        if again {
+            shown.direction = Direction::Upstream;
+            shown.reveal(node);
+        }
+        self.show_graph();
+        self.select_node(node);
+    }
+
+    fn step_threshold(&mut self, of_nodes: bool, by: i64) {
+        let Some(shown) = self.graph.shown() else { return };
+        let thresholds = shown.pruned.thresholds();
+        let now = if of_nodes { thresholds.node() } else { thresholds.edge() };
+        let to = if by > 0 {
+            STEPS.iter().copied().find(|s| *s > now + 1e-9)
+        } else {
+            STEPS.iter().rev().copied().find(|s| *s < now - 1e-9)
+        };
+        let Some(to) = to else { return };
+        let (node, edge) = if of_nodes { (to, thresholds.edge()) } else { (thresholds.node(), to) };
+        self.set_thresholds(node, edge);
+    }
+
+    /// Prunes the graph again; what went wrong is said.
+    fn set_thresholds(&mut self, node: f64, edge: f64) {
+        let Some(shown) = self.graph.shown_mut() else { return };
+        match shown.set_thresholds(node, edge) {
+            Ok(()) => self.show_graph(),
+            Err(e) => self.message = Some(format!("{e:#}")),
+        }
+    }
+
+    /// `thresholds 0.9 0.99`: of nodes, and of edges if a second number is there.
+    pub(in crate::app) fn submit_thresholds(&mut self, text: &str) -> anyhow::Result<()> {
+        use anyhow::Context;
+        let numbers: Vec<&str> = text.split_whitespace().collect();
+        let number = |text: &str| text.parse::<f64>().with_context(|| format!("{text:?} is no number from 0 to 1"));
+        let edge = self.graph.shown().map_or(0.98, |s| s.pruned.thresholds().edge());
+        let (node, edge) = match numbers[..] {
+            [node] => (number(node)?, edge),
+            [node, edge] => (number(node)?, number(edge)?),
+            _ => anyhow::bail!("found {text:?}, expected one or two numbers from 0 to 1"),
+        };
+        crate::graph::Thresholds::new(node, edge)?;
+        self.set_thresholds(node, edge);
+        Ok(())
+    }
+
+    /// `unfold_to 4`: so many levels of the whole tree.
+    pub(in crate::app) fn unfold_to(&mut self, text: &str) -> anyhow::Result<()> {
+        use anyhow::Context;
+        let levels: usize =
+            text.trim().parse().with_context(|| format!("found {text:?}, expected a number of levels"))?;
+        if let Some(shown) = self.graph.shown_mut() {
+            shown.limits.depth = levels;
+            shown.limits.folded.clear();
+            shown.limits.opened.clear();
+            shown.limits.widened.clear();
+        }
+        self.show_graph();
+        Ok(())
+    }
+}

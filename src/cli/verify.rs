@@ -1,0 +1,243 @@
+//! `mechscope verify`: tests a graph file by intervention and writes what was measured into it.
+
+use super::output::{self, Format};
+use super::{ModelArgs, graph::Warn};
+use crate::analysis::verify::{KeepOnly, Test, Verifier};
+use crate::graph::format::json;
+use crate::graph::group::{self, Group};
+use crate::graph::verification::{Effect, Subject, Summary, Verification, With};
+use crate::graph::{Graph, NodeKind};
+use crate::model::dictionary::Dictionary;
+use crate::report::{Cell, Column, Report, Table};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+/// Options of `mechscope verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// A graph file: ours, circuit-tracer's or Neuronpedia's
+    file: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The folder of transcoders that the graph's features belong to
+    #[arg(long, value_name = "DIR")]
+    dictionary: Option<PathBuf>,
+    /// Test this many neurons and features, those with the most influence
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    top: usize,
+    /// Test this node or unit too, by its address or its id: L1.N30@10, L0.H1; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    unit: Vec<String>,
+    /// Test every attention head too
+    #[arg(long)]
+    heads: bool,
+    /// Test every group of the file too: changed together, and kept alone
+    #[arg(long)]
+    groups: bool,
+    /// What becomes of a unit
+    #[arg(long, value_enum, default_value_t)]
+    with: How,
+    /// The prompt that resample takes values from
+    #[arg(long, value_name = "PROMPT")]
+    from: Option<String>,
+    /// The factor of scale
+    #[arg(long, default_value_t = 2.0, value_name = "X", allow_negative_numbers = true)]
+    factor: f32,
+    /// Measure this many of the nodes that a node feeds most, besides the target
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    watch: usize,
+    /// The target whose change is measured, by its text or token id: the most probable one when not given
+    #[arg(short, long, value_name = "TOKEN", allow_hyphen_values = true)]
+    target: Option<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Write the graph with its tests to this file instead of back into its own
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// It becomes 0
+    #[default]
+    Zero,
+    /// It becomes its mean over the positions of the prompt
+    Mean,
+    /// It becomes what it is in another prompt (--from) at the same position
+    Resample,
+    /// It is multiplied (--factor)
+    Scale,
+}
+
+impl Verify {
+    /// Makes the tests, writes them into the file, prints the table.
+    pub fn run(self) -> Result<()> {
+        let with = match (self.with, &self.from) {
+            (How::Zero, None) => With::Zero,
+            (How::Mean, None) => With::Mean,
+            (How::Scale, None) => With::Scale(self.factor),
+            (How::Resample, Some(prompt)) => With::Resample(prompt.clone()),
+            (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
+            (_, Some(_)) => bail!("--from belongs to --with resample"),
+        };
+        let opened = json::open(&self.file)?;
+        opened.warn();
+        let mut graph = opened.graph;
+        let model = self.model.open()?;
+        let dictionary = self.dictionary.as_deref().map(|d| Dictionary::open(d, &model.decoder)).transpose()?;
+        let target = self.target.as_deref().map(|t| target(&graph, t)).transpose()?;
+        let needs = dictionary.is_none() && graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        ensure!(!needs, "{}: its units are features; --dictionary DIR names their folder", self.file.display());
+        let verifier = Verifier::new(&model, dictionary.as_ref(), &graph, target)
+            .with_context(|| self.file.display().to_string())?;
+
+        let mut tests = verifier.top(self.top, &with, self.watch)?;
+        for unit in &self.unit {
+            tests.push(Test { subject: subject(&graph, unit), with: with.clone(), watch: Vec::new() });
+        }
+        if self.heads {
+            tests.extend(verifier.heads(&with));
+        }
+        let (groups, unknown) = group::groups(&graph);
+        for id in unknown.iter().filter(|_| self.groups) {
+            output::remark(&format!("warning: a group names {id:?}, which is no node"));
+        }
+        let groups: Vec<Group> = if self.groups { groups } else { Vec::new() };
+        for group in groups.iter().filter(|g| !g.members.is_empty()) {
+            let subject = verifier.group(&group.label, &group.members);
+            tests.push(Test { subject, with: with.clone(), watch: Vec::new() });
+        }
+        ensure!(!tests.is_empty(), "nothing to test: the graph has no units; --heads tests attention heads");
+        let mut progress = output::work_progress("verify");
+        let found = verifier.run(&tests, &mut progress)?;
+        let mut kept = Vec::new();
+        for group in &groups {
+            kept.push((group.label.clone(), verifier.keep_only(&group.members, &mut |_, _| Ok(()))?));
+        }
+
+        let target = verifier.target();
+        let mut report = Report::default();
+        report.fact("graph", self.file.display().to_string());
+        report.fact("model", model.source.to_string());
+        report.fact("prompt", graph.metadata.prompt.clone());
+        report.fact(
+            "target",
+            format!("{} {:?}", graph.nodes[target as usize].name(), graph.nodes[target as usize].label),
+        );
+        let nodes = found.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
+        let summary = Summary::of_targets(nodes);
+        report.fact("nodes_tested", summary.n);
+        report.fact("rank_correlation", summary.rank_correlation.map(|r| r as f32));
+        report.fact("sign_agreement", summary.sign_agreement.map(|s| s as f32));
+        report.table("verified", "Change of the target", table(&graph, &found));
+        if found.iter().any(|v| v.effects.len() > 1) {
+            report.table("downstream", "Change of nodes downstream", downstream(&graph, &found));
+        }
+        if !kept.is_empty() {
+            report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
+        }
+        found.into_iter().for_each(|verification| graph.record(verification));
+        output::replace(self.out.as_deref().unwrap_or(&self.file), |to| json::write(&graph, &mut BufWriter::new(to)))?;
+        let mut to = BufWriter::new(std::io::stdout().lock());
+        report.write(self.format.into(), &mut to)?;
+        Ok(to.flush()?)
+    }
+}
+
+/// The target of this text or token id.
+fn target(graph: &Graph, text: &str) -> Result<u32> {
+    let is = |at: &usize| {
+        let node = &graph.nodes[*at];
+        let token = matches!(node.kind, NodeKind::Logit { token: Some(id), .. } if id.to_string() == text);
+        token || node.label == text || &*node.id == text
+    };
+    let found = graph.targets().find(is).map(|t| t as u32);
+    found.with_context(|| {
+        let labels: Vec<String> = graph.targets().map(|t| format!("{:?}", graph.nodes[t].label)).collect();
+        format!("the graph has no target {text:?}; accepted: {}", labels.join(", "))
+    })
+}
+
+/// A node by address or id; else a unit of the model.
+fn subject(graph: &Graph, text: &str) -> Subject {
+    let node = graph.nodes.iter().find(|n| &*n.id == text || n.address().is_some_and(|a| a.to_string() == text));
+    node.map_or_else(|| Subject::Unit(text.to_owned()), |n| Subject::Node(n.id.to_string()))
+}
+
+/// What a test is called, and the token it is at.
+fn name(graph: &Graph, subject: &Subject) -> (String, Cell) {
+    match subject {
+        Subject::Node(id) => match graph.by_id().get(id.as_str()) {
+            Some(&at) => {
+                let node = &graph.nodes[at];
+                (node.name(), graph.metadata.token(node.position).map_or(Cell::Empty, Cell::token))
+            }
+            None => (id.clone(), Cell::Empty),
+        },
+        Subject::Group { label, members } => (format!("{label:?} ({} nodes)", members.len()), Cell::Empty),
+        Subject::Unit(address) => (address.clone(), Cell::Empty),
+    }
+}
+
+fn cells(effect: &Effect) -> [Cell; 5] {
+    let note = effect.cause().map_or(Cell::Empty, |c| c.to_string().into());
+    [effect.before.into(), effect.predicted.into(), effect.measured.into(), effect.held.into(), note]
+}
+
+fn columns() -> [Column; 5] {
+    [
+        Column::number("before", "", 4),
+        Column::number("predicted", "", 4),
+        Column::number("measured", "", 4),
+        Column::number("patterns_held", "", 4),
+        Column::text("note"),
+    ]
+}
+
+fn table(graph: &Graph, found: &[Verification]) -> Table {
+    let mut table =
+        Table::new([Column::text("unit"), Column::token("token"), Column::text("with")].into_iter().chain(columns()));
+    for verification in found {
+        let Some(effect) = verification.target() else { continue };
+        let (name, token) = name(graph, &verification.subject);
+        table.push([name.into(), token, verification.with.to_string().into()].into_iter().chain(cells(effect)));
+    }
+    table
+}
+
+fn downstream(graph: &Graph, found: &[Verification]) -> Table {
+    let mut table = Table::new([Column::text("unit"), Column::text("node")].into_iter().chain(columns()));
+    for verification in found {
+        let (from, _) = name(graph, &verification.subject);
+        for effect in verification.effects.iter().skip(1) {
+            let (to, _) = name(graph, &Subject::Node(effect.node.clone()));
+            table.push([from.clone().into(), to.into()].into_iter().chain(cells(effect)));
+        }
+    }
+    table
+}
+
+fn keep_only(kept: &[(String, KeepOnly)]) -> Table {
+    let number = |name| Column::number(name, "", 4);
+    let mut table = Table::new([
+        Column::text("group"),
+        Column::integer("kept"),
+        Column::integer("ablated"),
+        number("whole"),
+        number("kept_alone"),
+        number("without_it"),
+        number("without_all"),
+        number("faithfulness"),
+        number("completeness"),
+    ]);
+    for (label, k) in kept {
+        let values = [k.whole, k.group, k.rest, k.empty].map(Cell::from);
+        let scores = [k.faithfulness(), k.completeness()].map(Cell::from);
+        let start = [label.clone().into(), k.kept.into(), k.ablated.into()];
+        table.push(start.into_iter().chain(values).chain(scores));
+    }
+    table
+}

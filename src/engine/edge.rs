@@ -1,0 +1,88 @@
+//! Which heads carried an edge of a graph, with how much each of them looks from its end to its beginning.
+
+use super::Answer;
+use super::graph::Attribution;
+use crate::address::{Address, Part};
+use crate::analysis::grounded::Grounded;
+use crate::model::Model;
+use crate::model::dictionary::Dictionary;
+use crate::model::relp::Gate;
+use crate::model::site::{BlockSite, Site};
+use crate::report::{Cell, Column, Report, Table};
+use anyhow::Result;
+use std::sync::Arc;
+
+/// An edge that is asked about.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Its graph.
+    pub of: Arc<Attribution>,
+    /// The transcoders that its features are of; none are the model's own.
+    pub dictionary: Option<String>,
+    /// The node it begins at.
+    pub source: u32,
+    /// The node it ends at.
+    pub target: u32,
+}
+
+impl PartialEq for Edge {
+    /// Whether it is the same edge of the very same graph.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.of, &other.of) && (self.source, self.target) == (other.source, other.target)
+    }
+}
+
+pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, edge: &Edge) -> Result<Answer> {
+    let graph = &edge.of.graph;
+    let grounded = Grounded::new(model, dictionary, graph)?;
+    let loadings = grounded.loadings(edge.source, edge.target, Gate::default())?;
+    let (source, target) = (&graph.nodes[edge.source as usize], &graph.nodes[edge.target as usize]);
+    let mut table = Table::new([
+        Column::address("unit"),
+        Column::number("delivers", "", 4),
+        Column::number("picks_up", "", 4),
+        Column::number("on_the_way", "", 4),
+        Column::number("looks", "", 3),
+    ]);
+    let mut heads: Vec<usize> = (0..loadings.through.len()).filter(|h| loadings.through[*h] != 0.0).collect();
+    heads.sort_by(|a, b| loadings.through[*b].abs().total_cmp(&loadings.through[*a].abs()).then(a.cmp(b)));
+    for at in heads {
+        let (layer, head) = loadings.head(at);
+        let looks = looks(&grounded, layer, head, target.position, source.position);
+        let address = Address::unit(layer, Part::Head(head));
+        table.push([
+            target.position.map_or(address.clone(), |p| address.clone().at(i64::from(p))).into(),
+            loadings.delivered[at].into(),
+            loadings.picked_up[at].into(),
+            loadings.through[at].into(),
+            looks.map_or(Cell::Empty, Cell::Number),
+        ]);
+    }
+    let mut report = Report::default();
+    let by_heads = loadings.edge - loadings.direct;
+    report.note(
+        "edge",
+        format!(
+            "{} to {}: {:+.4} = {:+.4} by the residual stream + {by_heads:+.4} through heads",
+            source.name(),
+            target.name(),
+            loadings.edge,
+            loadings.direct
+        ),
+    );
+    report.table("heads", "Heads that carry it", table);
+    report.note(
+        "method",
+        "delivers: by the last head on the way, picks_up: by the first; each adds up to what goes through heads. on_the_way: all that passes \
+         through the head, a path counted once for each of its heads. looks: the head's attention from the edge's end to its beginning. \
+         Patterns and norm scales are held: why a head looks there is QK attribution (Q on the Heads tab).",
+    );
+    Ok(Answer::Report(Arc::new(report)))
+}
+
+/// How much a head attends from one position to another.
+fn looks(on: &Grounded, layer: usize, head: usize, query: Option<u32>, key: Option<u32>) -> Option<f32> {
+    let pattern = on.trace.get(Site::Block(layer, BlockSite::Pattern)).ok()?;
+    let row = pattern.get(head).ok()?.get(query? as usize).ok()?;
+    row.get(key? as usize).ok()?.to_scalar::<f32>().ok()
+}

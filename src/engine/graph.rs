@@ -1,0 +1,236 @@
+//! Attribution graphs for the explorer: of the model that is open, or out of a file.
+
+use super::{Answer, Question};
+use crate::analysis::attribution_graph::{LogitTarget, Settings, grow, most_probable};
+use crate::analysis::runs::Runs;
+use crate::analysis::target::{Target, last_stream, next_token};
+use crate::analysis::vocabulary::{neuron_directions, project};
+use crate::graph::format::json;
+use crate::graph::{Graph, NodeKind};
+use crate::model::Model;
+use crate::model::dictionary::Dictionary;
+use crate::model::forward::Step;
+use crate::model::source::Source;
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The least time between two looks at a graph that grows.
+const PREVIEW: Duration = Duration::from_millis(400);
+
+/// The probability that the explained tokens reach together, and how many there are at most.
+const EXPLAINED: (f32, usize) = (0.95, 10);
+
+/// Tokens that say what a neuron writes.
+const PROMOTED: usize = 3;
+
+/// What the nodes of a graph are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// MLP neurons.
+    #[default]
+    Neurons,
+    /// Features of the model's dictionary.
+    Features,
+}
+
+impl Basis {
+    /// What `--nodes` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Basis::Neurons => "neurons",
+            Basis::Features => "features",
+        }
+    }
+
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Basis::Neurons => Basis::Features,
+            Basis::Features => Basis::Neurons,
+        }
+    }
+}
+
+/// Which graph is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The prompt.
+    pub prompt: String,
+    /// The token to explain as the user named it; none are the most probable ones.
+    pub target: Option<String>,
+    /// The token to subtract.
+    pub contrast: Option<String>,
+    /// What its nodes are.
+    pub basis: Basis,
+    /// The folder of transcoders; none are the model's own.
+    pub dictionary: Option<String>,
+    /// At most this many units; with features, none takes every active one.
+    pub max_nodes: Option<usize>,
+    /// A file to read instead.
+    pub file: Option<String>,
+}
+
+impl Wanted {
+    /// The question about the prompt: a graph is of the run without edits.
+    pub(super) fn question(&self) -> Question {
+        Question {
+            prompt: self.prompt.clone(),
+            edits: Vec::new(),
+            position: -1,
+            target: self.target.clone(),
+            contrast: self.contrast.clone(),
+        }
+    }
+}
+
+/// A graph with what the model says of its nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribution {
+    /// The graph, before pruning.
+    pub graph: Graph,
+    /// The tokens that each node's output promotes most, as texts; empty where that is not known. `[n_nodes]`
+    pub promoted: Vec<Vec<String>>,
+    /// What was odd about its file.
+    pub warnings: Vec<String>,
+}
+
+/// The transcoders that were opened last, and by what name.
+#[derive(Default)]
+pub(super) struct Dictionaries {
+    open: Option<(Option<String>, Dictionary)>,
+}
+
+impl Dictionaries {
+    /// The transcoders of this name, or the model's own.
+    pub(super) fn find(&mut self, model: &Model, name: Option<&str>) -> Result<&Dictionary> {
+        if self.open.as_ref().is_none_or(|(open, _)| open.as_deref() != name) {
+            let found = match (name, &model.source) {
+                (Some(name), _) => Some(Dictionary::find(name, &model.decoder)?),
+                (None, Source::BuiltIn(builtin)) => Dictionary::built_in(builtin, &model.decoder)?,
+                (None, Source::Folder { .. }) => None,
+            };
+            let found = found.with_context(|| {
+                format!(
+                    "{} has no transcoders of its own: name a folder of them (:dictionary, or --dictionary)",
+                    model.source
+                )
+            })?;
+            self.open = Some((name.map(str::to_owned), found));
+        }
+        self.open.as_ref().map(|(_, dictionary)| dictionary).context("no dictionary")
+    }
+
+    /// The transcoders that a graph's features are of; none for a graph of neurons.
+    pub(super) fn of_graph(&mut self, model: &Model, graph: &Graph, name: Option<&str>) -> Result<Option<&Dictionary>> {
+        let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        if features { self.find(model, name).map(Some) } else { Ok(None) }
+    }
+}
+
+pub(super) fn answer(
+    model: &Model,
+    dictionaries: &mut Dictionaries,
+    runs: &mut Runs,
+    wanted: &Wanted,
+    preview: &mut dyn FnMut(Answer),
+    step: Step,
+) -> Result<Answer> {
+    if let Some(file) = &wanted.file {
+        let opened = json::open(Path::new(file))?;
+        let warnings = opened.warnings.into_iter().map(|w| w.0).collect();
+        return Ok(described(model, None, opened.graph, warnings));
+    }
+    let dictionary = match wanted.basis {
+        Basis::Neurons => None,
+        Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
+    };
+    runs.ensure(model, [last_stream(model)].into(), &mut |_, _| Ok(()))?;
+    let input = runs.input().clone();
+    let next = next_token(model, runs.clean()?, input.tokens.len() - 1)?;
+    let targets = match Target::parse(model, wanted.target.as_deref(), wanted.contrast.as_deref())? {
+        None => most_probable(model, &next, EXPLAINED.0, EXPLAINED.1),
+        Some(target) => vec![LogitTarget::of(model, &target, &next)],
+    };
+    let zero_positions = usize::from(dictionary.is_some());
+    let settings = Settings { max_nodes: wanted.max_nodes, zero_positions, ..Settings::default() };
+    let mut shown = Instant::now();
+    let mut graph = grow(model, &input.tokens, dictionary, &targets, settings, &mut |growth, done, total| {
+        step(done, total)?;
+        if done > targets.len() && done < total && shown.elapsed() >= PREVIEW {
+            let mut graph = growth.graph()?;
+            graph.metadata.prompt.clone_from(&wanted.prompt);
+            preview(described(model, dictionary, graph, Vec::new()));
+            shown = Instant::now();
+        }
+        Ok(())
+    })?;
+    graph.metadata.prompt.clone_from(&wanted.prompt);
+    Ok(described(model, dictionary, graph, Vec::new()))
+}
+
+/// A graph with what its units write.
+fn described(model: &Model, dictionary: Option<&Dictionary>, graph: Graph, warnings: Vec<String>) -> Answer {
+    // A file may be another model's: then nothing is known of its units.
+    let promoted = promoted(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
+    Answer::Graph(Arc::new(Attribution { graph, promoted, warnings }))
+}
+
+/// The tokens that each neuron's or feature's output direction promotes most.
+fn promoted(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Result<Vec<Vec<String>>> {
+    let decoder = &model.decoder;
+    if let Some(dictionary) = dictionary {
+        return features(model, dictionary, graph);
+    }
+    let mut layers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+    for (at, node) in graph.nodes.iter().enumerate() {
+        if let (NodeKind::Neuron, Some(layer), Some(index)) = (&node.kind, node.layer, node.index) {
+            let (layer, index) = (layer as usize, usize::try_from(index)?);
+            anyhow::ensure!(layer < decoder.arch.n_layers && index < decoder.arch.d_mlp, "no such neuron");
+            layers.entry(layer).or_default().push((at, index));
+        }
+    }
+    let mut texts = vec![Vec::new(); graph.nodes.len()];
+    for (layer, nodes) in layers {
+        let mut neurons: Vec<usize> = nodes.iter().map(|n| n.1).collect();
+        neurons.sort_unstable();
+        neurons.dedup();
+        let projections = project(decoder, &neuron_directions(decoder, layer, &neurons)?, PROMOTED)?;
+        for (at, index) in nodes {
+            // A neuron that is active at negative values pushes the other way.
+            let below = graph.nodes[at].activation.is_some_and(|a| a < 0.0);
+            if let Ok(found) = neurons.binary_search(&index) {
+                let projection = &projections[found];
+                let tokens = if below { &projection.suppressed } else { &projection.promoted };
+                texts[at] = tokens.iter().map(|(id, _)| model.piece(*id)).collect();
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// The tokens that each feature's direction in its own layer promotes most.
+fn features(model: &Model, dictionary: &Dictionary, graph: &Graph) -> Result<Vec<Vec<String>>> {
+    let mut texts = vec![Vec::new(); graph.nodes.len()];
+    let (mut places, mut rows) = (Vec::new(), Vec::new());
+    for (at, node) in graph.nodes.iter().enumerate() {
+        if let (NodeKind::Feature, Some(layer), Some(index)) = (&node.kind, node.layer, node.index) {
+            let row = dictionary.decoder_rows(layer as usize, usize::try_from(index)?)?;
+            rows.extend(row.into_iter().next().context("a feature writes nothing")?);
+            places.push(at);
+        }
+    }
+    if places.is_empty() {
+        return Ok(texts);
+    }
+    let width = rows.len() / places.len();
+    let directions = Tensor::from_vec(rows, (places.len(), width), model.decoder.device())?;
+    for (at, projection) in places.into_iter().zip(project(&model.decoder, &directions, PROMOTED)?) {
+        texts[at] = projection.promoted.iter().map(|(id, _)| model.piece(*id)).collect();
+    }
+    Ok(texts)
+}

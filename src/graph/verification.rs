@@ -1,0 +1,209 @@
+//! What was measured: the effects of interventions on a graph's nodes, beside what the graph predicts.
+//!
+//! A prediction is linear and holds attention patterns, norm scales and gates; a measurement runs the model. Their
+//! difference has two parts, told apart by a second run in which only the patterns are held at the clean run's values:
+//!
+//! ```text
+//! measured - predicted = (measured - held)    what went through attention patterns, which no edge of the graph can carry
+//!                      + (held - predicted)   norm scales and nonlinearities that answered to the change
+//! ```
+
+mod summary;
+
+use std::fmt::{self, Display, Formatter};
+
+use super::Graph;
+
+pub use summary::{Summary, spearman};
+
+/// Changes below this share of a value (and of 1) are what f32 runs differ by from rounding.
+const ROUNDING: f32 = 2e-5;
+
+/// One test: what was changed and how, and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verification {
+    /// What was changed.
+    pub subject: Subject,
+    /// How.
+    pub with: With,
+    /// What became of nodes: of the target first, then of nodes downstream.
+    pub effects: Vec<Effect>,
+}
+
+/// What a test changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The node of this id.
+    Node(String),
+    /// Several nodes at once, by their ids.
+    Group {
+        /// The group's label.
+        label: String,
+        /// Its members.
+        members: Vec<String>,
+    },
+    /// A unit that is no node of the graph, by its address: `L1.H2`.
+    Unit(String),
+}
+
+/// How a unit is changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum With {
+    /// Its value becomes 0.
+    Zero,
+    /// Its value becomes its mean over the positions of the prompt.
+    Mean,
+    /// Its value becomes that in another prompt, at the same position.
+    Resample(String),
+    /// Its value is multiplied.
+    Scale(f32),
+}
+
+/// What a test did to one node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect {
+    /// The node's id.
+    pub node: String,
+    /// Its value before: a target's logit less the mean of all, or an activation.
+    pub before: f32,
+    /// The change that the graph predicts; `None` where it has no way to tell.
+    pub predicted: Option<f32>,
+    /// The change when the model was run.
+    pub measured: f32,
+    /// The change when the model was run with every attention pattern held at the clean run's values.
+    pub held: f32,
+}
+
+/// Why a measured effect is not the predicted one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It acts by changing where heads look.
+    Patterns,
+    /// Norm scales or nonlinearities answer to the change.
+    Nonlinear,
+}
+
+impl Verification {
+    /// What the test did to the node of this id.
+    pub fn on(&self, id: &str) -> Option<&Effect> {
+        self.effects.iter().find(|effect| effect.node == id)
+    }
+
+    /// What it did to the target.
+    pub fn target(&self) -> Option<&Effect> {
+        self.effects.first()
+    }
+}
+
+impl Effect {
+    /// Whether the change is larger than what rounding makes.
+    pub fn is_felt(&self) -> bool {
+        self.measured.abs() > ROUNDING * self.before.abs().max(1.0)
+    }
+
+    /// The part of the measured change that went through attention patterns.
+    pub fn through_patterns(&self) -> f32 {
+        self.measured - self.held
+    }
+
+    /// Why measured and predicted differ, when they do: when their difference is more than half of the larger one. The larger of its two
+    /// parts names the cause.
+    pub fn cause(&self) -> Option<Cause> {
+        let predicted = self.predicted?;
+        let gap = (self.measured - predicted).abs();
+        let scale = self.measured.abs().max(predicted.abs());
+        if gap <= 0.5 * scale || gap <= ROUNDING * self.before.abs().max(1.0) {
+            return None;
+        }
+        let by_patterns = self.through_patterns().abs() >= (self.held - predicted).abs();
+        Some(if by_patterns { Cause::Patterns } else { Cause::Nonlinear })
+    }
+
+    /// The verdict as readers see it: `measured -0.83, predicted -0.00: acts through attention patterns`.
+    pub fn verdict(&self) -> String {
+        let predicted = self.predicted.map_or("unknown".to_owned(), |p| format!("{p:+.2}"));
+        let start = format!("measured {:+.2}, predicted {predicted}", self.measured);
+        match self.cause() {
+            Some(cause) => format!("{start}: {cause}"),
+            None => start,
+        }
+    }
+}
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Patterns => "acts through attention patterns",
+            Cause::Nonlinear => "norms and nonlinearities answer",
+        })
+    }
+}
+
+impl Display for With {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            With::Zero => f.write_str("zero"),
+            With::Mean => f.write_str("mean"),
+            With::Resample(prompt) => write!(f, "resample {prompt:?}"),
+            With::Scale(factor) => write!(f, "scale {factor}"),
+        }
+    }
+}
+
+impl Graph {
+    /// Adds what was measured. An earlier test of the same subject in the same way keeps the effects that the new one does not have.
+    pub fn record(&mut self, verification: Verification) {
+        let same = |v: &&mut Verification| v.subject == verification.subject && v.with == verification.with;
+        let Some(old) = self.verified.iter_mut().find(same) else {
+            self.verified.push(verification);
+            return;
+        };
+        let mut effects = verification.effects;
+        effects.extend(old.effects.drain(..).filter(|e| effects.iter().all(|n| n.node != e.node)).collect::<Vec<_>>());
+        old.effects = effects;
+    }
+
+    /// The tests of one node, the last one first.
+    pub fn verified_node<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Verification> + 'a {
+        self.verified.iter().rev().filter(move |v| matches!(&v.subject, Subject::Node(node) if node == id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(predicted: Option<f32>, measured: f32, held: f32) -> Effect {
+        Effect { node: "t".into(), before: 1.0, predicted, measured, held }
+    }
+
+    #[test]
+    fn the_larger_part_of_the_difference_is_the_cause() {
+        assert_eq!(effect(Some(0.0), -0.83, 0.0).cause(), Some(Cause::Patterns));
+        assert_eq!(effect(Some(-0.1), -0.83, -0.8).cause(), Some(Cause::Nonlinear));
+        assert_eq!(effect(Some(-0.8), -0.83, -0.1).cause(), None);
+        assert_eq!(effect(None, -0.83, 0.0).cause(), None);
+        assert_eq!(effect(Some(0.0), 1e-5, 0.0).cause(), None);
+        assert_eq!(
+            effect(Some(0.0), 0.83, 0.0).verdict(),
+            "measured +0.83, predicted +0.00: acts through attention patterns"
+        );
+    }
+
+    #[test]
+    fn tests_of_the_same_kind_are_kept_together() {
+        let mut graph = Graph::new(Default::default(), Vec::new(), crate::graph::Edges::empty(0)).unwrap();
+        let test = |node: &str, measured| Verification {
+            subject: Subject::Node("s".into()),
+            with: With::Zero,
+            effects: vec![Effect { node: node.into(), ..effect(None, measured, 0.0) }],
+        };
+        graph.record(test("t", 1.0));
+        graph.record(test("u", 2.0));
+        graph.record(test("t", 3.0));
+        assert_eq!(graph.verified.len(), 1);
+        let found = &graph.verified[0];
+        assert_eq!((found.on("t").unwrap().measured, found.on("u").unwrap().measured), (3.0, 2.0));
+        assert_eq!(graph.verified_node("s").count(), 1);
+    }
+}

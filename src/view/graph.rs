@@ -1,0 +1,116 @@
+//! The Graph tab: the tree, and what is known of the selected node beside it.
+//!
+//! ```text
+//! Graph of neurons: what feeds logit " Austin"
+//! 63 of 512 nodes, 310 of 80,102 edges (shares 0.8, 0.98)  replacement 0.52  completeness 0.81
+//! node                      token       weight         share  writes
+//! ▾ logit:182@8                                               " Austin" p 0.991
+//! ├─▾ L3.N211@8             " is"       +1.210 ████▌     18%  " Austin" " Boston"
+//! │ ├─▸ L1.N40@7            " Dallas"   +0.600 ██▎        9%  " Texas"
+//! │ └─… 14 more                                          21%
+//! ```
+
+mod line;
+
+use super::{Canvas, Memory};
+use crate::app::graph::Shown;
+use crate::app::{Slot, WIDE};
+use crate::graph::tree::Direction;
+use ratatui::layout::{Constraint, Layout, Rect};
+
+impl Canvas<'_> {
+    /// The tree, with the selected node beside it where there is room or when keys move there.
+    pub(super) fn graph_tab(&mut self, area: Rect, memory: &mut Memory) {
+        let side = self.app.side;
+        let wide = area.width >= WIDE;
+        if wide && self.app.graph.shown().is_some() {
+            let [left, right] = Layout::horizontal([Constraint::Percentage(60), Constraint::Fill(1)]).areas(area);
+            let left = Rect { width: left.width.saturating_sub(1), ..left };
+            self.graph_pane(left, memory, !side);
+            for y in area.top()..area.bottom() {
+                let (divider, dim) = (self.theme.divider(), self.theme.dim());
+                self.put(area, left.right(), y, divider, dim);
+            }
+            self.pane(right, Slot::GraphSide, memory, side);
+        } else if side && area.height >= 16 {
+            let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
+            self.graph_pane(above, memory, false);
+            self.pane(below, Slot::GraphSide, memory, true);
+        } else if side {
+            self.pane(area, Slot::GraphSide, memory, true);
+        } else {
+            self.graph_pane(area, memory, true);
+        }
+    }
+
+    fn graph_pane(&mut self, area: Rect, memory: &mut Memory, focused: bool) {
+        if self.app.graph.shown().is_none() || self.app.pane(Slot::Graph).report.is_none() || area.height < 3 {
+            return self.pane(area, Slot::Graph, memory, focused);
+        }
+        self.pane_heading(area, Slot::Graph, focused);
+        if let Some(shown) = self.app.graph.shown() {
+            let dim = self.theme.dim();
+            self.put(area, area.x, area.y + 1, &summary(shown), dim);
+            let mut above = 2;
+            if let Some(verified) = shown.verified() {
+                let edited = self.theme.edited();
+                self.put(area, area.x, area.y + 2, &verified, edited);
+                above = 3;
+            }
+            let lines = Rect { y: area.y + above, height: area.height.saturating_sub(above), ..area };
+            self.graph_lines(lines, shown, memory, focused);
+        }
+    }
+
+    /// What the tree is of.
+    pub(super) fn graph_title(&self) -> String {
+        let graph = &self.app.graph;
+        let of = match &graph.file {
+            Some(file) => file.clone(),
+            None => graph.basis.name().to_owned(),
+        };
+        let Some(shown) = graph.shown() else { return format!("Graph of {of}") };
+        let root = self.node_name(shown.root);
+        let what = match (shown.flat, shown.direction) {
+            (true, _) => "as a list".to_owned(),
+            (false, Direction::Upstream) => format!("what feeds {root}"),
+            (false, Direction::Downstream) => format!("what {root} feeds"),
+        };
+        let edits = if self.app.edits.on().is_empty() { "" } else { " (of the run without edits)" };
+        format!("Graph of {of}, {what}{edits}")
+    }
+
+    /// A node's address with its token.
+    pub(super) fn node_name(&self, node: u32) -> String {
+        let Some(shown) = self.app.graph.shown() else { return String::new() };
+        let Some(node) = shown.graph.nodes.get(node as usize) else { return String::new() };
+        if node.kind.is_logit() {
+            return format!("{} \"{}\"", node.kind.name(), node.label);
+        }
+        match shown.graph.metadata.token(node.position) {
+            Some(token) => format!("{} \"{token}\"", node.name()),
+            None => node.name(),
+        }
+    }
+}
+
+/// Sizes and scores in a line.
+fn summary(shown: &Shown) -> String {
+    let thresholds = shown.pruned.thresholds();
+    let scores = shown.influence.scores();
+    let score = |name: &str, score: Option<f64>| score.map_or(String::new(), |s| format!("  {name} {s:.2}"));
+    let partial = if shown.graph.metadata.partial { "partial, " } else { "" };
+    let failed = shown.graph.failed_certificates().count();
+    let failed = if failed > 0 { format!("  {failed} rows do not add up") } else { String::new() };
+    format!(
+        "{partial}{} of {} nodes, {} of {} edges (shares {}, {}){}{}{failed}",
+        shown.pruned.n_nodes(),
+        shown.graph.nodes.len(),
+        shown.pruned.n_edges(),
+        shown.graph.edges.len(),
+        thresholds.node(),
+        thresholds.edge(),
+        score("replacement", scores.replacement),
+        score("completeness", scores.completeness),
+    )
+}

@@ -1,0 +1,344 @@
+//! Tests by intervention: against plain interventions, against circuit-tracer's, against known circuits.
+
+mod common;
+mod planted;
+
+use candle_core::{Device, Tensor};
+use common::{open, references, shared, test_data};
+use mechscope::address::Edit;
+use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
+use mechscope::analysis::grounded::demeaned;
+use mechscope::analysis::next_token::NextToken;
+use mechscope::analysis::verify::{Test, Verifier};
+use mechscope::graph::format::json;
+use mechscope::graph::verification::{Cause, Subject, Summary, With};
+use mechscope::graph::{Graph, Influence, NodeKind, Thresholds, prune};
+use mechscope::model::Model;
+use mechscope::model::dictionary::Dictionary;
+use mechscope::model::forward::Logits;
+use mechscope::model::open::Options;
+use mechscope::model::relp::Gate;
+use mechscope::model::site::Sites;
+use mechscope::model::text::Bos;
+use std::collections::HashMap;
+use std::path::Path;
+
+fn builtin(name: &str) -> Model {
+    Model::open(name, Options::default(), Box::new(|_, _| {})).unwrap()
+}
+
+fn graph(model: &Model, ids: &[u32], dictionary: Option<&Dictionary>, max: usize) -> Graph {
+    let run = model.run(ids, &Sites::None, Logits::Last).unwrap();
+    let targets = most_probable(model, &NextToken::new(run.last_logits(0).unwrap()), 0.95, 10);
+    let settings = Settings { max_nodes: Some(max), gate: Gate::Half, zero_positions: 0 };
+    build(model, &model.pieces(ids), dictionary, &targets, settings, &mut |_, _| Ok(())).unwrap()
+}
+
+fn quiet(_: usize, _: usize) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// The change of a target by a plain intervention.
+fn intervened(model: &Model, ids: &[u32], edits: &[String], weights: &[(u32, f32)]) -> f32 {
+    let edits: Vec<Edit> = edits.iter().map(|e| e.parse().unwrap_or_else(|x| panic!("{e}: {x:#}"))).collect();
+    let (clean, edited) = model.intervene(ids, &edits, Bos::Auto, Logits::Last).unwrap();
+    demeaned(&edited.last_logits(0).unwrap(), weights) - demeaned(&clean.last_logits(0).unwrap(), weights)
+}
+
+/// The edit that a kind of test stands for.
+fn edit(address: &str, with: &With) -> String {
+    match with {
+        With::Zero => format!("{address}=0"),
+        With::Mean => format!("{address}=mean"),
+        With::Resample(prompt) => format!("{address}=from:{prompt:?}"),
+        With::Scale(factor) => format!("{address}*={factor}"),
+    }
+}
+
+const TWO_HOP: &str = "The capital of the state containing Dallas is";
+
+#[test]
+fn measured_effects_equal_plain_interventions() {
+    let model = builtin("hello");
+    let ids = model.encode(TWO_HOP, Bos::Auto).unwrap().ids();
+    let graph = graph(&model, &ids, None, 300);
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let weights = graph.nodes[verifier.target() as usize].weights().unwrap();
+    let other = "The capital of the state containing Seattle is".to_owned();
+    for with in [With::Zero, With::Mean, With::Resample(other), With::Scale(-1.0)] {
+        let mut tests = verifier.top(20, &with, 0).unwrap();
+        assert_eq!(tests.len(), 20);
+        tests.extend(verifier.heads(&with));
+        let embed = (0..graph.nodes.len() as u32).filter(|n| graph.nodes[*n as usize].kind.is_input());
+        let embed = embed.filter(|n| graph.nodes[*n as usize].address().is_some());
+        tests.extend(embed.map(|n| Test { subject: verifier.node(n), with: with.clone(), watch: Vec::new() }));
+        let found = verifier.run(&tests, &mut quiet).unwrap();
+        let mut large = 0;
+        for (test, found) in tests.iter().zip(&found) {
+            assert_eq!(test.subject, found.subject);
+            let address = match &test.subject {
+                Subject::Node(id) => graph.nodes[graph.by_id()[id.as_str()]].name(),
+                Subject::Unit(address) => address.clone(),
+                Subject::Group { .. } => unreachable!(),
+            };
+            let want = intervened(&model, &ids, &[edit(&address, &with)], &weights);
+            let effect = found.target().unwrap();
+            let (got, logit) = (effect.measured, effect.before);
+            // A difference of logits in f32 is as good as the logits are.
+            assert!((got - want).abs() <= 1e-5 * logit.abs().max(1.0), "{address} {with}: {got} for {want}");
+            large += usize::from(want.abs() > 0.1);
+        }
+        assert!(large > 5, "{with}: {large} effects to speak of");
+    }
+}
+
+#[test]
+fn a_group_is_a_joint_edit_and_a_keep_only_run_edits_the_rest() {
+    let model = builtin("hello");
+    let ids = model.encode(TWO_HOP, Bos::Auto).unwrap().ids();
+    let graph = graph(&model, &ids, None, 60);
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let weights = graph.nodes[verifier.target() as usize].weights().unwrap();
+    let units: Vec<u32> =
+        (0..graph.nodes.len() as u32).filter(|n| graph.nodes[*n as usize].kind == NodeKind::Neuron).collect();
+    let group: Vec<u32> = units.iter().copied().step_by(4).collect();
+    let edits = |nodes: &[u32], with: &With| -> Vec<String> {
+        nodes.iter().map(|n| edit(&graph.nodes[*n as usize].name(), with)).collect()
+    };
+    for with in [With::Zero, With::Mean, With::Scale(0.5)] {
+        let test = Test { subject: verifier.group("some", &group), with: with.clone(), watch: Vec::new() };
+        let found = verifier.run(&[test], &mut quiet).unwrap();
+        let want = intervened(&model, &ids, &edits(&group, &with), &weights);
+        let got = found[0].target().unwrap().measured;
+        assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{with}: {got} for {want}");
+    }
+    let kept = verifier.keep_only(&group, &mut quiet).unwrap();
+    let others: Vec<u32> = units.iter().copied().filter(|n| !group.contains(n)).collect();
+    assert_eq!((kept.kept, kept.ablated), (group.len(), others.len()));
+    for (got, nodes) in [(kept.group, &others), (kept.rest, &group), (kept.empty, &units)] {
+        let want = intervened(&model, &ids, &edits(nodes, &With::Mean), &weights) + kept.whole;
+        assert!((got - want).abs() <= 2e-5 * want.abs().max(1.0), "{got} for {want}");
+    }
+    // The whole graph is faithful and leaves nothing, by definition.
+    let all = verifier.keep_only(&units, &mut quiet).unwrap();
+    assert!((all.faithfulness().unwrap() - 1.0).abs() < 1e-4);
+    assert!(all.completeness().unwrap().abs() < 1e-4);
+    assert!(verifier.keep_only(&[verifier.target()], &mut quiet).is_err());
+}
+
+/// What the graph's paths add up to is the frozen model's total effect when every neuron is a node.
+#[test]
+fn predictions_of_complete_graphs_are_relp() {
+    for reference in
+        references().into_iter().filter(|r| ["tiny-gpt2", "tiny-qwen2", "tiny-gpt-neox"].contains(&&*r.name))
+    {
+        let model = reference.model();
+        let ids = &reference.ids()[..4];
+        let graph = graph(&model, ids, None, usize::MAX);
+        let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+        let tests = verifier.top(200, &With::Zero, 0).unwrap();
+        let by_paths = verifier.run(&tests, &mut quiet).unwrap();
+        let as_units = |test: &Test| {
+            let Subject::Node(id) = &test.subject else { unreachable!() };
+            let name = graph.nodes[graph.by_id()[id.as_str()]].name();
+            Test { subject: Subject::Unit(name), ..test.clone() }
+        };
+        let by_gradient = verifier.run(&tests.iter().map(as_units).collect::<Vec<_>>(), &mut quiet).unwrap();
+        let scale = by_gradient.iter().filter_map(|v| v.target()?.predicted).fold(0f32, |m, p| m.max(p.abs()));
+        assert!(scale > 0.01, "{}", reference.name);
+        for (paths, gradient) in by_paths.iter().zip(&by_gradient) {
+            let (paths, gradient) = (paths.target().unwrap(), gradient.target().unwrap());
+            assert_eq!(paths.measured, gradient.measured);
+            let (got, want) = (paths.predicted.unwrap(), gradient.predicted.unwrap());
+            assert!((got - want).abs() <= 2e-5 * scale, "{}: {got} for {want}", reference.name);
+        }
+    }
+}
+
+/// circuit-tracer's own interventions: attention recomputed and attention held.
+#[test]
+fn features_are_changed_as_circuit_tracer_does() {
+    let mut compared = 0;
+    for root in std::iter::once(test_data()).chain(shared()) {
+        for name in ["tiny-gpt2", "tiny-llama-clt"] {
+            let file = root.join("circuit-tracer").join(format!("{name}-interventions.safetensors"));
+            let reference = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+            let about: serde_json::Value = serde_json::from_slice(
+                &std::fs::read(root.join("circuit-tracer").join(format!("{name}.json"))).unwrap(),
+            )
+            .unwrap();
+            let model = open(&root.join(about["model"].as_str().unwrap()));
+            let dictionary = Dictionary::open(&root.join("transcoders").join(name), &model.decoder).unwrap();
+            let tensors = candle_core::safetensors::load(
+                root.join("circuit-tracer").join(format!("{name}.safetensors")),
+                &Device::Cpu,
+            );
+            let ids: Vec<u32> =
+                tensors.unwrap()["input_tokens"].to_vec1::<i64>().unwrap().into_iter().map(|i| i as u32).collect();
+            let graph = graph(&model, &ids, Some(&dictionary), 100_000);
+            let verifier = Verifier::new(&model, Some(&dictionary), &graph, None).unwrap();
+            let weights = graph.nodes[verifier.target() as usize].weights().unwrap();
+            let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let base = demeaned(&numbers(&reference["base_logits"]), &weights);
+            for (f, place) in reference["features"].to_vec2::<i64>().unwrap().iter().enumerate() {
+                let id = format!("{}_{}_{}", place[0], place[2], place[1]);
+                for (v, with) in [With::Zero, With::Scale(2.0)].into_iter().enumerate() {
+                    let test = Test { subject: Subject::Node(id.clone()), with, watch: Vec::new() };
+                    let effect = verifier.run(&[test], &mut quiet).unwrap()[0].effects[0].clone();
+                    let logits = |mode: usize| reference["logits"].get(f).unwrap().get(v).unwrap().get(mode).unwrap();
+                    for (mode, got) in [(0, effect.held), (1, effect.measured)] {
+                        let want = demeaned(&numbers(&logits(mode)), &weights) - base;
+                        assert!((got - want).abs() < 2e-4, "{name} {id} mode {mode}: {got} for {want}");
+                        compared += usize::from(want.abs() > 1e-3);
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared >= 16, "{compared} effects to speak of");
+}
+
+/// ALGORITHMS.md's hand-built induction head: the head before it does all by patterns.
+#[test]
+fn a_planted_induction_head_is_seen_by_intervention_only() {
+    let model = planted::induction();
+    let targets = vec![LogitTarget { name: "b".into(), weights: vec![(2, 1.0)], probability: 1.0 }];
+    let settings = Settings { max_nodes: Some(10), gate: Gate::Half, zero_positions: 0 };
+    let tokens = model.pieces(&planted::INDUCTION);
+    let graph = build(&model, &tokens, None, &targets, settings, &mut quiet).unwrap();
+    let logit = graph.targets().next().unwrap();
+    for (source, weight) in graph.edges.row(logit).iter() {
+        let node = &graph.nodes[source as usize];
+        let want = if node.position == Some(2) && !matches!(node.kind, NodeKind::PositionalEmbedding) {
+            5.0 / 6.0
+        } else {
+            0.0
+        };
+        assert!((weight - want).abs() < 1e-6, "{} {weight}", node.name());
+    }
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let found = verifier.run(&verifier.heads(&With::Zero), &mut quiet).unwrap();
+    let (before, mover) = (found[0].target().unwrap(), found[1].target().unwrap());
+    assert!((before.before - 5.0 / 6.0).abs() < 1e-6);
+    // The logit falls from 1 to 1/6, and with it the mean of all logits stays: demeaned, from 5/6 to 0.
+    assert_eq!(before.predicted, Some(0.0));
+    assert!(before.held.abs() < 1e-6 && (before.measured + 5.0 / 6.0).abs() < 1e-6, "{before:?}");
+    assert_eq!(before.cause(), Some(Cause::Patterns));
+    assert_eq!(before.verdict(), "measured -0.83, predicted +0.00: acts through attention patterns");
+    assert!((mover.predicted.unwrap() + 5.0 / 6.0).abs() < 1e-6 && mover.cause().is_none(), "{mover:?}");
+    assert!((mover.measured + 5.0 / 6.0).abs() < 1e-6);
+    let edits = ["L0.H0=0".parse::<Edit>().unwrap()];
+    let (_, edited) = model.intervene(&planted::INDUCTION, &edits, Bos::Auto, Logits::Last).unwrap();
+    let want = [1.0 / 6.0, 1.0 / 3.0, 1.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0, 0.0];
+    for (got, want) in edited.last_logits(0).unwrap().iter().zip(want) {
+        assert!((got - want).abs() < 1e-6, "{got} for {want}");
+    }
+}
+
+#[test]
+fn the_built_in_induction_model_has_a_head_that_acts_through_patterns() {
+    let model = builtin("induction");
+    let ids = model.encode("qwertyqwe", Bos::Auto).unwrap().ids();
+    let graph = graph(&model, &ids, None, 200);
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let found = verifier.run(&verifier.heads(&With::Zero), &mut quiet).unwrap();
+    let by_patterns = found.iter().filter_map(|v| v.target()).filter(|e| {
+        e.measured.abs() > 0.5 && e.held.abs() < 0.5 * e.measured.abs() && e.cause() == Some(Cause::Patterns)
+    });
+    assert!(by_patterns.count() >= 1, "{found:#?}");
+    // Heads of the last layer have no pattern above them to act through.
+    for last in &found[found.len() / 2..] {
+        let effect = last.target().unwrap();
+        assert!(effect.through_patterns().abs() <= 1e-4 * effect.before.abs().max(1.0), "{last:?}");
+    }
+}
+
+#[test]
+fn what_was_measured_travels_with_the_file_and_survives_pruning() {
+    let model = builtin("induction");
+    let ids = model.encode("qwertyqwer", Bos::Auto).unwrap().ids();
+    let targets = vec![LogitTarget { name: "t - w".into(), weights: vec![(20, 1.0), (23, -1.0)], probability: 1.0 }];
+    let settings = Settings { max_nodes: Some(50), gate: Gate::Half, zero_positions: 0 };
+    let mut graph = build(&model, &model.pieces(&ids), None, &targets, settings, &mut quiet).unwrap();
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let mut tests = verifier.top(5, &With::Zero, 2).unwrap();
+    let is_neuron = |n: u32| graph.nodes[n as usize].kind == NodeKind::Neuron;
+    let edge = graph.edges.iter().find(|e| is_neuron(e.target) && is_neuron(e.source)).unwrap();
+    tests.push(verifier.edge(edge.source, edge.target, With::Scale(0.5)));
+    tests.extend(verifier.heads(&With::Scale(0.1)).into_iter().take(1));
+    tests.push(Test {
+        subject: verifier.group("a \"pair\"", &[0, 1]),
+        with: With::Resample("qwertyqwes".into()),
+        watch: vec![],
+    });
+    let found = verifier.run(&tests, &mut quiet).unwrap();
+    assert!(Summary::of_targets(&found).n >= 6);
+    let watched = found[5].on(&graph.nodes[edge.target as usize].id).unwrap();
+    assert!(watched.predicted.is_some_and(|p| p != 0.0) && watched.measured != 0.0, "{watched:?}");
+    found.into_iter().for_each(|v| graph.record(v));
+    let mut bytes = Vec::new();
+    json::write(&graph, &mut bytes).unwrap();
+    let read = json::read(&bytes[..], json::DEFAULT_MEMORY).unwrap().graph;
+    assert_eq!(read.verified, graph.verified);
+    // The file says which logits the contrast weighs up, so it can be tested again.
+    let again = Verifier::new(&model, None, &read, None).unwrap().run(&tests, &mut quiet).unwrap();
+    assert_eq!(again, read.verified);
+    let influence = Influence::of(&read).unwrap();
+    let pruned = prune(&read, &influence, Thresholds::new(0.5, 0.9).unwrap()).unwrap();
+    assert_eq!(read.pruned(&influence, &pruned).unwrap().verified, graph.verified);
+}
+
+#[test]
+fn what_cannot_be_tested_is_refused_with_a_reason() {
+    let model = builtin("induction");
+    let ids = model.encode("qwertyqwe", Bos::Auto).unwrap().ids();
+    let graph = graph(&model, &ids, None, 20);
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let of = |kind: fn(&NodeKind) -> bool| graph.nodes.iter().find(|n| kind(&n.kind)).unwrap().id.to_string();
+    let (logit, error) = (of(NodeKind::is_logit), of(|k| *k == NodeKind::Error));
+    let neuron = of(|k| *k == NodeKind::Neuron);
+    for (subject, with, says) in [
+        (Subject::Node(logit), With::Zero, "a target is a result"),
+        (Subject::Node(error), With::Zero, "what the neurons shown leave"),
+        (Subject::Node("x".into()), With::Zero, "no node \"x\""),
+        (Subject::Unit("L9.H0".into()), With::Zero, "layer 9"),
+        (Subject::Node(neuron), With::Resample("q".into()), "has 2 tokens"),
+        (Subject::Group { label: "g".into(), members: vec![] }, With::Zero, "no members"),
+    ] {
+        let test = Test { subject, with, watch: Vec::new() };
+        let error = format!("{:#}", verifier.run(&[test], &mut quiet).unwrap_err());
+        assert!(error.contains(says), "{error}");
+    }
+    let stop = &mut |_: usize, _: usize| anyhow::bail!("enough");
+    let tests = verifier.top(3, &With::Zero, 0).unwrap();
+    assert_eq!(verifier.run(&tests, stop).unwrap_err().to_string(), "enough");
+    let other = builtin("hello");
+    let error = Verifier::new(&other, None, &graph, None).err().unwrap();
+    assert!(format!("{error:#}").contains("the graph was made from another model"), "{error:#}");
+}
+
+#[test]
+fn features_of_the_built_in_dictionary_can_be_tested_in_every_way() {
+    let model = builtin("hello");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin/transcoders");
+    let dictionary = Dictionary::open(&folder, &model.decoder).unwrap();
+    let ids = model.encode(TWO_HOP, Bos::Auto).unwrap().ids();
+    let graph = graph(&model, &ids, Some(&dictionary), 100);
+    let verifier = Verifier::new(&model, Some(&dictionary), &graph, None).unwrap();
+    let other = "The capital of the state containing Seattle is".to_owned();
+    let error = graph.nodes.iter().position(|n| n.kind == NodeKind::Error && n.position == Some(7)).unwrap();
+    let mut by_way = HashMap::new();
+    for with in [With::Zero, With::Mean, With::Resample(other), With::Scale(0.0)] {
+        let mut tests = verifier.top(10, &with, 2).unwrap();
+        if with == With::Zero || with == With::Scale(0.0) {
+            tests.push(Test { subject: verifier.node(error as u32), with: with.clone(), watch: Vec::new() });
+        }
+        by_way.insert(with.to_string(), verifier.run(&tests, &mut quiet).unwrap());
+    }
+    for (zero, scaled) in by_way["zero"].iter().zip(&by_way["scale 0"]) {
+        assert_eq!((&zero.subject, &zero.effects), (&scaled.subject, &scaled.effects));
+    }
+    // Taking out the error of a dictionary is a change too, and a small one beside that of a feature.
+    let error = by_way["zero"].last().unwrap().target().unwrap();
+    assert!(error.measured != 0.0 && error.predicted.is_some(), "{error:?}");
+}

@@ -1,0 +1,173 @@
+//! `verify`, `qk`, and what `view` makes of groups and of two files, as users and scripts meet them.
+
+mod program;
+
+use mechscope::graph::format::json;
+use mechscope::graph::verification::{Subject, With};
+use program::{arg, mechscope};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn graph(folder: &Path, name: &str, more: &[&str]) -> PathBuf {
+    let file = folder.join(name);
+    let args = ["graph", "-m", "induction", "-p", "qwertyqwer", "--format", "json", "-o", arg(&file)];
+    let ran = mechscope(&[&args[..], more].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    file
+}
+
+fn rows<'a>(report: &'a Value, part: &str) -> &'a Vec<Value> {
+    report[part].as_array().unwrap_or_else(|| panic!("{part} in {report}"))
+}
+
+#[test]
+fn verify_prints_what_it_writes_into_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = graph(folder.path(), "g.json", &["--target", "t"]);
+    let before = json::open(&file).unwrap().graph;
+    let args =
+        ["verify", arg(&file), "-m", "induction", "--top", "4", "--heads", "--unit", "embed@5", "--format", "json"];
+    let report = mechscope(&args).json();
+    let verified = rows(&report, "verified");
+    assert_eq!(verified.len(), 4 + 8 + 1);
+    assert_eq!(report["nodes_tested"], 5);
+    assert!(report["rank_correlation"].as_f64().is_some_and(|r| (-1.0..=1.0).contains(&r)));
+    assert!(verified.iter().any(|row| row["note"] == "acts through attention patterns"));
+    let graph = json::open(&file).unwrap().graph;
+    assert_eq!((&graph.nodes, &graph.edges), (&before.nodes, &before.edges));
+    assert_eq!(graph.verified.len(), verified.len());
+    for (row, written) in verified.iter().zip(&graph.verified) {
+        let effect = written.target().unwrap();
+        assert_eq!(row["measured"].as_f64().unwrap() as f32, effect.measured);
+        assert_eq!(row["predicted"].as_f64().map(|p| p as f32), effect.predicted);
+        if let Subject::Unit(address) = &written.subject {
+            assert_eq!(row["unit"], address.as_str());
+            let edit = format!("{address}=0");
+            let plain = mechscope(&[
+                "intervene",
+                "-m",
+                "induction",
+                "-p",
+                "qwertyqwer",
+                "--edit",
+                &edit,
+                "--top",
+                "26",
+                "--format",
+                "json",
+            ])
+            .json();
+            let rows = rows(&plain, "differences");
+            let change = |row: &Value| row["logit_change"].as_f64().unwrap();
+            let target = change(rows.iter().find(|r| r["text"] == "t").unwrap());
+            // All but BOS and the digits are shown; the mean over them is near that over all, the change of the target is exact.
+            assert!((effect.measured as f64 - target).abs() < target.abs().max(1.0), "{row} {target}");
+        }
+    }
+    // The tree of a file with tests is what it was.
+    let view = mechscope(&["view", arg(&file)]);
+    assert!(view.output().contains("logit:20@10"));
+    // Again in another way, into another file.
+    let other = folder.path().join("other.json");
+    let args =
+        ["verify", arg(&file), "-m", "induction", "--top", "2", "--with", "scale", "--factor", "-1", "-o", arg(&other)];
+    let text = mechscope(&args);
+    assert!(text.output().contains("scale -1"), "{}", text.out);
+    let graph = json::open(&other).unwrap().graph;
+    assert_eq!(graph.verified.iter().filter(|v| v.with == With::Scale(-1.0)).count(), 2);
+    assert_eq!(json::open(&file).unwrap().graph.verified.len(), verified.len());
+}
+
+#[test]
+fn verify_refuses_what_it_cannot_do_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = graph(folder.path(), "g.json", &[]);
+    let bytes = std::fs::read(&file).unwrap();
+    let file = arg(&file);
+    for (args, says) in [
+        (vec!["-m", "induction", "--with", "resample"], "--with resample needs --from PROMPT"),
+        (vec!["-m", "induction", "--from", "q"], "--from belongs to --with resample"),
+        (vec!["-m", "induction", "--with", "resample", "--from", "q"], "the prompt \"q\" has 2 tokens"),
+        (vec!["-m", "induction", "--target", "x!"], "the graph has no target \"x!\"; accepted: "),
+        (vec!["-m", "induction", "--unit", "L9.H0"], "layer 9: this model has layers 0..=1"),
+        (vec!["-m", "hello"], "the graph was made from another model"),
+    ] {
+        let ran = mechscope(&[&["verify", file], &args[..]].concat());
+        assert_eq!(ran.code, Some(1), "{args:?}: {}", ran.out);
+        assert!(ran.err.contains(says), "{args:?}: {}", ran.err);
+    }
+    assert_eq!(std::fs::read(file).unwrap(), bytes, "a failed run leaves the file as it was");
+}
+
+#[test]
+fn drafted_groups_are_kept_tested_and_collapsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = graph(folder.path(), "g.json", &["--target", "t"]);
+    let drafted = folder.path().join("drafted.json");
+    let ran = mechscope(&["view", arg(&file), "--draft-groups", "--format", "json", "-o", arg(&drafted)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let graph = json::open(&drafted).unwrap().graph;
+    assert!(!graph.view.supernodes.is_empty());
+    let text = mechscope(&["view", arg(&file), "--draft-groups", "--depth", "1"]);
+    assert!(text.output().contains("same_inputs") && text.out.contains("logit:20@10"), "{}", text.out);
+    let text = mechscope(&["view", arg(&drafted), "--collapse", "--depth", "1"]);
+    assert!(text.output().contains("are groups") && text.out.contains("group_0"), "{}", text.out);
+    assert_eq!(mechscope(&["view", arg(&drafted), "--collapse", "--format", "json"]).code, Some(1));
+    for format in ["svg", "svg-tree"] {
+        let picture = mechscope(&["view", arg(&drafted), "--collapse", "--format", format]);
+        assert!(picture.output().starts_with("<svg ") && picture.out.ends_with("</svg>\n"));
+    }
+    let report =
+        mechscope(&["verify", arg(&drafted), "-m", "induction", "--top", "0", "--groups", "--format", "json"]).json();
+    let n = graph.view.supernodes.len();
+    assert_eq!((rows(&report, "verified").len(), rows(&report, "keep_only").len()), (n, n));
+    for row in rows(&report, "keep_only") {
+        assert_eq!(row["kept"].as_u64().unwrap() + row["ablated"].as_u64().unwrap(), {
+            let units = |n: &&mechscope::graph::Node| n.activation.is_some();
+            graph.nodes.iter().filter(units).count() as u64
+        });
+    }
+}
+
+#[test]
+fn two_graphs_of_a_prompt_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (graph(folder.path(), "a.json", &[]), graph(folder.path(), "b.json", &["--max-nodes", "20"]));
+    let report = mechscope(&["view", arg(&a), "--compare", arg(&b), "--format", "json"]).json();
+    assert_eq!(rows(&report, "graphs").len(), 2);
+    assert_eq!(rows(&report, "positions").len(), 11);
+    let overlap = rows(&report, "agreement")[0]["overlap"].as_f64().unwrap();
+    assert!(overlap > 0.5 && overlap <= 1.0 + 1e-6, "{overlap}");
+    let ran = mechscope(&["graph", "-m", "induction", "-p", "asdfas", "--format", "json", "-o", arg(&b)]);
+    assert_eq!(ran.code, Some(0));
+    let ran = mechscope(&["view", arg(&a), "--compare", arg(&b)]);
+    assert!(ran.code == Some(1) && ran.err.contains("two prompts"), "{}", ran.err);
+}
+
+#[test]
+fn the_terms_of_qk_add_up_to_the_score() {
+    let args = ["qk", "-m", "induction", "-p", "qwertyqwer", "--top", "0", "--format", "json"];
+    let report = mechscope(&args).json();
+    let score = report["score"].as_f64().unwrap();
+    for (part, column) in [("terms", "term"), ("query", "share"), ("key", "share")] {
+        let sum: f64 = rows(&report, part).iter().map(|r| r[column].as_f64().unwrap()).sum();
+        assert!((sum - score).abs() < 1e-4, "{part}: {sum} for {score}");
+    }
+    // What the default looks for: the induction head, looking at the token after the earlier copy.
+    assert_eq!(report["head"], "L1.H2");
+    assert_eq!(report["key"], "5 \"t\"");
+    let short =
+        mechscope(&["qk", "-m", "induction", "-p", "qwertyqwer", "--top", "3", "--neurons", "--format", "json"]);
+    let short = short.json();
+    assert_eq!(rows(&short, "terms").len(), 4);
+    assert_eq!(rows(&short, "key_neurons").len(), 3);
+    let edited = mechscope(&[&args[..], &["--edit", "L0.H2=0", "--head", "L1.H2", "--key", "5"]].concat()).json();
+    assert!((edited["score_clean"].as_f64().unwrap() - score).abs() < 1e-4);
+    assert!(edited["score"].as_f64().unwrap() < score - 1.0);
+    for (more, says) in
+        [(["--head", "L2.H0"], "layer 2"), (["--key", "11"], "position 11"), (["--head", "L1.N3"], "expected a head")]
+    {
+        let ran = mechscope(&[&args[..], &more].concat());
+        assert!(ran.code != Some(0) && ran.err.contains(says), "{more:?}: {}", ran.err);
+    }
+}

@@ -1,77 +1,121 @@
-//! Direct-effect rows at GPT-2 small's shape beside the machine's matrix product rate of the same run.
+//! Graphs of neurons at GPT-2 small's shape, 64 tokens, beside the matrix product rate of the same run.
 //!
-//! Throughput counts the operations that each target must take to its own layer and position; choosing the nodes and
-//! gathering sources is in the time and not in the count. "Gelem/s" reads GFLOP/s. `cargo bench --bench graph`
-
-#![allow(missing_docs, reason = "criterion's macro makes the entry point")]
+//! Operations are those that each target must take to its own layer and position ([`cost`]); forward pass, choice of the
+//! nodes and gathering of sources are in the time and not in the count. Each case alternates with large square products
+//! on all threads; the best of the rounds is shown, by the clock and by the processor time of this program alone, which
+//! other programs on the machine disturb less. `cargo bench --bench graph [-- ROUNDS]`
 
 mod common;
 
-use common::{CONFIG, prompt, weights};
-use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use common::{model, prompt};
+use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, grow};
+use mechscope::graph::{Graph, Influence, NodeKind};
 use mechscope::model::Model;
-use mechscope::model::checkpoint::Checkpoint;
-use mechscope::model::config::Config;
-use mechscope::model::families;
 use mechscope::model::forward::Logits;
 use mechscope::model::kernel::matmul::{Strided, gemm};
 use mechscope::model::linear::{Frozen, cost};
 use mechscope::model::relp::Gate;
-use mechscope::model::source::Source;
-use std::time::Duration;
+use std::time::Instant;
 
-fn model() -> Model {
-    let mut config = Config::parse("config.json", CONFIG.as_bytes()).unwrap();
-    let device = candle_core::Device::Cpu;
-    let weights = Checkpoint::from_tensors(weights(), &device, candle_core::DType::F32);
-    let decoder = families::build(&mut config, &weights).unwrap();
-    let source = Source::Folder { name: "random".into(), path: "random".into() };
-    Model { source, decoder, text: None, directions: Vec::new() }
+/// Seconds by the clock and of processor time.
+#[derive(Clone, Copy)]
+struct Took {
+    wall: f64,
+    cpu: f64,
 }
 
-/// The best that large square products reach on all threads: what the other rates are read against.
-fn peak(c: &mut Criterion) {
-    let n = 1536;
-    let (a, b) = (vec![0.5f32; n * n], vec![0.25f32; n * n]);
-    let mut out = vec![0f32; n * n];
-    let mut group = c.benchmark_group("matmul peak");
-    group.throughput(Throughput::Elements(2 * (n * n * n) as u64));
-    group.bench_function("1536 cubed", |bench| {
-        let threads = rayon::current_num_threads();
-        bench.iter(|| gemm(n, n, n, &mut out, n, Strided::rows(&a, n), Strided::rows(&b, n), 1.0, false, threads));
-    });
+impl Took {
+    fn least(self, other: Took) -> Took {
+        Took { wall: self.wall.min(other.wall), cpu: self.cpu.min(other.cpu) }
+    }
 }
 
-fn graphs(c: &mut Criterion) {
+fn time(work: impl FnOnce()) -> Took {
+    let cpu = || {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `now` is a valid place for the answer.
+        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
+        now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+    };
+    let (begun, before) = (Instant::now(), cpu());
+    work();
+    Took { wall: begun.elapsed().as_secs_f64(), cpu: cpu() - before }
+}
+
+const SIDE: usize = 1536;
+
+/// Large square products on all threads: what the other rates are read against.
+fn products() -> Took {
+    let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
+    let mut out = vec![0f32; SIDE * SIDE];
+    let threads = rayon::current_num_threads();
+    let mut one =
+        || gemm(SIDE, SIDE, SIDE, &mut out, SIDE, Strided::rows(&a, SIDE), Strided::rows(&b, SIDE), 1.0, false, threads);
+    one();
+    (0..4).map(|_| time(&mut one)).reduce(Took::least).expect("four products")
+}
+
+fn show(name: &str, flops: f64, took: Took, peak: Took) {
+    let of_peak = 2.0 * (SIDE as f64).powi(3);
+    let (wall, cpu) = (flops / took.wall / 1e9, flops / took.cpu / 1e9);
+    let (peak_wall, peak_cpu) = (of_peak / peak.wall / 1e9, of_peak / peak.cpu / 1e9);
+    eprintln!(
+        "{name:<28} {:>7.2} s {wall:>6.1} GFLOP/s {:>3.0} % of {peak_wall:>5.1} | {:>7.2} CPU s {cpu:>6.1} {:>3.0} % of \
+         {peak_cpu:>5.1} a core",
+        took.wall,
+        100.0 * wall / peak_wall,
+        took.cpu,
+        100.0 * cpu / peak_cpu
+    );
+}
+
+/// The operations that a graph's rows must take.
+fn operations(model: &Model, graph: &Graph, ids: &[u32]) -> f64 {
+    let trace = model.run(ids, &Frozen::sites(&model.decoder), Logits::Last).expect("a run");
+    let frozen = Frozen::new(&model.decoder, &trace).expect("a frozen run");
+    let maker = frozen.targets(&model.decoder, &trace, Gate::Half);
+    let mut rows = vec![maker.logits(ids.len() - 1, &[(100, 1.0)], true).expect("a target")];
+    for node in graph.nodes.iter().filter(|n| n.kind == NodeKind::Neuron) {
+        let place = (node.layer.zip(node.position)).zip(node.index).expect("a neuron has a place");
+        let ((l, p), n) = place;
+        rows.extend(maker.neurons(l as usize, &[(p as usize, n as usize)]).expect("a target"));
+    }
+    cost(&frozen, &rows) as f64
+}
+
+fn main() {
+    let rounds = std::env::args().find_map(|a| a.parse::<usize>().ok()).unwrap_or(3);
     let model = model();
     let ids = prompt(64);
     let tokens = model.pieces(&ids);
     let targets = vec![LogitTarget { name: "t".into(), weights: vec![(100, 1.0)], probability: 1.0 }];
-    let trace = model.run(&ids, &Frozen::sites(&model.decoder), Logits::All).unwrap();
-    let frozen = Frozen::new(&model.decoder, &trace).unwrap();
-    let maker = frozen.targets(&model.decoder, &trace, Gate::Half);
-    let mut group = c.benchmark_group("graph, 64 tokens");
-    group.sampling_mode(SamplingMode::Flat).sample_size(10);
-    for n in [100, 512, 2048] {
+    // From the prompt to a graph with influence: what a user waits for before the first look.
+    let first = (0..rounds.max(3)).map(|_| {
+        time(|| {
+            let settings = Settings { max_nodes: Some(8192), ..Settings::default() };
+            grow(&model, &tokens, None, &targets, settings, &mut |growth, done, _| {
+                if done > 1 {
+                    Influence::of(&growth.graph()?)?;
+                    anyhow::bail!("seen")
+                }
+                Ok(())
+            })
+            .expect("a graph");
+        })
+    });
+    let first = first.reduce(Took::least).expect("rounds");
+    eprintln!("{:<28} {:>7.2} s {:>33} | {:>7.2} CPU s", "first look, 96 of 8192", first.wall, "", first.cpu);
+    for n in [512, 2048, 8192] {
         let settings = Settings { max_nodes: Some(n), ..Settings::default() };
-        let mut step = |_: usize, _: usize| Ok(());
-        let graph = build(&model, &tokens, None, &targets, settings, &mut step).unwrap();
-        let mut rows = vec![maker.logits(63, &[(100, 1.0)], true).unwrap()];
-        for node in graph.nodes.iter().filter(|n| n.kind == mechscope::graph::NodeKind::Neuron) {
-            let (l, p) = (node.layer.unwrap() as usize, node.position.unwrap() as usize);
-            rows.extend(maker.neurons(l, &[(p, node.index.unwrap() as usize)]).unwrap());
+        let mut graph = None;
+        let (mut best, mut peak) = (None, None);
+        for _ in 0..if n > 4096 { 1 } else { rounds } {
+            let before = products();
+            let took = time(|| graph = build(&model, &tokens, None, &targets, settings, &mut |_, _| Ok(())).ok());
+            peak = [peak, Some(before), Some(products())].into_iter().flatten().reduce(Took::least);
+            best = [best, Some(took)].into_iter().flatten().reduce(Took::least);
         }
-        group.throughput(Throughput::Elements(cost(&frozen, &rows)));
-        group.bench_function(format!("{n} neurons, forward pass and selection included"), |b| {
-            b.iter(|| build(&model, &tokens, None, &targets, settings, &mut |_, _| Ok(())).unwrap())
-        });
+        let (Some(graph), Some(best), Some(peak)) = (graph, best, peak) else { continue };
+        show(&format!("{n} neurons"), operations(&model, &graph, &ids), best, peak);
     }
 }
-
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(8));
-    targets = peak, graphs
-}
-criterion_main!(benches);

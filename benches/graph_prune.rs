@@ -48,7 +48,7 @@ fn bench(c: &mut Criterion) {
     group.bench_function("influence", |b| {
         b.iter(|| Influence::of(black_box(&graph)));
     });
-    for (node, edge) in [(0.5, 0.9), (0.8, 0.98), (0.95, 0.98), (0.999, 0.999), (1.0, 1.0)] {
+    for (node, edge) in [(0.5, 0.9), (0.8, 0.98), (0.95, 0.98), (0.99, 0.99), (0.999, 0.999), (1.0, 1.0)] {
         let thresholds = Thresholds::new(node, edge).expect("in range");
         let pruned = prune(&graph, &influence, thresholds).expect("same graph");
         eprintln!("{node} {edge}: {} nodes, {} edges", pruned.n_nodes(), pruned.n_edges());

@@ -1,7 +1,10 @@
 //! The frozen model's rows: against autograd, against forward propagation in f64, and their invariants.
 
+#[path = "frozen_common/blocked.rs"]
+mod blocked;
 mod common;
 
+use blocked::forward;
 use candle_core::{Device, Tensor};
 use common::{Reference, open, references, shared, test_data};
 use mechscope::model::Model;
@@ -234,7 +237,7 @@ fn heads_carry_the_effect_of_what_they_write() {
         for l in 0..case.frozen.n_layers() - 1 {
             let written = trace.block(l, S::Result).unwrap().to_vec3::<f32>().unwrap();
             for h in 0..case.frozen.n_heads() {
-                let of = |(p, written): (usize, &Vec<Vec<f32>>)| forward(&case, (l + 1, p), &written[h], &target);
+                let of = |(p, written): (usize, &Vec<Vec<f32>>)| forward(&case.model, &case.trace, (l + 1, p), &written[h], &target);
                 let want: f64 = written.iter().enumerate().map(of).sum();
                 let got = row.heads[l * case.frozen.n_heads() + h] as f64;
                 assert!(
@@ -245,59 +248,6 @@ fn heads_carry_the_effect_of_what_they_write() {
             }
         }
     }
-}
-
-/// The frozen model run forwards in f64, from a change of the residual stream to a target.
-fn forward(case: &Case, from: (usize, usize), write: &[f32], target: &Target) -> f64 {
-    let n_pos = case.frozen.n_pos;
-    let decoder = &case.model.decoder;
-    let wide = |t: &Tensor| -> Vec<f64> {
-        let t = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        t.into_iter().map(f64::from).collect()
-    };
-    let d = decoder.arch.d_model;
-    let mut x = vec![vec![0f64; d]; n_pos];
-    let (first, position) = from;
-    x[position] = write.iter().map(|v| *v as f64).collect();
-    let norm = |x: &[f64], weight: &[f64], centre: bool, scale: f64| -> Vec<f64> {
-        let mean = if centre { x.iter().sum::<f64>() / x.len() as f64 } else { 0.0 };
-        x.iter().zip(weight).map(|(x, w)| (x - mean) / scale * w).collect()
-    };
-    let product = |w: &[f64], x: &[f64]| -> Vec<f64> {
-        w.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
-    };
-    let read =
-        |x: &[Vec<f64>]| -> f64 { x[target.position].iter().zip(&target.vector).map(|(a, b)| a * *b as f64).sum() };
-    for l in first..decoder.blocks.len() {
-        let block = &decoder.blocks[l];
-        let a = &block.attention;
-        let scale = |site| wide(&case.trace.block(l, site).unwrap());
-        let (s1, w1) = (scale(S::Ln1Scale), wide(&block.ln1.weight));
-        let (w_v, w_o) = (wide(&a.v.weight), wide(&a.o.weight));
-        let values: Vec<Vec<f64>> =
-            (0..n_pos).map(|p| product(&w_v, &norm(&x[p], &w1, block.ln1.centre, s1[p]))).collect();
-        let pattern = case.trace.block(l, S::Pattern).unwrap().to_vec3::<f32>().unwrap();
-        let group = pattern.len() / decoder.arch.n_kv_heads;
-        for q in 0..n_pos {
-            let mut z = Vec::new();
-            for (h, pattern) in pattern.iter().enumerate() {
-                for i in 0..a.d_head {
-                    let at = h / group * a.d_head + i;
-                    z.push((0..n_pos).map(|k| pattern[q][k] as f64 * values[k][at]).sum::<f64>());
-                }
-            }
-            let mut out = product(&w_o, &z);
-            if let Some(post) = &block.ln1_post {
-                out = norm(&out, &wide(&post.weight), post.centre, scale(S::Ln1PostScale)[q]);
-            }
-            x[q].iter_mut().zip(out).for_each(|(x, o)| *x += o);
-        }
-        match target.entry {
-            Entry::Mid(t) | Entry::Post(t) if t == l => return read(&x),
-            _ => {}
-        }
-    }
-    0.0
 }
 
 #[test]
@@ -322,7 +272,7 @@ fn rows_equal_the_frozen_model_run_forwards() {
                         let dot = write.vector.iter().zip(&target.vector).map(|(a, b)| *a as f64 * *b as f64);
                         if same { dot.sum() } else { 0.0 }
                     }
-                    _ => forward(&case, above, &write.vector, target),
+                    _ => forward(&case.model, &case.trace, above, &write.vector, target),
                 };
                 let got = row.effects[write.column] as f64;
                 assert!(
@@ -338,7 +288,7 @@ fn rows_equal_the_frozen_model_run_forwards() {
             for p in [0, 7, 13] {
                 let embed = &case.frozen.embed[p * case.frozen.d_model..][..case.frozen.d_model];
                 let got = row.effects[blocks.columns.token(p)] as f64;
-                let want = forward(&case, (0, p), embed, target);
+                let want = forward(&case.model, &case.trace, (0, p), embed, target);
                 assert!((got - want).abs() <= 1e-5 * row.abs_sum as f64, "{} token {p}", reference.name);
             }
         }

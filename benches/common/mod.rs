@@ -2,6 +2,11 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 
 use candle_core::{DType, Device, Tensor};
+use mechscope::model::Model;
+use mechscope::model::checkpoint::Checkpoint;
+use mechscope::model::config::Config;
+use mechscope::model::families;
+use mechscope::model::source::Source;
 use std::collections::HashMap;
 
 /// The settings.
@@ -40,6 +45,15 @@ pub fn weights() -> HashMap<String, Tensor> {
         w.insert(format!("{name}.bias"), Tensor::zeros(D, DType::F32, &Device::Cpu).unwrap());
     }
     w
+}
+
+/// The model in f32 on the CPU, without a tokenizer.
+pub fn model() -> Model {
+    let mut config = Config::parse("config.json", CONFIG.as_bytes()).unwrap();
+    let weights = Checkpoint::from_tensors(weights(), &Device::Cpu, DType::F32);
+    let decoder = families::build(&mut config, &weights).unwrap();
+    let source = Source::Folder { name: "random".into(), path: "random".into() };
+    Model { source, decoder, text: None, directions: Vec::new() }
 }
 
 /// A prompt of `n` tokens.

@@ -48,7 +48,7 @@ pub struct GraphArgs {
     /// the built-in model hello has its own
     #[arg(long, value_name = "DIR")]
     dictionary: Option<String>,
-    /// At most this many units: 500 neurons, or all active features, when neither this nor --share is given
+    /// At most this many units: 500 neurons or 7500 features when neither this nor --share is given
     #[arg(long, value_name = "N")]
     max_nodes: Option<usize>,
     /// As many units as carry this share: of all neurons' relevance, or of the active features' influence
@@ -137,9 +137,10 @@ impl GraphArgs {
         let model = self.model.open()?;
         let dictionary = self.open_dictionary(&model)?;
         let input = self.prompt.read(&model)?;
-        let few = dictionary.is_none() && self.share.is_none();
+        // circuit-tracer's own limit for features.
+        let usual = if dictionary.is_some() { 7500 } else { 500 };
         let settings = Settings {
-            max_nodes: self.max_nodes.or(few.then_some(500)),
+            max_nodes: self.max_nodes.or(self.share.is_none().then_some(usual)),
             share: self.share,
             gate: match self.gate {
                 GateChoice::Half => Gate::Half,

@@ -6,10 +6,11 @@ use crate::analysis::next_token::NextToken;
 use crate::analysis::target::Target;
 use crate::model::Model;
 use crate::model::edit::Passes;
-use crate::model::linear::Row;
+use crate::model::linear::{Frozen, Row};
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use anyhow::Result;
+use candle_core::Tensor;
 use std::collections::HashMap;
 
 /// What a graph explains: a logit, or a weighted sum of logits.
@@ -62,6 +63,7 @@ pub(super) struct Ranked {
 pub(super) fn ranked_neurons(
     model: &Model,
     trace: &Trace,
+    frozen: &Frozen,
     targets: &[LogitTarget],
     settings: Settings,
 ) -> Result<Ranked> {
@@ -74,9 +76,12 @@ pub(super) fn ranked_neurons(
         scores.push(post.iter().map(|row| vec![0f32; row.len()]).collect::<Vec<_>>());
         activations.push(post);
     }
+    let maker = frozen.targets(decoder, trace, settings.gate);
     for target in targets {
-        let mut step = |_: usize, _: usize| Ok(());
-        let gradients = decoder.relp(trace, &target.weights, position, settings.gate, Passes::default(), &mut step)?;
+        let direction = maker.logits(position, &target.weights, true)?.vector;
+        let direction = Tensor::from_vec(direction, (1, frozen.d_model), decoder.device())?;
+        let (gate, passes) = (settings.gate, Passes::default());
+        let gradients = decoder.relp_along(trace, direction, position, gate, passes, &mut |_, _| Ok(()))?;
         for (layer, gradient) in gradients.neurons.iter().enumerate() {
             for (p, row) in gradient.to_vec2::<f32>()?.iter().enumerate().skip(settings.zero_positions) {
                 let at = scores[layer][p].iter_mut().zip(&activations[layer][p]).zip(row);

@@ -1,0 +1,255 @@
+//! Tiny models of every family with random settings and weights.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use candle_core::{DType, Device, Tensor};
+use mechscope::model::Model;
+use mechscope::model::checkpoint::Checkpoint;
+use mechscope::model::config::Config;
+use mechscope::model::families;
+use mechscope::model::source::Source;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+/// What a random model is made from.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub family: &'static str,
+    layers: usize,
+    kv_heads: usize,
+    group: usize,
+    /// Half the width of a head: rotary turns pairs.
+    half_width: usize,
+    d_mlp: usize,
+    vocab: usize,
+    window: usize,
+    activation: &'static str,
+    /// Parallel blocks, tied embeddings, soft-caps, windows: whatever the family may have.
+    switch: bool,
+    pub prompt: Vec<u32>,
+    seed: u64,
+}
+
+/// Recipes of one family, by its `model_type`.
+pub fn recipes(family: &'static str) -> impl Strategy<Value = Recipe> {
+    let activation = prop::sample::select(vec!["gelu", "gelu_new", "silu", "relu", "quick_gelu", "relu2"]);
+    let sizes = (1..=3usize, 1..=2usize, 1..=2usize, 1..=3usize, 1..=9usize, 5..=19usize, 1..=4usize);
+    let prompt = prop::collection::vec(any::<u32>(), 1..=7);
+    (sizes, activation, any::<bool>(), prompt, any::<u64>()).prop_map(
+        move |((layers, kv_heads, group, half_width, d_mlp, vocab, window), activation, switch, prompt, seed)| {
+            let prompt = prompt.into_iter().map(|id| id % vocab as u32).collect();
+            Recipe {
+                family,
+                layers,
+                kv_heads,
+                group,
+                half_width,
+                d_mlp,
+                vocab,
+                window,
+                activation,
+                switch,
+                prompt,
+                seed,
+            }
+        },
+    )
+}
+
+/// The `model_type` of every family.
+pub fn families() -> impl Iterator<Item = &'static str> {
+    families::ALL.iter().map(|f| f.model_types[0])
+}
+
+struct Weights {
+    state: u64,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Weights {
+    fn add(&mut self, name: String, shape: &[usize], scale: f32) {
+        let n = shape.iter().product::<usize>();
+        let numbers: Vec<f32> = (0..n)
+            .map(|_| {
+                self.state = self.state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                ((self.state >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
+            })
+            .collect();
+        self.tensors.insert(name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap());
+    }
+
+    /// `[out, in]` with a bias, or without.
+    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) {
+        self.add(format!("{name}.weight"), &[outputs, inputs], 1.5 / (inputs as f32).sqrt());
+        if bias {
+            self.add(format!("{name}.bias"), &[outputs], 0.5);
+        }
+    }
+
+    fn conv1d(&mut self, name: &str, inputs: usize, outputs: usize) {
+        self.add(format!("{name}.weight"), &[inputs, outputs], 1.5 / (inputs as f32).sqrt());
+        self.add(format!("{name}.bias"), &[outputs], 0.5);
+    }
+
+    fn norm(&mut self, name: &str, width: usize, bias: bool) {
+        self.add(format!("{name}.weight"), &[width], 1.5);
+        if bias {
+            self.add(format!("{name}.bias"), &[width], 0.5);
+        }
+    }
+}
+
+impl Recipe {
+    /// The model in f32 on the CPU.
+    pub fn model(&self) -> Model {
+        let mut weights = Weights { state: self.seed | 1, tensors: HashMap::new() };
+        let config = match self.family {
+            "gpt2" => self.gpt2(&mut weights),
+            "gpt_neo" => self.gpt_neo(&mut weights),
+            "gpt_neox" => self.gpt_neox(&mut weights),
+            _ => self.llama(&mut weights),
+        };
+        let mut config = Config::parse("config.json", config.to_string().as_bytes()).unwrap();
+        let weights = Checkpoint::from_tensors(weights.tensors, &Device::Cpu, DType::F32);
+        let decoder = families::build(&mut config, &weights).unwrap_or_else(|e| panic!("{self:?}: {e:#}"));
+        let source = Source::Folder { name: "random".into(), path: "random".into() };
+        Model { source, decoder, text: None, directions: Vec::new() }
+    }
+
+    fn heads(&self) -> usize {
+        self.kv_heads * self.group
+    }
+
+    fn d(&self) -> usize {
+        self.heads() * 2 * self.half_width
+    }
+
+    fn gpt2(&self, w: &mut Weights) -> Value {
+        let (d, m) = (self.d(), self.d_mlp);
+        w.add("wte.weight".into(), &[self.vocab, d], 1.0);
+        w.add("wpe.weight".into(), &[8, d], 0.5);
+        for l in 0..self.layers {
+            w.norm(&format!("h.{l}.ln_1"), d, true);
+            w.conv1d(&format!("h.{l}.attn.c_attn"), d, 3 * d);
+            w.conv1d(&format!("h.{l}.attn.c_proj"), d, d);
+            w.norm(&format!("h.{l}.ln_2"), d, true);
+            w.conv1d(&format!("h.{l}.mlp.c_fc"), d, m);
+            w.conv1d(&format!("h.{l}.mlp.c_proj"), m, d);
+        }
+        w.norm("ln_f", d, true);
+        w.linear("lm_head", d, self.vocab, false);
+        json!({"model_type": "gpt2", "n_embd": d, "n_layer": self.layers, "n_head": self.heads(), "n_positions": 8,
+            "vocab_size": self.vocab, "n_inner": m, "activation_function": self.activation,
+            "tie_word_embeddings": self.switch})
+    }
+
+    fn gpt_neo(&self, w: &mut Weights) -> Value {
+        let (d, m) = (self.d(), self.d_mlp);
+        w.add("wte.weight".into(), &[self.vocab, d], 1.0);
+        w.add("wpe.weight".into(), &[8, d], 0.5);
+        for l in 0..self.layers {
+            w.norm(&format!("h.{l}.ln_1"), d, true);
+            for part in ["q_proj", "k_proj", "v_proj"] {
+                w.linear(&format!("h.{l}.attn.attention.{part}"), d, d, false);
+            }
+            w.linear(&format!("h.{l}.attn.attention.out_proj"), d, d, true);
+            w.norm(&format!("h.{l}.ln_2"), d, true);
+            w.linear(&format!("h.{l}.mlp.c_fc"), d, m, true);
+            w.linear(&format!("h.{l}.mlp.c_proj"), m, d, true);
+        }
+        w.norm("ln_f", d, true);
+        json!({"model_type": "gpt_neo", "hidden_size": d, "num_layers": self.layers, "num_heads": self.heads(),
+            "max_position_embeddings": 8, "vocab_size": self.vocab, "intermediate_size": m,
+            "activation_function": self.activation, "window_size": self.window,
+            "attention_types": [[[if self.switch { "local" } else { "global" }], self.layers]]})
+    }
+
+    fn gpt_neox(&self, w: &mut Weights) -> Value {
+        let (d, m) = (self.d(), self.d_mlp);
+        w.add("embed_in.weight".into(), &[self.vocab, d], 1.0);
+        for l in 0..self.layers {
+            w.norm(&format!("layers.{l}.input_layernorm"), d, true);
+            w.linear(&format!("layers.{l}.attention.query_key_value"), d, 3 * d, true);
+            w.linear(&format!("layers.{l}.attention.dense"), d, d, true);
+            w.norm(&format!("layers.{l}.post_attention_layernorm"), d, true);
+            w.linear(&format!("layers.{l}.mlp.dense_h_to_4h"), d, m, true);
+            w.linear(&format!("layers.{l}.mlp.dense_4h_to_h"), m, d, true);
+        }
+        w.norm("final_layer_norm", d, true);
+        w.linear("embed_out", d, self.vocab, false);
+        json!({"model_type": "gpt_neox", "hidden_size": d, "intermediate_size": m, "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads(), "max_position_embeddings": 8, "vocab_size": self.vocab,
+            "hidden_act": self.activation, "use_parallel_residual": self.switch, "rotary_pct": 1.0})
+    }
+
+    /// Llama and all that is laid out like it.
+    fn llama(&self, w: &mut Weights) -> Value {
+        let gemma = self.family.starts_with("gemma");
+        let (d, m, width) = (self.d(), self.d_mlp, 2 * self.half_width);
+        let (heads, kv) = (self.heads() * width, self.kv_heads * width);
+        w.add("embed_tokens.weight".into(), &[self.vocab, d], 1.0);
+        for l in 0..self.layers {
+            let name = |part: &str| format!("layers.{l}.{part}");
+            w.norm(&name("input_layernorm"), d, false);
+            w.norm(&name("post_attention_layernorm"), d, false);
+            if gemma {
+                w.norm(&name("pre_feedforward_layernorm"), d, false);
+                w.norm(&name("post_feedforward_layernorm"), d, false);
+            }
+            if ["qwen3", "gemma3_text"].contains(&self.family) {
+                w.norm(&name("self_attn.q_norm"), width, false);
+                w.norm(&name("self_attn.k_norm"), width, false);
+            }
+            if self.family == "phi3" {
+                w.linear(&name("self_attn.qkv_proj"), d, heads + 2 * kv, false);
+                w.linear(&name("mlp.gate_up_proj"), d, 2 * m, false);
+            } else {
+                let bias = self.family == "qwen2" || (self.family == "llama" && self.switch);
+                w.linear(&name("self_attn.q_proj"), d, heads, bias);
+                w.linear(&name("self_attn.k_proj"), d, kv, bias);
+                w.linear(&name("self_attn.v_proj"), d, kv, bias);
+                let bias = self.family == "llama" && self.switch;
+                w.linear(&name("mlp.gate_proj"), d, m, bias);
+                w.linear(&name("mlp.up_proj"), d, m, bias);
+            }
+            w.linear(&name("self_attn.o_proj"), heads, d, false);
+            w.linear(&name("mlp.down_proj"), m, d, self.family == "llama" && self.switch);
+        }
+        w.norm("norm", d, false);
+        w.linear("lm_head", d, self.vocab, false);
+        let mut config = json!({"model_type": self.family, "hidden_size": d, "intermediate_size": m,
+            "num_hidden_layers": self.layers, "num_attention_heads": self.heads(),
+            "num_key_value_heads": self.kv_heads, "max_position_embeddings": 8, "vocab_size": self.vocab,
+            "tie_word_embeddings": gemma});
+        let mut set = |key: &str, value: Value| config[key] = value;
+        if gemma {
+            set("hidden_activation", json!(self.activation));
+            set("query_pre_attn_scalar", json!(width));
+        } else {
+            set("hidden_act", json!(self.activation));
+        }
+        if gemma || self.family == "qwen3" {
+            set("head_dim", json!(width));
+        }
+        match self.family {
+            "mistral" | "phi3" => set("sliding_window", if self.switch { json!(self.window) } else { Value::Null }),
+            "qwen2" | "qwen3" => {
+                set("use_sliding_window", json!(self.switch));
+                set("sliding_window", json!(self.window));
+                set("max_window_layers", json!(1));
+            }
+            "gemma2" => {
+                set("sliding_window", json!(self.window));
+                let cap = |by: f32| if self.switch { json!(by) } else { Value::Null };
+                set("attn_logit_softcapping", cap(2.0));
+                set("final_logit_softcapping", cap(3.0));
+            }
+            "gemma3_text" => {
+                set("sliding_window", json!(self.window));
+                set("sliding_window_pattern", json!(2));
+            }
+            _ => {}
+        }
+        config
+    }
+}

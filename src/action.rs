@@ -137,6 +137,8 @@ actions! {
         Tests "tests" "What was measured, beside the tree";
         Group "group" "Name the marked nodes as a group" : "name of the group";
         Groups "groups" "Groups and the edges between them, beside the tree";
+        DraftGroups "draft_groups" "Group the units that read the same and feed the same, with what speaks for it";
+        Compare "compare" "The graphs of neurons and of features side by side";
         KeepOnly "keep_only" "Keep only the selected group (or the marked nodes): mean-ablate every other unit of the graph";
         Pin "pin" "Pin the selected node, or take its pin away";
         Beside "beside" "Into the pane beside the tree, or back";

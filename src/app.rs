@@ -262,7 +262,7 @@ impl App {
             sought: session.neuron,
             all_layers: false,
             statistic: 0,
-            graph: graph::GraphTab::default(),
+            graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph),
             method: None,
             method_params: Vec::new(),
             overlay: None,

@@ -57,7 +57,7 @@ pub enum Command {
     Trace(trace::Trace),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
     Graph(graph::GraphArgs),
-    /// Print or check a graph file (also circuit-tracer's and Neuronpedia's)
+    /// Open, print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
     /// Test a graph file by intervention: measured effects beside predicted ones
     Verify(verify::Verify),
@@ -216,7 +216,13 @@ impl Cli {
             Some(Command::Intervene(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => return c.run(),
-            Some(Command::View(c)) => c.run(),
+            Some(Command::View(c)) => match c.explores() {
+                Some(file) => {
+                    let file = file.display().to_string();
+                    return Cli::try_parse_from(["mechscope", "--model", c.model(), "--graph", &file])?.explore.run();
+                }
+                None => c.run(),
+            },
             Some(Command::Verify(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),

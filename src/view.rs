@@ -42,7 +42,7 @@ pub struct Memory {
 
 /// A row that was drawn.
 #[derive(Debug)]
-struct Hit {
+pub(crate) struct Hit {
     area: Rect,
     slot: Slot,
     /// Its line in the pane.

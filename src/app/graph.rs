@@ -59,6 +59,8 @@ pub enum Beside {
     Tests,
     /// The groups.
     Groups,
+    /// The graphs of both bases.
+    Both,
 }
 
 impl Default for GraphTab {
@@ -77,6 +79,11 @@ impl Default for GraphTab {
 }
 
 impl GraphTab {
+    /// No graph yet: of this basis, with features out of this folder, or out of a file.
+    pub fn new(basis: Basis, dictionary: Option<String>, file: Option<String>) -> Self {
+        GraphTab { basis, dictionary, file, ..GraphTab::default() }
+    }
+
     /// The graph that is looked at.
     pub fn shown(&self) -> Option<&Shown> {
         self.shown.get(&self.basis).map(|(_, shown)| shown)

@@ -48,6 +48,8 @@ impl App {
             Action::Basis => self.turn_basis(),
             Action::Groups => self.toggle_groups(),
             Action::Pin => self.pin(),
+            Action::DraftGroups => self.draft_groups(),
+            Action::Compare => self.compare_graphs(),
             Action::ExplainEdge => self.explain_edge(),
             Action::Qk => {
                 let (layer, head) = self.selection.head;
@@ -339,6 +341,9 @@ impl App {
         }
         if self.tab == Tab::Graph && !self.side {
             return self.open_node();
+        }
+        if let (Tab::Graph, Some(group)) = (self.tab, self.selected_group()) {
+            return self.open_group(&group);
         }
         if let (Tab::Graph, Some(address)) = (self.tab, pane.address()) {
             return self.open_beside(&address);

@@ -33,6 +33,15 @@ pub struct Session {
     pub neuron: Option<(usize, usize)>,
     /// The edits that are on.
     pub edits: Vec<Edit>,
+    /// The folder of transcoders that graphs take features from; none is the model's own.
+    #[serde(default)]
+    pub dictionary: Option<String>,
+    /// What nodes of graphs are.
+    #[serde(default)]
+    pub basis: crate::engine::graph::Basis,
+    /// The graph file that is shown.
+    #[serde(default)]
+    pub graph: Option<String>,
     /// Prompts typed, the latest last.
     pub prompts: Vec<String>,
     /// What was looked at, as commands.
@@ -54,6 +63,9 @@ impl Session {
             head: (0, 0),
             neuron: None,
             edits: Vec::new(),
+            dictionary: None,
+            basis: Default::default(),
+            graph: None,
             prompts: Vec::new(),
             log: Vec::new(),
         }
@@ -93,6 +105,9 @@ impl App {
             head: selection.head,
             neuron: selection.neuron,
             edits: self.edits.on(),
+            dictionary: self.graph.dictionary.clone(),
+            basis: self.graph.basis,
+            graph: self.graph.file.clone(),
             prompts: self.prompts.clone(),
             log: self.log.clone(),
             ..Session::new(&self.model_name)

@@ -2,10 +2,12 @@
 
 use super::output::replace;
 use crate::address::Edit;
+use crate::app::Tab;
 use crate::app::session::Session;
 use crate::builtin;
 use crate::config::Config;
 use crate::engine::Setup;
+use crate::engine::graph::Basis;
 use crate::keymap::Keymap;
 use crate::model::device::{DTypeChoice, DeviceChoice};
 use crate::model::open::Options;
@@ -38,6 +40,12 @@ pub struct Explore {
     /// An intervention to begin with, repeatable: L7.H3=0
     #[arg(short, long = "edit", value_name = "EDIT", allow_hyphen_values = true)]
     edits: Vec<Edit>,
+    /// A folder of transcoders: graphs are of its features
+    #[arg(long, value_name = "DIR")]
+    dictionary: Option<String>,
+    /// A graph file to begin with: ours, circuit-tracer's or Neuronpedia's
+    #[arg(long, value_name = "FILE")]
+    graph: Option<String>,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -94,6 +102,12 @@ impl Explore {
             (session.target, session.contrast) = (self.target, self.contrast);
         }
         session.edits.extend(self.edits);
+        if self.dictionary.is_some() {
+            (session.dictionary, session.basis) = (self.dictionary, Basis::Features);
+        }
+        if self.graph.is_some() {
+            (session.graph, session.tab) = (self.graph, Tab::Graph);
+        }
         let shown = depth(|name| std::env::var_os(name));
         let colors = match (self.theme.unwrap_or(config.theme), shown) {
             (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,

@@ -1,6 +1,5 @@
 //! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
 
-mod compare;
 mod groups;
 
 use super::output;
@@ -20,8 +19,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag::{register, register_conditional_shutdown};
-use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -77,9 +76,9 @@ pub struct GraphArgs {
 /// How a graph is printed.
 #[derive(Args, Debug)]
 struct GraphOutput {
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// How to print: text when not given
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Draw trees with ASCII characters
     #[arg(long)]
     ascii: bool,
@@ -240,7 +239,7 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
     let limits = Limits { depth: output.depth, ..Limits::default() };
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
-        match output.format {
+        match output.format() {
             Format::Json => json::write(graph, &mut to)?,
             Format::Dot => dot::write(graph, &mut to)?,
             Format::Tsv => tsv::write(graph, &mut to)?,
@@ -279,11 +278,20 @@ impl Warn for json::Opened {
     }
 }
 
+impl GraphOutput {
+    fn format(&self) -> Format {
+        self.format.unwrap_or_default()
+    }
+}
+
 /// Options of `mechscope view`.
 #[derive(Args, Debug)]
 pub struct ViewArgs {
     /// A graph file: ours, circuit-tracer's or Neuronpedia's
     file: PathBuf,
+    /// The model that the explorer opens with the file: its units are shown and tested there
+    #[arg(short, long, default_value = crate::model::source::DEFAULT)]
+    model: String,
     /// Say what each viewer will do with the file instead of printing it
     #[arg(long)]
     check: bool,
@@ -307,6 +315,20 @@ pub struct ViewArgs {
 }
 
 impl ViewArgs {
+    /// The file, when it is to be opened in the explorer: nothing else was asked for and there is a terminal to do it on.
+    pub fn explores(&self) -> Option<&Path> {
+        let asked = self.check || self.draft_groups || self.collapse || self.compare.is_some();
+        let shaped = self.node_threshold.is_some() || self.edge_threshold.is_some();
+        let printed = self.output.format.is_some() || self.output.out.is_some() || self.output.ascii;
+        let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+        (terminal && !asked && !shaped && !printed).then_some(self.file.as_path())
+    }
+
+    /// The model to open with the file.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
     /// Prints or checks the file.
     pub fn run(self) -> Result<()> {
         let opened = json::open(&self.file)?;
@@ -328,11 +350,15 @@ impl ViewArgs {
             let opened = json::open(other)?;
             opened.warn();
             let names = [self.file.display().to_string(), other.display().to_string()];
-            return self.print_report(&compare::report(&graph, &self.pruned(opened.graph)?, [&names[0], &names[1]])?);
+            return self.print_report(&crate::graph::compare::report(
+                &graph,
+                &self.pruned(opened.graph)?,
+                [&names[0], &names[1]],
+            )?);
         }
         if self.draft_groups {
-            let evidence = groups::add_drafts(&mut graph);
-            if self.output.format == Format::Text {
+            let evidence = crate::graph::group::add_drafts(&mut graph);
+            if self.output.format() == Format::Text {
                 let mut report = Report::default();
                 report.table("groups", "Groups", evidence);
                 let mut out = std::io::stdout().lock();
@@ -358,7 +384,7 @@ impl ViewArgs {
     }
 
     fn print_report(&self, report: &Report) -> Result<()> {
-        let format = match self.output.format {
+        let format = match self.output.format() {
             Format::Text => report::Format::Text,
             Format::Tsv => report::Format::Tsv,
             Format::Json => report::Format::Json,

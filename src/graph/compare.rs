@@ -1,12 +1,15 @@
 //! Two graphs of one prompt side by side, such as one of neurons and one of transcoder features: how much of each target they explain, and
 //! whether they point to the same tokens, layers and places.
 
+mod table;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
 use super::verification::spearman;
 use super::{Graph, Influence, NodeKind};
+pub use table::report;
 
 /// Two graphs of one prompt.
 #[derive(Clone, Debug, PartialEq)]

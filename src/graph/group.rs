@@ -1,6 +1,7 @@
 //! Supernodes: groups of nodes with a label, and the graph of groups, in which an edge is the sum of its members' edges.
 
 pub mod draft;
+mod evidence;
 mod picture;
 
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use anyhow::{Result, bail};
 
 use super::{Certificate, Edge, Graph, Pruned, Supernode};
 
+pub use evidence::add_drafts;
 pub use picture::KIND;
 
 /// A group of nodes.

@@ -1,6 +1,7 @@
 //! The explorer without a terminal: events in, state, effects and screens out.
 
 mod behaviour;
+mod graph;
 mod harness;
 mod hostile;
 mod marks;

@@ -17,6 +17,10 @@ impl App {
         let Some(shown) = self.graph.shown() else { return };
         let report = match (self.graph.beside, self.graph_node()) {
             (Beside::Tests, _) => super::tests::report(shown),
+            (Beside::Both, _) => match self.graph.both() {
+                Some(report) => report,
+                None => return,
+            },
             (Beside::Groups, _) => super::groups::report(shown),
             (Beside::Node, Some(node)) => about(shown, node),
             // The engine's answer stays until another node is selected.

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::engine::Slot;
 use crate::engine::tests::What;
 use crate::graph::Supernode;
-use crate::graph::group::{Collapsed, Group, Item, collapse, groups};
+use crate::graph::group::{Collapsed, Group, Item, add_drafts, collapse, groups};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Result, bail};
 
@@ -71,6 +71,71 @@ impl App {
     }
 }
 
+impl App {
+    /// Drafts groups of the kept units, beside those that are there.
+    pub(in crate::app) fn draft_groups(&mut self) {
+        let Some(shown) = self.graph.shown_mut() else { return };
+        let before = shown.graph.view.supernodes.len();
+        let kept = shown.graph.pruned(&shown.influence, &shown.pruned);
+        match kept.map(|mut kept| (add_drafts(&mut kept), kept.view.supernodes)) {
+            Ok((evidence, supernodes)) => {
+                shown.graph.view.supernodes = supernodes;
+                shown.evidence = Some(evidence);
+                let drafted = shown.graph.view.supernodes.len() - before;
+                self.message =
+                    Some(format!("{drafted} groups drafted: Enter shows members, v tests a group, W keeps it alone"));
+                (self.graph.beside, self.side) = (Beside::Groups, true);
+                self.show_about();
+            }
+            Err(e) => self.message = Some(format!("{e:#}")),
+        }
+    }
+
+    /// Enter on a group: its members are marked and the first is gone to.
+    pub(in crate::app) fn open_group(&mut self, group: &Group) {
+        if let Some(shown) = self.graph.shown() {
+            self.marks = group.members.iter().filter_map(|n| shown.graph.nodes[*n as usize].address()).collect();
+        }
+        self.side = false;
+        self.message = Some(format!("{}: its {} nodes are marked; g c unmarks them", group.label, group.members.len()));
+        if let (Some(first), Some(shown)) = (group.members.first(), self.graph.shown_mut()) {
+            shown.reveal(*first);
+            let first = *first;
+            self.show_graph();
+            self.select_node(first);
+        }
+    }
+
+    /// Both graphs of the prompt beside the tree.
+    pub(in crate::app) fn compare_graphs(&mut self) {
+        if self.graph.beside == Beside::Both {
+            (self.graph.beside, self.side) = (Beside::Node, false);
+        } else if self.graph.both().is_some() {
+            (self.graph.beside, self.side) = (Beside::Both, true);
+        } else {
+            self.message = Some("only one graph of this prompt has been made: b makes the other".into());
+            return;
+        }
+        self.show_about();
+    }
+}
+
+impl super::GraphTab {
+    /// The comparison of both graphs; none while there is only one.
+    pub(super) fn both(&self) -> Option<Report> {
+        let (a, b) = (self.shown()?, self.other()?);
+        let names = [self.basis.name(), self.basis.other().name()];
+        Some(match crate::graph::compare::report(&a.graph, &b.graph, names) {
+            Ok(report) => Report { facts: Vec::new(), ..report },
+            Err(e) => {
+                let mut report = Report::default();
+                report.note("error", format!("{e:#}"));
+                report
+            }
+        })
+    }
+}
+
 /// Groups and the graph they make: every edge the sum of its members' edges.
 pub(super) fn report(shown: &Shown) -> Report {
     let mut report = Report::default();
@@ -104,6 +169,9 @@ pub(super) fn report(shown: &Shown) -> Report {
         ]);
     }
     report.table("groups", "", table);
+    if let Some(evidence) = shown.evidence.as_ref().filter(|e| !e.rows.is_empty()) {
+        report.table("evidence", "Why these were drafted", evidence.clone());
+    }
     report.table("edges", "Edges, the sums of their members'", edges(shown, &groups, &collapsed));
     if !unknown.is_empty() {
         report.note("unknown", format!("members that the graph does not have: {}", unknown.join(" ")));

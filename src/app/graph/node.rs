@@ -5,7 +5,7 @@ use crate::app::{App, Effect};
 use crate::engine::Slot;
 use crate::graph::Influence;
 use crate::graph::NodeKind;
-use crate::graph::format::{dot, json, text, tsv};
+use crate::graph::format::{dot, json, svg, text, tsv};
 use anyhow::{Result, bail};
 
 impl App {
@@ -88,11 +88,12 @@ impl App {
             Some("json") => json::write(&kept()?, &mut bytes)?,
             Some("dot") => dot::write(&kept()?, &mut bytes)?,
             Some("tsv") => tsv::write(&kept()?, &mut bytes)?,
+            Some("svg") => svg::write(&kept()?, &mut bytes)?,
             Some("txt") => {
                 let kept = kept()?;
                 text::write(&kept, &Influence::of(&kept)?, &shown.limits, text::UNICODE, &mut bytes)?;
             }
-            _ => bail!("{file:?}: the name has to end in .json, .dot, .tsv or .txt"),
+            _ => bail!("{file:?}: the name has to end in .json, .dot, .tsv, .svg or .txt"),
         }
         self.effects.push(Effect::Write { file: file.to_owned(), bytes });
         Ok(())

@@ -5,7 +5,7 @@ use crate::engine::graph::Attribution;
 use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
 use crate::graph::verification::{Effect, Subject, Verification};
 use crate::graph::{Edges, Graph, Influence, NodeKind, Pruned, Thresholds, prune};
-use crate::report::Report;
+use crate::report::{Report, Table};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -58,6 +58,8 @@ pub struct Shown {
     pub flat: bool,
     /// The tree, as last laid out.
     pub tree: Tree,
+    /// What speaks for the groups that were drafted.
+    pub(super) evidence: Option<Table>,
     /// The last test of each node, and which of its effects is that on the target.
     effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
@@ -81,8 +83,21 @@ impl Shown {
         let direction = Direction::Upstream;
         let (flat, rows) = (false, Vec::new());
         let effects = HashMap::new();
-        let mut shown =
-            Shown { source, graph, influence, columns, pruned, root, direction, limits, flat, tree, effects, rows };
+        let mut shown = Shown {
+            source,
+            graph,
+            influence,
+            columns,
+            pruned,
+            root,
+            direction,
+            limits,
+            flat,
+            tree,
+            evidence: None,
+            effects,
+            rows,
+        };
         shown.root = shown.first_target();
         shown.index();
         Ok(shown)

@@ -25,7 +25,7 @@ impl App {
             Action::Tests => {
                 self.graph.beside = match self.graph.beside {
                     Beside::Tests => Beside::Node,
-                    Beside::Node | Beside::Edge | Beside::Groups => Beside::Tests,
+                    Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
                 };
                 self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
                 self.show_about();

@@ -5,7 +5,7 @@ use crate::app::graph::{Row, Shown};
 use crate::app::pane::Line;
 use crate::graph::tree::{Branch, Item};
 use crate::report::{Body, Cell, Table};
-use crate::view::{Canvas, Memory, text};
+use crate::view::{Canvas, Hit, Memory, text};
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
@@ -47,14 +47,18 @@ impl Canvas<'_> {
         let scroll = memory.scroll.entry(Slot::Graph).or_default();
         scroll.0 = scroll.0.min(cursor).max((cursor + 1).saturating_sub(height));
         scroll.0 = scroll.0.min(rows.len().saturating_sub(height));
-        let window: Vec<usize> = rows.iter().skip(scroll.0).take(height).map(|(_, row)| *row).collect();
-        let cursor = cursor - scroll.0;
+        let first = scroll.0;
+        let window: Vec<usize> = rows.iter().skip(first).take(height).map(|(_, row)| *row).collect();
+        let cursor = cursor - first;
         let names: Vec<(String, String)> = window.iter().map(|row| self.graph_name(shown, *row)).collect();
         let columns = self.graph_columns(shown, usize::from(area.width), &names, table, &window);
         self.graph_header(area, &columns);
         for (n, (row, name)) in window.iter().zip(&names).enumerate() {
             let Ok(y) = u16::try_from(n).map(|n| body.y + n) else { break };
             let line = Rect { y, height: 1, ..body };
+            if let Some((at, _)) = rows.get(first + n) {
+                memory.hits.push(Hit { area: line, slot: Slot::Graph, line: *at, cells: None });
+            }
             self.graph_line(line, shown, table, *row, name, &columns);
             if n == cursor {
                 let style = if focused { self.theme.selected() } else { self.theme.selected_beside() };

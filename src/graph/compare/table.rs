@@ -1,7 +1,7 @@
-//! Two graph files of one prompt side by side, as a report.
+//! Two graphs of one prompt side by side, as a report.
 
+use super::{Agreement, Comparison, Place, compare};
 use crate::graph::Graph;
-use crate::graph::compare::{Agreement, Comparison, Place, compare};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 

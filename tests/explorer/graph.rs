@@ -1,0 +1,287 @@
+//! The Graph tab: walking the tree, testing its nodes, groups.
+
+use crate::harness::Harness;
+use mechscope::address::{Address, Edit};
+use mechscope::app::graph::Beside;
+use mechscope::app::session::Session;
+use mechscope::app::{Effect, Slot, Tab};
+use mechscope::engine::graph::Basis;
+use mechscope::graph::tree::{Branch, Item};
+use mechscope::graph::verification::Subject;
+use mechscope::graph::{Graph, NodeKind};
+use mechscope::model::Model;
+use mechscope::model::forward::Logits;
+use mechscope::model::open::Options;
+use mechscope::model::site::Sites;
+use mechscope::model::text::Bos;
+
+fn hello(columns: u16, rows: u16) -> Harness {
+    let mut h = Harness::of(Session::new("hello"), columns, rows);
+    h.press("5");
+    h
+}
+
+fn shown(h: &Harness) -> &mechscope::app::graph::Shown {
+    h.app.graph.shown().expect("a graph")
+}
+
+fn node_name(h: &Harness) -> String {
+    let node = h.app.graph_node().expect("a node");
+    shown(h).graph.nodes[node as usize].name()
+}
+
+#[test]
+fn the_tree_begins_at_the_answer() {
+    let mut h = hello(80, 24);
+    let root = &shown(&h).graph.nodes[shown(&h).root as usize];
+    assert_eq!((&*root.label, root.kind.is_logit()), (" Austin", true));
+    let screen = h.screen();
+    for text in ["Graph of neurons, what feeds logit \" Austin\"", "edges (shares 0.8, 0.98)", "\" Dallas\"", "more"] {
+        assert!(screen.contains(text), "{text} is not in\n{screen}");
+    }
+}
+
+#[test]
+fn branches_open_close_and_are_followed() {
+    let mut h = hello(80, 24);
+    let before = shown(&h).rows.len();
+    // To the strongest unit by influence, whose ancestors are opened if need be.
+    h.press("J");
+    let unit = h.app.graph_node().unwrap();
+    assert!(shown(&h).graph.nodes[unit as usize].kind.needs_inputs());
+    h.press("l");
+    let opened = shown(&h).rows.len();
+    assert!(opened > before, "{opened} lines after unfolding, {before} before");
+    assert!(matches!(h.app.graph_row().unwrap().item, Item::Node { branch: Branch::Open, node, .. } if node == unit));
+    // Down the strongest path: each step is the first child of the one before.
+    h.press("p");
+    assert_eq!(h.app.graph_row().unwrap().parent, Some(unit));
+    // Left goes back up, then closes.
+    h.press("h");
+    if h.app.graph_node() != Some(unit) {
+        h.press("h");
+    }
+    assert_eq!(h.app.graph_node(), Some(unit));
+    h.press("h");
+    assert!(matches!(h.app.graph_row().unwrap().item, Item::Node { branch: Branch::Folded(_), .. }));
+    // Downstream from it and back.
+    h.press("d");
+    assert!(h.screen().contains("feeds ──"), "{}", h.screen());
+    assert_eq!(shown(&h).root, unit);
+    h.press("d r");
+    assert_ne!(shown(&h).root, unit, "back at the target");
+    assert_eq!(h.app.graph_node(), Some(unit));
+}
+
+#[test]
+fn the_list_shows_every_kept_node_once() {
+    let mut h = hello(80, 24);
+    h.press("L");
+    let kept = shown(&h).pruned.n_nodes();
+    assert_eq!(shown(&h).rows.len(), kept);
+    h.press("f");
+    h.type_text("kind=\"neuron\" layer=1");
+    h.press("Enter");
+    let rows = h.app.pane(Slot::Graph).lines.len() - 1;
+    let neurons = |node: &mechscope::graph::Node| node.kind == NodeKind::Neuron && node.layer == Some(1);
+    let graph = shown(&h);
+    let expected = graph.graph.nodes.iter().zip(graph.pruned.nodes()).filter(|(n, kept)| **kept && neurons(n)).count();
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn thresholds_prune_again() {
+    let mut h = hello(80, 24);
+    let before = shown(&h).pruned.n_nodes();
+    h.press("<");
+    let fewer = shown(&h).pruned.n_nodes();
+    assert!(fewer < before);
+    h.press("> >");
+    assert!(shown(&h).pruned.n_nodes() > before);
+    h.press(":");
+    h.type_text("thresholds 0.8 0.98");
+    h.press("Enter");
+    assert_eq!(shown(&h).pruned.n_nodes(), before);
+    h.press(":");
+    h.type_text("thresholds 1.5");
+    h.press("Enter");
+    assert!(h.app.message.as_ref().unwrap().contains("expected a number from 0 to 1"), "{:?}", h.app.message);
+}
+
+#[test]
+fn a_node_leads_to_its_neuron_and_back() {
+    let mut h = hello(80, 24);
+    h.press("J");
+    let name = node_name(&h);
+    let address: Address = name.parse().unwrap();
+    let graph = h.app.pane(Slot::Graph).asked.clone();
+    h.press("Enter");
+    assert_eq!(h.app.tab, Tab::Neurons);
+    assert_eq!(h.app.address().place, address.place);
+    assert_eq!(h.app.position() as i64, address.position.unwrap());
+    // From the neuron to its node, and the graph is still the same one.
+    h.press("g r");
+    assert_eq!(h.app.tab, Tab::Graph);
+    assert_eq!(node_name(&h), name);
+    assert_eq!(h.app.pane(Slot::Graph).asked, graph, "not asked for again");
+    h.press("Ctrl-o");
+    assert_eq!(h.app.tab, Tab::Neurons);
+}
+
+#[test]
+fn what_is_no_node_says_why() {
+    let mut h = hello(80, 24);
+    h.press("3 g r");
+    let message = h.app.message.clone().unwrap();
+    assert!(message.contains("heads carry edges"), "{message}");
+    let absent = |h: &mut Harness, unit: &str| {
+        h.press("g a");
+        h.press("Ctrl-u");
+        h.type_text(unit);
+        h.press("Enter g r");
+        h.app.message.clone().unwrap_or_default()
+    };
+    let graph = shown(&h);
+    let below =
+        graph.graph.nodes.iter().zip(graph.pruned.nodes()).find(|(n, kept)| n.kind == NodeKind::Neuron && !**kept);
+    let below = below.expect("a pruned neuron").0.name();
+    let message = absent(&mut h, &below);
+    assert!(message.contains("below the threshold"), "{below}: {message}");
+}
+
+/// What `v` shows is what an independent run with the edit gives.
+#[test]
+fn tests_measure_what_interventions_give() {
+    let mut h = hello(160, 50);
+    h.press("J V");
+    let found: Vec<_> = shown(&h).graph.verified.clone();
+    assert_eq!(found.len(), 20);
+    let model = Model::open("hello", Options::default(), Box::new(|_, _| {})).unwrap();
+    let ids = model.encode(h.app.prompt.as_deref().unwrap(), Bos::Auto).unwrap().ids();
+    let clean = model.run(&ids, &Sites::Standard, Logits::Last).unwrap();
+    let demeaned = |logits: &[f32], token: usize| {
+        let mean = logits.iter().map(|x| f64::from(*x)).sum::<f64>() / logits.len() as f64;
+        f64::from(logits[token]) - mean
+    };
+    let token = match shown(&h).graph.nodes[shown(&h).first_target() as usize].kind {
+        NodeKind::Logit { token: Some(token), .. } => token as usize,
+        ref other => panic!("{other:?}"),
+    };
+    let before = demeaned(&clean.last_logits(0).unwrap(), token);
+    let by_id = shown(&h).graph.by_id();
+    for test in &found {
+        let Subject::Node(id) = &test.subject else { panic!("{:?}", test.subject) };
+        let unit = shown(&h).graph.nodes[by_id[id.as_str()]].name();
+        let edit: Edit = format!("{unit}=0").parse().unwrap();
+        let run = model.run_edited(&clean, &[edit], Bos::Auto, &Sites::None, Logits::Last, &mut |_, _| Ok(())).unwrap();
+        let change = demeaned(&run.last_logits(0).unwrap(), token) - before;
+        let measured = f64::from(test.target().unwrap().measured);
+        assert!((measured - change).abs() < 1e-5 * before.abs().max(1.0), "{unit}: {measured} and {change}");
+    }
+    let screen = h.screen();
+    assert!(screen.contains("20 tested: rank correlation"), "{screen}");
+    h.press("R");
+    assert!(h.screen().contains("through_patterns"), "{}", h.screen());
+}
+
+#[test]
+fn heads_that_act_through_patterns_are_said_to() {
+    let mut h = Harness::of(Session::new("hello"), 160, 50);
+    h.press("i Ctrl-u");
+    h.type_text("list: apple key 42 grand Dallas red Anna clock apple key 42 grand Dallas");
+    h.press("Enter 5 H");
+    let tests = &shown(&h).graph.verified;
+    let through = tests.iter().filter(|t| {
+        let effect = t.target().unwrap();
+        matches!(t.subject, Subject::Unit(_)) && effect.through_patterns().abs() > 1.0
+    });
+    assert!(through.count() >= 1, "the previous-token head moves where the induction heads look");
+    assert_eq!(h.app.graph.beside, Beside::Tests);
+    let screen = h.screen();
+    assert!(screen.contains("patterns"), "{screen}");
+}
+
+#[test]
+fn an_edge_is_explained_by_heads() {
+    let mut h = hello(160, 50);
+    h.press("j x");
+    let screen = h.screen();
+    assert!(screen.contains("by the residual stream") && screen.contains("Heads that carry it"), "{screen}");
+    h.press("x");
+    assert_eq!(h.app.graph.beside, Beside::Node);
+}
+
+#[test]
+fn marks_become_groups_that_are_tested_and_saved() {
+    let mut h = hello(160, 50);
+    h.press("J Space J Space");
+    let marks: Vec<Address> = h.app.marks.clone();
+    assert_eq!(marks.len(), 2);
+    h.press("v");
+    let tested = shown(&h).graph.verified.last().unwrap().clone();
+    assert!(matches!(&tested.subject, Subject::Group { members, .. } if members.len() == 2));
+    h.press("B");
+    h.type_text("the state");
+    h.press("Enter C");
+    assert!(h.screen().contains("the state"), "{}", h.screen());
+    assert!(h.app.marks.is_empty());
+    h.press("W");
+    assert!(h.app.message.as_ref().unwrap().contains("faithfulness"), "{:?}", h.app.message);
+    h.press("Esc w Enter");
+    let written = h.effects.iter().rev().find_map(|e| match e {
+        Effect::Write { file, bytes } => Some((file.clone(), bytes.clone())),
+        _ => None,
+    });
+    let (file, bytes) = written.expect("a file to write");
+    assert_eq!(file, "graph.json");
+    let opened = mechscope::graph::format::json::read(&bytes[..], 1 << 28).unwrap();
+    let graph: Graph = opened.graph;
+    assert_eq!(graph.view.supernodes.len(), 1);
+    assert_eq!(graph.view.supernodes[0].members.len(), 2);
+    assert!(!graph.verified.is_empty(), "what was measured is in the file");
+}
+
+#[test]
+fn both_bases_stand_side_by_side() {
+    let mut h = hello(160, 50);
+    h.press("D");
+    assert!(h.app.message.as_ref().unwrap().contains("only one graph"), "{:?}", h.app.message);
+    h.press("b");
+    assert_eq!(h.app.graph.basis, Basis::Features);
+    assert!(shown(&h).graph.nodes.iter().any(|n| n.kind == NodeKind::Feature));
+    h.press("D");
+    let screen = h.screen();
+    assert!(screen.contains("completeness") && screen.contains("rank_correlation"), "{screen}");
+    // Back at the neurons at once: that graph is still there.
+    h.press("D b");
+    assert!(h.app.pane(Slot::Graph).fresh);
+    assert!(shown(&h).graph.nodes.iter().any(|n| n.kind == NodeKind::Neuron));
+}
+
+#[test]
+fn a_file_opens_and_leaves_again() {
+    let mut h = hello(80, 24);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g.json");
+    h.press("w");
+    h.press("Ctrl-u");
+    h.type_text(&file.display().to_string());
+    h.press("Enter");
+    for effect in &h.effects {
+        if let Effect::Write { file, bytes } = effect {
+            std::fs::write(file, bytes).unwrap();
+        }
+    }
+    let kept = shown(&h).pruned.n_nodes();
+    h.press(":");
+    h.type_text(&format!("open_graph {}", file.display()));
+    h.press("Enter");
+    assert_eq!(shown(&h).graph.nodes.len(), kept);
+    assert!(h.screen().contains("g.json"), "{}", h.screen());
+    h.press("b");
+    assert!(shown(&h).graph.nodes.len() > kept, "the prompt's graph again");
+    h.press(":");
+    h.type_text("open_graph /no/such/file.json");
+    h.press("Enter");
+    assert!(h.app.message.as_ref().unwrap().contains("/no/such/file.json"), "{:?}", h.app.message);
+}

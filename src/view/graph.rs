@@ -66,7 +66,8 @@ impl Canvas<'_> {
     pub(super) fn graph_title(&self) -> String {
         let graph = &self.app.graph;
         let of = match &graph.file {
-            Some(file) => file.clone(),
+            // Folders would leave no room for the rest.
+            Some(file) => file.rsplit('/').next().unwrap_or(file).to_owned(),
             None => graph.basis.name().to_owned(),
         };
         let Some(shown) = graph.shown() else { return format!("Graph of {of}") };

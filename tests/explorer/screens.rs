@@ -77,3 +77,34 @@ fn pictures_are_written() {
     let wrong = picture::save(&buffer, &folder.path().join("screen.png")).unwrap_err().to_string();
     assert!(wrong.contains(".svg, .txt or .ans"), "{wrong}");
 }
+
+/// The Graph tab on a file that circuit-tracer wrote: its numbers are the same on every machine.
+fn graph_screens(kind: &str, theme: Theme, render: impl Fn(&mut Harness) -> String) {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/test_data/circuit-tracer/tiny-gpt2-graph.json");
+    for (columns, rows) in SIZES {
+        let mut all = String::new();
+        for (name, keys) in [("tree", "l j l"), ("list", "L"), ("beside", "J a"), ("groups", "j Space j Space C")] {
+            let mut session = mechscope::app::session::Session::new("induction");
+            (session.graph, session.tab) = (Some(file.to_owned()), mechscope::app::Tab::Graph);
+            let mut h = Harness::of(session, columns, rows);
+            h.theme = theme;
+            h.press(keys);
+            all += &format!("== {name}\n{}", render(&mut h));
+        }
+        insta::assert_snapshot!(format!("graph_{kind}_{columns}x{rows}"), all);
+    }
+}
+
+#[test]
+fn graphs() {
+    let plain = Theme { colors: Colors::Mono, ascii: false };
+    graph_screens("plain", plain, Harness::screen);
+    graph_screens("ascii", Theme { ascii: true, ..plain }, |h| {
+        let screen = h.screen();
+        assert!(screen.is_ascii(), "{screen}");
+        screen
+    });
+    graph_screens("many", Theme { colors: Colors::Many, ascii: false }, |h| {
+        picture::ansi(&h.buffer()).replace('\u{1b}', "^")
+    });
+}

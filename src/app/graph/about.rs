@@ -60,6 +60,10 @@ fn about(shown: &Shown, at: u32) -> Report {
             100.0 * row.unexplained
         ));
     }
+    let elsewhere = same_unit(shown, at);
+    if !elsewhere.is_empty() {
+        lines.push(format!("also active {elsewhere}"));
+    }
     lines.extend(super::tests::lines(shown, &node.id));
     report.note("about", lines.join("\n"));
     let kept = |edge: &Edge| shown.pruned.keeps(*edge);
@@ -75,6 +79,23 @@ fn about(shown: &Shown, at: u32) -> Report {
     list("fed by", "Fed by", sources.collect(), |e| e.source);
     list("feeds", "Feeds", readers.collect(), |e| e.target);
     report
+}
+
+/// Where else in the graph the same neuron or feature is active, and how much.
+fn same_unit(shown: &Shown, at: u32) -> String {
+    let node = &shown.graph.nodes[at as usize];
+    if node.index.is_none() || !node.kind.needs_inputs() {
+        return String::new();
+    }
+    let nodes = shown.graph.nodes.iter().enumerate();
+    let same = nodes.filter(|(other, n)| {
+        *other != at as usize && (n.layer, n.index, &n.kind) == (node.layer, node.index, &node.kind)
+    });
+    let text = same.filter_map(|(_, n)| {
+        let token = shown.graph.metadata.token(n.position).unwrap_or_default();
+        Some(format!("{:.2} @{} \"{token}\"", n.activation?, n.position?))
+    });
+    text.collect::<Vec<_>>().join(", ")
 }
 
 fn table(shown: &Shown, mut edges: Vec<Edge>, other: fn(&Edge) -> u32) -> Table {

@@ -73,8 +73,17 @@ fn more_row(shown: &Shown, line: usize, count: usize, share: f32) -> Vec<Cell> {
     row
 }
 
-/// What stands behind a node: its label, else what its output promotes.
+/// What stands behind a node: the group it is in, and its label, else what its output promotes.
 pub(super) fn label(shown: &Shown, at: u32) -> String {
+    let node = &shown.graph.nodes[at as usize];
+    let view = &shown.graph.view;
+    let group = view.supernodes.iter().find(|s| s.members.iter().any(|m| **m == *node.id));
+    let pinned = if view.pinned.iter().any(|p| **p == *node.id) { "(pinned) " } else { "" };
+    let group = group.map_or(String::new(), |g| format!("[{}] ", g.label));
+    format!("{pinned}{group}{}", own_label(shown, at))
+}
+
+fn own_label(shown: &Shown, at: u32) -> String {
     let node = &shown.graph.nodes[at as usize];
     let quoted = |text: &String| format!("\"{text}\"");
     match &node.kind {

@@ -39,7 +39,13 @@ impl App {
                 self.explain_as_graph(&target);
                 self.show_address(&mlp);
             }
-            _ => self.message = Some(format!("{name} has no more behind it than the pane beside shows")),
+            // All that is known of it stands beside the tree.
+            _ => {
+                self.side = true;
+                self.graph.beside = super::Beside::Node;
+                self.show_about();
+                self.message = Some(format!("{name}: what feeds it and what it feeds; Esc goes back to the tree"));
+            }
         }
     }
 

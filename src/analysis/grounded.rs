@@ -158,20 +158,20 @@ impl<'a> Grounded<'a> {
                 _ => targets.push((i, self.weights(node)?)),
             }
         }
-        for b in 0..n {
+        for (b, values) in values.iter_mut().enumerate() {
             let of = |site| run.of(b, site).or_else(|_| self.trace.get(site));
             for (&layer, which) in &neurons {
                 let post = of(Site::Block(layer, S::MlpPost))?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
                 for &i in which {
                     let (_, position, index) = self.place(self.node(nodes[i]))?;
-                    values[b][i] = post[position][index];
+                    values[i] = post[position][index];
                 }
             }
             if !targets.is_empty() {
                 let logits = of(self.logits())?;
                 let logits: Vec<f32> = logits.get(logits.dim(0)? - 1)?.to_dtype(candle_core::DType::F32)?.to_vec1()?;
                 for (i, weights) in &targets {
-                    values[b][*i] = demeaned(&logits, weights);
+                    values[*i] = demeaned(&logits, weights);
                 }
             }
         }

@@ -54,6 +54,9 @@ pub struct Test {
     pub watch: Vec<u32>,
 }
 
+/// The active features of one layer.
+type Encoded = Rc<Vec<Active>>;
+
 /// A graph ready to be tested.
 pub struct Verifier<'a> {
     on: Grounded<'a>,
@@ -62,7 +65,7 @@ pub struct Verifier<'a> {
     /// Runs of other prompts.
     others: RefCell<HashMap<String, Rc<Trace>>>,
     /// Active features by prompt (the graph's own is `None`) and layer.
-    encoded: RefCell<HashMap<(Option<String>, usize), Rc<Vec<Active>>>>,
+    encoded: RefCell<HashMap<(Option<String>, usize), Encoded>>,
     gradients: OnceCell<Gradients>,
 }
 

@@ -1,11 +1,11 @@
 //! From what is tested to what is changed in the model, and to what that is for the graph.
 
-use super::Verifier;
+use super::{Encoded, Verifier};
 use crate::address::{Address, Edit, Op, Target};
 use crate::graph::predict::Change;
 use crate::graph::verification::{Subject, With};
 use crate::graph::{Node, NodeKind};
-use crate::model::dictionary::{Active, Dictionary};
+use crate::model::dictionary::Dictionary;
 use crate::model::edit;
 use crate::model::forward::Logits;
 use crate::model::site::{BlockSite as S, Site, Sites};
@@ -191,7 +191,7 @@ impl Verifier<'_> {
     }
 
     /// The active features of a layer in another prompt, or in the graph's own.
-    fn encoded(&self, dictionary: &Dictionary, prompt: Option<&str>, layer: usize) -> Result<Rc<Vec<Active>>> {
+    fn encoded(&self, dictionary: &Dictionary, prompt: Option<&str>, layer: usize) -> Result<Encoded> {
         let key = (prompt.map(str::to_owned), layer);
         if let Some(found) = self.encoded.borrow().get(&key) {
             return Ok(found.clone());

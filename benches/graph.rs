@@ -49,8 +49,9 @@ fn products() -> Took {
     let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
     let mut out = vec![0f32; SIDE * SIDE];
     let threads = rayon::current_num_threads();
-    let mut one =
-        || gemm(SIDE, SIDE, SIDE, &mut out, SIDE, Strided::rows(&a, SIDE), Strided::rows(&b, SIDE), 1.0, false, threads);
+    let mut one = || {
+        gemm(SIDE, SIDE, SIDE, &mut out, SIDE, Strided::rows(&a, SIDE), Strided::rows(&b, SIDE), 1.0, false, threads)
+    };
     one();
     (0..4).map(|_| time(&mut one)).reduce(Took::least).expect("four products")
 }

@@ -21,7 +21,8 @@ const D: usize = 768;
 /// Writes circuit-tracer's layout. Normalized inputs have a square sum of `D`, so that pre-activations of these encoders
 /// have a standard deviation of one; the bias lets one in 700 be active.
 fn write(folder: &Path, n_layers: usize) {
-    let config = r#"{"activation": "relu", "feature_input_hook": "mlp.hook_in", "feature_output_hook": "hook_mlp_out"}"#;
+    let config =
+        r#"{"activation": "relu", "feature_input_hook": "mlp.hook_in", "feature_output_hook": "hook_mlp_out"}"#;
     std::fs::write(folder.join("config.json"), config).expect("a config");
     let mut state = 7u64;
     let mut random = |shape: (usize, usize), scale: f32| {
@@ -53,7 +54,8 @@ fn features(c: &mut Criterion) {
     for (n_tokens, max) in [(15, 1000), (64, 1000)] {
         let tokens = model.pieces(&prompt(n_tokens));
         let settings = Settings { max_nodes: Some(max), zero_positions: 1, ..Settings::default() };
-        let build = || build(&model, &tokens, Some(&dictionary), &targets, settings, &mut |_, _| Ok(())).expect("a graph");
+        let build =
+            || build(&model, &tokens, Some(&dictionary), &targets, settings, &mut |_, _| Ok(())).expect("a graph");
         let count = build().nodes.iter().filter(|n| n.kind == NodeKind::Feature).count();
         group.bench_function(format!("{n_tokens} tokens, {count} features"), |b| b.iter(build));
     }

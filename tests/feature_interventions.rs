@@ -41,7 +41,8 @@ fn cases() -> Vec<Case> {
             }
             let about = std::fs::read(file.with_file_name(format!("{name}.json"))).unwrap();
             let about: serde_json::Value = serde_json::from_slice(&about).unwrap();
-            let graph = candle_core::safetensors::load(file.with_file_name(format!("{name}.safetensors")), &Device::Cpu);
+            let graph =
+                candle_core::safetensors::load(file.with_file_name(format!("{name}.safetensors")), &Device::Cpu);
             let ids = graph.unwrap()["input_tokens"].to_vec1::<i64>().unwrap();
             let folders = [name, "stories260K-relu512-sparse"].map(|n| root.join("transcoders").join(n));
             let folder: &PathBuf = folders.iter().find(|f| f.is_dir()).unwrap();

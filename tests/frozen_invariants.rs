@@ -138,9 +138,8 @@ fn edges_are_what_a_plain_forward_pass_says() {
             SourceBlocks::neuron_writes(&case.frozen, &case.model.decoder, &case.trace, &case.neurons).unwrap();
         let d = case.frozen.d_model;
         for (t, row) in case.rows.iter().enumerate().rev().step_by(5) {
-            let plain = |from, vector: &[f32]| {
-                blocked::forward(&case.model, &case.trace, from, vector, &case.targets[t])
-            };
+            let plain =
+                |from, vector: &[f32]| blocked::forward(&case.model, &case.trace, from, vector, &case.targets[t]);
             for write in writes.iter().step_by(3) {
                 let got = row.effects[write.column] as f64;
                 for step in [1e-3f32, 1.0, -1.0] {
@@ -166,9 +165,8 @@ fn paths_add_up_to_the_relevance_and_the_logit() {
         let case = Case::new(recipe, gate, false);
         let (decoder, n) = (&case.model.decoder, case.neurons.len());
         let last = case.frozen.n_pos - 1;
-        let gradients = decoder
-            .relp(&case.trace, &vec![(TOKEN, 1.0)], last, gate, Passes::default(), &mut |_, _| Ok(()))
-            .unwrap();
+        let gradients =
+            decoder.relp(&case.trace, &vec![(TOKEN, 1.0)], last, gate, Passes::default(), &mut |_, _| Ok(())).unwrap();
         // Of the logit by each neuron: from the top down, over all that the neuron feeds.
         let mut relevance = vec![0f64; n];
         let (mut inputs, mut size) = (0f64, 0f64);
@@ -176,7 +174,13 @@ fn paths_add_up_to_the_relevance_and_the_logit() {
         for t in (0..=n).rev() {
             let (row, value) = (&case.rows[t], case.targets[t].value as f64);
             // Its share of the logit for each unit of its value; a neuron at zero passes nothing on, and carries nothing.
-            let by = if t == n { 1.0 } else if value == 0.0 { 0.0 } else { relevance[t] / value };
+            let by = if t == n {
+                1.0
+            } else if value == 0.0 {
+                0.0
+            } else {
+                relevance[t] / value
+            };
             relevance.iter_mut().zip(&row.effects).for_each(|(r, e)| *r += by * *e as f64);
             let outer = columns.token(0)..columns.len();
             inputs += by * (row.bias as f64 + row.effects[outer].iter().map(|e| *e as f64).sum::<f64>());
@@ -241,13 +245,11 @@ fn influence_is_the_sum_over_all_paths() {
             let sum = graph.edges.row(t).abs_sum();
             sum == 0.0 || sum > 1e-10
         });
-        let leaf = |i: &usize| graph.edges.row(*i).is_empty() && !matches!(graph.nodes[*i].kind, NodeKind::Logit { .. });
+        let leaf =
+            |i: &usize| graph.edges.row(*i).is_empty() && !matches!(graph.nodes[*i].kind, NodeKind::Logit { .. });
         let arrived: f64 = (0..graph.nodes.len()).filter(leaf).map(|i| series[i]).sum();
-        let empty: f64 = graph
-            .targets()
-            .filter(|t| graph.edges.row(*t).is_empty())
-            .map(|t| influence.weights()[t])
-            .sum();
+        let empty: f64 =
+            graph.targets().filter(|t| graph.edges.row(*t).is_empty()).map(|t| influence.weights()[t]).sum();
         assert!(!whole || (arrived - 0.75 + empty).abs() <= 1e-9, "{arrived} of 0.75 arrived");
     });
 }

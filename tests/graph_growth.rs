@@ -87,7 +87,8 @@ fn every_round_leaves_a_graph_to_look_at() {
 fn ranking_again_finds_more_influence() {
     let model = model();
     let carried = |every: usize| {
-        let graph = graph(&model, None, Settings { max_nodes: Some(120), rerank_every: Some(every), ..Settings::default() });
+        let graph =
+            graph(&model, None, Settings { max_nodes: Some(120), rerank_every: Some(every), ..Settings::default() });
         let influence = Influence::of(&graph).unwrap();
         let values = graph.nodes.iter().zip(influence.values());
         values.filter(|(n, _)| n.kind == NodeKind::Neuron).map(|(_, i)| i).sum::<f64>()

@@ -237,7 +237,9 @@ fn heads_carry_the_effect_of_what_they_write() {
         for l in 0..case.frozen.n_layers() - 1 {
             let written = trace.block(l, S::Result).unwrap().to_vec3::<f32>().unwrap();
             for h in 0..case.frozen.n_heads() {
-                let of = |(p, written): (usize, &Vec<Vec<f32>>)| forward(&case.model, &case.trace, (l + 1, p), &written[h], &target);
+                let of = |(p, written): (usize, &Vec<Vec<f32>>)| {
+                    forward(&case.model, &case.trace, (l + 1, p), &written[h], &target)
+                };
                 let want: f64 = written.iter().enumerate().map(of).sum();
                 let got = row.heads[l * case.frozen.n_heads() + h] as f64;
                 assert!(

@@ -275,4 +275,37 @@ mod tests {
             }
         }
     }
+
+    /// Enough edges to be sampled: the same cut and counts as by sorting all scores.
+    #[test]
+    fn a_sampled_range_keeps_what_sorting_would() {
+        let n = 1500u32;
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1 << 24) as f32
+        };
+        let mut list = Vec::new();
+        for target in 1..n {
+            list.extend((0..target).map(|source| Edge { target, source, weight: (uniform() - 0.5).powi(3) }));
+        }
+        let (edges, _) = Edges::from_list(n as usize, list).unwrap();
+        let kept: Vec<bool> = (0..n).map(|_| uniform() < 0.9).collect();
+        let scales: Vec<f32> = kept.iter().map(|k| if *k { uniform() } else { 0.0 }).collect();
+        let mask = Mask::new(&kept);
+        let mut scores: Vec<f32> =
+            edges.iter().map(|e| mask.magnitude(e.source, e.weight) * scales[e.target as usize]).collect();
+        scores.retain(|s| *s > 0.0);
+        scores.sort_unstable_by(|a, b| b.total_cmp(a));
+        let total: f64 = scores.iter().map(|s| f64::from(*s)).sum();
+        for threshold in [0.3, 0.8, 0.98, 0.99, 0.999] {
+            assert!(guess_range(&edges, &mask, &scales, threshold).is_some(), "{threshold} is not sampled");
+            let last = by_sorting(&scores, threshold * total).unwrap();
+            let found = select(&edges, &mask, &scales, threshold);
+            assert!((found.cut / last - 1.0).abs() < 1e-5, "{threshold}: {} for {last}", found.cut);
+            let count = scores.iter().filter(|s| **s >= found.cut).count() as u32;
+            assert_eq!(found.outputs.iter().sum::<u32>(), count, "{threshold}");
+            assert_eq!(found.inputs.iter().sum::<u32>(), count, "{threshold}");
+        }
+    }
 }

@@ -16,6 +16,9 @@ use self::select::{Selection, select};
 use super::influence::{Influence, row_sum};
 use super::{Edge, Edges, Graph, Row};
 
+/// Edges that are worth handing to another thread.
+const WORTH_A_TASK: usize = 1 << 16;
+
 /// Scores this close (relatively) to the last one kept count as equal: f64 rounding for nodes, f32 for edges.
 const NODE_TIE: f64 = 1e-12;
 const EDGE_TIE: f32 = 1e-6;
@@ -150,32 +153,35 @@ fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> Vec<f32> {
     if (0..kept.0.len()).all(|i| kept.has(i) || influence.values()[i] == 0.0) {
         return influence.scales().to_vec();
     }
-    let sums: Vec<f64> = in_parts(edges, |rows| {
-        let sums = rows.map(|t| kept.sum(t, edges.row(t)));
-        sums.collect::<Vec<_>>()
-    })
-    .concat();
+    // Some rows at a time: those whose sums were just taken in parallel are still at hand when they are passed on.
+    const AT_ONCE: usize = 32;
     let mut values = influence.weights().to_vec();
-    let mut scales = vec![0.0; sums.len()];
-    for &target in influence.order() {
-        let target = target as usize;
-        if !kept.has(target) || values[target] == 0.0 {
-            continue;
+    let mut scales = vec![0.0; kept.0.len()];
+    for targets in influence.order().chunks(AT_ONCE) {
+        let sum = |target: &u32| kept.sum(*target as usize, edges.row(*target as usize));
+        let sums: Vec<f64> = match edges.len() > WORTH_A_TASK {
+            true => targets.par_iter().with_min_len(AT_ONCE / 4).map(sum).collect(),
+            false => targets.iter().map(sum).collect(),
+        };
+        for (&target, sum) in targets.iter().zip(sums) {
+            let target = target as usize;
+            if !kept.has(target) || values[target] == 0.0 {
+                continue;
+            }
+            let row = edges.row(target);
+            let scale = values[target] / row_sum(sum);
+            for (&source, weight) in row.sources.iter().zip(row.weights) {
+                // Dropped sources collect influence too; nothing reads it.
+                values[source as usize] += scale * f64::from(weight.abs());
+            }
+            scales[target] = scale as f32;
         }
-        let row = edges.row(target);
-        let scale = values[target] / row_sum(sums[target]);
-        for (&source, weight) in row.sources.iter().zip(row.weights) {
-            // Dropped sources collect influence too; nothing reads it.
-            values[source as usize] += scale * f64::from(weight.abs());
-        }
-        scales[target] = scale as f32;
     }
     scales
 }
 
 /// Calls `work` with ranges of rows of about as many edges each, in parallel when that is worth it; results come in order.
 fn in_parts<T: Send>(edges: &Edges, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
-    const WORTH_A_TASK: usize = 1 << 16;
     let tasks = edges.len() / WORTH_A_TASK;
     if tasks < 2 {
         return vec![work(0..edges.n_nodes())];

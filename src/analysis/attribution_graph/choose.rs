@@ -9,8 +9,9 @@ use crate::model::edit::Passes;
 use crate::model::linear::{Frozen, Row};
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Tensor;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// What a graph explains: a logit, or a weighted sum of logits.
@@ -50,10 +51,10 @@ pub fn most_probable(model: &Model, next: &NextToken, share: f32, limit: usize) 
     targets
 }
 
-/// All neurons of a prompt by falling relevance.
+/// The neurons of a prompt with their relevance.
 pub(super) struct Ranked {
-    /// Layer, position and number, with the relevance.
-    neurons: Vec<((usize, usize, usize), f32)>,
+    /// Relevance with the place in `[layer, pos, neuron]`; not yet in order.
+    scores: Vec<(f32, u32)>,
     /// `[layer][pos][neuron]`
     activations: Vec<Vec<Vec<f32>>>,
 }
@@ -89,38 +90,48 @@ pub(super) fn ranked_neurons(
             }
         }
     }
-    let mut neurons = Vec::new();
-    for (layer, scores) in scores.iter().enumerate() {
-        for (p, scores) in scores.iter().enumerate() {
-            let some = scores.iter().enumerate().filter(|(_, score)| **score > 0.0);
-            neurons.extend(some.map(|(n, score)| ((layer, p, n), *score)));
-        }
-    }
-    neurons.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    Ok(Ranked { neurons, activations })
+    let total = decoder.arch.n_layers * trace.n_pos() * decoder.arch.d_mlp;
+    ensure!(u32::try_from(total).is_ok(), "{total} neurons at all positions; at most {} can be ranked", u32::MAX);
+    let flat = scores.into_iter().flatten().flatten().zip(0u32..);
+    Ok(Ranked { scores: flat.filter(|(score, _)| *score > 0.0).collect(), activations })
+}
+
+/// The more relevant first; of equal ones the lower.
+fn strongest(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 impl Ranked {
-    /// How many of the first neurons have `share` of all relevance; all without a share.
-    pub fn enough(&self, share: Option<f32>) -> usize {
-        let Some(share) = share else { return self.neurons.len() };
-        let total: f64 = self.neurons.iter().map(|n| n.1 as f64).sum();
+    /// How many of the most relevant neurons have `share` of all relevance; all without a share.
+    pub fn enough(&mut self, share: Option<f32>) -> usize {
+        let Some(share) = share else { return self.scores.len() };
+        self.scores.sort_unstable_by(strongest);
+        let total: f64 = self.scores.iter().map(|n| n.0 as f64).sum();
         let mut sum = 0.0;
-        let short = |n: &&((usize, usize, usize), f32)| {
+        let short = |n: &&(f32, u32)| {
             let before = sum;
-            sum += n.1 as f64;
+            sum += n.0 as f64;
             before < f64::from(share) * total
         };
-        self.neurons.iter().take_while(short).count()
+        self.scores.iter().take_while(short).count()
     }
 
-    /// The first `n`, by layer, position and number.
-    pub fn take(self, n: usize) -> Vec<Unit> {
-        let unit = |(rank, ((layer, position, index), _)): (usize, ((usize, usize, usize), f32))| {
+    /// The `n` most relevant, by layer, position and number.
+    pub fn take(mut self, n: usize) -> Vec<Unit> {
+        // Of millions of neurons some hundred are wanted: they are found without sorting the others.
+        if n < self.scores.len() {
+            self.scores.select_nth_unstable_by(n, strongest);
+            self.scores.truncate(n);
+        }
+        self.scores.sort_unstable_by(strongest);
+        let (n_pos, d_mlp) = (self.activations[0].len(), self.activations[0][0].len());
+        let unit = |(rank, (_, place)): (usize, &(f32, u32))| {
+            let place = *place as usize;
+            let (layer, position, index) = (place / d_mlp / n_pos, place / d_mlp % n_pos, place % d_mlp);
             let activation = self.activations[layer][position][index];
             Unit { layer, position, index, activation, value: activation, rank }
         };
-        let mut units: Vec<Unit> = self.neurons.into_iter().take(n).enumerate().map(unit).collect();
+        let mut units: Vec<Unit> = self.scores.iter().enumerate().map(unit).collect();
         units.sort_unstable_by_key(|u| (u.layer, u.position, u.index));
         units
     }

@@ -67,7 +67,7 @@ impl<'a> Ground<'a> {
         let (gate, zero_positions) = (settings.gate, settings.zero_positions);
         let mut ground = match dictionary {
             None => {
-                let ranked = ranked_neurons(model, &trace, &frozen, targets, settings)?;
+                let mut ranked = ranked_neurons(model, &trace, &frozen, targets, settings)?;
                 let limit = settings.max_nodes.unwrap_or(usize::MAX);
                 let limit = ranked.enough(settings.share).min(limit);
                 let units = ranked.take(limit.saturating_add(limit.min(SPARE)));

@@ -1,7 +1,8 @@
 //! Choosing the edges that carry a share of all edge scores, without sorting the scores.
 //!
-//! One pass adds up the scores by the high bits of their value; that finds the narrow range in which the last kept score lies. A second
-//! pass counts the edges above the range and lists those in it; only the list is searched.
+//! A sample of the scores says in which narrow range the last kept score lies. One pass counts the edges above the range and lists those
+//! in it; only the list is searched. Should the range be wrong, another pass adds up all scores by the high bits of their value, and the
+//! range comes from there: what is kept never depends on the sample.
 
 use super::{EDGE_TIE, Mask, in_parts};
 use crate::graph::{Edge, Edges, Row};
@@ -23,21 +24,54 @@ pub(super) struct Selection {
     pub inputs: Vec<u32>,
 }
 
+/// Scores that are sampled.
+const SAMPLE: usize = 1 << 16;
+
 /// Keeps the highest scores (absolute weight times the target's scale) until they have `threshold` of the sum, and scores equal to the last.
 pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Selection {
+    if let Some((low, high)) = guess_range(edges, kept, scales, threshold) {
+        let mut survey = survey(edges, kept, scales, (low, high));
+        let missing = threshold * survey.total - survey.above;
+        let listed: f64 = survey.border.iter().map(|edge| f64::from(edge.weight)).sum();
+        // The last score and all that count as equal to it must be on the list.
+        if missing > 0.0 && missing <= listed && survey.finish(missing) && survey.selection.cut > low {
+            return survey.selection;
+        }
+    }
     let Some(range) = find_range(edges, kept, scales, threshold) else {
         return Selection { cut: f32::INFINITY, outputs: vec![0; scales.len()], inputs: vec![0; scales.len()] };
     };
-    let (mut selection, border) = survey(edges, kept, scales, &range);
-    let mut scores: Vec<f32> = border.iter().map(|edge| edge.weight).collect();
-    if let Some(last) = reach(&mut scores, range.missing) {
-        selection.cut = last * (1.0 - EDGE_TIE);
+    let mut survey = survey(edges, kept, scales, (range.low, range.high));
+    survey.finish(range.missing);
+    survey.selection
+}
+
+/// From a sample, where the last kept score probably lies; `None` for few edges, or when everything is kept.
+fn guess_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Option<(f32, f32)> {
+    let stride = edges.len() / SAMPLE;
+    if stride < 8 || threshold >= 1.0 {
+        return None;
     }
-    for edge in border.iter().filter(|edge| edge.weight >= selection.cut) {
-        selection.outputs[edge.source as usize] += 1;
-        selection.inputs[edge.target as usize] += 1;
+    let mut sample = Vec::with_capacity(SAMPLE + SAMPLE / 8);
+    for (target, scale) in scales.iter().enumerate().filter(|(_, scale)| **scale > 0.0) {
+        let row = edges.row(target);
+        // Every row at another phase: columns that are alike in all rows are not all seen or all missed.
+        let first = edges.start(target).wrapping_mul(2_654_435_761) % stride;
+        let some = row.sources.iter().zip(row.weights).skip(first).step_by(stride);
+        sample.extend(some.map(|(source, weight)| kept.magnitude(*source, *weight) * scale).filter(|s| *s > 0.0));
     }
-    selection
+    sample.sort_unstable_by(f32::total_cmp);
+    let total: f64 = sample.iter().map(|s| f64::from(*s)).sum();
+    // From the lowest, what is left out: with few large scores the sample says little of those.
+    let mut left_out = 0.0;
+    let last = sample.iter().position(|s| {
+        left_out += f64::from(*s);
+        left_out > (1.0 - threshold) * total
+    })?;
+    let margin = 4 * (sample.len() as f64).sqrt() as usize;
+    let low = sample[last.checked_sub(margin)?];
+    let high = *sample.get(last + margin)?;
+    (low < high).then_some((low, high))
 }
 
 /// Where the last kept score lies.
@@ -108,15 +142,41 @@ fn for_blocks(row: Row<'_>, kept: &Mask, scale: f32, mut work: impl FnMut(&[u32]
     work(last_sources, &scores[..last_sources.len()]);
 }
 
-/// Counts the edges above the range, and lists those in it with their scores in the place of weights.
-fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selection, Vec<Edge>) {
+/// What one pass over the edges finds.
+struct Survey {
+    /// The edges above the range.
+    selection: Selection,
+    /// Those in it, with their scores in the place of weights.
+    border: Vec<Edge>,
+    /// Sums of the scores above the range, and of all.
+    above: f64,
+    total: f64,
+}
+
+impl Survey {
+    /// Keeps of the border what has `missing` of the sum; false when there is nothing.
+    fn finish(&mut self, missing: f64) -> bool {
+        let mut scores: Vec<f32> = self.border.iter().map(|edge| edge.weight).collect();
+        let Some(last) = reach(&mut scores, missing) else { return false };
+        self.selection.cut = last * (1.0 - EDGE_TIE);
+        for edge in self.border.iter().filter(|edge| edge.weight >= self.selection.cut) {
+            self.selection.outputs[edge.source as usize] += 1;
+            self.selection.inputs[edge.target as usize] += 1;
+        }
+        true
+    }
+}
+
+/// Counts the edges from `high` on, and lists those from `low` on.
+fn survey(edges: &Edges, kept: &Mask, scales: &[f32], (low, high): (f32, f32)) -> Survey {
     let n = scales.len();
     let parts = in_parts(edges, |rows| {
         let mut outputs = vec![0u32; n];
         let mut inputs = Vec::with_capacity(rows.len());
         let mut border = Vec::new();
+        let (mut above_sum, mut total) = (0f64, 0f64);
         // Scores are not negative, so their bits order as they do; and one unsigned comparison tells what is in the range.
-        let (low, high) = (range.low.to_bits(), range.high.to_bits());
+        let (low, high) = (low.to_bits(), high.to_bits());
         let is_near = |score: f32| score.to_bits().wrapping_sub(low) < high - low;
         for target in rows {
             let mut count = 0;
@@ -124,12 +184,18 @@ fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selecti
             if scales[target] > 0.0 {
                 for_blocks(edges.row(target), kept, scales[target], |sources, scores| {
                     let mut near = false;
-                    for (&source, score) in sources.iter().zip(scores) {
+                    let (mut sums, mut all) = ([0f64; LANES], [0f64; LANES]);
+                    for (i, (&source, score)) in sources.iter().zip(scores).enumerate() {
                         let above = u32::from(score.to_bits() >= high);
                         near |= is_near(*score);
                         outputs[source as usize] += above;
                         count += above;
+                        let wide = f64::from(*score);
+                        all[i % LANES] += wide;
+                        sums[i % LANES] += wide * f64::from(above);
                     }
+                    total += all.iter().sum::<f64>();
+                    above_sum += sums.iter().sum::<f64>();
                     if near {
                         let found = sources.iter().zip(scores).filter(|&(_, &score)| is_near(score));
                         border.extend(found.map(|(&source, &weight)| Edge { target: target as u32, source, weight }));
@@ -138,18 +204,20 @@ fn survey(edges: &Edges, kept: &Mask, scales: &[f32], range: &Range) -> (Selecti
             }
             inputs.push(count);
         }
-        (outputs, inputs, border)
+        (outputs, inputs, border, above_sum, total)
     });
-    let mut selection = Selection { cut: range.high, outputs: vec![0; n], inputs: Vec::with_capacity(n) };
-    let mut listed = Vec::new();
-    for (outputs, inputs, border) in parts {
-        for (sum, more) in selection.outputs.iter_mut().zip(outputs) {
+    let selection = Selection { cut: high, outputs: vec![0; n], inputs: Vec::with_capacity(n) };
+    let mut survey = Survey { selection, border: Vec::new(), above: 0.0, total: 0.0 };
+    for (outputs, inputs, border, above, total) in parts {
+        for (sum, more) in survey.selection.outputs.iter_mut().zip(outputs) {
             *sum += more;
         }
-        selection.inputs.extend(inputs);
-        listed.extend(border);
+        survey.selection.inputs.extend(inputs);
+        survey.border.extend(border);
+        survey.above += above;
+        survey.total += total;
     }
-    (selection, listed)
+    survey
 }
 
 /// The score at which the sum, from the highest, reaches `goal`; the lowest if rounding leaves it short, `None` for no scores.
@@ -205,6 +273,39 @@ mod tests {
                 let found = reach(&mut scores.clone(), share * total);
                 assert_eq!(found, by_sorting(&scores, share * total), "{round} {share}");
             }
+        }
+    }
+
+    /// Enough edges to be sampled: the same cut and counts as by sorting all scores.
+    #[test]
+    fn a_sampled_range_keeps_what_sorting_would() {
+        let n = 1500u32;
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1 << 24) as f32
+        };
+        let mut list = Vec::new();
+        for target in 1..n {
+            list.extend((0..target).map(|source| Edge { target, source, weight: (uniform() - 0.5).powi(3) }));
+        }
+        let (edges, _) = Edges::from_list(n as usize, list).unwrap();
+        let kept: Vec<bool> = (0..n).map(|_| uniform() < 0.9).collect();
+        let scales: Vec<f32> = kept.iter().map(|k| if *k { uniform() } else { 0.0 }).collect();
+        let mask = Mask::new(&kept);
+        let mut scores: Vec<f32> =
+            edges.iter().map(|e| mask.magnitude(e.source, e.weight) * scales[e.target as usize]).collect();
+        scores.retain(|s| *s > 0.0);
+        scores.sort_unstable_by(|a, b| b.total_cmp(a));
+        let total: f64 = scores.iter().map(|s| f64::from(*s)).sum();
+        for threshold in [0.3, 0.8, 0.98, 0.99, 0.999] {
+            assert!(guess_range(&edges, &mask, &scales, threshold).is_some(), "{threshold} is not sampled");
+            let last = by_sorting(&scores, threshold * total).unwrap();
+            let found = select(&edges, &mask, &scales, threshold);
+            assert!((found.cut / last - 1.0).abs() < 1e-5, "{threshold}: {} for {last}", found.cut);
+            let count = scores.iter().filter(|s| **s >= found.cut).count() as u32;
+            assert_eq!(found.outputs.iter().sum::<u32>(), count, "{threshold}");
+            assert_eq!(found.inputs.iter().sum::<u32>(), count, "{threshold}");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::trace::Trace;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// A model frozen at one run.
 pub struct Frozen {
@@ -24,6 +25,8 @@ pub struct Frozen {
     pub embed: Vec<f32>,
     /// Position embeddings `[pos, d_model]`.
     pub pos_embed: Option<Vec<f32>>,
+    /// The mean row of the unembedding, once it has been asked for.
+    pub(super) unembed_mean: OnceLock<Vec<f32>>,
 }
 
 /// One frozen block.
@@ -146,6 +149,7 @@ impl Frozen {
             last: FrozenNorm::new(&model.ln_final, &trace.get(Site::LnFinalScale)?)?,
             embed: vector(&trace.get(Site::Embed)?)?,
             pos_embed: model.pos_embed.as_ref().map(|_| vector(&trace.get(Site::PosEmbed)?)).transpose()?,
+            unembed_mean: OnceLock::new(),
         })
     }
 

@@ -2,10 +2,12 @@
 
 use super::frozen::{Frozen, vector};
 use crate::model::arch::Decoder;
+use crate::model::ops::{Route, numbers};
 use crate::model::relp::Gate;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
 
 /// Where on the residual stream a target reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +107,39 @@ impl Frozen {
     }
 }
 
+impl Frozen {
+    /// The mean row of the unembedding, `[d_model]`; computed once.
+    fn unembed_mean(&self, model: &Decoder) -> Result<&[f32]> {
+        if let Some(mean) = self.unembed_mean.get() {
+            return Ok(mean);
+        }
+        let weight = &model.unembed.weight;
+        let mean = match Route::best(weight.device(), weight.dtype()) {
+            Route::Kernels => {
+                let weight = numbers(weight)?;
+                mean_row(weight.get(), self.d_model)
+            }
+            Route::Portable => vector(&weight.to_dtype(candle_core::DType::F32)?.mean(0)?)?,
+        };
+        Ok(self.unembed_mean.get_or_init(|| mean))
+    }
+}
+
+/// The mean of rows, summed in f64 and in an order that threads do not change.
+fn mean_row(rows: &[f32], width: usize) -> Vec<f32> {
+    const ROWS: usize = 1024;
+    let sum = |some: &[f32]| {
+        let mut sum = vec![0f64; width];
+        for row in some.chunks_exact(width) {
+            sum.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
+        }
+        sum
+    };
+    let parts: Vec<Vec<f64>> = rows.par_chunks(ROWS * width).map(sum).collect();
+    let n = (rows.len() / width) as f64;
+    (0..width).map(|i| (parts.iter().map(|p| p[i]).sum::<f64>() / n) as f32).collect()
+}
+
 impl TargetMaker<'_> {
     /// Neurons of one layer, as (position, neuron): their activation through the coefficients of the run.
     ///
@@ -179,7 +214,7 @@ impl TargetMaker<'_> {
         }
         if demeaned && total != 0.0 {
             let mean = |x: &[f32]| (x.iter().map(|x| *x as f64).sum::<f64>() / x.len() as f64) as f32;
-            add(&vector(&self.model.unembed.weight.mean(0)?)?, -total);
+            add(self.frozen.unembed_mean(self.model)?, -total);
             own -= total * bias.as_ref().map_or(0.0, |b| mean(b));
             value -= total * mean(&logits);
         }

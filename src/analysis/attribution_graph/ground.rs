@@ -17,6 +17,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// Candidates beyond those that will be shown: the most that a ranking by relevance is given to be wrong about.
 const SPARE: usize = 2048;
 
+/// Layer and number of a unit, whatever the position.
+pub(super) type Place = (usize, usize);
+
+/// Encoder row and bias of features.
+type Encoders = HashMap<Place, (Vec<f32>, f32)>;
+
 /// A neuron or feature at a position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unit {
@@ -42,9 +48,9 @@ pub(super) struct Ground<'a> {
     /// Units to be attributed at most.
     pub limit: usize,
     /// Layer and number of units that are on at nearly all positions.
-    pub always_on: HashSet<(usize, usize)>,
-    /// Encoder row and bias of every active feature.
-    encoders: HashMap<(usize, usize), (Vec<f32>, f32)>,
+    pub always_on: HashSet<Place>,
+    /// Of every active feature.
+    encoders: Encoders,
     gate: Gate,
 }
 
@@ -122,7 +128,7 @@ impl<'a> Ground<'a> {
         self.units[a].rank.cmp(&self.units[b].rank)
     }
 
-    fn read_encoders(&self) -> Result<HashMap<(usize, usize), (Vec<f32>, f32)>> {
+    fn read_encoders(&self) -> Result<Encoders> {
         let Some(dictionary) = self.dictionary else { return Ok(HashMap::new()) };
         let mut by_layer: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         self.units.iter().for_each(|u| by_layer.entry(u.layer).or_default().push(u.index));

@@ -1,7 +1,7 @@
 //! What neurons and features write: the columns of a graph's rows.
 
 use super::always_on;
-use super::ground::Unit;
+use super::ground::{Place, Unit};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::linear::{Frozen, Input, SourceBlocks, Write};
@@ -34,7 +34,7 @@ pub(super) fn feature_sources(
     trace: &Trace,
     frozen: &mut Frozen,
     zero_positions: usize,
-) -> Result<(Vec<Unit>, SourceBlocks, HashSet<(usize, usize)>)> {
+) -> Result<(Vec<Unit>, SourceBlocks, HashSet<Place>)> {
     let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
     let d = frozen.d_model;
     let before_norm = dictionary.writes == WritePoint::BeforePostNorm;

@@ -152,11 +152,9 @@ pub(super) fn merge(mut packs: Vec<Pack>, targets: &[Target], d: usize) -> Vec<P
     }
     let mut lanes: Vec<Vec<Option<Lane>>> =
         packs.iter_mut().map(|p| std::mem::take(&mut p.lanes).into_iter().map(Some).collect()).collect();
-    let groups: Vec<(Vec<Lane>, &[(usize, usize)])> = order
-        .chunks(LANES)
-        .map(|some| (some.iter().filter_map(|(p, i)| lanes[*p][*i].take()).collect(), some))
-        .collect();
-    let merged = groups.into_par_iter().map(|(lanes, from)| {
+    let mut take = |some: &[(usize, usize)]| some.iter().filter_map(|(p, i)| lanes[*p][*i].take()).collect();
+    let groups: Vec<Vec<Lane>> = order.chunks(LANES).map(&mut take).collect();
+    let merged = groups.into_par_iter().zip(order.par_chunks(LANES)).map(|(lanes, from)| {
         let mut pack = Pack { low: 0, ..Pack::empty(lanes, targets, d) };
         for (i, (lane, (p, j))) in pack.lanes.iter().zip(from).enumerate() {
             let n = (targets[lane.target].position + 1) * d * LANES;

@@ -88,6 +88,7 @@ fn explorer() -> App {
                 target: token(" answer"),
                 contrast: None,
                 by_default: true,
+                change: None,
                 report: Arc::new(Report::default()),
             }),
             Ask::Graph(_) => Answer::Graph(attribution.clone()),

@@ -178,8 +178,19 @@ pub struct Next {
     pub contrast: Option<Token>,
     /// Whether nobody named the target.
     pub by_default: bool,
+    /// What the edits did to the target where it is explained; none without edits.
+    pub change: Option<Change>,
     /// The next-token table at the position, before and after where there are edits.
     pub report: Arc<Report>,
+}
+
+/// What edits did to a prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The target's probability before and after.
+    pub target: (f32, f32),
+    /// The most probable token before and after.
+    pub answer: (Token, Token),
 }
 
 /// An answer.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use mechscope::address::Edit;
 use mechscope::builtin::corpus::rng::Rng;
+use mechscope::builtin::corpus::states::STATES;
 use mechscope::builtin::corpus::{Case, Family, Prompt, Split, induction, prompts};
 use mechscope::model::Model;
 use mechscope::model::edit::Plan;
@@ -189,4 +190,42 @@ fn transformers_computes_the_same_logits() {
             assert_eq!(model.piece(id as u32), entry["token"].as_str().unwrap(), "{prompt:?}, rank {rank}");
         }
     }
+}
+
+/// Neuron `s` of block 1 stands for state `s` of the corpus: it is the strongest of the forty at the city's position, and without it the
+/// answer is another one.
+#[test]
+fn state_neurons_stand_for_their_states() {
+    const BLOCK: usize = 1;
+    let model = hello();
+    let asked = prompts(Family::TwoHop, Split::HeldOut, 200, 31);
+    let (mut strongest, mut changed, mut to_capital, mut capitals) = (0, 0, 0, 0);
+    for prompt in &asked {
+        let label = |concept: &str| {
+            let words = prompt.case.stem.words.iter().enumerate();
+            words.filter_map(|(at, w)| Some((at, &w.labels.iter().find(|l| l.concept == concept)?.value))).next()
+        };
+        let ((city, _), (_, name)) = (label("city").unwrap(), label("state").unwrap());
+        let state = STATES.iter().position(|s| s.name == name).unwrap();
+        let position = city + 1; // BOS
+        let ids = model.encode(&prompt.case.text(), Bos::Auto).unwrap().ids();
+        let clean = model.run(&ids, &Sites::Standard, Logits::Last).unwrap();
+        let post: Vec<Vec<f32>> = clean.block(BLOCK, BlockSite::MlpPost).unwrap().to_vec2().unwrap();
+        let forty = &post[position][..STATES.len()];
+        strongest += usize::from(top(forty) as usize == state);
+        let edit: Edit = format!("L{BLOCK}.N{state}@{position}=0").parse().unwrap();
+        let run = model.run_edited(&clean, &[edit], Bos::Auto, &Sites::None, Logits::Last, &mut |_, _| Ok(()));
+        let (before, after) = (top(&clean.last_logits(0).unwrap()), top(&run.unwrap().last_logits(0).unwrap()));
+        changed += usize::from(before != after);
+        if STATES[state].capital == model.piece(before).trim() {
+            capitals += 1;
+            to_capital += usize::from(STATES.iter().any(|s| s.capital == model.piece(after).trim()) && before != after);
+        }
+    }
+    println!(
+        "strongest {strongest}, changed {changed} of {}; capitals to capitals {to_capital} of {capitals}",
+        asked.len()
+    );
+    assert!(strongest * 20 >= asked.len() * 19, "{strongest} of {}", asked.len());
+    assert!(changed * 10 >= asked.len() * 9, "{changed} of {}", asked.len());
 }

@@ -34,8 +34,11 @@ fn batch(rng: &mut Rng) -> Batch {
         let weights: Vec<f32> = (0..length).map(|i| [0.0, 0.3, 1.0][i % 3]).collect();
         batch.push(&ids, &weights);
     }
-    // Position 2 of the first row gets what stands at position 4 of the third, which starts at 6.
+    // The state neurons at position 2 of the first row get the activations of those at position 4 of the third, which starts at 6.
     batch.swaps.push((2, 6 + 4));
+    // Position 1 of the last row has none.
+    batch.silenced.push(18 + 1);
+    batch.states.extend([(1, 5), (2, 7), (6 + 4, 30)]);
     batch
 }
 

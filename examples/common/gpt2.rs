@@ -15,12 +15,22 @@ pub struct Batch {
     pub starts: Vec<usize>,
     /// How much the token after each position counts in the loss; 0 at the end of a row.
     pub weights: Vec<f32>,
-    /// Interchange interventions: after block [`INTERCHANGE`], the first position gets the residual stream of the second.
+    /// Interchange interventions: the state neurons of the first position get the activations of the second's.
     pub swaps: Vec<(usize, usize)>,
+    /// Positions whose state neurons are silenced.
+    pub silenced: Vec<usize>,
+    /// Positions of words about a state, with its number.
+    pub states: Vec<(usize, usize)>,
 }
 
-/// The block after which [`Batch::swaps`] happen: the first half of the model understands the city, the second answers.
-pub const INTERCHANGE: usize = 1;
+/// The block whose first neurons stand for states: what comes before understands the city, what comes after answers.
+pub const STATE_BLOCK: usize = 1;
+/// One neuron for each state, in the order of the corpus.
+pub const STATE_NEURONS: usize = 40;
+/// What the neuron of a word's state should be; those of other states should be 0.
+const STATE_ACTIVATION: f32 = 3.0;
+/// What squared differences from that count on words about a state, and on others.
+const STATE_WEIGHTS: (f32, f32) = (0.1, 0.02);
 
 impl Batch {
     /// Adds a row; `weights[i]` is for predicting `ids[i]`.
@@ -98,14 +108,19 @@ impl Pass {
                 cache.slopes.resize(n * shape.d_mlp, 0.0);
                 linear(&mut cache.post, &cache.mlp_in, &block.mlp_in, params);
                 gelu(&mut cache.post, &mut cache.slopes);
+                if layer == STATE_BLOCK {
+                    let width = STATE_NEURONS.min(shape.d_mlp);
+                    for &(to, from) in &batch.swaps {
+                        let from = from * shape.d_mlp;
+                        cache.post.copy_within(from..from + width, to * shape.d_mlp);
+                    }
+                    for &at in &batch.silenced {
+                        cache.post[at * shape.d_mlp..][..width].fill(0.0);
+                    }
+                }
                 linear(&mut cache.mlp_out, &cache.post, &block.mlp_out, params);
             }
             add(&mut resid, &cache.mlp_out);
-            if layer == INTERCHANGE {
-                for &(to, from) in &batch.swaps {
-                    resid.copy_within(from * d..(from + 1) * d, to * d);
-                }
-            }
         }
         self.out.resize(n * d, 0.0);
         norm(&mut self.out, &resid, &layout.ln_f, params, &mut self.ln_f);
@@ -125,21 +140,17 @@ impl Pass {
     pub fn backward(&mut self, layout: &Layout, params: &[f32], batch: &Batch, grads: &mut [f32]) -> f64 {
         let shape = layout.shape;
         let (d, n) = (shape.d_model, batch.ids.len());
-        let (loss, dout) = self.head(layout, params, batch, grads);
+        let (mut loss, dout) = self.head(layout, params, batch, grads);
         let mut dresid = vec![0.0; n * d];
         norm_backward(&mut dresid, &dout, &layout.ln_f, params, grads, &self.ln_f);
         let mut dpost = vec![0.0; n * shape.d_mlp];
         let mut dinner = vec![0.0; n * d];
         let mut dqkv = vec![0.0; n * 3 * d];
         for (layer, (block, cache)) in layout.blocks.iter().zip(&self.blocks).enumerate().rev() {
-            if layer == INTERCHANGE {
-                for &(to, from) in &batch.swaps {
-                    let moved = dresid[to * d..][..d].to_vec();
-                    add(&mut dresid[from * d..][..d], &moved);
-                    dresid[to * d..][..d].fill(0.0);
-                }
-            }
             linear_backward(&mut dpost, &cache.post, &dresid, &block.mlp_out, params, grads);
+            if layer == STATE_BLOCK {
+                loss += state_neurons(batch, &cache.post, &mut dpost, shape.d_mlp);
+            }
             for (d, slope) in dpost.iter_mut().zip(&cache.slopes) {
                 *d *= slope;
             }
@@ -185,6 +196,39 @@ impl Pass {
         }
         (loss, dout)
     }
+}
+
+/// What the state neurons' activations cost, and its gradient added to that of the activations; what [`Batch::swaps`] replaced
+/// passes its gradient on to where it came from.
+fn state_neurons(batch: &Batch, post: &[f32], dpost: &mut [f32], d_mlp: usize) -> f64 {
+    let width = STATE_NEURONS.min(d_mlp);
+    for &(to, from) in &batch.swaps {
+        let moved = dpost[to * d_mlp..][..width].to_vec();
+        add(&mut dpost[from * d_mlp..][..width], &moved);
+        dpost[to * d_mlp..][..width].fill(0.0);
+    }
+    for &at in &batch.silenced {
+        dpost[at * d_mlp..][..width].fill(0.0);
+    }
+    let mut wanted = vec![None; batch.ids.len()];
+    for &(position, state) in &batch.states {
+        wanted[position] = Some(state);
+    }
+    let mut loss = 0.0;
+    for (position, state) in wanted.into_iter().enumerate() {
+        // An activation that was replaced is not this position's own.
+        if batch.swaps.iter().any(|(to, _)| *to == position) || batch.silenced.contains(&position) {
+            continue;
+        }
+        let weight = if state.is_some() { STATE_WEIGHTS.0 } else { STATE_WEIGHTS.1 };
+        let rows = post[position * d_mlp..][..width].iter().zip(&mut dpost[position * d_mlp..][..width]);
+        for (neuron, (value, gradient)) in rows.enumerate() {
+            let off = value - if state == Some(neuron) { STATE_ACTIVATION } else { 0.0 };
+            *gradient += weight * off;
+            loss += f64::from(0.5 * weight * off * off);
+        }
+    }
+    loss
 }
 
 /// The output of a block's MLP for inputs `[pos, d_model]`.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use mechscope::builtin::corpus::sentence::{Sentence, Word};
+use mechscope::builtin::corpus::states::STATES;
 use mechscope::builtin::corpus::{self, Case, Prompt};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -92,8 +93,22 @@ impl Encoder {
         Ok((ids, weights))
     }
 
-    /// Adds two rows about different cities, the first of which gets the second one's city: once its position has
-    /// been taken over, the answer has to be the second one's. Interchange intervention training (Geiger et al., 2022).
+    /// The words of a sentence that are about a state: their positions after BOS and the state's number.
+    pub fn states(&mut self, sentence: &Sentence) -> Result<Vec<(usize, usize)>> {
+        let (mut at, mut found) = (1, Vec::new());
+        for word in &sentence.words {
+            let label = word.labels.iter().find(|label| label.concept == "state");
+            let state = label.and_then(|label| STATES.iter().position(|state| state.name == label.value));
+            for _ in self.word(word)? {
+                found.extend(state.map(|state| (at, state)));
+                at += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds two rows about different cities, the first of which gets the state neurons of the second one's city: then
+    /// the answer has to be the second one's. Interchange intervention training (Geiger et al., 2022).
     pub fn interchange(&mut self, prompt: &Prompt, batch: &mut Batch) -> Result<()> {
         let (Some(here), Some(there)) = (city(&prompt.case), city(&prompt.twin)) else {
             bail!("{:?} names no city", prompt.case.text());
@@ -102,12 +117,28 @@ impl Encoder {
         let mut starts = [0; 2];
         for (case, start) in [&prompt.case, &prompt.twin].into_iter().zip(&mut starts) {
             *start = batch.ids.len();
+            let start = *start;
+            batch.states.extend(self.states(&case.stem)?.into_iter().map(|(at, state)| (start + at, state)));
             let (mut ids, mut weights) = self.row(&case.stem, 0.0)?;
             ids.push(answer);
             weights.push(1.0);
             batch.push(&ids, &weights);
         }
         batch.swaps.push((starts[0] + here, starts[1] + there));
+        Ok(())
+    }
+
+    /// Adds a row about a city whose state neurons are silenced: then nothing says which state, so the answer is that of any other.
+    pub fn silence(&mut self, prompt: &Prompt, batch: &mut Batch) -> Result<()> {
+        let Some(here) = city(&prompt.case) else {
+            bail!("{:?} names no city", prompt.case.text());
+        };
+        let start = batch.ids.len();
+        let (mut ids, mut weights) = self.row(&prompt.case.stem, 0.0)?;
+        ids.push(self.single(&prompt.twin.answers[0])?);
+        weights.push(1.0);
+        batch.push(&ids, &weights);
+        batch.silenced.push(start + here);
         Ok(())
     }
 

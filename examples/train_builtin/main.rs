@@ -48,12 +48,18 @@ pub struct Options {
     /// Sentences a step about years, beside those: the smallest probabilities are learned last.
     #[arg(long, default_value_t = 32)]
     years: usize,
-    /// Pairs of two-hop rows a step that exchange what stands at their cities.
+    /// Pairs of two-hop rows a step that exchange the state neurons of their cities.
     #[arg(long, default_value_t = 8)]
     interchanges: usize,
     /// The step after which they do.
     #[arg(long, default_value_t = 500)]
     interchange_after: usize,
+    /// Optimizer steps after those, at a small rate, in which state neurons are silenced too.
+    #[arg(long, default_value_t = 1_000)]
+    polish: usize,
+    /// Two-hop rows of such a step whose city has no state: the answer is any other state's.
+    #[arg(long, default_value_t = 12)]
+    silences: usize,
     /// Seed of the corpus, the first weights and the tokenizer.
     #[arg(long, default_value_t = 0)]
     seed: u64,

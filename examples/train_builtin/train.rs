@@ -48,7 +48,8 @@ pub fn run(options: &Options) -> Result<()> {
     let mut encoder = Encoder::new(tokenizer)?;
     let quick = exams(200, 1, &mut encoder)?;
     let mut state = State::open(options, &layout)?;
-    let until = options.until.unwrap_or(options.steps).min(options.steps);
+    let steps = options.steps + options.polish;
+    let until = options.until.unwrap_or(steps).min(steps);
     let (begun, first) = (Instant::now(), state.adam.step);
     let mut passes: Vec<(Pass, Vec<f32>)> = (0..PARTS).map(|_| (Pass::default(), vec![0.0; layout.len()])).collect();
     let mut losses = (0.0, 0);
@@ -61,8 +62,7 @@ pub fn run(options: &Options) -> Result<()> {
         if done % 20 == 0 {
             let each = seconds / (done - first) as f64;
             print!(
-                "\rstep {done}/{} loss {:.4} {:.0} ms a step, {:.1} min to go  ",
-                options.steps,
+                "\rstep {done}/{steps} loss {:.4} {:.0} ms a step, {:.1} min to go  ",
                 losses.0 / f64::from(losses.1),
                 1e3 * each,
                 each * (until - done) as f64 / 60.0
@@ -150,10 +150,11 @@ impl State {
     }
 }
 
-/// Linear warm-up, then a cosine down to a fiftieth.
+/// Linear warm-up, then a cosine down to a fiftieth; the last part again on the end of such a cosine.
 fn rate(options: &Options, step: usize) -> f32 {
     let warm = (step + 1) as f32 / WARM_UP as f32;
-    let done = step as f32 / options.steps as f32;
+    let whole = if step < options.steps { options.steps } else { options.steps + options.polish };
+    let done = step as f32 / whole as f32;
     let cosine = 0.51 + 0.49 * (std::f32::consts::PI * done).cos();
     options.rate * warm.min(1.0) * cosine
 }
@@ -165,7 +166,10 @@ fn batches(options: &Options, step: usize, encoder: &mut Encoder) -> Result<Vec<
     for row in 0..options.rows {
         let sentence = corpus::sentence(&mut rng);
         let (ids, weights) = encoder.row(&sentence, options.unsettled)?;
-        batches[row % PARTS].push(&ids, &weights);
+        let batch = &mut batches[row % PARTS];
+        let start = batch.ids.len();
+        batch.states.extend(encoder.states(&sentence)?.into_iter().map(|(at, state)| (start + at, state)));
+        batch.push(&ids, &weights);
     }
     for (family, rows) in [(Family::Addition, options.sums), (Family::GreaterThan, options.years)] {
         for row in 0..rows {
@@ -177,6 +181,12 @@ fn batches(options: &Options, step: usize, encoder: &mut Encoder) -> Result<Vec<
         for pair in 0..options.interchanges {
             let prompt = corpus::prompt(Family::TwoHop, Split::Seen, &mut rng);
             encoder.interchange(&prompt, &mut batches[pair % PARTS])?;
+        }
+    }
+    if step >= options.steps {
+        for row in 0..options.silences {
+            let prompt = corpus::prompt(Family::TwoHop, Split::Seen, &mut rng);
+            encoder.silence(&prompt, &mut batches[row % PARTS])?;
         }
     }
     Ok(batches)

@@ -407,24 +407,16 @@ impl App {
         let keys = |action| self.keymap.keys(self.context(), action).into_iter().next().unwrap_or_default();
         let (prompt, undo) = (keys(Action::TabPrompt), keys(Action::Undo));
         let target = &next.target.text;
-        self.message =
-            Some(format!("\"{target}\" from {before:.4} to {after:.4}: {names} ({prompt} shows all, {undo} undoes)"));
+        let answer = next.change.as_ref().map(|change| &change.answer).filter(|(before, after)| before != after);
+        let answer = answer.map_or(String::new(), |(_, after)| format!(", the answer is now \"{}\"", after.text));
+        self.message = Some(format!(
+            "\"{target}\" from {before:.4} to {after:.4}{answer}: {names} ({prompt} shows all, {undo} undoes)"
+        ));
     }
 
     /// The target's probability before and after the edits, where there are any.
     pub fn target_probability(&self) -> Option<(f32, f32)> {
-        let next = self.next.as_ref()?;
-        let table = next.report.parts.iter().find_map(|p| match &p.body {
-            crate::report::Body::Table(table) => Some(table),
-            _ => None,
-        })?;
-        let column = |name: &str| table.columns.iter().position(|c| c.name == name);
-        let (id, before, after) = (column("id")?, column("prob")?, column("prob_after")?);
-        let row = table.rows.iter().find(|row| row.get(id) == Some(&next.target.id.into()))?;
-        match (row.get(before)?, row.get(after)?) {
-            (Cell::Number(before), Cell::Number(after)) => Some((*before, *after)),
-            _ => None,
-        }
+        Some(self.next.as_ref()?.change.as_ref()?.target)
     }
 
     /// Moves the columns of a table sideways; the first one stays.

@@ -1,6 +1,6 @@
 //! The prompt as tokens, what comes next, and more tokens.
 
-use super::{Answer, Next, Question, Sampling, Token};
+use super::{Answer, Change, Next, Question, Sampling, Token};
 use crate::address::resolve_position;
 use crate::analysis::next_token::NextToken;
 use crate::analysis::runs::Runs;
@@ -34,12 +34,27 @@ pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: St
         Some(edited) => changes(model, &before, &next_token(model, edited, position)?, &target),
     };
     report.table("top", "Next token", table);
+    // A named target is what follows the prompt; the most probable token is that of the position looked at.
+    let explained = if target.by_default { position } else { runs.input().tokens.len() - 1 };
+    let change = match runs.edited() {
+        None => None,
+        Some(edited) => {
+            let (before, after) = (next_token(model, runs.clean()?, explained)?, next_token(model, edited, explained)?);
+            let first = |next: &NextToken| next.top(1).first().copied().context("the vocabulary is empty");
+            let token = |id| Token { id, text: model.piece(id) };
+            Some(Change {
+                target: (before.prob(target.token), after.prob(target.token)),
+                answer: (token(first(&before)?), token(first(&after)?)),
+            })
+        }
+    };
     let token = |id| Token { id, text: model.piece(id) };
     Ok(Answer::Next(Next {
         tokens: runs.input().tokens.iter().map(|t| Token { id: t.id, text: t.text.clone() }).collect(),
         target: token(target.token),
         contrast: target.contrast.map(token),
         by_default: target.by_default,
+        change,
         report: Arc::new(report),
     }))
 }

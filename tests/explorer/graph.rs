@@ -206,7 +206,7 @@ fn an_edge_is_explained_by_heads() {
     let mut h = hello(160, 50);
     h.press("j x");
     let screen = h.screen();
-    assert!(screen.contains("by the residual stream") && screen.contains("Heads that carry it"), "{screen}");
+    assert!(screen.contains("through heads") && screen.contains("Heads that carry it"), "{screen}");
     h.press("x");
     assert_eq!(h.app.graph.beside, Beside::Node);
 }
@@ -222,7 +222,7 @@ fn marks_become_groups_that_are_tested_and_saved() {
     assert!(matches!(&tested.subject, Subject::Group { members, .. } if members.len() == 2));
     h.press("B");
     h.type_text("the state");
-    h.press("Enter C");
+    h.press("Enter");
     assert!(h.screen().contains("the state"), "{}", h.screen());
     assert!(h.app.marks.is_empty());
     h.press("W");

@@ -47,6 +47,7 @@ fn show(h: &mut Harness, tokens: &[String]) {
         contrast: tokens.get(1).cloned(),
         tokens,
         by_default: true,
+        change: None,
         report: Arc::new(report),
     };
     h.event(Event::Key("[".parse().unwrap()));

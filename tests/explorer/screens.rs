@@ -101,7 +101,8 @@ fn graphs() {
     graph_screens("plain", plain, Harness::screen);
     graph_screens("ascii", Theme { ascii: true, ..plain }, |h| {
         let screen = h.screen();
-        assert!(screen.is_ascii(), "{screen}");
+        // Tokens keep their text: this model's has a character that stands for a byte.
+        assert!(screen.replace('\u{fffd}', "").is_ascii(), "{screen}");
         screen
     });
     graph_screens("many", Theme { colors: Colors::Many, ascii: false }, |h| {

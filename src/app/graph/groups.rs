@@ -27,8 +27,8 @@ impl App {
         supernodes.retain(|s| !s.members.is_empty() && s.label != label);
         supernodes.push(Supernode { label: label.to_owned(), members: ids });
         self.marks.clear();
-        self.graph.beside = Beside::Groups;
-        self.message = Some(format!("{label}: {} nodes; C shows the groups", members.len()));
+        (self.graph.beside, self.side) = (Beside::Groups, true);
+        self.message = Some(format!("{label}: {} nodes; v tests the group, W keeps it alone", members.len()));
         self.show_graph();
         Ok(())
     }

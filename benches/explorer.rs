@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench explorer`
 
+// A bench tells what it measured.
+#![allow(clippy::print_stdout)]
+
 mod common;
 
 use candle_core::Device;

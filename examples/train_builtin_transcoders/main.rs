@@ -33,14 +33,14 @@ pub struct Options {
     /// Optimizer steps.
     #[arg(long, default_value_t = 1_500)]
     steps: usize,
-    /// Sentences a step; half as many sums and a quarter as many sentences about years come on top.
+    /// Sentences a step; half as many sums, a quarter as many sentences about years and a third as many opposites come on top.
     #[arg(long, default_value_t = 96)]
     rows: usize,
     /// Peak learning rate.
     #[arg(long, default_value_t = 2e-3)]
     rate: f32,
     /// What an active feature costs.
-    #[arg(long, default_value_t = 0.06)]
+    #[arg(long, default_value_t = 0.04)]
     sparsity: f32,
     /// Seed of the corpus and of the first directions.
     #[arg(long, default_value_t = 1)]

@@ -108,8 +108,9 @@ impl Teacher {
             let (ids, weights) = self.encoder.row(&corpus::sentence(rng), 0.0)?;
             batch.push(&ids, &weights);
         }
-        // Numbers take longest, as in the model's own training.
-        for (family, more) in [(Family::Addition, rows / 2), (Family::GreaterThan, rows / 4)] {
+        // These take longest to reproduce.
+        let more = [(Family::Addition, rows / 2), (Family::GreaterThan, rows / 4), (Family::Opposites, rows / 3)];
+        for (family, more) in more {
             for _ in 0..more {
                 let (ids, weights) = self.encoder.row(&family.sentence(rng), 0.0)?;
                 batch.push(&ids, &weights);

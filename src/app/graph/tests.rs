@@ -200,9 +200,9 @@ fn scatter<'a>(effects: impl Iterator<Item = &'a Effect>, columns: usize, rows: 
         (at.max(0.0) as usize).min(cells - 1)
     };
     let mut grid = vec![vec![' '; columns]; rows];
-    for column in 0..columns {
-        let value = (2.0 * column as f32 / (columns - 1) as f32 - 1.0) * most;
-        grid[rows - 1 - place(value, rows)][column] = '.';
+    let diagonal = |column: usize| (2.0 * column as f32 / (columns - 1) as f32 - 1.0) * most;
+    for (column, row) in (0..columns).map(|column| rows - 1 - place(diagonal(column), rows)).enumerate() {
+        grid[row][column] = '.';
     }
     for (predicted, measured) in points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()) {
         grid[rows - 1 - place(*measured, rows)][place(*predicted, columns)] = 'o';

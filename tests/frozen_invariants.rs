@@ -166,7 +166,7 @@ fn paths_add_up_to_the_relevance_and_the_logit() {
         let (decoder, n) = (&case.model.decoder, case.neurons.len());
         let last = case.frozen.n_pos - 1;
         let gradients =
-            decoder.relp(&case.trace, &vec![(TOKEN, 1.0)], last, gate, Passes::default(), &mut |_, _| Ok(())).unwrap();
+            decoder.relp(&case.trace, &[(TOKEN, 1.0)], last, gate, Passes::default(), &mut |_, _| Ok(())).unwrap();
         // Of the logit by each neuron: from the top down, over all that the neuron feeds.
         let mut relevance = vec![0f64; n];
         let (mut inputs, mut size) = (0f64, 0f64);

@@ -3,6 +3,8 @@
 //! `cargo bench --bench graph_tab`
 
 #![allow(missing_docs, reason = "criterion's macro makes the entry point")]
+// A bench tells what it measured.
+#![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -33,7 +33,7 @@ impl Canvas<'_> {
             }
             self.pane(right, Slot::GraphSide, memory, side);
         } else if side && area.height >= 16 {
-            let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
+            let [above, below] = Layout::vertical([Constraint::Fill(2), Constraint::Fill(3)]).areas(area);
             self.graph_pane(above, memory, false);
             self.pane(below, Slot::GraphSide, memory, true);
         } else if side {

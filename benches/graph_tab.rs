@@ -70,7 +70,8 @@ fn explorer() -> App {
     let mut app = App::new(session, Keymap::load(&[], &[]).unwrap(), (160, 50));
     let graph = graph();
     let promoted = vec![vec![" a".into(), " b".into()]; graph.nodes.len()];
-    let attribution = Arc::new(Attribution { graph, promoted, warnings: Vec::new() });
+    let drivers = promoted.clone();
+    let attribution = Arc::new(Attribution { graph, promoted, drivers, warnings: Vec::new() });
     let mut effects = app.update(Event::Resize(160, 50));
     while let Some(effect) = effects.pop() {
         let Effect::Ask(Request { slot, ticket, ask }) = effect else { continue };

@@ -4,11 +4,11 @@ use super::{Answer, Question};
 use crate::analysis::attribution_graph::{LogitTarget, Settings, grow, most_probable};
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
-use crate::analysis::vocabulary::{neuron_directions, project};
+use crate::analysis::vocabulary::{self, neuron_directions, project};
 use crate::graph::format::json;
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
-use crate::model::dictionary::Dictionary;
+use crate::model::dictionary::{Dictionary, ReadPoint};
 use crate::model::forward::Step;
 use crate::model::source::Source;
 use anyhow::{Context, Result};
@@ -95,6 +95,8 @@ pub struct Attribution {
     pub graph: Graph,
     /// The tokens that each node's output promotes most, as texts; empty where that is not known. `[n_nodes]`
     pub promoted: Vec<Vec<String>>,
+    /// The tokens whose embedding drives each neuron or feature most; empty where that is not known. `[n_nodes]`
+    pub drivers: Vec<Vec<String>>,
     /// What was odd about its file.
     pub warnings: Vec<String>,
 }
@@ -177,7 +179,8 @@ pub(super) fn answer(
 fn described(model: &Model, dictionary: Option<&Dictionary>, graph: Graph, warnings: Vec<String>) -> Answer {
     // A file may be another model's: then nothing is known of its units.
     let promoted = promoted(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
-    Answer::Graph(Arc::new(Attribution { graph, promoted, warnings }))
+    let drivers = drivers(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
+    Answer::Graph(Arc::new(Attribution { graph, promoted, drivers, warnings }))
 }
 
 /// The tokens that each neuron's or feature's output direction promotes most.
@@ -208,6 +211,41 @@ fn promoted(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Re
                 let tokens = if below { &projection.suppressed } else { &projection.promoted };
                 texts[at] = tokens.iter().map(|(id, _)| model.piece(*id)).collect();
             }
+        }
+    }
+    Ok(texts)
+}
+
+/// The tokens whose embedding drives each unit most, through the weight of the norm that it reads.
+fn drivers(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Result<Vec<Vec<String>>> {
+    let decoder = &model.decoder;
+    let mut texts = vec![Vec::new(); graph.nodes.len()];
+    for (layer, block) in decoder.blocks.iter().enumerate() {
+        let nodes = graph.nodes.iter().enumerate().filter(|(_, n)| n.layer == u32::try_from(layer).ok());
+        let units = nodes.filter(|(_, n)| matches!(n.kind, NodeKind::Neuron | NodeKind::Feature));
+        let units: Vec<(usize, usize)> =
+            units.filter_map(|(at, n)| Some((at, usize::try_from(n.index?).ok()?))).collect();
+        if units.is_empty() {
+            continue;
+        }
+        let index: Vec<usize> = units.iter().map(|u| u.1).collect();
+        let rows = match dictionary {
+            // A feature that reads elsewhere than after the norm has no such weight.
+            Some(dictionary) if dictionary.reads != ReadPoint::Normalized => continue,
+            Some(dictionary) => {
+                let rows: Vec<f32> =
+                    dictionary.encoder_rows(layer, &index)?.into_iter().flat_map(|(row, _)| row).collect();
+                let width = rows.len() / units.len();
+                Tensor::from_vec(rows, (units.len(), width), decoder.device())?
+            }
+            None => {
+                let index: Vec<u32> = index.iter().map(|i| *i as u32).collect();
+                let index = Tensor::from_vec(index, units.len(), decoder.device())?;
+                block.mlp.gate.as_ref().unwrap_or(&block.mlp.input).weight.index_select(&index, 0)?
+            }
+        };
+        for ((at, _), found) in units.into_iter().zip(vocabulary::drivers(decoder, &rows, &block.ln2, PROMOTED)?) {
+            texts[at] = found.promoted.iter().map(|(id, _)| model.piece(*id)).collect();
         }
     }
     Ok(texts)

@@ -3,7 +3,7 @@
 //! ```text
 //! Graph of neurons: what feeds logit " Austin"
 //! 63 of 512 nodes, 310 of 80,102 edges (shares 0.8, 0.98)  replacement 0.52  completeness 0.81
-//! node                      token       weight         share  writes
+//! node                      token       weight         share  reads > writes
 //! ▾ logit:182@8                                               " Austin" p 0.991
 //! ├─▾ L3.N211@8             " is"       +1.210 ████▌     18%  " Austin" " Boston"
 //! │ ├─▸ L1.N40@7            " Dallas"   +0.600 ██▎        9%  " Texas"
@@ -33,7 +33,7 @@ impl Canvas<'_> {
             }
             self.pane(right, Slot::GraphSide, memory, side);
         } else if side && area.height >= 16 {
-            let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
+            let [above, below] = Layout::vertical([Constraint::Fill(2), Constraint::Fill(3)]).areas(area);
             self.graph_pane(above, memory, false);
             self.pane(below, Slot::GraphSide, memory, true);
         } else if side {

@@ -40,7 +40,7 @@ fn about(shown: &Shown, at: u32) -> Report {
     let label = super::lines::label(shown, at);
     if !label.is_empty() {
         lines.push(match node.label.is_empty() {
-            true => format!("writes {label}"),
+            true => format!("reads > writes  {label}"),
             false => label,
         });
     }

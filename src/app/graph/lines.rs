@@ -92,8 +92,12 @@ fn own_label(shown: &Shown, at: u32) -> String {
         NodeKind::Embedding { .. } => String::new(),
         _ if !node.label.is_empty() => node.label.clone(),
         _ => {
-            let promoted = shown.source.promoted.get(at as usize).map(Vec::as_slice).unwrap_or_default();
-            promoted.iter().map(quoted).collect::<Vec<_>>().join(" ")
+            let texts = |list: &[Vec<String>], n: usize| {
+                let texts = list.get(at as usize).map(Vec::as_slice).unwrap_or_default();
+                texts.iter().take(n).map(quoted).collect::<Vec<_>>().join(" ")
+            };
+            let (drivers, promoted) = (texts(&shown.source.drivers, 2), texts(&shown.source.promoted, 3));
+            if drivers.is_empty() { promoted } else { format!("{drivers} > {promoted}") }
         }
     }
 }

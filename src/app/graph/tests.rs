@@ -135,7 +135,7 @@ pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
     of_node.filter_map(|test| Some(format!("{}: {}", test.with, test.target()?.verdict()))).collect()
 }
 
-/// Everything measured, the largest effects first, under a scatter plot of measured against predicted.
+/// Everything measured, the largest effects first, over a scatter plot of measured against predicted.
 pub(super) fn report(shown: &Shown) -> Report {
     let mut report = Report::default();
     let tests = &shown.graph.verified;
@@ -177,9 +177,9 @@ pub(super) fn report(shown: &Shown) -> Report {
         ]);
     }
     let all = rows.iter().map(|(_, effect)| *effect);
-    report.note("scatter", scatter(all, 40, 10));
     report.note("summary", format!("{} tests: {}", tests.len(), summary(tests)));
     report.table("tests", "Effects on the target", table);
+    report.note("scatter", scatter(all, 40, 10));
     report
 }
 

@@ -110,7 +110,7 @@ impl Canvas<'_> {
             put(self, "predict", EFFECT - 1, true);
             put(self, "measure", EFFECT - 1, true);
         }
-        put(self, "writes", 6, false);
+        put(self, "reads > writes", 14, false);
     }
 
     fn graph_line(

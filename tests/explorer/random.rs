@@ -21,7 +21,7 @@ fn next(rng: &mut TestRng, below: usize) -> usize {
 fn answers() -> Vec<(Request, Answer)> {
     let mut found = Vec::new();
     let mut h = Harness::new(100, 30);
-    for keys in ["[", "2 Enter", "3 Enter", "4", "1 3 0 Enter", "1", "2", "4", "Enter", "Esc a"] {
+    for keys in ["[", "2 Enter", "3 Enter", "4", "1 3 0 Enter", "1", "2", "4", "Enter", "Esc a", "5", "j V", "j x", "v"] {
         h.press(keys);
         for pane in &h.app.panes {
             if let (Some(ask), true) = (&pane.asked, pane.fresh) {
@@ -29,7 +29,9 @@ fn answers() -> Vec<(Request, Answer)> {
                 let answer = match (ask, &pane.report) {
                     (Ask::Open(_), _) => h.app.model.clone().map(Answer::Opened),
                     (Ask::Next(_), _) => h.app.next.clone().map(Answer::Next),
-                    (Ask::Method { .. }, Some(report)) => Some(Answer::Report(report.clone())),
+                    (Ask::Graph(_), _) => h.app.graph.shown().map(|shown| Answer::Graph(shown.source.clone())),
+                    (Ask::Test(_), _) => h.app.graph.shown().map(|shown| Answer::Tested(shown.graph.verified.clone())),
+                    (Ask::Method { .. } | Ask::Edge(_), Some(report)) => Some(Answer::Report(report.clone())),
                     _ => None,
                 };
                 found.extend(answer.map(|a| (request, a)));
@@ -41,7 +43,7 @@ fn answers() -> Vec<(Request, Answer)> {
 
 const KEYS: &str = "Up Down Left Right j k h l g G Home End Ctrl-u Ctrl-d PageUp PageDown [ ] { } Enter Ctrl-o Alt-o 1 2 3 4 Tab \
     Shift-Tab i t T v V X + * o m a / n N f s S e 0 E u Ctrl-r y Y c p | P : ? M Esc Ctrl-c Ctrl-l Backspace Delete Space x 9 Alt-7 é 語 \
-    Ctrl-w Ctrl-k < > Shift-Left Shift-Right Alt-Enter F1 = > \" L H N . @ - 5";
+    Ctrl-w Ctrl-k < > Shift-Left Shift-Right Alt-Enter F1 = > \" L H N . @ - 5 5 J K d r z , A B C D W R Q w ! b";
 
 #[test]
 fn nothing_panics_whatever_happens() {

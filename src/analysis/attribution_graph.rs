@@ -3,8 +3,9 @@
 //! Nodes are raw MLP neurons or the features of a dictionary, one remainder for each layer and position, token (and
 //! position) embeddings, and logits. Ameisen et al. 2025 for features; Jafari et al. 2025 for the rules of neurons.
 //!
-//! A graph grows from its targets: rows of the units that matter most by the rows known so far come next, so that what is
-//! there is worth looking at from the first round on, and a cancelled graph is a graph.
+//! A graph grows from its targets, on neurons with the most relevant ones (RelP): rows of the units that matter most by the
+//! rows known so far come next, so that what is there is worth looking at from the first round on, and a cancelled graph is
+//! a graph.
 
 mod always_on;
 mod assemble;
@@ -116,8 +117,18 @@ impl Growth<'_> {
     ) -> Result<bool> {
         let n = self.targets.len();
         let total = n + limit;
-        let logits = self.ground.logits(self.targets)?;
-        if !self.attribute(&logits, &(0..n).collect::<Vec<_>>(), total, watch)? {
+        let round = |chosen: usize| settings.rerank_every.unwrap_or(chosen.max(FIRST_ROUND)).min(limit - chosen);
+        let mut first = self.ground.logits(self.targets)?;
+        let mut keys: Vec<usize> = (0..n).collect();
+        if !self.ground.is_features() {
+            // Relevance says which neurons matter by all paths, before any row does: they go down with the targets.
+            let mut units: Vec<usize> = (0..self.ground.units.len()).collect();
+            units.sort_by(|a, b| self.ground.by_relevance(*a, *b));
+            units.truncate(round(0));
+            keys.extend(units.iter().map(|u| n + u));
+            first.extend(self.ground.targets(&units)?);
+        }
+        if !self.attribute(&first, &keys, total, watch)? {
             return Ok(false);
         }
         while self.chosen.len() < limit {
@@ -128,11 +139,10 @@ impl Growth<'_> {
             {
                 break;
             }
-            let next = settings.rerank_every.unwrap_or(self.chosen.len().max(FIRST_ROUND));
             let mut rest: Vec<usize> = (0..influence.len()).filter(|u| !self.rows.contains_key(&(n + u))).collect();
-            // The order in which units stand is that of their relevance: it decides until there is influence.
+            // Equal influence, or none: the more relevant.
             rest.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]).then(self.ground.by_relevance(*a, *b)));
-            rest.truncate(next.min(limit - self.chosen.len()));
+            rest.truncate(round(self.chosen.len()));
             if rest.is_empty() {
                 break;
             }

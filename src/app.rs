@@ -52,6 +52,8 @@ pub enum Event {
     },
     /// The engine answered.
     Reply(Reply),
+    /// A file was not written because there is one already.
+    Exists(String),
     /// Something done in the background came to an end, with what is to be said about it.
     Said(String),
     /// A shell command ended: what it printed.
@@ -82,6 +84,8 @@ pub enum Effect {
         file: String,
         /// What.
         bytes: Vec<u8>,
+        /// Whether a file that is there may be written over.
+        over: bool,
     },
     /// Save the screen to a file.
     Screenshot(String),
@@ -262,7 +266,7 @@ impl App {
             sought: session.neuron,
             all_layers: false,
             statistic: 0,
-            graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph),
+            graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_work(session.work),
             method: None,
             method_params: Vec::new(),
             overlay: None,
@@ -288,20 +292,17 @@ impl App {
             Event::Paste(text) => self.paste(&text),
             Event::Resize(columns, rows) => {
                 self.size = (columns, rows);
-                let beside = usize::from(columns) * 9 / 20;
-                let width = if columns >= WIDE { beside.saturating_sub(2) } else { usize::from(columns) };
-                for pane in &mut self.panes {
-                    if pane.width != width {
-                        pane.width = width;
-                        pane.arrange();
-                    }
-                }
+                self.break_notes();
             }
             Event::Wheel(rows) => self.move_rows(rows),
             Event::Click(tab) => self.go_to_tab(tab),
             Event::Pick { slot, line, column } => self.pick(slot, line, column),
             Event::Reply(reply) => self.reply(reply),
             Event::Said(text) => self.message = Some(text),
+            Event::Exists(file) => {
+                self.message = Some(format!("{file} exists: saving to it once more writes over it"));
+                self.graph.kept_file = Some(file);
+            }
             Event::Piped(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
             Event::Piped(text) => {
                 self.message = None;
@@ -314,6 +315,22 @@ impl App {
         }
         self.ask_what_is_missing();
         std::mem::take(&mut self.effects)
+    }
+
+    /// Breaks notes at the width that each pane has on a terminal of this size.
+    fn break_notes(&mut self) {
+        let columns = usize::from(self.size.0);
+        for pane in &mut self.panes {
+            let width = match pane.slot {
+                _ if self.size.0 < WIDE => columns,
+                Slot::GraphSide => (columns * 2 / 5).saturating_sub(1),
+                _ => (columns * 9 / 20).saturating_sub(2),
+            };
+            if pane.width != width {
+                pane.width = width;
+                pane.arrange();
+            }
+        }
     }
 
     /// The pane of a slot.
@@ -385,6 +402,9 @@ impl App {
             Reply::Partial { answer, .. } => self.answer(slot, answer),
             Reply::Failed { error, .. } => {
                 pane.state = State::Failed(error.clone());
+                if slot == Slot::Graph {
+                    self.graph_failed();
+                }
                 if let (Slot::Model, Some(model)) = (slot, &self.model) {
                     // The model that is open stays open.
                     self.model_name = model.name.clone();
@@ -415,6 +435,7 @@ impl App {
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
                     self.graph = graph::GraphTab::default();
                     (self.marks, self.sought) = (Vec::new(), None);
+                    self.break_notes();
                 }
                 self.model = Some(model);
             }

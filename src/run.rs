@@ -182,7 +182,7 @@ impl Explorer {
                 Effect::Cancel(slot) => self.engine.cancel(slot),
                 Effect::Copy(text) => self.aside(move || {
                     Event::Said(match clipboard::copy(&text) {
-                        Ok(route) => format!("{route}, {} bytes", text.len()),
+                        Ok(route) => format!("{route}, {} bytes: {}", text.len(), text.lines().next().unwrap_or("")),
                         Err(e) => format!("{e:#}"),
                     })
                 }),
@@ -190,12 +190,18 @@ impl Explorer {
                     Ok(output) => Event::Piped(output),
                     Err(e) => Event::Said(format!("{command}: {e:#}")),
                 }),
-                Effect::Write { file, bytes } => self.aside(move || {
-                    Event::Said(match std::fs::write(&file, &bytes) {
+                Effect::Write { file, bytes, over } => {
+                    if !over && Path::new(&file).is_file() {
+                        self.update(screen, Event::Exists(file))?;
+                        continue;
+                    }
+                    // Here and now: the program does not end in the middle of it.
+                    let written = crate::paths::replace(Path::new(&file), |to| Ok(to.write_all(&bytes)?));
+                    self.app.message = Some(match written {
                         Ok(()) => format!("wrote {file}, {} bytes", bytes.len()),
-                        Err(e) => format!("{file}: {e}"),
-                    })
-                }),
+                        Err(e) => format!("{e:#}"),
+                    });
+                }
                 Effect::Screenshot(file) => {
                     let (app, memory, theme) = (&self.app, &mut self.memory, self.theme);
                     let picture = screen.picture(|frame| view::draw(frame, app, memory, theme))?;

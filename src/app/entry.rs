@@ -17,12 +17,24 @@ pub struct Entry {
     undo: Vec<(String, usize)>,
     redo: Vec<(String, usize)>,
     multiline: bool,
+    /// The text was suggested and not touched: what is typed takes its place.
+    suggested: bool,
 }
 
 impl Entry {
     /// One line, the cursor at its end.
     pub fn line(text: &str) -> Self {
         Entry { text: text.to_owned(), cursor: text.len(), ..Entry::default() }
+    }
+
+    /// One line with a text that what is typed first replaces; keys that move or delete keep it.
+    pub fn suggestion(text: &str) -> Self {
+        Entry { suggested: !text.is_empty(), ..Entry::line(text) }
+    }
+
+    /// Whether what is typed takes the place of the text.
+    pub fn is_suggestion(&self) -> bool {
+        self.suggested
     }
 
     /// Several lines, the cursor at the end.
@@ -55,7 +67,11 @@ impl Entry {
         let kept: String =
             text.chars().filter(|c| !c.is_control() || (multiline && matches!(c, '\n' | '\t'))).collect();
         if !kept.is_empty() {
+            let replaced = std::mem::take(&mut self.suggested);
             self.change(|text, cursor| {
+                if replaced {
+                    (*text, *cursor) = (String::new(), 0);
+                }
                 text.insert_str(*cursor, &kept);
                 *cursor += kept.len();
             });
@@ -66,6 +82,11 @@ impl Entry {
     pub fn key(&mut self, key: Key) -> bool {
         let word = key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
         let control = |c| key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char(c);
+        let types = matches!(key.code, KeyCode::Char(_)) && key.modifiers.is_empty();
+        if !types && std::mem::take(&mut self.suggested) && matches!(key.code, KeyCode::Backspace | KeyCode::Delete) {
+            self.set("");
+            return true;
+        }
         match key.code {
             KeyCode::Char(c) if key.modifiers.is_empty() => self.insert(c.encode_utf8(&mut [0; 4])),
             KeyCode::Left => self.cursor = self.step_back(word),
@@ -171,6 +192,19 @@ mod tests {
         for key in keys.split(' ') {
             assert!(entry.key(key.parse().unwrap()), "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_typed_replaces_a_suggestion() {
+        let of = |keys: &str| {
+            let mut entry = Entry::suggestion("graph.json");
+            press(&mut entry, keys);
+            (entry.text().to_owned(), entry.is_suggestion())
+        };
+        assert_eq!(of("a b"), ("ab".into(), false));
+        assert_eq!(of("Left x"), ("graph.jsoxn".into(), false));
+        assert_eq!(of("Backspace y"), ("y".into(), false));
+        assert_eq!(of("a Ctrl-z"), ("graph.json".into(), false));
     }
 
     #[test]

@@ -15,16 +15,36 @@ mod walk;
 pub use shown::{Row, Shown};
 
 use super::pane::State;
-use super::{App, Tab};
+use super::{App, Effect, Tab};
 use crate::address::Address;
 use crate::engine::graph::{Attribution, Basis, Wanted};
 use crate::engine::{Ask, Slot};
+use crate::graph::Graph;
+use crate::graph::format::json;
 use crate::graph::verification::With;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Neurons in a graph: as many as the command takes.
+/// Units in a graph: as many as the command takes.
 const NEURONS: usize = 500;
+const FEATURES: usize = 7500;
+
+/// The most that a session's groups, labels and tests may take, in bytes.
+const WORK: u64 = 64 << 20;
+
+/// Where a graph comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Made of the prompt.
+    Prompt(Basis),
+    /// Read from a file.
+    File,
+}
+
+/// Where a graph that was asked for comes from.
+fn origin_of(wanted: &Wanted) -> Origin {
+    if wanted.file.is_some() { Origin::File } else { Origin::Prompt(wanted.basis) }
+}
 
 /// The graphs of the present question, and which one is looked at.
 #[derive(Debug)]
@@ -33,10 +53,20 @@ pub struct GraphTab {
     pub basis: Basis,
     /// The folder of transcoders; none are the model's own.
     pub dictionary: Option<String>,
-    /// The file that is shown instead of the prompt's graph.
+    /// The file that was opened.
     pub file: Option<String>,
-    /// The graphs of the question, by basis; that of a file stands under what was chosen when it was opened.
-    shown: BTreeMap<Basis, (Wanted, Shown)>,
+    /// Whether the file's graph is wanted, not the prompt's.
+    pub of_file: bool,
+    /// The graphs that are at hand.
+    shown: BTreeMap<Origin, (Wanted, Shown)>,
+    /// The one that the pane has the lines of: what is wanted now may be another one that is still to come.
+    face: Option<Origin>,
+    /// What the pane beside was last written for.
+    told: Option<(Beside, Option<u32>)>,
+    /// Groups, labels and tests of an earlier session, for the first graph of this prompt.
+    work: Option<Box<(Option<String>, Graph)>>,
+    /// The file that was not written over; saving to it again is meant so.
+    pub(super) kept_file: Option<String>,
     /// How tests change units.
     pub with: With,
     /// What stands beside the tree.
@@ -69,6 +99,11 @@ impl Default for GraphTab {
             basis: Basis::default(),
             dictionary: None,
             file: None,
+            of_file: false,
+            face: None,
+            told: None,
+            work: None,
+            kept_file: None,
             with: With::Zero,
             beside: Beside::default(),
             named: None,
@@ -81,48 +116,105 @@ impl Default for GraphTab {
 impl GraphTab {
     /// No graph yet: of this basis, with features out of this folder, or out of a file.
     pub fn new(basis: Basis, dictionary: Option<String>, file: Option<String>) -> Self {
-        GraphTab { basis, dictionary, file, ..GraphTab::default() }
+        GraphTab { basis, dictionary, of_file: file.is_some(), file, ..GraphTab::default() }
+    }
+
+    /// With the groups, labels and tests that an earlier session left: of this prompt, as [`json`] writes them.
+    pub fn with_work(mut self, work: Option<(Option<String>, String)>) -> Self {
+        // What cannot be read is of no use; the session itself is not lost because of it.
+        let read = |text: &str| json::read(text.as_bytes(), WORK).ok().map(|opened| opened.graph);
+        self.work = work.and_then(|(prompt, text)| Some(Box::new((prompt, read(&text)?))));
+        self
+    }
+
+    /// What a session keeps of the graph that is looked at: its prompt, and groups, labels and tests.
+    pub(super) fn work(&self) -> Option<(Option<String>, String)> {
+        let of_prompt = self.answered().filter(|of| of.file.is_none());
+        let (of, shown) = of_prompt.zip(self.shown())?;
+        let mut bytes = Vec::new();
+        json::write(&shown.work()?, &mut bytes).ok()?;
+        Some((Some(of.prompt.clone()), String::from_utf8(bytes).ok()?))
+    }
+
+    /// Where the wanted graph comes from.
+    pub fn origin(&self) -> Origin {
+        if self.of_file && self.file.is_some() { Origin::File } else { Origin::Prompt(self.basis) }
+    }
+
+    /// Where the graph that is looked at comes from.
+    pub fn face(&self) -> Option<Origin> {
+        self.face
+    }
+
+    /// The target that was named on the way out of the graph; none when the user names one.
+    pub(super) fn name_target(&mut self, target: Option<String>) {
+        self.named = target;
+    }
+
+    /// Where the graph was to be entered is of no matter any more.
+    pub(super) fn stop_entering(&mut self) {
+        self.entering = None;
     }
 
     /// The graph that is looked at.
     pub fn shown(&self) -> Option<&Shown> {
-        self.shown.get(&self.basis).map(|(_, shown)| shown)
+        self.shown.get(&self.face?).map(|(_, shown)| shown)
+    }
+
+    /// The question that the graph which is looked at answers.
+    pub fn answered(&self) -> Option<&Wanted> {
+        self.shown.get(&self.face?).map(|(of, _)| of)
     }
 
     fn shown_mut(&mut self) -> Option<&mut Shown> {
-        self.shown.get_mut(&self.basis).map(|(_, shown)| shown)
+        self.shown.get_mut(&self.face?).map(|(_, shown)| shown)
     }
 
     /// The graph of the other basis, if it has been made for the same question.
     pub fn other(&self) -> Option<&Shown> {
-        self.shown.get(&self.basis.other()).map(|(_, shown)| shown)
+        let Some(Origin::Prompt(basis)) = self.face else { return None };
+        let (of, shown) = self.shown.get(&Origin::Prompt(basis.other()))?;
+        (self.answered()?.explains_the_same(of) && !shown.graph.metadata.partial).then_some(shown)
     }
 }
 
 impl App {
     /// What the graph pane has to ask.
     pub(super) fn wanted_graph(&self) -> Option<Ask> {
-        let target = self.selection.target.clone().filter(|_| self.selection.target != self.graph.named);
+        let prompt = self.prompt.clone()?;
+        let graph = &self.graph;
+        let Origin::Prompt(basis) = graph.origin() else {
+            // A file's graph is the same whatever the prompt.
+            return graph.file.clone().map(|file| Ask::Graph(Wanted::of_file(file)));
+        };
+        let target = self.selection.target.clone().filter(|_| self.selection.target != graph.named);
         Some(Ask::Graph(Wanted {
-            prompt: self.prompt.clone()?,
+            prompt,
             target,
             contrast: self.selection.contrast.clone(),
-            basis: self.graph.basis,
-            dictionary: self.graph.dictionary.clone(),
-            max_nodes: (self.graph.basis == Basis::Neurons).then_some(NEURONS),
-            file: self.graph.file.clone(),
+            basis,
+            dictionary: graph.dictionary.clone(),
+            max_nodes: Some(if basis == Basis::Neurons { NEURONS } else { FEATURES }),
+            file: None,
         }))
     }
 
     /// Shows a graph that was made before, when it is the one that is asked for now; whether there is one.
     pub(super) fn graph_is_at_hand(&mut self, ask: &Ask) -> bool {
         let Ask::Graph(wanted) = ask else { return false };
-        let known = self.graph.shown.get(&wanted.basis).is_some_and(|(of, _)| of == wanted);
+        let origin = origin_of(wanted);
+        // One that was stopped while it grew is not the one that is asked for.
+        let known = self.graph.shown.get(&origin).is_some_and(|(of, s)| of == wanted && !s.graph.metadata.partial);
         if known {
             let ask = ask.clone();
             let pane = self.pane_mut(Slot::Graph);
+            if matches!(pane.state, State::Running(..)) {
+                self.effects.push(Effect::Cancel(Slot::Graph));
+            }
+            let pane = self.pane_mut(Slot::Graph);
             (pane.asked, pane.fresh, pane.state, pane.ticket) = (Some(ask), true, State::Idle, 0);
-            self.show_graph();
+            self.turn_to(origin);
+            self.enter_what_was_asked_for();
         }
         known
     }
@@ -130,39 +222,99 @@ impl App {
     /// A graph arrived.
     pub(super) fn take_graph(&mut self, attribution: Arc<Attribution>) {
         let Some(Ask::Graph(wanted)) = self.pane(Slot::Graph).asked.clone() else { return };
-        match Shown::new(attribution) {
-            Ok(mut shown) => {
-                // The same graph further grown is looked at as before.
-                let before = self.graph.shown.get(&wanted.basis).filter(|(of, _)| *of == wanted);
-                if let Some((_, before)) = before {
-                    shown.look_like(before);
-                    let node = self.graph_node().and_then(|n| before.same_in(n, &shown));
-                    self.graph.shown.insert(wanted.basis, (wanted, shown));
-                    self.show_graph();
-                    if let Some(node) = node {
-                        self.select_node(node);
-                        self.show_about();
-                    }
-                    return;
-                }
-                self.message = shown.source.warnings.first().cloned();
-                // What another question was answered with is of no use beside this one.
-                self.graph.shown.retain(|_, (of, _)| of.prompt == wanted.prompt && of.target == wanted.target);
-                self.graph.shown.insert(wanted.basis, (wanted, shown));
-                let pane = self.pane_mut(Slot::Graph);
-                (pane.report, pane.cursor) = (None, 0);
-                self.show_graph();
-                match self.graph.entering.take() {
-                    Some(unit) => self.enter_graph(&unit),
-                    None => self.cursors_follow_selection(),
-                }
-            }
+        let mut shown = match Shown::new(attribution, wanted.file.is_some()) {
+            Ok(shown) => shown,
             Err(e) => {
                 let error = format!("{e:#}");
                 self.pane_mut(Slot::Graph).state = State::Failed(error.clone());
                 self.message = Some(error);
+                return;
             }
+        };
+        let origin = origin_of(&wanted);
+        // The same graph further grown is looked at as before.
+        let before = self.graph.shown.get(&origin).filter(|(of, _)| *of == wanted);
+        if let Some((_, before)) = before {
+            let on_it = self.graph.face == Some(origin);
+            shown.look_like(before, self.graph_node().filter(|_| on_it));
+            self.graph.shown.insert(origin, (wanted, shown));
+            if on_it {
+                self.pane_mut(Slot::Graph).report = None;
+                self.graph.face = None;
+            }
+            self.turn_to(origin);
+        } else {
+            self.message = shown.source.warnings.first().cloned();
+            if self.graph.work.as_ref().is_some_and(|w| w.0 == self.prompt && !shown.graph.metadata.partial)
+                && let Some(work) = self.graph.work.take()
+            {
+                shown.adopt(&work.1);
+            }
+            // What another question was answered with is of no use beside this one.
+            self.graph.shown.retain(|of, (w, _)| *of == Origin::File || w.explains_the_same(&wanted));
+            self.graph.shown.insert(origin, (wanted, shown));
+            self.graph.face = None;
+            self.turn_to(origin);
         }
+        self.enter_what_was_asked_for();
+    }
+
+    /// Puts another graph into the pane.
+    fn turn_to(&mut self, origin: Origin) {
+        if self.graph.face == Some(origin) {
+            return self.show_graph();
+        }
+        let node = self.graph_node();
+        if let (Some(shown), Some(node)) = (self.graph.shown_mut(), node) {
+            shown.at = Some(node);
+        }
+        if self.graph.face.is_some() || matches!(self.graph.beside, Beside::Edge) {
+            // Neither an edge nor a comparison of the one before.
+            self.graph.beside = match self.graph.beside {
+                Beside::Edge | Beside::Both => Beside::Node,
+                beside => beside,
+            };
+        }
+        self.graph.face = Some(origin);
+        let pane = self.pane_mut(Slot::Graph);
+        (pane.report, pane.cursor) = (None, 0);
+        self.show_graph();
+        if let Some(node) = self.graph.shown().and_then(|s| s.at) {
+            self.select_node(node);
+            self.show_about();
+        }
+    }
+
+    /// What was asked for did not come: what is looked at stays, under its own name.
+    pub(super) fn graph_failed(&mut self) {
+        self.graph.entering = None;
+        match self.graph.face {
+            Some(Origin::Prompt(_)) if self.graph.of_file => (self.graph.of_file, self.graph.file) = (false, None),
+            _ => {}
+        }
+    }
+
+    /// Goes to the unit that the graph was to be entered at; says why not only when the graph is complete.
+    fn enter_what_was_asked_for(&mut self) {
+        let Some(unit) = self.graph.entering.clone() else { return };
+        let Some(shown) = self.graph.shown_mut() else { return };
+        match shown.find(&unit) {
+            Ok(node) => {
+                self.graph.entering = None;
+                self.go_to_node(node);
+            }
+            Err(_) if shown.graph.metadata.partial => {}
+            Err(why) => (self.graph.entering, self.message) = (None, Some(why)),
+        }
+    }
+
+    /// Opens what lies over a node and puts the cursor on it.
+    pub(super) fn go_to_node(&mut self, node: u32) {
+        let Some(shown) = self.graph.shown_mut() else { return };
+        shown.reveal(node);
+        self.show_graph();
+        self.select_node(node);
+        self.show_about();
     }
 
     /// Lays the graph's lines out again and keeps the cursor on its node.
@@ -213,19 +365,21 @@ impl App {
         }
         let position = self.position() as i64;
         let unit = if unit.position.is_none() { unit.clone().at(position) } else { unit.clone() };
-        let fresh = self.pane(Slot::Graph).fresh && self.pane(Slot::Graph).asked == self.wanted_graph();
-        let Some(shown) = self.graph.shown_mut().filter(|_| fresh) else {
-            self.graph.entering = Some(unit);
-            return;
-        };
-        match shown.find(&unit) {
-            Ok(node) => {
-                shown.reveal(node);
-                self.show_graph();
-                self.select_node(node);
-                self.show_about();
+        let Some(Ask::Graph(wanted)) = self.wanted_graph() else { return };
+        let answers = self.graph.answered() == Some(&wanted);
+        let pane = self.pane(Slot::Graph);
+        let running = matches!(pane.state, State::Running(..)) || pane.asked != Some(Ask::Graph(wanted));
+        let found = self.graph.shown().filter(|_| answers).map(|shown| shown.find(&unit));
+        match found {
+            Some(Ok(node)) => self.go_to_node(node),
+            Some(Err(why)) if !running => self.message = Some(why),
+            _ => {
+                // It goes there as soon as there is such a node.
+                self.graph.entering = Some(unit);
+                if !running {
+                    self.pane_mut(Slot::Graph).asked = None;
+                }
             }
-            Err(why) => self.message = Some(why),
         }
     }
 }

@@ -196,6 +196,21 @@ impl Pane {
         self.cursor = rows[to];
     }
 
+    /// To the first or last row of the table that the cursor is in; from there to that of the pane.
+    pub fn edge(&mut self, last: bool) {
+        let part = |line: usize| match self.lines.get(line) {
+            Some(Line::Row(part, _)) => Some(*part),
+            _ => None,
+        };
+        let here = part(self.cursor);
+        let rows: Vec<usize> = self.row_lines().filter(|line| here.is_some() && part(*line) == here).collect();
+        let edge = if last { rows.last() } else { rows.first() }.copied();
+        match edge.filter(|edge| *edge != self.cursor) {
+            Some(edge) => self.cursor = edge,
+            None => self.step(if last { i64::from(i32::MAX) } else { -i64::from(i32::MAX) }),
+        }
+    }
+
     /// Puts the cursor on a row of the first part; whether it is shown.
     pub fn cursor_to_row(&mut self, row: usize) -> bool {
         let found = self.lines.iter().position(|l| matches!(l, Line::Row(0, r) if *r == row));

@@ -19,8 +19,8 @@ impl App {
         match action {
             Action::Up => self.move_rows(-n),
             Action::Down => self.move_rows(n),
-            Action::First => self.move_rows(-i64::from(i32::MAX)),
-            Action::Last => self.move_rows(i64::from(i32::MAX)),
+            Action::First => self.move_to_edge(false),
+            Action::Last => self.move_to_edge(true),
             Action::HalfPageUp => self.move_rows(-(page / 2).max(1) * n),
             Action::HalfPageDown => self.move_rows((page / 2).max(1) * n),
             Action::PageUp => self.move_rows(-page * n),
@@ -89,6 +89,7 @@ impl App {
             }
             Action::TargetHere => match self.token_here() {
                 Some(id) => {
+                    self.graph.name_target(None);
                     self.selection.target = Some(id);
                     self.selection.contrast = None;
                 }
@@ -265,7 +266,11 @@ impl App {
             Action::Label => self.graph_label(),
             _ => String::new(),
         };
-        self.overlay = Some(Overlay::Line(action, Entry::line(&text)));
+        let entry = match action {
+            Action::SaveGraph | Action::Screenshot | Action::GenerateMany | Action::OpenModel => Entry::suggestion(&text),
+            _ => Entry::line(&text),
+        };
+        self.overlay = Some(Overlay::Line(action, entry));
     }
 
     pub(super) fn move_rows(&mut self, by: i64) {
@@ -276,9 +281,15 @@ impl App {
         }
         let pane = self.focus();
         self.pane_mut(pane).step(by);
-        if pane == Slot::Graph {
-            return self.graph_cursor_moved();
+        self.selection_follows_cursor();
+    }
+
+    fn move_to_edge(&mut self, last: bool) {
+        if self.overlay.is_some() {
+            return self.move_rows(if last { i64::from(i32::MAX) } else { -i64::from(i32::MAX) });
         }
+        let pane = self.focus();
+        self.pane_mut(pane).edge(last);
         self.selection_follows_cursor();
     }
 

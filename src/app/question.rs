@@ -116,6 +116,7 @@ impl App {
     /// Stops everything that runs; whether anything did.
     pub(super) fn cancel_all(&mut self) -> bool {
         let mut any = false;
+        self.graph.stop_entering();
         for pane in &mut self.panes {
             if matches!(pane.state, State::Running(..)) {
                 pane.state = State::Cancelled;

@@ -42,6 +42,9 @@ pub struct Session {
     /// The graph file that is shown.
     #[serde(default)]
     pub graph: Option<String>,
+    /// A prompt with the groups, labels and tests of its graph, as a graph file has them.
+    #[serde(default)]
+    pub work: Option<(Option<String>, String)>,
     /// Prompts typed, the latest last.
     pub prompts: Vec<String>,
     /// What was looked at, as commands.
@@ -66,6 +69,7 @@ impl Session {
             dictionary: None,
             basis: Default::default(),
             graph: None,
+            work: None,
             prompts: Vec::new(),
             log: Vec::new(),
         }
@@ -107,7 +111,8 @@ impl App {
             edits: self.edits.on(),
             dictionary: self.graph.dictionary.clone(),
             basis: self.graph.basis,
-            graph: self.graph.file.clone(),
+            graph: self.graph.file.clone().filter(|_| self.graph.of_file),
+            work: self.graph.work(),
             prompts: self.prompts.clone(),
             log: self.log.clone(),
             ..Session::new(&self.model_name)

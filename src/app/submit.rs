@@ -25,6 +25,7 @@ impl App {
         if self.prompt.as_deref() != Some(text) {
             self.prompt = Some(text.to_owned());
             self.selection.position = -1;
+            self.forget_named_target();
         }
     }
 
@@ -32,6 +33,7 @@ impl App {
         let done: anyhow::Result<()> = match action {
             Action::Target | Action::Contrast if text.trim().is_empty() => Ok(()),
             Action::Target => {
+                self.graph.name_target(None);
                 self.selection.target = Some(text.to_owned());
                 self.selection.contrast = None;
                 Ok(())
@@ -73,6 +75,7 @@ impl App {
             Action::Dictionary => {
                 self.graph.dictionary = Some(text.trim().to_owned());
                 self.graph.basis = crate::engine::graph::Basis::Features;
+                self.graph.of_file = false;
                 self.go_to_tab(Tab::Graph);
                 Ok(())
             }
@@ -121,7 +124,12 @@ impl App {
             results.swap_remove(0)?;
         }
         pane.filter = text.to_owned();
+        let before = pane.lines.get(pane.cursor).copied();
         pane.arrange();
+        // The row that the cursor was on, if the filter lets it through.
+        if let Some(line) = pane.lines.iter().position(|line| Some(*line) == before) {
+            pane.go_to_line(line);
+        }
         self.selection_follows_cursor();
         Ok(())
     }
@@ -182,6 +190,9 @@ impl App {
         let (main, _) = self.tab.slots();
         if self.focus() != main {
             return;
+        }
+        if main == Slot::Graph {
+            self.graph_cursor_moved();
         }
         let pane = self.pane(main);
         if let (Tab::Lens, Some(_)) = (self.tab, pane.grid()) {

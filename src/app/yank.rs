@@ -186,7 +186,7 @@ pub fn command(app: &App) -> Result<String> {
         }
         Tab::Neurons if app.all_layers => words.extend(["neurons", "--layer", "all"].map(String::from)),
         Tab::Neurons => words.extend(["neurons".into(), "--layer".into(), selection.layer.to_string()]),
-        Tab::Graph => match &app.graph.file {
+        Tab::Graph => match &app.graph.file.clone().filter(|_| app.graph.of_file) {
             Some(file) => return Ok(format!("mechscope view {}", quoted(file))),
             None => words.extend(["graph".into(), "--nodes".into(), app.graph.basis.name().into()]),
         },

@@ -11,7 +11,7 @@ use crate::engine::graph::Basis;
 use crate::keymap::Keymap;
 use crate::model::device::{DTypeChoice, DeviceChoice};
 use crate::model::open::Options;
-use crate::model::source;
+use crate::model::source::{self, Source};
 use crate::model::text::Bos;
 use crate::run::{self, Settings};
 use crate::terminal::color::{Depth, depth};
@@ -108,6 +108,8 @@ impl Explore {
         if self.graph.is_some() {
             (session.graph, session.tab) = (self.graph, Tab::Graph);
         }
+        // What cannot be opened is said before a screen is there that would cut it off.
+        Source::find(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
         let colors = match (self.theme.unwrap_or(config.theme), shown) {
             (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,

@@ -7,10 +7,10 @@ use crate::model::checkpoint::Progress;
 use crate::model::device::{device_name, dtype_name};
 use crate::report::text::escape;
 use crate::report::{self, Cell, Column, Report, Table};
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
+pub use crate::paths::replace;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How a report is printed.
@@ -46,29 +46,6 @@ pub fn print(report: &Report, output: &OutputArgs) -> Result<()> {
         None => write(&mut std::io::stdout().lock()),
         Some(path) => replace(path, write),
     }
-}
-
-/// Writes a file whole or not at all: beside its place first, then renamed over it. What is no ordinary file (a pipe,
-/// `/dev/null`) is written to as it is, and a link stays a link.
-pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let place = || format!("cannot write {}", path.display());
-    ensure!(!path.is_dir(), "{} is a folder; accepted: a file to write", path.display());
-    if path.exists() && !path.is_file() {
-        let opened = std::fs::OpenOptions::new().write(true).open(path);
-        return opened.map_err(anyhow::Error::from).and_then(|mut f| write(&mut f)).with_context(place);
-    }
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let path = target.as_path();
-    let mut name = path.file_name().with_context(|| format!("{}: not a file name", path.display()))?.to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = std::fs::File::create(&part).map_err(anyhow::Error::from).and_then(|mut f| write(&mut f));
-    let done = written.and_then(|()| Ok(std::fs::rename(&part, path)?)).with_context(place);
-    if done.is_err() {
-        // What is left of a failed write is worth nothing; if it cannot be removed either, the first error says more.
-        let _ = std::fs::remove_file(&part);
-    }
-    done
 }
 
 /// The start of every report: model, prompt, what was done about BOS, and the tokens.

@@ -76,6 +76,25 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The graph of a file.
+    pub fn of_file(file: String) -> Self {
+        Wanted {
+            prompt: String::new(),
+            target: None,
+            contrast: None,
+            basis: Basis::Neurons,
+            dictionary: None,
+            max_nodes: None,
+            file: Some(file),
+        }
+    }
+
+    /// Whether both ask about the same prompt and target.
+    pub fn explains_the_same(&self, other: &Wanted) -> bool {
+        let what = |w: &Wanted| (w.file.is_some(), w.prompt.clone(), w.target.clone(), w.contrast.clone());
+        what(self) == what(other)
+    }
+
     /// The question about the prompt: a graph is of the run without edits.
     pub(super) fn question(&self) -> Question {
         Question {
@@ -134,6 +153,20 @@ impl Dictionaries {
     }
 }
 
+/// The graph of a file, with what the open model says of its units when it is a graph of that model.
+pub(super) fn of_file(model: &Model, dictionaries: &mut Dictionaries, file: &str) -> Result<Answer> {
+    let opened = json::open(Path::new(file))?;
+    let warnings = opened.warnings.into_iter().map(|w| w.0).collect();
+    let graph = opened.graph;
+    if graph.metadata.scan != model.source.to_string() {
+        let unknown = vec![Vec::new(); graph.nodes.len()];
+        return Ok(Answer::Graph(Arc::new(Attribution { graph, promoted: unknown.clone(), drivers: unknown, warnings })));
+    }
+    // Without its transcoders nothing is said of features.
+    let dictionary = dictionaries.of_graph(model, &graph, None).ok().flatten();
+    Ok(described(model, dictionary, graph, warnings))
+}
+
 pub(super) fn answer(
     model: &Model,
     dictionaries: &mut Dictionaries,
@@ -142,11 +175,6 @@ pub(super) fn answer(
     preview: &mut dyn FnMut(Answer),
     step: Step,
 ) -> Result<Answer> {
-    if let Some(file) = &wanted.file {
-        let opened = json::open(Path::new(file))?;
-        let warnings = opened.warnings.into_iter().map(|w| w.0).collect();
-        return Ok(described(model, None, opened.graph, warnings));
-    }
     let dictionary = match wanted.basis {
         Basis::Neurons => None,
         Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
@@ -160,14 +188,16 @@ pub(super) fn answer(
     };
     let zero_positions = usize::from(dictionary.is_some());
     let settings = Settings { max_nodes: wanted.max_nodes, zero_positions, ..Settings::default() };
-    let mut shown = Instant::now();
+    let (mut shown, mut rows, mut wait) = (Instant::now(), 0, PREVIEW);
     let mut graph = grow(model, &input.tokens, dictionary, &targets, settings, &mut |growth, done, total| {
         step(done, total)?;
-        if done > targets.len() && done < total && shown.elapsed() >= PREVIEW {
+        if done > targets.len().max(rows) && done < total && shown.elapsed() >= wait {
+            let begun = Instant::now();
             let mut graph = growth.graph()?;
             graph.metadata.prompt.clone_from(&wanted.prompt);
             preview(described(model, dictionary, graph, Vec::new()));
-            shown = Instant::now();
+            // Most of the time is the graph's.
+            (shown, rows, wait) = (Instant::now(), done, PREVIEW.max(4 * begun.elapsed()));
         }
         Ok(())
     })?;
@@ -222,7 +252,8 @@ fn drivers(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Res
     let mut texts = vec![Vec::new(); graph.nodes.len()];
     for (layer, block) in decoder.blocks.iter().enumerate() {
         let nodes = graph.nodes.iter().enumerate().filter(|(_, n)| n.layer == u32::try_from(layer).ok());
-        let units = nodes.filter(|(_, n)| matches!(n.kind, NodeKind::Neuron | NodeKind::Feature));
+        let kind = if dictionary.is_some() { NodeKind::Feature } else { NodeKind::Neuron };
+        let units = nodes.filter(|(_, n)| n.kind == kind);
         let units: Vec<(usize, usize)> =
             units.filter_map(|(at, n)| Some((at, usize::try_from(n.index?).ok()?))).collect();
         if units.is_empty() {

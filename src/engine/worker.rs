@@ -88,6 +88,10 @@ impl Worker {
                 }
                 Ok(Answer::Prompt(question.prompt))
             }
+            Ask::Graph(graph::Wanted { file: Some(file), .. }) => {
+                let model = self.model.as_ref().context("no model is open")?;
+                graph::of_file(model, dictionaries, &file)
+            }
             Ask::Graph(wanted) => {
                 let question = wanted.question();
                 let (tickets, reply) = (self.tickets.clone(), self.reply.clone());

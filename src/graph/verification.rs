@@ -11,6 +11,7 @@
 
 mod summary;
 
+use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
 
 use super::Graph;
@@ -165,14 +166,15 @@ impl Display for With {
 impl Graph {
     /// Adds what was measured. An earlier test of the same subject in the same way keeps the effects that the new one does not have.
     pub fn record(&mut self, verification: Verification) {
-        let same = |v: &&mut Verification| v.subject == verification.subject && v.with == verification.with;
-        let Some(old) = self.verified.iter_mut().find(same) else {
-            self.verified.push(verification);
-            return;
-        };
-        let mut effects = verification.effects;
-        effects.extend(old.effects.drain(..).filter(|e| effects.iter().all(|n| n.node != e.node)).collect::<Vec<_>>());
-        old.effects = effects;
+        let mut verification = verification;
+        let same = |v: &Verification| v.subject == verification.subject && v.with == verification.with;
+        if let Some(at) = self.verified.iter().position(same) {
+            let effects = &mut verification.effects;
+            let known: HashSet<String> = effects.iter().map(|e| e.node.clone()).collect();
+            effects.extend(self.verified.remove(at).effects.into_iter().filter(|e| !known.contains(&e.node)));
+        }
+        // The last one stands last.
+        self.verified.push(verification);
     }
 
     /// The tests of one node, the last one first.

@@ -2,6 +2,7 @@
 
 use super::{Canvas, text};
 use crate::action::{Action, Argument};
+use crate::app::graph::Origin;
 use crate::app::overlay::Overlay;
 use crate::app::pane::State;
 use crate::app::{App, Tab};
@@ -77,9 +78,14 @@ impl Canvas<'_> {
         let address = app.address();
         let mut x = self.put(left, left.x, left.y, &address.to_string(), theme.address());
         if let Some(next) = &app.next {
-            // What is selected may stand elsewhere than where one looks: a token that feeds a neuron.
+            // What is selected may stand elsewhere than where one looks: a token that feeds a neuron. A file's graph is of
+            // another prompt.
             let at = address.position.and_then(|p| usize::try_from(p).ok()).unwrap_or(app.position());
-            let token = next.tokens.get(at).map_or("", |t| t.text.as_str());
+            let file = app.graph.shown().filter(|_| app.tab == Tab::Graph && app.graph.face() == Some(Origin::File));
+            let token = match file {
+                Some(shown) => shown.graph.metadata.token(u32::try_from(at).ok()).unwrap_or_default(),
+                None => next.tokens.get(at).map_or("", |t| t.text.as_str()),
+            };
             x = self.put(left, x, left.y, &format!(" \"{token}\""), Style::new());
             let contrast = next.contrast.as_ref().map(|c| format!(" - \"{}\"", c.text)).unwrap_or_default();
             x = self.put(left, x, left.y, "  target ", theme.dim());
@@ -129,7 +135,8 @@ impl Canvas<'_> {
             skipped += text::width(&shown[..c.len_utf8()]);
             shown = &shown[c.len_utf8()..];
         }
-        self.put(area, area.x, area.y, shown, Style::new());
+        let style = if entry.is_suggestion() { self.theme.selected() } else { Style::new() };
+        self.put(area, area.x, area.y, shown, style);
         let x = area.x.saturating_add((before.saturating_sub(skipped)) as u16);
         Position::new(x.min(area.right().saturating_sub(1)), area.y)
     }
@@ -142,8 +149,9 @@ impl Canvas<'_> {
                 return fixed(&[
                     ("Enter", "run"),
                     ("Esc", "leave"),
-                    ("Ctrl-j", "new line"),
+                    ("Ctrl-u", "clear"),
                     ("Up", "earlier"),
+                    ("Ctrl-j", "new line"),
                     ("Ctrl-z", "undo"),
                 ]);
             }

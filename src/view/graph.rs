@@ -13,8 +13,9 @@
 mod line;
 
 use super::{Canvas, Memory};
-use crate::app::graph::Shown;
+use crate::app::graph::{Origin, Shown};
 use crate::app::{Slot, WIDE};
+use crate::engine::graph::Wanted;
 use crate::graph::tree::Direction;
 use ratatui::layout::{Constraint, Layout, Rect};
 
@@ -50,7 +51,7 @@ impl Canvas<'_> {
         self.pane_heading(area, Slot::Graph, focused);
         if let Some(shown) = self.app.graph.shown() {
             let dim = self.theme.dim();
-            self.put(area, area.x, area.y + 1, &summary(shown), dim);
+            self.put(area, area.x, area.y + 1, &summary(shown, usize::from(area.width)), dim);
             let mut above = 2;
             if let Some(verified) = shown.verified() {
                 let edited = self.theme.edited();
@@ -65,15 +66,22 @@ impl Canvas<'_> {
     /// What the tree is of.
     pub(super) fn graph_title(&self) -> String {
         let graph = &self.app.graph;
-        let of = match &graph.file {
-            // Folders would leave no room for the rest.
-            Some(file) => file.rsplit('/').next().unwrap_or(file).to_owned(),
-            None => graph.basis.name().to_owned(),
+        // Until another one is there, the title is that of the graph below it.
+        let wanted = || match graph.origin() {
+            Origin::File => graph.file.clone().unwrap_or_default(),
+            Origin::Prompt(basis) => basis.name().to_owned(),
         };
+        let of = match graph.answered() {
+            Some(Wanted { file: Some(file), .. }) => file.clone(),
+            Some(wanted) => wanted.basis.name().to_owned(),
+            None => wanted(),
+        };
+        // Folders would leave no room for the rest.
+        let of = of.rsplit('/').next().unwrap_or(&of);
         let Some(shown) = graph.shown() else { return format!("Graph of {of}") };
         let root = self.node_name(shown.root);
         let what = match (shown.flat, shown.direction) {
-            (true, _) => "as a list".to_owned(),
+            (true, _) => "a list by influence".to_owned(),
             (false, Direction::Upstream) => format!("what feeds {root}"),
             (false, Direction::Downstream) => format!("what {root} feeds"),
         };
@@ -95,23 +103,35 @@ impl Canvas<'_> {
     }
 }
 
-/// Sizes and scores in a line.
-fn summary(shown: &Shown) -> String {
+/// Sizes and scores in a line. Scores are those of all nodes: thresholds choose what is looked at, not what was explained.
+fn summary(shown: &Shown, width: usize) -> String {
     let thresholds = shown.pruned.thresholds();
     let scores = shown.influence.scores();
-    let score = |name: &str, score: Option<f64>| score.map_or(String::new(), |s| format!("  {name} {s:.2}"));
+    let wide = width >= 104;
+    let score = |name: &str, short: &str, score: Option<f64>| {
+        score.map_or(String::new(), |s| format!(" {} {s:.2}", if wide { name } else { short }))
+    };
     let partial = if shown.graph.metadata.partial { "partial, " } else { "" };
     let failed = shown.graph.failed_certificates().count();
     let failed = if failed > 0 { format!("  {failed} rows do not add up") } else { String::new() };
+    let scores = format!(
+        "{}{}",
+        score("replacement", "repl", scores.replacement),
+        score("completeness", "compl", scores.completeness)
+    );
+    let whole = match (scores.is_empty(), wide) {
+        (true, _) => String::new(),
+        (_, true) => format!("; all nodes:{scores}"),
+        (_, false) => format!("; all:{scores}"),
+    };
+    let of = if wide { " of " } else { "/" };
     format!(
-        "{partial}{} of {} nodes, {} of {} edges (shares {}, {}){}{}{failed}",
+        "{partial}{}{of}{} nodes at {}, {}{of}{} edges at {}{whole}{failed}",
         shown.pruned.n_nodes(),
         shown.graph.nodes.len(),
+        thresholds.node(),
         shown.pruned.n_edges(),
         shown.graph.edges.len(),
-        thresholds.node(),
         thresholds.edge(),
-        score("replacement", scores.replacement),
-        score("completeness", scores.completeness),
     )
 }

@@ -1,7 +1,7 @@
 //! Pictures of the screen: SVG, plain text, or text with colours.
 
 use crate::report::text::escape;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 use std::fmt::Write;
@@ -19,7 +19,7 @@ pub fn save(buffer: &Buffer, file: &Path) -> Result<usize> {
         Some("ans") => ansi(buffer),
         _ => bail!("{}: accepted: a name that ends in .svg, .txt or .ans", file.display()),
     };
-    std::fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+    crate::paths::replace(file, |to| Ok(to.write_all(text.as_bytes())?))?;
     Ok(text.len())
 }
 

@@ -14,7 +14,11 @@ const ROWS: usize = 12;
 impl App {
     /// Writes the pane beside the tree anew for the node under the cursor.
     pub(in crate::app) fn show_about(&mut self) {
+        if self.graph.beside == Beside::Both && self.graph.both().is_none() {
+            self.graph.beside = Beside::Node;
+        }
         let Some(shown) = self.graph.shown() else { return };
+        let told = (self.graph.beside, self.graph_node().filter(|_| self.graph.beside == Beside::Node));
         let report = match (self.graph.beside, self.graph_node()) {
             (Beside::Tests, _) => super::tests::report(shown),
             (Beside::Both, _) => match self.graph.both() {
@@ -24,11 +28,18 @@ impl App {
             (Beside::Groups, _) => super::groups::report(shown),
             (Beside::Node, Some(node)) => about(shown, node),
             // The engine's answer stays until another node is selected.
-            (Beside::Edge, _) | (Beside::Node, None) => return,
+            (Beside::Edge, _) => return,
+            // A line that stands for several nodes.
+            (Beside::Node, None) => Report::default(),
         };
         let report = Arc::new(report);
+        let anew = self.graph.told != Some(told);
+        self.graph.told = Some(told);
         let pane = self.pane_mut(Slot::GraphSide);
-        (pane.asked, pane.state, pane.ticket, pane.cursor) = (None, State::Idle, 0, 0);
+        (pane.asked, pane.state, pane.ticket) = (None, State::Idle, 0);
+        if anew {
+            (pane.report, pane.cursor) = (None, 0);
+        }
         pane.show(report);
     }
 }
@@ -48,8 +59,12 @@ fn about(shown: &Shown, at: u32) -> Report {
     if let Some(activation) = node.activation {
         numbers.push(format!("activation {activation:.4}"));
     }
-    numbers.push(format!("influence {:.4}", shown.influence.values()[at as usize]));
-    lines.push(numbers.join("  "));
+    if !node.kind.is_logit() {
+        numbers.push(format!("influence {:.4}", shown.influence.values()[at as usize]));
+    }
+    if !numbers.is_empty() {
+        lines.push(numbers.join("  "));
+    }
     if let Some(row) = node.certificate {
         let fault = if row.holds() { "" } else { ": IT DOES NOT" };
         lines.push(format!(

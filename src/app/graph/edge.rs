@@ -25,6 +25,7 @@ impl App {
         let (of, dictionary) = (shown.source.clone(), self.graph.dictionary.clone());
         self.graph.beside = Beside::Edge;
         self.side = true;
+        self.graph.told = None;
         let pane = self.pane_mut(Slot::GraphSide);
         (pane.report, pane.cursor) = (None, 0);
         self.ask(Slot::GraphSide, Ask::Edge(Edge { of, dictionary, source, target }));

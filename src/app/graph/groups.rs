@@ -10,6 +10,9 @@ use crate::graph::group::{Collapsed, Group, Item, add_drafts, collapse, groups};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Result, bail};
 
+/// Nodes that groups are drafted of: every pair is compared while keys wait.
+const DRAFTED: usize = 2000;
+
 /// Edges between groups that are listed.
 const EDGES: usize = 40;
 
@@ -52,13 +55,17 @@ impl App {
             }
             None => pinned.push(id),
         }
+        self.relay_keeping_line();
     }
 
     /// The group on the selected row of the pane beside.
     pub(in crate::app) fn selected_group(&self) -> Option<Group> {
         let shown = self.graph.shown().filter(|_| self.graph.beside == Beside::Groups && self.side)?;
-        let Some(Cell::Text(label)) = self.pane(Slot::GraphSide).cell("group") else { return None };
-        groups(&shown.graph).0.into_iter().find(|g| g.label == *label)
+        let pane = self.pane(Slot::GraphSide);
+        pane.cell("group")?;
+        // Labels may be equal: a group is known by its row.
+        let (_, row) = pane.table()?;
+        groups(&shown.graph).0.into_iter().nth(row)
     }
 
     /// What a test is to change: the selected group, the marked nodes together, or none of these.
@@ -75,6 +82,13 @@ impl App {
     /// Drafts groups of the kept units, beside those that are there.
     pub(in crate::app) fn draft_groups(&mut self) {
         let Some(shown) = self.graph.shown_mut() else { return };
+        if shown.pruned.n_nodes() > DRAFTED {
+            self.message = Some(format!(
+                "{} nodes are too many to draft groups of: < leaves fewer ({DRAFTED} at most)",
+                shown.pruned.n_nodes()
+            ));
+            return;
+        }
         let before = shown.graph.view.supernodes.len();
         let kept = shown.graph.pruned(&shown.influence, &shown.pruned);
         match kept.map(|mut kept| (add_drafts(&mut kept), kept.view.supernodes)) {
@@ -98,11 +112,10 @@ impl App {
         }
         self.side = false;
         self.message = Some(format!("{}: its {} nodes are marked; g c unmarks them", group.label, group.members.len()));
-        if let (Some(first), Some(shown)) = (group.members.first(), self.graph.shown_mut()) {
-            shown.reveal(*first);
-            let first = *first;
-            self.show_graph();
-            self.select_node(first);
+        let Some(shown) = self.graph.shown() else { return };
+        match group.members.iter().find(|n| shown.pruned.nodes()[**n as usize]) {
+            Some(first) => self.go_to_node(*first),
+            None => self.message = Some(format!("{}: the thresholds leave none of its nodes; they are marked", group.label)),
         }
     }
 

@@ -42,7 +42,8 @@ fn depth(shown: &Shown, line: usize) -> Cell {
 
 fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec<Cell> {
     let node = &shown.graph.nodes[at as usize];
-    let root = node.kind.is_logit() && (shown.flat || shown.root == at);
+    // Nothing leads to where the tree begins.
+    let root = if shown.flat { node.kind.is_logit() } else { line == 0 && shown.root == at };
     let optional = |x: Option<f32>| x.map_or(Cell::Empty, Cell::Number);
     let whole = |x: Option<u32>| x.map_or(Cell::Empty, |x| i64::from(x).into());
     let token = shown.graph.metadata.token(node.position);
@@ -56,7 +57,8 @@ fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec
         token.map_or(Cell::Empty, Cell::token),
         if root { Cell::Empty } else { Cell::Number(weight) },
         if root || shown.flat { Cell::Empty } else { Cell::Number(share) },
-        Cell::Number(shown.influence.values()[at as usize] as f32),
+        // Influence is on the targets; their own is where it begins.
+        if node.kind.is_logit() { Cell::Empty } else { Cell::Number(shown.influence.values()[at as usize] as f32) },
         optional(node.activation),
         optional(node.certificate.map(|c| c.unexplained)),
         optional(effect.and_then(|e| e.predicted)),

@@ -1,8 +1,10 @@
 //! From a node to its unit, its label, and graphs as files.
 
 use crate::address::{Address, Part, Place};
+use super::Origin;
 use crate::app::{App, Effect};
 use crate::engine::Slot;
+use crate::engine::graph::Basis;
 use crate::graph::Influence;
 use crate::graph::NodeKind;
 use crate::graph::format::{dot, json, svg, text, tsv};
@@ -66,26 +68,50 @@ impl App {
     fn explain_as_graph(&mut self, target: &NodeKind) {
         if let (None, NodeKind::Logit { token: Some(token), .. }) = (&self.selection.target, target) {
             self.selection.target = Some(token.to_string());
-            self.graph.named.clone_from(&self.selection.target);
+            self.graph.name_target(self.selection.target.clone());
         }
     }
 
-    /// Neurons or features.
+    /// A target that was only named on the way out of the graph does not outlive its prompt.
+    pub(in crate::app) fn forget_named_target(&mut self) {
+        if self.graph.named.is_some() && self.selection.target == self.graph.named {
+            self.selection.target = None;
+        }
+        (self.graph.named, self.graph.entering) = (None, None);
+    }
+
+    /// Neurons, features, and the file if there is one.
     pub(in crate::app) fn turn_basis(&mut self) {
-        if self.graph.file.is_some() {
-            self.graph.file = None;
-            self.message = Some("the graph of the prompt again".into());
-        } else {
-            self.graph.basis = self.graph.basis.other();
+        let file = self.graph.file.clone();
+        self.graph.entering = None;
+        match (self.graph.origin(), file) {
+            (Origin::File, _) => {
+                (self.graph.of_file, self.graph.basis) = (false, Basis::Neurons);
+                self.message = Some("the graph of the prompt; b goes on to its features, then to the file".into());
+            }
+            (Origin::Prompt(Basis::Features), Some(file)) => {
+                self.graph.of_file = true;
+                self.message = Some(format!("the graph of {file} again"));
+            }
+            (Origin::Prompt(basis), _) => self.graph.basis = basis.other(),
         }
     }
 
     pub(in crate::app) fn open_graph(&mut self, file: &str) {
-        self.graph.file = Some(file.to_owned());
+        (self.graph.file, self.graph.of_file) = (Some(file.to_owned()), true);
+        self.graph.entering = None;
+        // Asked for by name it is read again.
+        self.graph.shown.remove(&Origin::File);
+        if self.graph.face == Some(Origin::File) {
+            self.graph.face = None;
+            let pane = self.pane_mut(Slot::Graph);
+            (pane.report, pane.asked) = (None, None);
+            pane.arrange();
+        }
         self.go_to_tab(crate::app::Tab::Graph);
     }
 
-    /// Saves the graph: all of it as JSON, what is kept in the other formats.
+    /// Saves what is kept of the graph; the name's ending chooses the format.
     pub(in crate::app) fn save_graph(&mut self, file: &str) -> Result<()> {
         let Some(shown) = self.graph.shown() else { bail!("there is no graph yet") };
         let mut bytes = Vec::new();
@@ -101,7 +127,8 @@ impl App {
             }
             _ => bail!("{file:?}: the name has to end in .json, .dot, .tsv, .svg or .txt"),
         }
-        self.effects.push(Effect::Write { file: file.to_owned(), bytes });
+        let over = self.graph.kept_file.take().is_some_and(|kept| kept == file);
+        self.effects.push(Effect::Write { file: file.to_owned(), bytes, over });
         Ok(())
     }
 

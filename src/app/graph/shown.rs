@@ -3,12 +3,12 @@
 use crate::address::{Address, Part, Place};
 use crate::engine::graph::Attribution;
 use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
-use crate::graph::verification::{Effect, Subject, Verification};
-use crate::graph::{Edges, Graph, Influence, NodeKind, Pruned, Thresholds, prune};
+use crate::graph::verification::{Effect, Subject, Verification, With};
+use crate::graph::{Edges, Graph, Influence, Metadata, Node, NodeKind, Pruned, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// How a tree starts: so many levels and children, and no child under this share.
 const LEVELS: usize = 1;
@@ -64,17 +64,22 @@ pub struct Shown {
     effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
     pub rows: Vec<Row>,
+    /// The node that the cursor was on when another graph was turned to.
+    pub(super) at: Option<u32>,
+    /// What it looked like while it grew: tests that were asked for then are tests of this graph.
+    stages: Vec<Weak<Attribution>>,
 }
 
 impl Shown {
-    /// A graph seen from its first target.
+    /// A graph seen from its first target. What a file has was kept by whoever wrote it, so `whole` shows all of it.
     ///
     /// # Errors
     /// It has a cycle or no target.
-    pub fn new(source: Arc<Attribution>) -> Result<Self> {
+    pub fn new(source: Arc<Attribution>, whole: bool) -> Result<Self> {
         let graph = source.graph.clone();
         let influence = Influence::of(&graph)?;
-        let pruned = prune(&graph, &influence, Thresholds::default())?;
+        let thresholds = if whole { Thresholds::new(1.0, 1.0)? } else { Thresholds::default() };
+        let pruned = prune(&graph, &influence, thresholds)?;
         let columns = graph.edges.transposed();
         let root = graph.targets().next().context("the graph has no target")?;
         let limits = Limits { depth: LEVELS, width: CHILDREN, share: SHARE, ..Limits::default() };
@@ -97,14 +102,16 @@ impl Shown {
             evidence: None,
             effects,
             rows,
+            at: None,
+            stages: Vec::new(),
         };
         shown.root = shown.first_target();
         shown.index();
         Ok(shown)
     }
 
-    /// Takes over how an earlier stage of the same graph was looked at.
-    pub(super) fn look_like(&mut self, before: &Shown) {
+    /// Takes over how an earlier stage of the same graph was looked at, with the cursor `at` a node of that.
+    pub(super) fn look_like(&mut self, before: &Shown, at: Option<u32>) {
         let thresholds = before.pruned.thresholds();
         // Thresholds that held there hold here.
         let _ = self.set_thresholds(thresholds.node(), thresholds.edge());
@@ -117,7 +124,48 @@ impl Shown {
         };
         self.root = before.same_in(before.root, self).unwrap_or(self.root);
         (self.limits, self.direction, self.flat) = (limits, before.direction, before.flat);
-        self.record(before.graph.verified.clone());
+        self.at = at.or(before.at).and_then(|node| before.same_in(node, self));
+        self.evidence.clone_from(&before.evidence);
+        self.stages.clone_from(&before.stages);
+        self.stages.push(Arc::downgrade(&before.source));
+        self.adopt(&before.graph);
+    }
+
+    /// Takes over the groups, pins, labels and tests of an earlier stage of the same graph, or of an earlier session.
+    pub(super) fn adopt(&mut self, before: &Graph) {
+        let ids: HashMap<String, usize> = self.graph.by_id().into_iter().map(|(id, at)| (id.to_owned(), at)).collect();
+        for node in before.nodes.iter().filter(|n| !n.label.is_empty()) {
+            if let Some(at) = ids.get(&*node.id)
+                && self.graph.nodes[*at].label.is_empty()
+            {
+                self.graph.nodes[*at].relabel(&node.label);
+            }
+        }
+        self.graph.view.clone_from(&before.view);
+        self.record(before.verified.clone());
+    }
+
+    /// Whether a test of this graph's nodes was asked of it, or of what it was while it grew.
+    pub(super) fn was(&self, other: &Arc<Attribution>) -> bool {
+        let other_ = Arc::downgrade(other);
+        Arc::ptr_eq(&self.source, other) || self.stages.iter().any(|stage| stage.ptr_eq(&other_))
+    }
+
+    /// The nodes that something was done with here, without edges: what a session keeps of a graph. None for nothing.
+    pub(super) fn work(&self) -> Option<Graph> {
+        let view = &self.graph.view;
+        let labelled = self.graph.nodes.iter().zip(&self.source.graph.nodes).filter(|(a, b)| a.label != b.label);
+        let labelled: Vec<Node> = labelled.map(|(node, _)| node.clone()).collect();
+        let verified = &self.graph.verified;
+        let nothing = labelled.is_empty() && view.supernodes.is_empty() && view.pinned.is_empty();
+        if nothing && *verified == self.source.graph.verified {
+            return None;
+        }
+        let n = labelled.len();
+        let mut graph = Graph::new(Metadata::default(), labelled, Edges::empty(n)).ok()?;
+        graph.view.clone_from(view);
+        graph.verified.clone_from(verified);
+        Some(graph)
     }
 
     /// The node of another graph that is the same as this one's.
@@ -181,6 +229,12 @@ impl Shown {
         self.effects.get(&node).map(|at| &self.graph.verified[at.0].effects[at.1])
     }
 
+    /// How the last test of a node changed it: what stands in one column was measured in one way.
+    pub fn way(&self) -> Option<&With> {
+        let nodes = self.graph.verified.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
+        nodes.map(|v| &v.with).next_back()
+    }
+
     /// Keeps what was measured.
     pub(super) fn record(&mut self, found: Vec<Verification>) {
         found.into_iter().for_each(|one| self.graph.record(one));
@@ -192,7 +246,8 @@ impl Shown {
         let ids = self.graph.by_id();
         let target = &self.graph.nodes[self.first_target() as usize].id;
         let mut effects = HashMap::new();
-        for (at, test) in self.graph.verified.iter().enumerate() {
+        let way = self.way().cloned();
+        for (at, test) in self.graph.verified.iter().enumerate().filter(|(_, test)| Some(&test.with) == way.as_ref()) {
             let on = test.effects.iter().position(|e| *e.node == **target);
             if let (Subject::Node(id), Some(effect)) = (&test.subject, on)
                 && let Some(node) = ids.get(id.as_str())
@@ -226,10 +281,15 @@ impl Shown {
             return Ok(*node as u32);
         }
         Err(match (all.first(), &unit.place) {
-            (Some(node), _) => format!(
-                "{unit} is below the threshold: it is needed from a node threshold of {:.4} on",
-                self.influence.cumulative()[*node]
-            ),
+            (Some(node), _) => {
+                let from = self.influence.cumulative()[*node];
+                let now = self.pruned.thresholds().node();
+                if from > now {
+                    format!("{unit} is below the threshold: it is needed from a node threshold of {from:.4} on")
+                } else {
+                    format!("no kept edge leads to {unit} or from it: more of them show it (a higher edge threshold)")
+                }
+            }
             (None, Place::Unit { part: Part::Head(_) | Part::Attn, .. }) => {
                 format!(
                     "{unit} is no node: heads carry edges, h on an edge shows which; what a head does through its pattern no edge shows"

@@ -5,8 +5,14 @@ use crate::action::Action;
 use crate::app::App;
 use crate::engine::tests::{Tests, What};
 use crate::engine::{Ask, Slot};
+use crate::graph::NodeKind;
+use crate::graph::tree::Direction;
 use crate::graph::verification::{Cause, Effect, Subject, Summary, Verification, With};
 use crate::report::{Cell, Column, Report, Table};
+
+/// What the words of the table mean.
+const READING: &str = "why: what the measured effect has beside the predicted one. patterns: heads look elsewhere; norms: \
+    norm scales answer; nonlinear: neurons do. The graph holds all three.";
 
 /// Units that are tested at once.
 const TOP: usize = 20;
@@ -37,13 +43,23 @@ impl App {
             }
             Action::KeepOnly => match self.tested_together() {
                 Some(What::Group(label, members)) => self.ask_tests(What::KeepOnly(label, members)),
-                _ => self.message = Some("no group is selected and no nodes are marked".into()),
+                _ => match self.marked_nodes()[..] {
+                    [node] => self.ask_tests(What::KeepOnly("the marked node".into(), vec![node])),
+                    _ => {
+                        self.message =
+                            Some("no group is selected and no node is marked: Space marks nodes, C lists groups".into())
+                    }
+                },
             },
             Action::TestNode => match self.graph_node() {
                 Some(node) => {
-                    let reader = self.graph_row().and_then(|row| row.parent);
-                    let logit = |n: u32| self.graph.shown().is_some_and(|s| s.graph.nodes[n as usize].kind.is_logit());
-                    let what = match reader.filter(|reader| !logit(*reader)) {
+                    let shown = self.graph.shown().filter(|s| s.direction == Direction::Upstream);
+                    let unit = |n: u32| {
+                        let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);
+                        matches!(kind, Some(NodeKind::Neuron | NodeKind::Feature))
+                    };
+                    let reader = self.graph_row().and_then(|row| row.parent).filter(|reader| unit(*reader));
+                    let what = match reader {
                         Some(reader) => What::Edge(node, reader),
                         None => What::Nodes(vec![node]),
                     };
@@ -74,13 +90,13 @@ impl App {
     /// Measurements arrived.
     pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
-        let Some(shown) = self.graph.shown_mut().filter(|s| std::sync::Arc::ptr_eq(&s.source, &tests.of)) else {
+        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(&tests.of)) else {
             self.message = Some("the graph has changed since the test was asked for".into());
             return;
         };
         self.message = match &found[..] {
             [one] => Some(said(shown, one)),
-            all => Some(format!("{} tests ({}): {}", all.len(), tests.with, summary(all.iter()))),
+            all => Some(format!("{} tests ({}): {}", all.len(), tests.with, summary(all.iter().filter_map(Verification::target)))),
         };
         shown.record(found);
         let cursor = self.pane(Slot::Graph).cursor;
@@ -114,8 +130,8 @@ fn name(shown: &Shown, subject: &Subject) -> String {
 }
 
 /// How well predictions held, in a line.
-pub(super) fn summary<'a>(tests: impl IntoIterator<Item = &'a Verification>) -> String {
-    let Summary { n, rank_correlation, sign_agreement } = Summary::of_targets(tests);
+fn summary<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> String {
+    let Summary { n, rank_correlation, sign_agreement } = Summary::of(effects);
     let rank = rank_correlation.map_or("-".to_owned(), |r| format!("{r:.2}"));
     let signs = sign_agreement.map_or("-".to_owned(), |s| format!("{:.0} %", 100.0 * s));
     format!("rank correlation {rank}, signs agree {signs}, n {n}")
@@ -124,8 +140,16 @@ pub(super) fn summary<'a>(tests: impl IntoIterator<Item = &'a Verification>) -> 
 impl Shown {
     /// How well the predictions of all tests of single nodes held; none before the first.
     pub fn verified(&self) -> Option<String> {
-        let nodes = || self.graph.verified.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
-        (nodes().count() > 0).then(|| format!("{} tested: {}", nodes().count(), summary(nodes())))
+        let way = self.way()?;
+        let target = &self.graph.nodes[self.first_target() as usize].id;
+        let of_way = |v: &&Verification| matches!(v.subject, Subject::Node(_)) && v.with == *way;
+        let effects: Vec<&Effect> =
+            self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
+        let n = effects.len();
+        Some(match n {
+            0 | 1 => format!("{n} tested ({way})"),
+            _ => format!("{n} tested ({way}): {}", summary(effects)),
+        })
     }
 }
 
@@ -153,7 +177,9 @@ pub(super) fn report(shown: &Shown) -> Report {
         Column::number("through_patterns", "", 3),
         Column::text("why"),
     ]);
-    let mut rows: Vec<(&Verification, &Effect)> = tests.iter().filter_map(|t| Some((t, t.target()?))).collect();
+    // A file may hold tests of another target.
+    let target = &shown.graph.nodes[shown.first_target() as usize].id;
+    let mut rows: Vec<(&Verification, &Effect)> = tests.iter().filter_map(|t| Some((t, t.on(target)?))).collect();
     rows.sort_by(|a, b| b.1.measured.abs().total_cmp(&a.1.measured.abs()));
     for (test, effect) in &rows {
         let address = match &test.subject {
@@ -177,9 +203,14 @@ pub(super) fn report(shown: &Shown) -> Report {
         ]);
     }
     let all = rows.iter().map(|(_, effect)| *effect);
-    report.note("summary", format!("{} tests: {}", tests.len(), summary(tests)));
+    let all: Vec<&Effect> = all.collect();
+    let each = all.iter().copied();
+    if all.len() > 1 {
+        report.note("summary", format!("{} tests: {}", all.len(), summary(each.clone())));
+    }
     report.table("tests", "Effects on the target", table);
-    report.note("scatter", scatter(all, 40, 10));
+    report.note("reading", READING);
+    report.note("scatter", scatter(each, 40, 16));
     report
 }
 

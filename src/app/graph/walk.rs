@@ -13,8 +13,11 @@ const STEPS: [f64; 12] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0
 impl Shown {
     /// Closes a branch; whether it was open.
     fn fold(&mut self, node: u32, branch: Branch) -> bool {
+        if branch != Branch::Open {
+            return false;
+        }
         self.limits.opened.remove(&node);
-        branch == Branch::Open && self.limits.folded.insert(node)
+        self.limits.folded.insert(node)
     }
 
     fn unfold(&mut self, node: u32) {
@@ -31,9 +34,12 @@ impl Shown {
             self.direction = Direction::Upstream;
         }
         let mut at = node;
+        let below = self.below_root();
+        // Within the tree if the node is in it: another root only where it has to be.
+        let within = below[node as usize].then_some(&below);
         // A graph has no cycles, so this ends at a target or at what nothing kept reads.
         while at != self.root {
-            let Some(reader) = self.strongest_reader(at) else { break };
+            let Some(reader) = self.strongest_reader(at, within) else { break };
             self.unfold(reader);
             if !self.leading(reader).contains(&at) {
                 self.limits.widened.insert(reader);
@@ -45,10 +51,24 @@ impl Shown {
         }
     }
 
-    /// The kept node that takes the largest share of its input from this one.
-    fn strongest_reader(&self, node: u32) -> Option<u32> {
-        let kept =
-            |(target, weight): &(u32, f32)| self.pruned.keeps(Edge { target: *target, source: node, weight: *weight });
+    /// Which nodes feed the root over kept edges, itself included.
+    fn below_root(&self) -> Vec<bool> {
+        let mut below = vec![false; self.graph.nodes.len()];
+        let mut open = vec![self.root];
+        while let Some(at) = open.pop() {
+            if !std::mem::replace(&mut below[at as usize], true) {
+                open.extend(self.pruned.row(&self.graph.edges, at as usize).map(|(source, _)| source));
+            }
+        }
+        below
+    }
+
+    /// The kept node that takes the largest share of its input from this one, of those `within`.
+    fn strongest_reader(&self, node: u32, within: Option<&Vec<bool>>) -> Option<u32> {
+        let kept = |(target, weight): &(u32, f32)| {
+            within.is_none_or(|w| w[*target as usize])
+                && self.pruned.keeps(Edge { target: *target, source: node, weight: *weight })
+        };
         let share = |(target, weight): (u32, f32)| {
             let sum = self.graph.edges.row(target as usize).abs_sum();
             (target, if sum > 0.0 { f64::from(weight.abs()) / sum } else { 0.0 })
@@ -106,22 +126,21 @@ impl App {
                 }
             }
         }
-        self.graph_cursor_moved();
+        self.selection_follows_cursor();
     }
 
     /// Lays out again with the cursor on the same line: the lines above it have not changed.
-    fn relay_keeping_line(&mut self) {
+    pub(super) fn relay_keeping_line(&mut self) {
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
         self.pane_mut(Slot::Graph).cursor = cursor;
     }
 
-    /// After the cursor moved: the selection and the pane beside follow.
+    /// After the cursor moved in the tree: the pane beside follows.
     pub(in crate::app) fn graph_cursor_moved(&mut self) {
         if self.graph.beside == super::Beside::Edge {
             self.graph.beside = super::Beside::Node;
         }
-        self.selection_follows_cursor();
         self.show_about();
     }
 
@@ -172,7 +191,7 @@ impl App {
         if let Some(Item::Node { branch: Branch::Open, .. }) = self.graph_row().map(|r| r.item) {
             self.pane_mut(Slot::Graph).step(1);
         }
-        self.graph_cursor_moved();
+        self.selection_follows_cursor();
     }
 
     fn step_by_influence(&mut self, by: i64) {
@@ -190,7 +209,7 @@ impl App {
         self.show_graph();
         self.select_node(ranked[to]);
         self.message = Some(format!("{} of {} units by influence", to + 1, ranked.len()));
-        self.graph_cursor_moved();
+        self.selection_follows_cursor();
     }
 
     /// What the selected node feeds, or again what feeds it.
@@ -202,6 +221,7 @@ impl App {
             Direction::Downstream => Direction::Upstream,
         };
         (shown.root, shown.flat) = (node, false);
+        self.pane_mut(Slot::Graph).sort = None;
         self.show_graph();
         self.select_node(node);
     }
@@ -217,6 +237,7 @@ impl App {
             shown.direction = Direction::Upstream;
             shown.reveal(node);
         }
+        self.pane_mut(Slot::Graph).sort = None;
         self.show_graph();
         self.select_node(node);
     }

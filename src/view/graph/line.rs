@@ -36,6 +36,9 @@ impl Canvas<'_> {
         let Some(report) = pane.report.clone() else { return };
         let Some(Body::Table(table)) = report.parts.first().map(|p| &p.body) else { return };
         let body = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
+        if body.height == 0 {
+            return;
+        }
         let rows: Vec<(usize, usize)> = pane
             .lines
             .iter()
@@ -52,7 +55,7 @@ impl Canvas<'_> {
         let cursor = cursor - first;
         let names: Vec<(String, String)> = window.iter().map(|row| self.graph_name(shown, *row)).collect();
         let columns = self.graph_columns(shown, usize::from(area.width), &names, table, &window);
-        self.graph_header(area, &columns);
+        self.graph_header(area, shown, &columns);
         for (n, (row, name)) in window.iter().zip(&names).enumerate() {
             let Ok(y) = u16::try_from(n).map(|n| body.y + n) else { break };
             let line = Rect { y, height: 1, ..body };
@@ -83,17 +86,17 @@ impl Canvas<'_> {
         };
         let token = window.iter().map(cell).max().unwrap_or(0).clamp(5, 14);
         let bar = if width >= 100 { 10 } else { 5 };
-        let measured = window.iter().any(|row| matches!(table.rows[*row][12], Cell::Number(_)));
+        let measured = window.iter().any(|row| matches!(table.rows.get(*row).map(|r| &r[12]), Some(Cell::Number(_))));
         let rest = token + WEIGHT + bar + SHARE + 4 + if measured { 2 * EFFECT } else { 0 };
-        let share = |row: &usize| match (shown.rows[*row].item, &table.rows[*row][7]) {
-            (Item::Node { .. }, Cell::Number(share)) => *share,
+        let share = |row: &usize| match (shown.rows.get(*row).map(|r| r.item), table.rows.get(*row).map(|r| &r[7])) {
+            (Some(Item::Node { .. }), Some(Cell::Number(share))) => *share,
             _ => 0.0,
         };
         let most = window.iter().map(share).fold(0.01, f32::max);
         Columns { most, measured, name: widest.min(WIDEST).min(width.saturating_sub(rest).max(12)), token, bar }
     }
 
-    fn graph_header(&mut self, area: Rect, columns: &Columns) {
+    fn graph_header(&mut self, area: Rect, shown: &Shown, columns: &Columns) {
         let style = self.theme.dim().add_modifier(Modifier::BOLD);
         let mut x = area.x;
         let mut put = |canvas: &mut Self, text: &str, width: usize, right: bool| {
@@ -105,7 +108,8 @@ impl Canvas<'_> {
         put(self, "token", columns.token, false);
         put(self, "weight", WEIGHT - 1, true);
         put(self, "", columns.bar, false);
-        put(self, "share", SHARE, true);
+        // A list has no branches to take shares of.
+        put(self, if shown.flat { "infl" } else { "share" }, SHARE, true);
         if columns.measured {
             put(self, "predict", EFFECT - 1, true);
             put(self, "measure", EFFECT - 1, true);
@@ -160,6 +164,11 @@ impl Canvas<'_> {
             let percent = format!("{:>4.0}%", 100.0 * share);
             let at = x.saturating_add(columns.bar as u16 + 1);
             self.put(column(at, SHARE), at, area.y, &percent, Style::new());
+        }
+        if let (true, Cell::Number(influence)) = (shown.flat, &cells[8]) {
+            let text = format!("{influence:>SHARE$.3}");
+            let at = x.saturating_add(columns.bar as u16 + 1);
+            self.put(column(at, SHARE), at, area.y, &text, Style::new());
         }
         x = x.saturating_add((columns.bar + SHARE) as u16 + 2);
         if columns.measured {

@@ -136,15 +136,26 @@ fn launch() {
 fn moves_and_idling() {
     let mut p = Program::start(&[], (160, 50));
     p.see("fresh");
-    for (key, tab) in [("1", "Prompt"), ("2", "Lens"), ("3", "Heads"), ("4", "Neurons")] {
+    for (key, tab) in [("1", "Prompt"), ("2", "Lens"), ("3", "Heads"), ("4", "Neurons"), ("5", "Graph")] {
         p.send(key);
         p.quiet();
-        let before = p.bytes;
+        let (mut moved, mut all) = (0, 0);
         for _ in 0..10 {
             p.send("j");
+            // The move is the first frame; what is beside it for another unit comes with the answer.
+            let (before, mut seen) = (p.bytes, Vec::new());
+            let end = loop {
+                let (_, bytes) = p.read(PATIENCE).expect("a frame");
+                seen.extend(bytes);
+                if let Some(at) = seen.windows(FRAME.len()).position(|w| w == FRAME) {
+                    break at + FRAME.len();
+                }
+            };
+            moved += end;
             p.quiet();
+            all += p.bytes - before;
         }
-        println!("a selection move at 160x50 on {tab}: {} bytes", (p.bytes - before) / 10);
+        println!("a selection move at 160x50 on {tab}: {} bytes, {} with what it leads to", moved / 10, all / 10);
     }
     #[cfg(target_os = "linux")]
     {

@@ -59,33 +59,33 @@ pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: St
     }))
 }
 
-/// The most probable tokens of either run, before and after the edits.
+/// The most probable tokens of either run, in the order of the edited one.
 fn changes(model: &Model, before: &NextToken, after: &NextToken, target: &Target) -> Table {
     let mut table = Table::new([
         Column::integer("id"),
         Column::token("text"),
         Column::number("prob", "", 4),
         Column::number("prob_after", "", 4),
+        Column::integer("rank"),
+        Column::integer("rank_after"),
         Column::number("prob_change", "", 4),
         Column::number("logit", "", 4),
         Column::number("logit_after", "", 4),
-        Column::integer("rank"),
-        Column::integer("rank_after"),
     ]);
     let mut ids = after.top(ROWS / 2);
     push_missing(&mut ids, before.top(ROWS / 2).into_iter().chain(target.weights().map(|(id, _)| id)));
-    ids.sort_by_key(|id| before.rank(*id).min(after.rank(*id)));
+    ids.sort_by_key(|id| after.rank(*id));
     for id in ids {
         table.push([
             id.into(),
             Cell::token(model.piece(id)),
             before.prob(id).into(),
             after.prob(id).into(),
+            before.rank(id).into(),
+            after.rank(id).into(),
             (after.prob(id) - before.prob(id)).into(),
             before.logit(id).into(),
             after.logit(id).into(),
-            before.rank(id).into(),
-            after.rank(id).into(),
         ]);
     }
     table

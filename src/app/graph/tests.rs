@@ -222,23 +222,26 @@ fn why(cause: Cause) -> &'static str {
     }
 }
 
-/// Points of measured (upwards) against predicted (to the right) effects, with the line on which they would be equal.
+/// Points of measured (upwards) against predicted (to the right) effects, with the line on which they would be equal. Both axes go by square
+/// roots: one large effect leaves the others apart.
 fn scatter<'a>(effects: impl Iterator<Item = &'a Effect>, columns: usize, rows: usize) -> String {
     let points: Vec<(f32, f32)> = effects.filter_map(|e| Some((e.predicted?, e.measured))).collect();
     let most = points.iter().map(|p| p.0.abs().max(p.1.abs())).filter(|m| m.is_finite()).fold(1e-9, f32::max);
     let place = |value: f32, cells: usize| {
-        let at = ((value / most + 1.0) / 2.0 * (cells - 1) as f32).round();
+        let root = (value / most).abs().sqrt().copysign(value);
+        let at = ((root + 1.0) / 2.0 * (cells - 1) as f32).round();
         (at.max(0.0) as usize).min(cells - 1)
     };
     let mut grid = vec![vec![' '; columns]; rows];
-    let diagonal = |column: usize| (2.0 * column as f32 / (columns - 1) as f32 - 1.0) * most;
-    for (column, row) in (0..columns).map(|column| rows - 1 - place(diagonal(column), rows)).enumerate() {
-        grid[row][column] = '.';
+    // In the same scale on both axes the line of equals is straight.
+    for column in 0..columns {
+        let row = (column as f32 / (columns - 1) as f32 * (rows - 1) as f32).round() as usize;
+        grid[rows - 1 - row.min(rows - 1)][column] = '.';
     }
     for (predicted, measured) in points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()) {
         grid[rows - 1 - place(*measured, rows)][place(*predicted, columns)] = 'o';
     }
     let lines = grid.into_iter().map(|row| format!("|{}", row.into_iter().collect::<String>().trim_end()));
-    let head = format!("measured against predicted, {:.2} to {:.2} each way", -most, most);
+    let head = format!("measured (up) against predicted (right), both {:.2} to {:.2} by square roots; . equal", -most, most);
     std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
 }

@@ -52,6 +52,15 @@ impl App {
             Action::Compare => self.compare_graphs(),
             Action::ExplainEdge => self.explain_edge(),
             Action::Qk => {
+                // A head that was tested is asked about where it was.
+                let row = self.pane(self.focus()).address();
+                if let Some((layer, Part::Head(head), position)) = row.and_then(|a| match a.place {
+                    Place::Unit { layer, part } => Some((layer, part, a.position)),
+                    _ => None,
+                }) {
+                    self.selection.head = (layer, head);
+                    self.selection.position = position.unwrap_or(self.selection.position);
+                }
                 let (layer, head) = self.selection.head;
                 let mut params = vec![("head".to_owned(), format!("L{layer}.H{head}"))];
                 if let (Slot::Head, Some(Cell::Integer(key))) = (self.focus(), self.pane(self.focus()).cell("key")) {

@@ -40,6 +40,8 @@ pub enum What {
     Top(usize),
     /// Every head, at all positions.
     Heads,
+    /// One head (layer, number), at each position alone.
+    HeadPlaces(usize, usize),
 }
 
 impl PartialEq for Tests {
@@ -76,6 +78,11 @@ pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, tests: &Tes
         }
         What::Top(n) => verifier.top(*n, &tests.with, 0)?,
         What::Heads => verifier.heads(&tests.with),
+        What::HeadPlaces(layer, head) => {
+            let place = |p| Subject::Unit(format!("L{layer}.H{head}@{p}"));
+            let positions = 0..tests.of.graph.metadata.prompt_tokens.len();
+            positions.map(|p| Test { subject: place(p), with: tests.with.clone(), watch: Vec::new() }).collect()
+        }
         What::KeepOnly(..) => Vec::new(),
     };
     Ok(Answer::Tested(verifier.run(&list, step)?))

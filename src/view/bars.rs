@@ -229,6 +229,16 @@ impl Canvas<'_> {
                 (Action::YankAddress, "copy address"),
                 (Action::Quit, "quit"),
             ],
+            (None, Tab::Graph) if app.side => &[
+                (Action::Open, "go there"),
+                (Action::Cancel, "to the tree"),
+                (Action::TestNode, "test"),
+                (Action::KeepOnly, "keep alone"),
+                (Action::Qk, "why a head looks"),
+                (Action::Sort, "sort"),
+                (Action::Help, "help"),
+                (Action::Quit, "quit"),
+            ],
             (None, Tab::Graph) => &[
                 (Action::Right, "unfold"),
                 (Action::Open, "unit"),
@@ -245,6 +255,7 @@ impl Canvas<'_> {
                 (Action::Quit, "quit"),
             ],
             (None, Tab::Method) => &[
+                (Action::NextPosition, "token"),
                 (Action::Methods, "methods"),
                 (Action::Help, "help"),
                 (Action::Sort, "sort"),

@@ -181,7 +181,7 @@ fn tests_measure_what_interventions_give() {
     let screen = h.screen();
     assert!(screen.contains("20 tested (zero): rank correlation"), "{screen}");
     h.press("R");
-    assert!(h.screen().contains("through_patterns"), "{}", h.screen());
+    assert!(h.screen().contains("Effects on the target"), "{}", h.screen());
 }
 
 #[test]
@@ -197,6 +197,17 @@ fn heads_that_act_through_patterns_are_said_to() {
     });
     assert!(through.count() >= 1, "the previous-token head moves where the induction heads look");
     assert_eq!(h.app.graph.beside, Beside::Tests);
+    // The head of the first row at each position alone, and why it looks where it does most.
+    let head = h.app.pane(Slot::GraphSide).address().expect("a head");
+    let n = h.app.tokens();
+    h.press("v");
+    let places = shown(&h).graph.verified.iter().filter(|t| match &t.subject {
+        Subject::Unit(unit) => unit.starts_with(&format!("{head}@")),
+        _ => false,
+    });
+    assert_eq!(places.count(), n);
+    let message = h.app.message.clone().unwrap();
+    assert!(message.contains(&format!("{head}@")), "{message}");
     let screen = h.screen();
     assert!(screen.contains(" patterns\n") || screen.lines().any(|l| l.trim_end().ends_with(" patterns")), "{screen}");
 }

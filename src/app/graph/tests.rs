@@ -2,6 +2,7 @@
 
 use super::{Beside, Shown};
 use crate::action::Action;
+use crate::address::{Address, Part, Place};
 use crate::app::App;
 use crate::engine::tests::{Tests, What};
 use crate::engine::{Ask, Slot};
@@ -36,6 +37,11 @@ impl App {
                 self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
                 self.show_about();
             }
+            Action::TestNode if self.tested_head().is_some() => {
+                if let Some((layer, head)) = self.tested_head() {
+                    self.ask_tests(What::HeadPlaces(layer, head));
+                }
+            }
             Action::TestNode if self.tested_together().is_some() => {
                 if let Some(what) = self.tested_together() {
                     self.ask_tests(what);
@@ -69,11 +75,20 @@ impl App {
             },
             Action::TestTop => self.ask_tests(What::Top(TOP)),
             Action::TestHeads => {
-                self.graph.beside = Beside::Tests;
-                self.side = self.size.0 < crate::app::WIDE;
+                // Heads are not in the tree: keys go to where they are listed.
+                (self.graph.beside, self.side) = (Beside::Tests, true);
+                self.show_about();
                 self.ask_tests(What::Heads);
             }
             _ => {}
+        }
+    }
+
+    /// The head on the selected row of the tests.
+    fn tested_head(&self) -> Option<(usize, usize)> {
+        match self.pane(self.focus()).address().filter(|_| self.side)?.place {
+            Place::Unit { layer, part: Part::Head(head) } => Some((layer, head)),
+            _ => None,
         }
     }
 
@@ -96,6 +111,7 @@ impl App {
         };
         self.message = match &found[..] {
             [one] => Some(said(shown, one)),
+            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all),
             all => Some(format!("{} tests ({}): {}", all.len(), tests.with, summary(all.iter().filter_map(Verification::target)))),
         };
         shown.record(found);
@@ -104,6 +120,16 @@ impl App {
         self.pane_mut(Slot::Graph).cursor = cursor;
         self.show_about();
     }
+}
+
+/// Where a head that was tested at each position does most.
+fn strongest(shown: &Shown, tests: &[Verification]) -> Option<String> {
+    let size = |test: &&Verification| test.target().map_or(0.0, |e| e.measured.abs());
+    let most = tests.iter().max_by(|a, b| size(a).total_cmp(&size(b)))?;
+    let Subject::Unit(unit) = &most.subject else { return None };
+    let position = unit.parse::<Address>().ok()?.position.and_then(|p| u32::try_from(p).ok());
+    let token = shown.graph.metadata.token(position).unwrap_or_default();
+    Some(format!("at each position alone it does most as {unit} \"{token}\": {}; Q says why it looks", most.target()?.verdict()))
 }
 
 /// One test in words.
@@ -174,7 +200,7 @@ pub(super) fn report(shown: &Shown) -> Report {
         Column::text("how"),
         Column::number("predicted", "", 3),
         Column::number("measured", "", 3),
-        Column::number("through_patterns", "", 3),
+        Column::number("patterns", "", 3),
         Column::text("why"),
     ]);
     // A file may hold tests of another target.

@@ -93,6 +93,14 @@ pub struct ModelArgs {
     /// Built-in name, folder, or name in the Hugging Face cache (org/name or org/name@revision)
     #[arg(short, long, default_value = source::DEFAULT)]
     pub model: String,
+    /// Where it computes.
+    #[command(flatten)]
+    pub on: DeviceArgs,
+}
+
+/// Where a model computes.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
@@ -104,8 +112,15 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// Opens the model; progress of a long load goes to standard error when that is a terminal.
     pub fn open(&self) -> Result<Model> {
+        self.on.open(&self.model)
+    }
+}
+
+impl DeviceArgs {
+    /// Opens the model of this name.
+    pub fn open(&self, name: &str) -> Result<Model> {
         let options = Options { device: self.device, dtype: self.dtype };
-        let mut model = Model::open(&self.model, options, output::load_progress(&self.model))?;
+        let mut model = Model::open(name, options, output::load_progress(name))?;
         model.directions.extend(paths::directions());
         Ok(model)
     }

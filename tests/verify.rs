@@ -5,7 +5,7 @@ mod gold;
 
 use candle_core::{Device, Tensor};
 use common::{open, references, shared, test_data};
-use gold::induction;
+use gold::{induction, two_hops};
 use mechscope::address::Edit;
 use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
 use mechscope::analysis::grounded::demeaned;
@@ -18,8 +18,9 @@ use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
 use mechscope::model::open::Options;
-use mechscope::model::site::Sites;
+use mechscope::model::site::{Site, Sites};
 use mechscope::model::text::Bos;
+use mechscope::model::trace::Trace;
 use std::collections::HashMap;
 
 fn builtin(name: &str) -> Model {
@@ -125,6 +126,34 @@ fn a_group_is_a_joint_edit_and_a_keep_only_run_edits_the_rest() {
     assert!(verifier.keep_only(&[verifier.target()], &mut quiet).is_err());
 }
 
+/// The planted path is linear as long as its neurons stay on: what is predicted of a group must be what the same edits do together.
+#[test]
+fn predictions_of_groups_are_those_of_joint_edits() {
+    let model = two_hops::model();
+    let ids = two_hops::ids(two_hops::DALLAS);
+    // A contrast with what nothing writes: the mean over the vocabulary, to which Olympia may wake up, is not in it.
+    let weights = vec![(two_hops::AUSTIN, 1.0), (2, -1.0)];
+    let targets = vec![LogitTarget { name: "Austin".into(), weights, probability: 1.0 }];
+    let graph = build(&model, &model.pieces(&ids), None, &targets, Settings::default(), &mut quiet).unwrap();
+    let node = |name: &str| graph.nodes.iter().position(|n| n.name() == name).unwrap() as u32;
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let group = |label: &str, members: &[&str], with: With, want: f32| {
+        let members: Vec<u32> = members.iter().map(|m| node(m)).collect();
+        let test = Test { subject: verifier.group(label, &members), with, watch: vec![] };
+        let found = verifier.run(&[test], &mut quiet).unwrap();
+        let target = found[0].target().unwrap();
+        assert!((target.measured - want).abs() < 1e-5, "{label}: {target:?}, not {want}");
+        assert!((target.predicted.unwrap() - want).abs() < 1e-5, "{label}: {target:?}, not {want}");
+    };
+    // Half of relu(0.5 + 1 - 1) instead of 1.
+    group("both scaled", &["L0.N0@3", "L1.N0@3"], With::Scale(0.5), -0.75);
+    group("in another order", &["L1.N0@3", "L0.N0@3"], With::Scale(0.5), -0.75);
+    group("and its input", &["embed@2", "L0.N0@3", "L1.N0@3"], With::Scale(0.8), 0.8 * 0.64 - 1.0);
+    group("one twice", &["L0.N0@3", "L0.N0@3"], With::Scale(0.5), -0.5);
+    // The mean of Texas is 7/12 in place of 1 whatever the token is, and that of the tokens puts a quarter of a capital there.
+    group("means", &["embed@2", "L0.N0@3"], With::Mean, 7.0 / 12.0 + 0.25 - 1.0);
+}
+
 /// What the graph's paths add up to is the frozen model's total effect when every neuron is a node.
 #[test]
 fn predictions_of_complete_graphs_are_relp() {
@@ -178,6 +207,80 @@ fn with_patterns_and_norms_held_the_last_neurons_do_what_is_predicted() {
             assert!(effect.cause() != Some(Cause::Nonlinear), "{}: {effect:?}", reference.name);
         }
     }
+}
+
+/// No edit names the positional embedding, but its vector can be taken out of the token's, beside which it is added.
+#[test]
+fn positional_embeddings_are_taken_out_where_they_are_added() {
+    let model = open(&test_data().join("models/tiny-gpt2"));
+    let ids: Vec<u32> = vec![3, 60, 9, 120, 33];
+    let graph = graph(&model, &ids, None, 60);
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    let weights = graph.nodes[verifier.target() as usize].weights().unwrap();
+    let run = model.run(&ids, &Sites::only([Site::PosEmbed]), Logits::Last).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut large = 0;
+    for (n, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.kind == NodeKind::PositionalEmbedding) {
+        let position = node.position.unwrap() as usize;
+        let row = run.row(Site::PosEmbed, position).unwrap();
+        let file = folder.path().join(format!("{position}.safetensors"));
+        let row = Tensor::from_slice(&row, row.len(), &Device::Cpu).unwrap();
+        candle_core::safetensors::save(&HashMap::from([("direction", row)]), &file).unwrap();
+        for (with, factor) in [(With::Zero, -1.0), (With::Scale(3.0), 2.0)] {
+            let test = Test { subject: verifier.node(n as u32), with, watch: vec![] };
+            let found = verifier.run(&[test], &mut quiet).unwrap();
+            let got = found[0].target().unwrap().measured;
+            let edit = format!("embed@{position}+=steer:{:?}*{factor}", file.display().to_string());
+            let want = intervened(&model, &ids, &[edit], &weights);
+            assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{} {factor}: {got} for {want}", node.name());
+            large += usize::from(want.abs() > 0.01);
+        }
+    }
+    assert!(large >= 4, "{large} effects to speak of");
+}
+
+/// Other prompts begin as the graph's does, however that came to be: else their positions would stand for other tokens.
+#[test]
+fn resampled_prompts_begin_as_the_graphs_does() {
+    let model = builtin("induction");
+    let other = "asdfghasdf";
+    for bos in [Bos::Never, Bos::Always, Bos::Auto] {
+        let encoded = model.encode("qwertyqwer", bos).unwrap();
+        let ids = encoded.ids();
+        let mut graph = graph(&model, &ids, None, 60);
+        graph.metadata.prompt = "qwertyqwer".into();
+        let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+        let weights = graph.nodes[verifier.target() as usize].weights().unwrap();
+        let with = With::Resample(other.into());
+        let mut tests = verifier.top(5, &with, 0).unwrap();
+        let embed = graph.nodes.iter().position(|n| n.name() == "embed@8").unwrap();
+        tests.push(Test { subject: verifier.node(embed as u32), with: with.clone(), watch: vec![] });
+        for found in verifier.run(&tests, &mut quiet).unwrap() {
+            let Subject::Node(id) = &found.subject else { unreachable!() };
+            let edits = [edit(&graph.nodes[graph.by_id()[id.as_str()]].name(), &with).parse().unwrap()];
+            let (clean, edited) = model.intervene(&ids, &edits, bos, Logits::Last).unwrap();
+            let of = |run: &Trace| demeaned(&run.last_logits(0).unwrap(), &weights);
+            let (got, want) = (found.target().unwrap().measured, of(&edited) - of(&clean));
+            assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{bos} {id}: {got} for {want}");
+        }
+    }
+}
+
+#[test]
+fn graphs_that_other_programs_wrote_are_tested_by_their_units() {
+    let model = builtin("induction");
+    let ids = model.encode("qwertyqwe", Bos::Auto).unwrap().ids();
+    let mut graph = graph(&model, &ids, None, 20);
+    for node in graph.nodes.iter_mut().filter(|n| n.kind != NodeKind::Neuron) {
+        node.activation = Some(7.0);
+    }
+    let verifier = Verifier::new(&model, None, &graph, None).unwrap();
+    assert_eq!(verifier.run(&verifier.top(3, &With::Zero, 0).unwrap(), &mut quiet).unwrap().len(), 3);
+    drop(verifier);
+    let target = graph.targets().next().unwrap();
+    graph.nodes[target].kind = NodeKind::Logit { token: Some(70_000), probability: 1.0 };
+    let error = format!("{:#}", Verifier::new(&model, None, &graph, None).err().unwrap());
+    assert!(error.contains("token id 70000; accepted: the ") && error.contains("vocabulary of induction"), "{error}");
 }
 
 /// circuit-tracer's own interventions: attention recomputed and attention held.

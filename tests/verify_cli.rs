@@ -4,6 +4,7 @@ mod program;
 
 use mechscope::graph::format::json;
 use mechscope::graph::verification::{Subject, With};
+use mechscope::graph::{NodeKind, Supernode};
 use program::{arg, mechscope};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -95,12 +96,58 @@ fn verify_refuses_what_it_cannot_do_and_says_why() {
         (vec!["-m", "induction", "--target", "x!"], "the graph has no target \"x!\"; accepted: "),
         (vec!["-m", "induction", "--unit", "L9.H0"], "layer 9: this model has layers 0..=1"),
         (vec!["-m", "hello"], "the graph was made from another model"),
+        (vec!["-m", "hello"], "made with induction: pass -m induction"),
     ] {
         let ran = mechscope(&[&["verify", file], &args[..]].concat());
         assert_eq!(ran.code, Some(1), "{args:?}: {}", ran.out);
         assert!(ran.err.contains(says), "{args:?}: {}", ran.err);
     }
     assert_eq!(std::fs::read(file).unwrap(), bytes, "a failed run leaves the file as it was");
+}
+
+#[test]
+fn without_a_model_it_is_the_one_that_the_file_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = graph(folder.path(), "g.json", &[]);
+    let report = mechscope(&["verify", arg(&file), "--top", "1", "--format", "json"]).json();
+    assert_eq!(report["model"], "induction");
+    // So it is with features, whose dictionary travels with their model.
+    let features = folder.path().join("features.json");
+    let args =
+        ["graph", "-m", "hello", "-p", "The king said", "--nodes", "features", "--format", "json", "--max-nodes", "20"];
+    assert_eq!(mechscope(&[&args[..], &["-o", arg(&features)]].concat()).code, Some(0));
+    assert_eq!(mechscope(&["verify", arg(&features), "--top", "1", "--format", "json"]).json()["model"], "hello");
+    let ran = mechscope(&["verify", arg(&features), "--top", "1", "-m", "induction"]);
+    assert!(ran.code == Some(1) && ran.err.contains("features; made with hello: pass -m hello"), "{}", ran.err);
+    // A name that leads nowhere leaves the usual model, and the error says what is missing.
+    let mut opened = json::open(&file).unwrap().graph;
+    opened.metadata.scan = "some-model".into();
+    json::write(&opened, &mut std::fs::File::create(&file).unwrap()).unwrap();
+    let ran = mechscope(&["verify", arg(&file), "--top", "1"]);
+    assert!(ran.code == Some(1) && ran.err.contains("made with some-model: pass -m some-model"), "{}", ran.err);
+}
+
+#[test]
+fn groups_may_hold_inputs_and_one_that_cannot_be_tested_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = graph(folder.path(), "g.json", &["--target", "t"]);
+    let mut opened = json::open(&file).unwrap().graph;
+    let of = |kind: fn(&NodeKind) -> bool| opened.nodes.iter().find(|n| kind(&n.kind)).unwrap().id.to_string();
+    let embed = of(|k| matches!(k, NodeKind::Embedding { .. }));
+    let (neuron, logit) = (of(|k| *k == NodeKind::Neuron), of(NodeKind::is_logit));
+    opened.view.supernodes =
+        [("mixed", vec![&embed, &neuron]), ("inputs", vec![&embed]), ("bad", vec![&neuron, &logit])]
+            .map(|(label, members)| Supernode { label: label.into(), members: members.into_iter().cloned().collect() })
+            .into();
+    json::write(&opened, &mut std::fs::File::create(&file).unwrap()).unwrap();
+    let ran = mechscope(&["verify", arg(&file), "-m", "induction", "--top", "0", "--groups", "--format", "json"]);
+    let warnings: Vec<&str> = ran.err.lines().filter(|l| l.contains("warning")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("group \"bad\" is left out"), "{}", ran.err);
+    assert!(warnings[0].contains("a target is a result"), "{}", ran.err);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(rows(&report, "verified").len(), 2);
+    let kept = rows(&report, "keep_only");
+    assert_eq!((kept.len(), &kept[0]["group"], kept[0]["kept"].as_u64()), (1, &"mixed".into(), Some(1)));
 }
 
 #[test]

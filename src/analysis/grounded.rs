@@ -6,6 +6,7 @@ use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::forward::Logits;
 use crate::model::linear::{Frozen, Input};
 use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::model::source;
 use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, bail, ensure};
@@ -22,6 +23,8 @@ pub struct Grounded<'a> {
     pub graph: &'a Graph,
     /// The run, with all that its frozen model and edited runs take.
     pub trace: Trace,
+    /// What was done about BOS: other prompts begin as the graph's does, so that positions stand for the same.
+    pub bos: Bos,
     frozen: OnceCell<Frozen>,
 }
 
@@ -44,12 +47,40 @@ pub fn prompt_ids(model: &Model, graph: &Graph) -> Result<Vec<u32>> {
     bail!("the graph's prompt {:?} has {n} tokens; the model's tokenizer gives another number", metadata.prompt)
 }
 
+/// What to ask about BOS for a prompt to begin as `ids` do.
+fn bos(model: &Model, graph: &Graph, ids: &[u32]) -> Bos {
+    if model.encode(&graph.metadata.prompt, Bos::Auto).is_ok_and(|e| e.ids() == ids) {
+        return Bos::Auto;
+    }
+    match model.text.as_ref().and_then(|text| text.bos_id()) {
+        Some(id) if ids.first() == Some(&id) => Bos::Always,
+        _ => Bos::Never,
+    }
+}
+
+/// What to say when a graph does not fit `model` and its file says that it was made with another one: which, and how to name it.
+pub fn made_with_another(model: &Model, graph: &Graph) -> Option<String> {
+    let name = graph.metadata.scan.as_str();
+    // Graphs of features name their dictionary there.
+    let known = graph.nodes.iter().all(|n| n.kind != NodeKind::Feature) || source::is_model(name);
+    let other = known && !name.is_empty() && name != model.source.to_string();
+    other.then(|| format!("made with {name}: pass -m {name}"))
+}
+
 impl<'a> Grounded<'a> {
     /// Runs the graph's prompt and checks that its units have the activations that the graph says.
     ///
     /// # Errors
     /// A graph of another model or dictionary; features without a dictionary; a run that fails.
     pub fn new(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph) -> Result<Self> {
+        let grounded = Self::run(model, dictionary, graph);
+        grounded.map_err(|e| match made_with_another(model, graph) {
+            Some(hint) => e.context(hint),
+            None => e,
+        })
+    }
+
+    fn run(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph) -> Result<Self> {
         let ids = prompt_ids(model, graph)?;
         let decoder = &model.decoder;
         let Sites::Only(mut sites) = Frozen::sites(decoder) else { bail!("a frozen model names its sites") };
@@ -60,15 +91,20 @@ impl<'a> Grounded<'a> {
             sites.extend(layers.flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
         }
         let trace = model.run(&ids, &Sites::Only(sites), Logits::All)?;
-        let grounded = Grounded { model, dictionary, graph, trace, frozen: OnceCell::new() };
+        let bos = bos(model, graph, &ids);
+        let grounded = Grounded { model, dictionary, graph, trace, bos, frozen: OnceCell::new() };
         grounded.check()?;
         Ok(grounded)
     }
 
     /// Whether the units are what the graph says they are.
     fn check(&self) -> Result<()> {
-        let units: Vec<u32> =
-            (0..self.graph.nodes.len() as u32).filter(|u| self.node(*u).activation.is_some()).collect();
+        // Other programs put activations on other nodes too, which no run of the model can be compared with.
+        let compared = |u: &u32| {
+            let node = self.node(*u);
+            node.activation.is_some() && node.is_unit()
+        };
+        let units: Vec<u32> = (0..self.graph.nodes.len() as u32).filter(compared).collect();
         let found = self.values(&self.trace, 1, &units)?.remove(0);
         for (&unit, found) in units.iter().zip(found) {
             let node = self.node(unit);
@@ -115,9 +151,19 @@ impl<'a> Grounded<'a> {
     /// The tokens of a target with their weights.
     ///
     /// # Errors
-    /// The node is no target, or its file does not say what it is made of.
+    /// The node is no target, or its file does not say what it is made of, or speaks of tokens that the model does not have.
     pub fn weights(&self, node: &Node) -> Result<Vec<(u32, f32)>> {
-        node.weights().with_context(|| format!("{}: its tokens are not known", node.name()))
+        let weights = node.weights().with_context(|| format!("{}: its tokens are not known", node.name()))?;
+        let d_vocab = self.model.decoder.arch.d_vocab;
+        for (id, _) in &weights {
+            ensure!(
+                (*id as usize) < d_vocab,
+                "{}: token id {id}; accepted: the {d_vocab} ids of the vocabulary of {}",
+                node.name(),
+                self.model.source
+            );
+        }
+        Ok(weights)
     }
 
     /// The site that holds the value of a node in a run, if that is a site inside the model.

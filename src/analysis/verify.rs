@@ -10,9 +10,10 @@
 //! | remainder of neurons, bias, target | - | - | - | - |
 //!
 //! A feature writes the difference between new and clean activation times its decoder on top of the MLP's output (circuit-tracer's
-//! interventions), so in a group the members come on top of what upstream members do to them; a neuron is set. Everything downstream is
-//! recomputed; a second run holds the attention patterns and a third one the norm scales too, which tells apart why measured and predicted
-//! effects differ ([`crate::graph::verification`]). Tests run in batches of copies, each from the first block that it changes.
+//! interventions), so in a group the members come on top of what upstream members do to them; a neuron is set, or multiplied as upstream
+//! members left it. Everything downstream is recomputed; a second run holds the attention patterns and a third one the norm scales too, which
+//! tells apart why measured and predicted effects differ ([`crate::graph::verification`]). Tests run in batches of copies, each from the first
+//! block that it changes.
 
 mod acts;
 mod keep_only;
@@ -28,7 +29,6 @@ use crate::model::forward::{Logits, Step};
 use crate::model::frozen::norm_back;
 use crate::model::relp::{Gate, Gradients};
 use crate::model::site::{BlockSite as S, Site, Sites};
-use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use acts::Acts;
 use anyhow::{Context, Result, ensure};
@@ -113,7 +113,7 @@ impl<'a> Verifier<'a> {
         let graph = self.on.graph;
         let influence = Influence::of(graph)?;
         let fed = graph.edges.transposed();
-        let unit = |u: &&u32| matches!(graph.nodes[**u as usize].kind, NodeKind::Neuron | NodeKind::Feature);
+        let unit = |u: &&u32| graph.nodes[**u as usize].is_unit();
         let test = |&node: &u32| {
             let mut targets: Vec<(u32, f32)> =
                 fed.row(node as usize).iter().filter(|(t, _)| *t != self.target).collect();
@@ -145,6 +145,14 @@ impl<'a> Verifier<'a> {
     pub fn group(&self, label: &str, members: &[u32]) -> Subject {
         let members = members.iter().map(|m| self.on.node(*m).id.to_string()).collect();
         Subject::Group { label: label.to_owned(), members }
+    }
+
+    /// Whether `subject` can be changed this way.
+    ///
+    /// # Errors
+    /// It cannot; the error says why.
+    pub fn check(&self, subject: &Subject, with: &With) -> Result<()> {
+        self.acts(subject, with).map(drop)
     }
 
     /// Makes the tests; results in their order.
@@ -218,7 +226,7 @@ impl<'a> Verifier<'a> {
     /// Changes as one plan, one copy of the prompt for each.
     fn plan(&self, acts: &[&Acts]) -> Result<Plan> {
         let edits: Vec<&[crate::address::Edit]> = acts.iter().map(|a| a.edits.as_slice()).collect();
-        let mut plan = self.on.model.plan(&self.on.trace, &edits, Bos::Auto)?;
+        let mut plan = self.on.model.plan(&self.on.trace, &edits, self.on.bos)?;
         for (b, acts) in acts.iter().enumerate() {
             for (site, position, row) in &acts.rows {
                 plan.add_row(b, *site, *position, row.clone());
@@ -249,11 +257,17 @@ impl<'a> Verifier<'a> {
         Ok(predicted)
     }
 
-    /// The gradients of the target in the frozen model of neurons.
+    /// The gradients of the target in the frozen model of neurons, of the clean run.
     fn gradients(&self) -> Result<&Gradients> {
         if let Some(gradients) = self.gradients.get() {
             return Ok(gradients);
         }
+        let found = self.gradients_with(Passes::default())?;
+        Ok(self.gradients.get_or_init(|| found))
+    }
+
+    /// The gradients of the target where values are set or scaled: what comes before them reaches it no more, or the more or the less.
+    fn gradients_with(&self, passes: Passes) -> Result<Gradients> {
         let (decoder, trace) = (&self.on.model.decoder, &self.on.trace);
         let weights = self.on.weights(self.on.node(self.target))?;
         let total = weights.iter().map(|w| f64::from(w.1)).sum::<f64>();
@@ -262,17 +276,25 @@ impl<'a> Verifier<'a> {
         let last = trace.n_pos() - 1;
         let scale = trace.get(Site::LnFinalScale)?.narrow(0, last, 1)?;
         let along = norm_back(&row, &decoder.ln_final, &scale)?;
-        let found = decoder.relp_along(trace, along, last, Gate::Half, Passes::default(), &mut |_, _| Ok(()))?;
-        Ok(self.gradients.get_or_init(|| found))
+        decoder.relp_along(trace, along, last, Gate::Half, passes, &mut |_, _| Ok(()))
     }
 
-    /// What the frozen model says of changes that have gradients; `None` of others.
+    /// What the frozen model says of changes that have gradients; `None` of others. Changed together, each counts by what the others let through:
+    /// a path through two that are set would count twice.
     fn frozen_effect(&self, acts: &Acts) -> Result<Option<f32>> {
+        let Some(deltas) = &acts.deltas else { return Ok(None) };
+        let together;
+        let gradients = if acts.edits.len() + acts.rows.len() > 1 {
+            let n_pos = self.on.trace.n_pos();
+            together = self.gradients_with(Passes::new(&self.on.model.decoder, &acts.edits, n_pos)?)?;
+            &together
+        } else {
+            self.gradients()?
+        };
         let mut sum = 0.0;
-        for delta in &acts.deltas {
-            let gradients = self.gradients()?;
+        for delta in deltas {
             let gradient = match delta.site {
-                Site::Embed => &gradients.embed,
+                Site::Embed | Site::PosEmbed => &gradients.embed,
                 Site::Block(l, S::Z) => &gradients.heads[l],
                 Site::Block(l, S::MlpPost) => &gradients.neurons[l],
                 _ => return Ok(None),
@@ -281,6 +303,6 @@ impl<'a> Verifier<'a> {
             let row = &row[delta.cols.clone()];
             sum += row.iter().zip(&delta.by).map(|(g, by)| f64::from(*g) * f64::from(*by)).sum::<f64>();
         }
-        Ok((!acts.deltas.is_empty()).then_some(sum as f32))
+        Ok(Some(sum as f32))
     }
 }

@@ -1,14 +1,16 @@
 //! `mechscope verify`: tests a graph file by intervention and writes what was measured into it.
 
-use super::ModelArgs;
+use super::DeviceArgs;
 use super::graph::{Warn, own_dictionary};
 use super::output::{self, Format};
+use crate::analysis::grounded::made_with_another;
 use crate::analysis::verify::{KeepOnly, Test, Verifier};
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
 use crate::graph::verification::{Effect, Subject, Summary, Verification, With};
 use crate::graph::{Graph, NodeKind};
 use crate::model::dictionary::Dictionary;
+use crate::model::source;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -20,8 +22,12 @@ use std::path::PathBuf;
 pub struct Verify {
     /// A graph file: ours, circuit-tracer's or Neuronpedia's
     file: PathBuf,
+    /// The model that the graph was made from: a built-in name, a folder, or a name in the Hugging Face cache; the one that the file names when
+    /// not given
+    #[arg(short, long)]
+    model: Option<String>,
     #[command(flatten)]
-    model: ModelArgs,
+    on: DeviceArgs,
     /// The transcoders that the graph's features belong to: a folder or a name in the Hugging Face cache; the model's own when not given
     #[arg(long, value_name = "DIR")]
     dictionary: Option<String>,
@@ -87,7 +93,7 @@ impl Verify {
         let opened = json::open(&self.file)?;
         opened.warn();
         let mut graph = opened.graph;
-        let model = self.model.open()?;
+        let model = self.on.open(self.model.as_deref().unwrap_or(made_with(&graph)))?;
         let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
         let dictionary = match &self.dictionary {
             Some(name) => Some(Dictionary::find(name, &model.decoder)?),
@@ -97,8 +103,9 @@ impl Verify {
         let target = self.target.as_deref().map(|t| target(&graph, t)).transpose()?;
         ensure!(
             !features || dictionary.is_some(),
-            "{}: its units are features; --dictionary DIR names their folder",
-            self.file.display()
+            "{}: its units are features; {}",
+            self.file.display(),
+            made_with_another(&model, &graph).unwrap_or_else(|| "--dictionary DIR names their folder".to_owned())
         );
         let verifier = Verifier::new(&model, dictionary.as_ref(), &graph, target)
             .with_context(|| self.file.display().to_string())?;
@@ -114,8 +121,9 @@ impl Verify {
         for id in unknown.iter().filter(|_| self.groups) {
             output::remark(&format!("warning: a group names {id:?}, which is no node"));
         }
-        let groups: Vec<Group> = if self.groups { groups } else { Vec::new() };
-        for group in groups.iter().filter(|g| !g.members.is_empty()) {
+        let groups = if self.groups { groups } else { Vec::new() };
+        let groups = testable(&verifier, groups, &with);
+        for group in &groups {
             let subject = verifier.group(&group.label, &group.members);
             tests.push(Test { subject, with: with.clone(), watch: Vec::new() });
         }
@@ -123,7 +131,8 @@ impl Verify {
         let mut progress = output::work_progress("verify");
         let found = verifier.run(&tests, &mut progress)?;
         let mut kept = Vec::new();
-        for group in &groups {
+        let has_units = |group: &&Group| group.members.iter().any(|m| graph.nodes[*m as usize].is_unit());
+        for group in groups.iter().filter(has_units) {
             kept.push((group.label.clone(), verifier.keep_only(&group.members, &mut |_, _| Ok(()))?));
         }
 
@@ -154,6 +163,24 @@ impl Verify {
         report.write(self.format.into(), &mut to)?;
         Ok(to.flush()?)
     }
+}
+
+/// The model that the file names, if it is there; else the usual one.
+fn made_with(graph: &Graph) -> &str {
+    let name = graph.metadata.scan.as_str();
+    if source::is_model(name) { name } else { source::DEFAULT }
+}
+
+/// The groups that can be changed this way; what the others lack is said on standard error.
+fn testable(verifier: &Verifier, mut groups: Vec<Group>, with: &With) -> Vec<Group> {
+    groups.retain(|group| {
+        let checked = verifier.check(&verifier.group(&group.label, &group.members), with);
+        if let Err(e) = &checked {
+            output::remark(&format!("warning: group {:?} is left out: {e:#}", group.label));
+        }
+        checked.is_ok()
+    });
+    groups
 }
 
 /// The target of this text or token id.

@@ -175,6 +175,11 @@ impl Node {
         }
     }
 
+    /// Whether the node is a unit: a neuron or a feature.
+    pub fn is_unit(&self) -> bool {
+        matches!(self.kind, NodeKind::Neuron | NodeKind::Feature)
+    }
+
     /// A node of any kind under an id of your own.
     pub fn other(id: &str, kind: NodeKind) -> Self {
         Node::new(id.to_owned(), kind)

@@ -18,6 +18,8 @@ pub use header::Entry;
 enum Bytes {
     File(File),
     Static(&'static [u8]),
+    /// A deflated member of an archive.
+    Packed(npz::Packed),
 }
 
 struct Part {
@@ -76,7 +78,8 @@ impl<'a> Checkpoint<'a> {
     /// Opens a NumPy `.npz` archive, its arrays under their names without `.npy`.
     ///
     /// # Errors
-    /// A file that is missing, truncated or no such archive; an array in Fortran order or that is not made of floats.
+    /// A file that is missing, truncated or no such archive; an array in Fortran order, that is not made of floats, or that unpacks to more than
+    /// weights can.
     pub fn npz(path: &Path, device: &Device, dtype: DType) -> Result<Self> {
         let (mut parts, mut entries) = (Vec::new(), BTreeMap::new());
         for (part, tensor, entry) in npz::read(path)? {

@@ -84,6 +84,13 @@ impl Source {
     }
 }
 
+/// Whether `name` is that of a model that is there: one that [`Source::find`] finds, with a `config.json` that names its kind.
+pub fn is_model(name: &str) -> bool {
+    let config = Source::find(name).ok().and_then(|source| source.read("config.json").ok().flatten());
+    let config = config.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    config.is_some_and(|config| config.get("model_type").is_some())
+}
+
 /// The Hugging Face cache: `HF_HUB_CACHE`, `HF_HOME/hub`, or `~/.cache/huggingface/hub`.
 pub fn cache() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);

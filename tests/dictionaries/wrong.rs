@@ -2,7 +2,7 @@
 
 use super::common::{open, test_data};
 use super::write::{self, Tensors};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn replace(path: &Path, from: &str, to: &str) {
 }
 
 fn narrow() -> Tensor {
-    Tensor::zeros((64, 32), candle_core::DType::F32, &Device::Cpu).unwrap()
+    Tensor::zeros((64, 32), DType::F32, &Device::Cpu).unwrap()
 }
 
 fn with_nan() -> Tensor {
@@ -80,6 +80,15 @@ fn of_gemma_scope() {
             (
                 |folder, _| std::fs::remove_dir_all(folder.join("layer_3")).unwrap(),
                 &["layer 3 has no transcoder", "4 layers"],
+            ),
+            // A small file that would fill the disk.
+            (
+                |folder, layers| {
+                    let mut arrays = write::arrays(&layers[2]);
+                    arrays.push(("W_skip", vec![0; 65 << 20]));
+                    write::npz(&folder.join("layer_2/width_64/average_l0_11/params.npz"), &arrays, true);
+                },
+                &["params.npz", "array \"W_skip\"", "to 68157440 bytes", "accepted: at most 67108864"],
             ),
             (
                 |folder, layers| scope_with(folder, layers, "threshold", None),
@@ -198,6 +207,20 @@ fn of_sae_lens() {
             (
                 |folder, _| std::fs::remove_file(folder.join("blocks.1/sae_weights.safetensors")).unwrap(),
                 &["sae_weights.safetensors is missing"],
+            ),
+            // What a skip writes would be left out of the numbers, or was in no config.
+            (
+                |folder, _| replace(&folder.join(CONFIG), "jumprelu_transcoder", "jumprelu_skip_transcoder"),
+                &["blocks.1/sae_weights.safetensors", "layer 1 has no \"W_skip\"", "config says so"],
+            ),
+            (
+                |folder, layers| {
+                    let mut layers = layers.to_vec();
+                    layers[1].insert("W_skip".into(), Tensor::zeros((64, 64), DType::F32, &Device::Cpu).unwrap());
+                    write::sae_lens(folder, &layers, HOOKS, true);
+                    replace(&folder.join(CONFIG), "jumprelu_skip_transcoder", "jumprelu_transcoder");
+                },
+                &["blocks.1/sae_weights.safetensors", "layer 1 has \"W_skip\"", "config does not say so"],
             ),
             // A plain transcoder has no thresholds: they would be left out of the numbers.
             (

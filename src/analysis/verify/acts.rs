@@ -2,16 +2,16 @@
 
 use super::{Encoded, Verifier};
 use crate::address::{Address, Edit, Op, Target};
-use crate::graph::predict::Change;
+use crate::graph::predict::{Change, How};
 use crate::graph::verification::{Subject, With};
 use crate::graph::{Node, NodeKind};
 use crate::model::dictionary::Dictionary;
 use crate::model::edit;
 use crate::model::forward::Logits;
 use crate::model::site::{BlockSite as S, Site, Sites};
-use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -24,8 +24,8 @@ pub struct Acts {
     pub rows: Vec<(Site, usize, Vec<f32>)>,
     /// The changes of nodes, where the graph can follow all of them.
     pub changes: Option<Vec<Change>>,
-    /// The changes of values that have a gradient.
-    pub deltas: Vec<Delta>,
+    /// The changes of values, where all of them have a gradient in the frozen model of neurons.
+    pub deltas: Option<Vec<Delta>>,
     /// The first block changed; `None` is the embedding.
     first: Option<usize>,
 }
@@ -48,15 +48,19 @@ impl Acts {
     fn join(mut self, other: Acts) -> Acts {
         self.edits.extend(other.edits);
         self.rows.extend(other.rows);
-        self.deltas.extend(other.deltas);
-        self.changes = self.changes.zip(other.changes).map(|(mut a, b)| {
-            a.extend(b);
-            a
-        });
+        self.deltas = both(self.deltas, other.deltas);
+        self.changes = both(self.changes, other.changes);
         // `None` is below every block.
         self.first = self.first.min(other.first);
         self
     }
+}
+
+/// All of two lists, where both are known.
+fn both<T>(a: Option<Vec<T>>, b: Option<Vec<T>>) -> Option<Vec<T>> {
+    let (mut a, b) = a.zip(b)?;
+    a.extend(b);
+    Some(a)
 }
 
 impl With {
@@ -90,7 +94,10 @@ impl Verifier<'_> {
             Subject::Node(id) => self.node_acts(self.find(id)?, with),
             Subject::Unit(address) => self.unit_acts(address, with).with_context(|| address.clone()),
             Subject::Group { label, members } => {
-                let mut all = members.iter().map(|id| self.node_acts(self.find(id)?, with));
+                // A member that is named twice is changed once.
+                let mut seen = HashSet::new();
+                let mut all =
+                    members.iter().filter(|id| seen.insert(*id)).map(|id| self.node_acts(self.find(id)?, with));
                 let first = all.next().with_context(|| format!("group {label:?} has no members"))??;
                 all.try_fold(first, |joined, one| Ok(joined.join(one?)))
             }
@@ -110,10 +117,10 @@ impl Verifier<'_> {
             NodeKind::Embedding { .. } => {
                 let address = node.address().context("the embedding has no position")?;
                 let mut acts = self.unit_acts(&address.to_string(), with)?;
-                acts.changes = with.factor().map(|f| vec![change(at, f64::from(f) - 1.0, true)]);
+                acts.changes = with.factor().map(|f| vec![Change { node: at, how: How::Set(f.into()) }]);
                 // The frozen model of neurons is not that of a graph of features.
                 if self.on.dictionary.is_some() {
-                    acts.deltas.clear();
+                    acts.deltas = None;
                 }
                 Ok(acts)
             }
@@ -144,12 +151,15 @@ impl Verifier<'_> {
             Some(factor) => factor * old,
             None => self.elsewhere(with, site, position, neuron..neuron + 1)?[0],
         };
-        let op = if let With::Scale(factor) = with { Op::Scale(*factor) } else { Op::Set(new) };
+        let (op, how) = match with {
+            With::Scale(factor) => (Op::Scale(*factor), Some(How::Scale((*factor).into()))),
+            _ => (Op::Set(new), relative(old, new).map(|r| How::Set(1.0 + r))),
+        };
         let address = node.address().context("the neuron has no address")?;
         Ok(Acts {
             edits: vec![Edit { target: Target::Unit(address), op }],
-            changes: relative(old, new).map(|r| vec![change(at, r, true)]),
-            deltas: vec![Delta { site, position, cols: neuron..neuron + 1, by: vec![new - old] }],
+            changes: how.map(|how| vec![Change { node: at, how }]),
+            deltas: Some(vec![Delta { site, position, cols: neuron..neuron + 1, by: vec![new - old] }]),
             first: Some(layer),
             ..Acts::default()
         })
@@ -184,7 +194,8 @@ impl Verifier<'_> {
         };
         Ok(Acts {
             rows: rows.map(row).collect(),
-            changes: relative(old, new).map(|r| vec![change(at, r, false)]),
+            changes: relative(old, new).map(|r| vec![Change { node: at, how: How::Add(r) }]),
+            deltas: None,
             first: Some(layer),
             ..Acts::default()
         })
@@ -212,10 +223,14 @@ impl Verifier<'_> {
             bail!("{with} means nothing for it; accepted: zero, scale");
         };
         let (site, position, row) = vector()?;
-        let row = row.into_iter().map(|x| (factor - 1.0) * x).collect();
+        let row: Vec<f32> = row.into_iter().map(|x| (factor - 1.0) * x).collect();
+        let delta = || Delta { site, position, cols: 0..row.len(), by: row.clone() };
+        // Of these only positions have a gradient in the frozen model of neurons: they share that of the embeddings.
+        let known = site == Site::PosEmbed && self.on.dictionary.is_none();
         Ok(Acts {
+            deltas: known.then(|| vec![delta()]),
             rows: vec![(site, position, row)],
-            changes: Some(vec![change(at, f64::from(factor) - 1.0, true)]),
+            changes: Some(vec![Change { node: at, how: How::Add(f64::from(factor) - 1.0) }]),
             first: site.layer(),
             ..Acts::default()
         })
@@ -234,9 +249,10 @@ impl Verifier<'_> {
             }
             None => 0..n_pos,
         };
-        let mut deltas = Vec::new();
         // The other sites have no gradient, and their values are not needed.
-        if matches!(site, Site::Embed | Site::Block(_, S::Z | S::MlpPost)) {
+        let known = matches!(site, Site::Embed | Site::Block(_, S::Z | S::MlpPost));
+        let mut deltas = known.then(Vec::new);
+        if let Some(deltas) = &mut deltas {
             for position in positions {
                 let old = &self.on.trace.row(site, position)?[cols.clone()];
                 let new = match with.factor() {
@@ -273,7 +289,7 @@ impl Verifier<'_> {
             return Ok(run.clone());
         }
         let decoder = &self.on.model.decoder;
-        let ids = self.on.model.encode(prompt, Bos::Auto).with_context(|| format!("the prompt {prompt:?}"))?.ids();
+        let ids = self.on.model.encode(prompt, self.on.bos).with_context(|| format!("the prompt {prompt:?}"))?.ids();
         let layers = 0..decoder.arch.n_layers;
         let own = layers.clone().flat_map(|l| [S::Z, S::MlpPost].map(|s| Site::Block(l, s)));
         let read =
@@ -287,10 +303,6 @@ impl Verifier<'_> {
 
 fn shorter(prompt: &str, n: usize, position: usize) -> String {
     format!("the prompt {prompt:?} has {n} tokens, none at position {position}")
-}
-
-fn change(node: u32, relative: f64, set: bool) -> Change {
-    Change { node, relative, set }
 }
 
 /// `new / old - 1`; `None` when something comes from nothing: a unit that is off has no edges to follow.

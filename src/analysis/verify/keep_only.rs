@@ -1,10 +1,10 @@
 //! Whether a group is enough, and whether it is needed.
 
 use super::{Acts, Verifier};
-use crate::graph::NodeKind;
 use crate::graph::verification::With;
 use crate::model::forward::Step;
 use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
 
 /// The target with parts of the graph's units mean-ablated.
 ///
@@ -47,12 +47,20 @@ impl Verifier<'_> {
     /// Runs with all other units of the graph mean-ablated, with these mean-ablated, and with all.
     ///
     /// # Errors
-    /// A member that is no neuron or feature; what `step` returns.
+    /// A group without units; a member that is neither unit nor input; what `step` returns.
     pub fn keep_only(&self, group: &[u32], step: Step) -> Result<KeepOnly> {
-        let is_unit = |n: &u32| matches!(self.on.node(*n).kind, NodeKind::Neuron | NodeKind::Feature);
-        for member in group {
-            ensure!(is_unit(member), "{} is no unit; accepted: neurons and features", self.on.node(*member).name());
+        let is_unit = |n: &u32| self.on.node(*n).is_unit();
+        for node in group.iter().map(|m| self.on.node(*m)) {
+            ensure!(
+                node.is_unit() || node.kind.is_input(),
+                "{} cannot be kept; accepted: units and inputs",
+                node.name()
+            );
         }
+        // Inputs stay in all runs; a member that is named twice is ablated once.
+        let group: BTreeSet<u32> = group.iter().copied().filter(is_unit).collect();
+        let group: Vec<u32> = group.into_iter().collect();
+        ensure!(!group.is_empty(), "the group has no units that could be kept; accepted: neurons and features");
         let all: Vec<u32> = (0..self.on.graph.nodes.len() as u32).filter(is_unit).collect();
         let others: Vec<u32> = all.iter().copied().filter(|n| !group.contains(n)).collect();
         let ablated = |nodes: &[u32]| -> Result<Acts> {
@@ -64,7 +72,7 @@ impl Verifier<'_> {
             }
             Ok(acts)
         };
-        let acts = [ablated(&others)?, ablated(group)?, ablated(&all)?];
+        let acts = [ablated(&others)?, ablated(&group)?, ablated(&all)?];
         let acts: Vec<&Acts> = acts.iter().collect();
         let values = self.values(3, &self.plan(&acts)?, &[self.target], step)?;
         let whole = self.on.values(&self.on.trace, 1, &[self.target])?[0][0];

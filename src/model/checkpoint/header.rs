@@ -68,6 +68,7 @@ pub struct Entry {
 pub(super) fn bytes_at(bytes: &Bytes, to: &mut [u8], at: u64) -> std::io::Result<()> {
     match bytes {
         Bytes::File(file) => file.read_exact_at(to, at),
+        Bytes::Packed(packed) => packed.unpacked()?.read_exact_at(to, at),
         Bytes::Static(all) => {
             let from = all.get(at as usize..at as usize + to.len());
             to.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);

@@ -1,21 +1,28 @@
 //! NumPy's `.npz`: a zip archive of `.npy` arrays.
 //!
-//! A stored array is read where it lies. A deflated one is unpacked once, into a temporary file without a name: no
-//! array is in memory as a whole either way.
+//! A stored array is read where it lies. A deflated one is unpacked when its numbers are first asked for, into a temporary file without a name: no
+//! array is in memory as a whole either way. Before that its header alone is unpacked, and held against the sizes in the archive's directory.
+
+mod packed;
 
 use super::header::{Entry, Stored, bytes_at};
 use super::{Bytes, Part};
 use anyhow::{Context, Result, bail, ensure};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 use zip::{CompressionMethod, ZipArchive};
+
+pub(super) use packed::Packed;
+use packed::Window;
 
 /// Headers of arrays are some hundred bytes; a larger length is a lie.
 const LONGEST: usize = 1 << 20;
-/// The most that deflate can make of a byte.
-const INFLATION: u64 = 1032;
+/// What an array may unpack to for each of its packed bytes: deflate makes a tenth less of weights, and at most a thousandth of what is all alike.
+const INFLATION: u64 = 16;
+/// What any array may unpack to: biases and thresholds may be all alike.
+const SMALL: u64 = 64 << 20;
 
 /// The arrays of an archive, each as a part of its own.
 pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
@@ -23,8 +30,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
     ensure!(path.is_file(), "{name} is not a file; accepted: an .npz archive");
     let size = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
+    let file = Arc::new(file);
     let wrong = || format!("{name} is no zip archive, which .npz files are: truncated, or another kind of file");
-    let mut archive = ZipArchive::new(BufReader::new(file.try_clone()?)).with_context(wrong)?;
+    let mut archive = ZipArchive::new(BufReader::new(Window::new(&file))).with_context(wrong)?;
     let mut found = Vec::with_capacity(archive.len().min(16));
     for i in 0..archive.len() {
         let mut member = archive.by_index(i).with_context(|| format!("{name}: member {i} cannot be read"))?;
@@ -34,58 +42,59 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
         };
         let place = format!("{name}: array {tensor:?}");
         let length = member.size();
-        let (bytes, data) = match member.compression() {
+        let (part, entry) = match member.compression() {
             CompressionMethod::Stored => {
                 let start = member.data_start().with_context(|| format!("{place} has no place in the archive"))?;
                 let ends = start.checked_add(length).is_some_and(|end| end <= size);
                 ensure!(ends, "{place} reaches beyond the end of the file: it is truncated");
-                (Bytes::File(file.try_clone()?), start)
+                let part = Part { name: name.clone(), bytes: Bytes::File(file.try_clone()?), data: start };
+                let mut at = start;
+                let mut read = |to: &mut [u8]| {
+                    bytes_at(&part.bytes, to, at)?;
+                    at += to.len() as u64;
+                    Ok(())
+                };
+                let entry = entry(&mut read, length);
+                (part, entry)
             }
             CompressionMethod::Deflated => {
-                let most = member.compressed_size().saturating_mul(INFLATION).saturating_add(64);
-                ensure!(length <= most, "{place} claims {length} bytes, more than its {most} can unpack to");
-                (Bytes::File(unpack(&mut member, length).with_context(|| format!("cannot unpack {place}"))?), 0)
+                // The directory may lie about this too.
+                let packed = member.compressed_size().min(size);
+                let most = packed.saturating_mul(INFLATION).max(SMALL);
+                ensure!(
+                    length <= most,
+                    "{place} is to unpack from {packed} to {length} bytes; accepted: at most {most}, which is more than weights do"
+                );
+                let entry = entry(&mut |to| Ok(member.read_exact(to)?), length);
+                (Part { name: name.clone(), bytes: Bytes::Packed(Packed::new(&file, i, length)), data: 0 }, entry)
             }
             other => bail!("{place} is compressed by {other}; accepted: stored, deflated"),
         };
-        let part = Part { name: name.clone(), bytes, data };
-        let entry = entry(&part, length).with_context(|| place.clone())?;
-        found.push((part, tensor.to_owned(), entry));
+        found.push((part, tensor.to_owned(), entry.with_context(|| place.clone())?));
     }
     Ok(found)
 }
 
-/// The contents of a member in a file that vanishes with its last user.
-fn unpack(member: &mut impl Read, length: u64) -> Result<File> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("mechscope-{}-{}.npy", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
-    let place = || format!("temporary file {}", path.display());
-    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).with_context(place)?;
-    std::fs::remove_file(&path).with_context(place)?;
-    let unpacked = std::io::copy(&mut member.take(length), &mut file)?;
-    ensure!(unpacked == length, "{unpacked} bytes came out, {length} were announced: it is truncated");
-    Ok(file)
-}
-
-/// Reads the header of an array: where its numbers are, counted from the part's first byte.
-fn entry(part: &Part, length: u64) -> Result<Entry> {
-    let read = |at: u64, n: usize| -> Result<Vec<u8>> {
-        ensure!(at + n as u64 <= length, "it has {length} bytes, too few for an array's header: it is truncated");
+/// Reads the header of an array of `length` bytes, the next of which `next` gives: where its numbers are, counted from its first byte.
+fn entry(next: &mut dyn FnMut(&mut [u8]) -> Result<()>, length: u64) -> Result<Entry> {
+    let mut taken = 0;
+    let mut read = |n: usize| -> Result<Vec<u8>> {
+        taken += n as u64;
+        ensure!(taken <= length, "it has {length} bytes, too few for an array's header: it is truncated");
         let mut bytes = vec![0; n];
-        bytes_at(&part.bytes, &mut bytes, part.data + at)?;
+        next(&mut bytes).context("its header cannot be read")?;
         Ok(bytes)
     };
-    let begin = read(0, 8)?;
+    let begin = read(8)?;
     ensure!(begin[..6] == *b"\x93NUMPY", "it does not begin as NumPy arrays do");
     let width = match begin[6] {
         1 => 2,
         2 | 3 => 4,
         other => bail!("its format has version {other}; accepted: 1, 2, 3"),
     };
-    let stated = read(8, width)?.iter().rev().fold(0usize, |n, byte| n << 8 | usize::from(*byte));
+    let stated = read(width)?.iter().rev().fold(0usize, |n, byte| n << 8 | usize::from(*byte));
     ensure!(stated <= LONGEST, "its header is said to be {stated} bytes long");
-    let text = read(8 + width as u64, stated)?;
+    let text = read(stated)?;
     let text = std::str::from_utf8(&text).context("its header is not text")?;
     let field = |key: &str| -> Result<&str> {
         let at = text.find(&format!("'{key}':")).with_context(|| format!("its header has no field {key:?}"))?;

@@ -46,7 +46,7 @@ pub(super) fn first(place: &Place, points: Points, model: &Decoder) -> Result<Op
         let layer = named.with_context(|| {
             format!("{}: no folder above says the layer; accepted: layer_0, layer_1, ...", place.name(&file))
         })?;
-        Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu })
+        Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu, skip: None })
     };
     let found = place.find("params.npz").into_iter().map(candidate).collect::<Result<_>>()?;
     one_each(place, found, model, first_form)
@@ -64,7 +64,7 @@ pub(super) fn second(place: &Place, top: Option<&Config>, model: &Decoder) -> Re
         let layer = layer.with_context(|| {
             format!("{}: field \"hf_hook_point_in\" names no layer; accepted: model.layers.0. ...", config.place)
         })?;
-        Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu })
+        Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu, skip: None })
     };
     let found = place.find("params.safetensors").into_iter().map(candidate).collect::<Result<_>>()?;
     one_each(place, found, model, || second_form(Reach::Own))
@@ -79,7 +79,7 @@ pub(super) fn cross_layer(place: &Place, points: Points, model: &Decoder) -> Res
         let weights = place.open(&file(layer), n_layers)?;
         let targets = weights.shape("w_dec")?.get(1).copied();
         let reach = if targets == Some(n_layers) { Reach::Every } else { Reach::Above };
-        let fit = Fit { layer, n_layers, d, nonlinearity: Nonlinearity::JumpRelu };
+        let fit = Fit { layer, n_layers, d, nonlinearity: Nonlinearity::JumpRelu, skip: None };
         Layer::new(weights, None, second_form(reach), fit)
     };
     let layers = (0..n_layers).map(open).collect::<Result<_>>()?;

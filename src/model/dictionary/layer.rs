@@ -44,6 +44,8 @@ pub(super) struct Fit {
     /// `d_model`
     pub d: usize,
     pub nonlinearity: Nonlinearity,
+    /// Whether there is a linear skip; `None` when the config leaves it to the file.
+    pub skip: Option<bool>,
 }
 
 /// One layer's transcoder.
@@ -63,7 +65,8 @@ impl Layer {
     /// Checks the tensors against the model.
     ///
     /// # Errors
-    /// A tensor that is missing or of another shape; thresholds that are not finite, or that the config does not name.
+    /// A tensor that is missing or of another shape; thresholds that are not finite, or that the config does not name; a skip that is there
+    /// without the config, or the reverse.
     pub fn new(weights: Checkpoint<'static>, apart: Option<Checkpoint<'static>>, form: Form, fit: Fit) -> Result<Self> {
         let Fit { layer, n_layers, d, .. } = fit;
         let shape = weights.shape(&form.encoder)?;
@@ -78,7 +81,17 @@ impl Layer {
             Reach::Above => decoder.expect(&form.decoder, &[n, n_layers - layer, d])?,
             Reach::Every => decoder.expect(&form.decoder, &[n, n_layers, d])?,
         }
-        if weights.has(&form.skip) {
+        let skips = weights.has(&form.skip);
+        let (name, skip) = (weights.name(), &form.skip);
+        ensure!(
+            skips || fit.skip != Some(true),
+            "{name}: layer {layer} has no {skip:?}, but its config says so; accepted: an architecture without a skip"
+        );
+        ensure!(
+            !skips || fit.skip != Some(false),
+            "{name}: layer {layer} has {skip:?}, but its config does not say so; accepted: an architecture with a skip"
+        );
+        if skips {
             weights.expect(&form.skip, &[d, d])?;
         }
         if fit.nonlinearity == Nonlinearity::JumpRelu {

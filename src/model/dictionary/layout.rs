@@ -90,7 +90,7 @@ fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result
             (form(cross_layer, layer), Nonlinearity::Relu)
         };
         let nonlinearity = settings.nonlinearity.unwrap_or(usual);
-        Layer::new(weights, apart, form, Fit { layer, n_layers, d: model.arch.d_model, nonlinearity })
+        Layer::new(weights, apart, form, Fit { layer, n_layers, d: model.arch.d_model, nonlinearity, skip: None })
     };
     let layers = files.iter().enumerate().map(one).collect::<Result<_>>()?;
     Ok(Opened { points: settings.points, layers, cross_layer })
@@ -129,6 +129,8 @@ pub(super) struct Candidate {
     pub file: String,
     pub points: Points,
     pub nonlinearity: Nonlinearity,
+    /// Whether its config says that there is a linear skip; `None` when it does not speak of skips.
+    pub skip: Option<bool>,
 }
 
 /// Opens found transcoders, of which there must be exactly one for each layer.
@@ -166,7 +168,7 @@ pub(super) fn one_each(
     let points: Vec<(String, Points)> = by_layer.values().map(|c| (place.name(&c.file), c.points)).collect();
     let points = agree(&points)?;
     let open = |c: &Candidate| {
-        let fit = Fit { layer: c.layer, n_layers, d, nonlinearity: c.nonlinearity };
+        let fit = Fit { layer: c.layer, n_layers, d, nonlinearity: c.nonlinearity, skip: c.skip };
         Layer::new(place.open(&c.file, n_layers)?, None, form(), fit)
     };
     let layers = by_layer.values().map(open).collect::<Result<_>>()?;

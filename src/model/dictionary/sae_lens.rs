@@ -31,9 +31,11 @@ pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
 fn candidate(place: &Place, file: &str) -> Result<Candidate> {
     let config = Config::read(place, file)?.with_context(|| format!("{} is missing", place.name(file)))?;
     let at = &config.place;
-    let nonlinearity = match config.required("architecture")? {
-        "transcoder" | "skip_transcoder" => Nonlinearity::Relu,
-        "jumprelu_transcoder" | "jumprelu_skip_transcoder" => Nonlinearity::JumpRelu,
+    let (nonlinearity, skip) = match config.required("architecture")? {
+        "transcoder" => (Nonlinearity::Relu, false),
+        "skip_transcoder" => (Nonlinearity::Relu, true),
+        "jumprelu_transcoder" => (Nonlinearity::JumpRelu, false),
+        "jumprelu_skip_transcoder" => (Nonlinearity::JumpRelu, true),
         other => bail!(
             "{at}: architecture {other:?} is not supported; accepted: transcoder, skip_transcoder, jumprelu_transcoder, \
              jumprelu_skip_transcoder"
@@ -59,7 +61,7 @@ fn candidate(place: &Place, file: &str) -> Result<Candidate> {
     let (to, writes) = split(at, "hook_name_out", output)?;
     ensure!(layer == to, "{at}: it reads {input:?} and writes {output:?}; accepted: points of one layer");
     let points = (ReadPoint::from_hook(at, "hook_name", reads)?, WritePoint::from_hook(at, "hook_name_out", writes)?);
-    Ok(Candidate { layer, file: file.replace("cfg.json", WEIGHTS), points, nonlinearity })
+    Ok(Candidate { layer, file: file.replace("cfg.json", WEIGHTS), points, nonlinearity, skip: Some(skip) })
 }
 
 /// Layer and point of `blocks.3.hook_mlp_out`.

@@ -9,12 +9,13 @@ mod common;
 
 use common::{model, prompt};
 use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, grow};
-use mechscope::graph::{Graph, Influence, NodeKind};
+use mechscope::graph::{Graph, Influence, NodeKind, Thresholds, prune};
 use mechscope::model::Model;
 use mechscope::model::forward::Logits;
 use mechscope::model::kernel::matmul::{Strided, gemm};
 use mechscope::model::linear::{Frozen, cost};
 use mechscope::model::relp::Gate;
+use std::hint::black_box;
 use std::time::Instant;
 
 /// Seconds by the clock and of processor time.
@@ -84,6 +85,17 @@ fn operations(model: &Model, graph: &Graph, ids: &[u32]) -> f64 {
     cost(&frozen, &rows) as f64
 }
 
+/// New thresholds on a graph as it comes.
+fn prune_again(graph: &Graph) {
+    let influence = Influence::of(graph).expect("no cycle");
+    for (node, edge) in [(0.5, 0.9), (0.8, 0.98), (0.95, 0.98), (0.99, 0.99), (0.999, 0.999), (1.0, 1.0)] {
+        let thresholds = Thresholds::new(node, edge).expect("in range");
+        let took = (0..5).map(|_| time(|| drop(black_box(prune(graph, &influence, thresholds)))));
+        let took = took.reduce(Took::least).expect("five rounds");
+        eprintln!("pruned at {node} and {edge}: {:.1} ms of {} edges", 1e3 * took.wall, graph.edges.len());
+    }
+}
+
 fn main() {
     let rounds = std::env::args().find_map(|a| a.parse::<usize>().ok()).unwrap_or(3);
     let model = model();
@@ -121,5 +133,8 @@ fn main() {
         }
         let (Some(graph), Some(best), Some(peak)) = (graph, best, peak) else { continue };
         show(&format!("{n} neurons"), operations(&model, &graph, &ids), best, peak);
+        if n == 8192 {
+            prune_again(&graph);
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod builtin;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod files;
 pub mod graph;
 pub mod keymap;
 pub mod log;

@@ -196,7 +196,7 @@ impl Explorer {
                         continue;
                     }
                     // Here and now: the program does not end in the middle of it.
-                    let written = crate::paths::replace(Path::new(&file), |to| Ok(to.write_all(&bytes)?));
+                    let written = crate::files::replace(Path::new(&file), |to| Ok(to.write_all(&bytes)?));
                     self.app.message = Some(match written {
                         Ok(()) => format!("wrote {file}, {} bytes", bytes.len()),
                         Err(e) => format!("{e:#}"),

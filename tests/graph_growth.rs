@@ -6,9 +6,10 @@ use anyhow::bail;
 use common::{open, test_data};
 use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, grow};
 use mechscope::graph::format::json;
-use mechscope::graph::{Graph, Influence, NodeKind};
+use mechscope::graph::{Graph, Influence};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
+use mechscope::model::text::Bos;
 use std::collections::HashMap;
 
 const IDS: [u32; 9] = [3, 60, 9, 120, 33, 60, 9, 77, 5];
@@ -85,15 +86,17 @@ fn every_round_leaves_a_graph_to_look_at() {
 /// Neurons chosen by relevance alone carry less influence than those that rows have ranked again.
 #[test]
 fn ranking_again_finds_more_influence() {
-    let model = model();
+    // On a model that has learned something: of random weights all paths are alike, and relevance alone finds as much.
+    let model = Model::open("hello", Default::default(), Box::new(|_, _| {})).unwrap();
+    let tokens = model.encode("The capital of the state containing Dallas is", Bos::Auto).unwrap().tokens;
+    let id = model.encode(" Austin", Bos::Never).unwrap().ids()[0];
+    let targets = vec![LogitTarget { name: "Austin".into(), weights: vec![(id, 1.0)], probability: 1.0 }];
     let carried = |every: usize| {
-        let graph =
-            graph(&model, None, Settings { max_nodes: Some(120), rerank_every: Some(every), ..Settings::default() });
-        let influence = Influence::of(&graph).unwrap();
-        let values = graph.nodes.iter().zip(influence.values());
-        values.filter(|(n, _)| n.kind == NodeKind::Neuron).map(|(_, i)| i).sum::<f64>()
+        let settings = Settings { max_nodes: Some(300), rerank_every: Some(every), ..Settings::default() };
+        let graph = build(&model, &tokens, None, &targets, settings, &mut |_, _| Ok(())).unwrap();
+        Influence::of(&graph).unwrap().scores().replacement.unwrap()
     };
-    let (at_once, again) = (carried(120), carried(10));
+    let (at_once, again) = (carried(300), carried(50));
     assert!(again > at_once, "{again} after ranking again, {at_once} at once");
 }
 

@@ -161,6 +161,20 @@ impl GraphTab {
         self.shown.get(&self.face?).map(|(_, shown)| shown)
     }
 
+    /// What the graph that is looked at is of; before there is one, what is wanted.
+    pub fn name(&self) -> &str {
+        let file = match (self.answered(), self.origin()) {
+            (Some(wanted), _) => wanted.file.as_deref(),
+            (None, Origin::File) => self.file.as_deref(),
+            (None, Origin::Prompt(_)) => None,
+        };
+        match file {
+            // Folders would leave no room for the rest.
+            Some(file) => file.rsplit('/').next().unwrap_or(file),
+            None => self.answered().map_or(self.basis, |wanted| wanted.basis).name(),
+        }
+    }
+
     /// The question that the graph which is looked at answers.
     pub fn answered(&self) -> Option<&Wanted> {
         self.shown.get(&self.face?).map(|(of, _)| of)

@@ -314,13 +314,16 @@ impl Pane {
             _ => false,
         };
         let (first, then): (Vec<_>, Vec<_>) = self.lines.iter().enumerate().partition(|(_, line)| in_part(line));
-        for (at, line) in first.into_iter().chain(then) {
-            let Line::Row(part, row) = *line else { continue };
+        let lines: Vec<(usize, Line)> = first.into_iter().chain(then).map(|(at, line)| (at, *line)).collect();
+        // The very address before the same unit elsewhere.
+        for (exact, (at, line)) in [true, false].into_iter().flat_map(|exact| lines.iter().map(move |l| (exact, *l))) {
+            let Line::Row(part, row) = line else { continue };
             let columns = match &report.parts[part].body {
                 Body::Grid(grid) => grid.columns.labels.len(),
                 _ => 1,
             };
-            let found = (0..columns).find(|c| self.address_of(part, row, *c).is_some_and(|a| a.place == address.place));
+            let fits = |a: &Address| if exact { a == address } else { a.place == address.place };
+            let found = (0..columns).find(|c| self.address_of(part, row, *c).is_some_and(|a| fits(&a)));
             if let Some(column) = found {
                 // In a grid of positions the place is a whole row: the column stays.
                 let here = self.address_of(part, row, self.column).is_some_and(|a| a.place == address.place);

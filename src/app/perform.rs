@@ -276,7 +276,9 @@ impl App {
             _ => String::new(),
         };
         let entry = match action {
-            Action::SaveGraph | Action::Screenshot | Action::GenerateMany | Action::OpenModel => Entry::suggestion(&text),
+            Action::SaveGraph | Action::Screenshot | Action::GenerateMany | Action::OpenModel => {
+                Entry::suggestion(&text)
+            }
             _ => Entry::line(&text),
         };
         self.overlay = Some(Overlay::Line(action, entry));

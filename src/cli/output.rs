@@ -2,6 +2,7 @@
 
 use super::OutputArgs;
 use crate::analysis::input::Input;
+pub use crate::files::replace;
 use crate::model::Model;
 use crate::model::checkpoint::Progress;
 use crate::model::device::{device_name, dtype_name};
@@ -9,7 +10,6 @@ use crate::report::text::escape;
 use crate::report::{self, Cell, Column, Report, Table};
 use anyhow::Result;
 use clap::ValueEnum;
-pub use crate::paths::replace;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::time::{Duration, Instant};
 

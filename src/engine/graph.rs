@@ -160,7 +160,12 @@ pub(super) fn of_file(model: &Model, dictionaries: &mut Dictionaries, file: &str
     let graph = opened.graph;
     if graph.metadata.scan != model.source.to_string() {
         let unknown = vec![Vec::new(); graph.nodes.len()];
-        return Ok(Answer::Graph(Arc::new(Attribution { graph, promoted: unknown.clone(), drivers: unknown, warnings })));
+        return Ok(Answer::Graph(Arc::new(Attribution {
+            graph,
+            promoted: unknown.clone(),
+            drivers: unknown,
+            warnings,
+        })));
     }
     // Without its transcoders nothing is said of features.
     let dictionary = dictionaries.of_graph(model, &graph, None).ok().flatten();

@@ -13,9 +13,8 @@
 mod line;
 
 use super::{Canvas, Memory};
-use crate::app::graph::{Origin, Shown};
+use crate::app::graph::Shown;
 use crate::app::{Slot, WIDE};
-use crate::engine::graph::Wanted;
 use crate::graph::tree::Direction;
 use ratatui::layout::{Constraint, Layout, Rect};
 
@@ -66,18 +65,7 @@ impl Canvas<'_> {
     /// What the tree is of.
     pub(super) fn graph_title(&self) -> String {
         let graph = &self.app.graph;
-        // Until another one is there, the title is that of the graph below it.
-        let wanted = || match graph.origin() {
-            Origin::File => graph.file.clone().unwrap_or_default(),
-            Origin::Prompt(basis) => basis.name().to_owned(),
-        };
-        let of = match graph.answered() {
-            Some(Wanted { file: Some(file), .. }) => file.clone(),
-            Some(wanted) => wanted.basis.name().to_owned(),
-            None => wanted(),
-        };
-        // Folders would leave no room for the rest.
-        let of = of.rsplit('/').next().unwrap_or(&of);
+        let of = graph.name();
         let Some(shown) = graph.shown() else { return format!("Graph of {of}") };
         let root = self.node_name(shown.root);
         let what = match (shown.flat, shown.direction) {

@@ -19,7 +19,7 @@ pub fn save(buffer: &Buffer, file: &Path) -> Result<usize> {
         Some("ans") => ansi(buffer),
         _ => bail!("{}: accepted: a name that ends in .svg, .txt or .ans", file.display()),
     };
-    crate::paths::replace(file, |to| Ok(to.write_all(text.as_bytes())?))?;
+    crate::files::replace(file, |to| Ok(to.write_all(text.as_bytes())?))?;
     Ok(text.len())
 }
 

@@ -208,6 +208,11 @@ fn heads_that_act_through_patterns_are_said_to() {
     assert_eq!(places.count(), n);
     let message = h.app.message.clone().unwrap();
     assert!(message.contains(&format!("{head}@")), "{message}");
+    let place = h.app.pane(Slot::GraphSide).address().expect("the place where it does most");
+    h.press("Q");
+    assert_eq!((h.app.tab, h.app.method), (Tab::Method, Some("qk")));
+    assert_eq!(Some(h.app.position() as i64), place.position);
+    h.press("Ctrl-o");
     let screen = h.screen();
     assert!(screen.contains(" patterns\n") || screen.lines().any(|l| l.trim_end().ends_with(" patterns")), "{screen}");
 }
@@ -456,7 +461,10 @@ fn a_file_is_written_over_only_when_asked_twice() {
     h.press("w");
     h.type_text("mine.json");
     h.press("Enter");
-    assert!(matches!(h.effects.last(), Some(Effect::Write { file, over: false, .. }) if file == "mine.json"), "typing replaces the suggested name");
+    assert!(
+        matches!(h.effects.last(), Some(Effect::Write { file, over: false, .. }) if file == "mine.json"),
+        "typing replaces the suggested name"
+    );
     h.event(mechscope::app::Event::Exists("mine.json".into()));
     h.press("w Enter");
     assert!(!over(&h), "another file");

@@ -21,7 +21,8 @@ fn next(rng: &mut TestRng, below: usize) -> usize {
 fn answers() -> Vec<(Request, Answer)> {
     let mut found = Vec::new();
     let mut h = Harness::new(100, 30);
-    for keys in ["[", "2 Enter", "3 Enter", "4", "1 3 0 Enter", "1", "2", "4", "Enter", "Esc a", "5", "j V", "j x", "v"] {
+    for keys in ["[", "2 Enter", "3 Enter", "4", "1 3 0 Enter", "1", "2", "4", "Enter", "Esc a", "5", "j V", "j x", "v"]
+    {
         h.press(keys);
         for pane in &h.app.panes {
             if let (Some(ask), true) = (&pane.asked, pane.fresh) {

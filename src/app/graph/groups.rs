@@ -115,7 +115,9 @@ impl App {
         let Some(shown) = self.graph.shown() else { return };
         match group.members.iter().find(|n| shown.pruned.nodes()[**n as usize]) {
             Some(first) => self.go_to_node(*first),
-            None => self.message = Some(format!("{}: the thresholds leave none of its nodes; they are marked", group.label)),
+            None => {
+                self.message = Some(format!("{}: the thresholds leave none of its nodes; they are marked", group.label))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a node to its unit, its label, and graphs as files.
 
-use crate::address::{Address, Part, Place};
 use super::Origin;
+use crate::address::{Address, Part, Place};
 use crate::app::{App, Effect};
 use crate::engine::Slot;
 use crate::engine::graph::Basis;

@@ -109,27 +109,41 @@ impl App {
             self.message = Some("the graph has changed since the test was asked for".into());
             return;
         };
+        let mut place = None;
         self.message = match &found[..] {
             [one] => Some(said(shown, one)),
-            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all),
-            all => Some(format!("{} tests ({}): {}", all.len(), tests.with, summary(all.iter().filter_map(Verification::target)))),
+            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all).map(|(unit, said)| {
+                place = Some(unit);
+                said
+            }),
+            all => Some(format!(
+                "{} tests ({}): {}",
+                all.len(),
+                tests.with,
+                summary(all.iter().filter_map(Verification::target))
+            )),
         };
         shown.record(found);
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
         self.pane_mut(Slot::Graph).cursor = cursor;
         self.show_about();
+        if let Some(unit) = place {
+            self.pane_mut(Slot::GraphSide).select(&unit);
+        }
     }
 }
 
 /// Where a head that was tested at each position does most.
-fn strongest(shown: &Shown, tests: &[Verification]) -> Option<String> {
+fn strongest(shown: &Shown, tests: &[Verification]) -> Option<(Address, String)> {
     let size = |test: &&Verification| test.target().map_or(0.0, |e| e.measured.abs());
     let most = tests.iter().max_by(|a, b| size(a).total_cmp(&size(b)))?;
     let Subject::Unit(unit) = &most.subject else { return None };
-    let position = unit.parse::<Address>().ok()?.position.and_then(|p| u32::try_from(p).ok());
+    let place: Address = unit.parse().ok()?;
+    let position = place.position.and_then(|p| u32::try_from(p).ok());
     let token = shown.graph.metadata.token(position).unwrap_or_default();
-    Some(format!("at each position alone it does most as {unit} \"{token}\": {}; Q says why it looks", most.target()?.verdict()))
+    let said = format!("most at {unit} \"{token}\" alone: {}; Q: why it looks there", most.target()?.verdict());
+    Some((place, said))
 }
 
 /// One test in words.
@@ -169,8 +183,7 @@ impl Shown {
         let way = self.way()?;
         let target = &self.graph.nodes[self.first_target() as usize].id;
         let of_way = |v: &&Verification| matches!(v.subject, Subject::Node(_)) && v.with == *way;
-        let effects: Vec<&Effect> =
-            self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
+        let effects: Vec<&Effect> = self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
         let n = effects.len();
         Some(match n {
             0 | 1 => format!("{n} tested ({way})"),
@@ -268,6 +281,7 @@ fn scatter<'a>(effects: impl Iterator<Item = &'a Effect>, columns: usize, rows: 
         grid[rows - 1 - place(*measured, rows)][place(*predicted, columns)] = 'o';
     }
     let lines = grid.into_iter().map(|row| format!("|{}", row.into_iter().collect::<String>().trim_end()));
-    let head = format!("measured (up) against predicted (right), both {:.2} to {:.2} by square roots; . equal", -most, most);
+    let head =
+        format!("measured (up) against predicted (right), both {:.2} to {:.2} by square roots; . equal", -most, most);
     std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
 }

@@ -4,6 +4,7 @@
 //! score each edge by `Â'[t,s] (I'[t] + w[t])` and keep those that have `thresholds.edge` of all scores; then drop units without
 //! inputs or outputs until nothing changes. Equal scores stand or fall together. Token embeddings and targets always stay.
 
+mod blocks;
 mod cleanup;
 mod select;
 
@@ -154,7 +155,7 @@ fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> Vec<f32> {
         return influence.scales().to_vec();
     }
     // Some rows at a time: those whose sums were just taken in parallel are still at hand when they are passed on.
-    const AT_ONCE: usize = 32;
+    const AT_ONCE: usize = 64;
     let mut values = influence.weights().to_vec();
     let mut scales = vec![0.0; kept.0.len()];
     for targets in influence.order().chunks(AT_ONCE) {
@@ -170,10 +171,8 @@ fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> Vec<f32> {
             }
             let row = edges.row(target);
             let scale = values[target] / row_sum(sum);
-            for (&source, weight) in row.sources.iter().zip(row.weights) {
-                // Dropped sources collect influence too; nothing reads it.
-                values[source as usize] += scale * f64::from(weight.abs());
-            }
+            // Dropped sources collect influence too; nothing reads it.
+            blocks::pass_on(row, scale, &mut values);
             scales[target] = scale as f32;
         }
     }
@@ -220,22 +219,12 @@ impl Mask {
         f32::from_bits(weight.to_bits() & self.0[source as usize])
     }
 
-    /// Sum of absolute weights from kept sources; 0 for a dropped target. In four lanes: one would wait for each addition.
+    /// Sum of absolute weights from kept sources; 0 for a dropped target.
     fn sum(&self, target: usize, row: Row<'_>) -> f64 {
-        if !self.has(target) {
-            return 0.0;
+        let mut sum = 0.0;
+        if self.has(target) {
+            blocks::sum(row, &self.0, &mut sum);
         }
-        let mut lanes = [0.0f64; 4];
-        let (sources, last_sources) = row.sources.as_chunks::<4>();
-        let (weights, last_weights) = row.weights.as_chunks::<4>();
-        for (sources, weights) in sources.iter().zip(weights) {
-            for (lane, (&source, &weight)) in lanes.iter_mut().zip(sources.iter().zip(weights)) {
-                *lane += f64::from(self.magnitude(source, weight));
-            }
-        }
-        for (&source, &weight) in last_sources.iter().zip(last_weights) {
-            lanes[0] += f64::from(self.magnitude(source, weight));
-        }
-        lanes.iter().sum()
+        sum
     }
 }

@@ -266,17 +266,11 @@ fn why(cause: Cause) -> &'static str {
 fn scatter<'a>(effects: impl Iterator<Item = &'a Effect>, columns: usize, rows: usize) -> String {
     let points: Vec<(f32, f32)> = effects.filter_map(|e| Some((e.predicted?, e.measured))).collect();
     let most = points.iter().map(|p| p.0.abs().max(p.1.abs())).filter(|m| m.is_finite()).fold(1e-9, f32::max);
-    let place = |value: f32, cells: usize| {
-        let root = (value / most).abs().sqrt().copysign(value);
-        let at = ((root + 1.0) / 2.0 * (cells - 1) as f32).round();
-        (at.max(0.0) as usize).min(cells - 1)
-    };
+    let cell = |share: f32, cells: usize| ((share * (cells - 1) as f32).round().max(0.0) as usize).min(cells - 1);
+    let place = |value: f32, cells: usize| cell(((value / most).abs().sqrt().copysign(value) + 1.0) / 2.0, cells);
     let mut grid = vec![vec![' '; columns]; rows];
     // In the same scale on both axes the line of equals is straight.
-    for column in 0..columns {
-        let row = (column as f32 / (columns - 1) as f32 * (rows - 1) as f32).round() as usize;
-        grid[rows - 1 - row.min(rows - 1)][column] = '.';
-    }
+    (0..columns).for_each(|column| grid[rows - 1 - cell(column as f32 / (columns - 1) as f32, rows)][column] = '.');
     for (predicted, measured) in points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()) {
         grid[rows - 1 - place(*measured, rows)][place(*predicted, columns)] = 'o';
     }

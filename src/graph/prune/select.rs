@@ -4,8 +4,10 @@
 //! in it; only the list is searched. Should the range be wrong, another pass adds up all scores by the high bits of their value, and the
 //! range comes from there: what is kept never depends on the sample.
 
+use super::blocks::{self, Found};
 use super::{EDGE_TIE, Mask, in_parts};
 use crate::graph::{Edge, Edges, Row};
+use rayon::prelude::*;
 
 /// Low bits of a score that the histogram does not look at: 16 bins an octave.
 const LOW_BITS: u32 = 19;
@@ -25,7 +27,7 @@ pub(super) struct Selection {
 }
 
 /// Scores that are sampled.
-const SAMPLE: usize = 1 << 16;
+const SAMPLE: usize = 1 << 17;
 
 /// Keeps the highest scores (absolute weight times the target's scale) until they have `threshold` of the sum, and scores equal to the last.
 pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Selection {
@@ -60,7 +62,7 @@ fn guess_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Op
         let some = row.sources.iter().zip(row.weights).skip(first).step_by(stride);
         sample.extend(some.map(|(source, weight)| kept.magnitude(*source, *weight) * scale).filter(|s| *s > 0.0));
     }
-    sample.sort_unstable_by(f32::total_cmp);
+    sample.par_sort_unstable_by(f32::total_cmp);
     let total: f64 = sample.iter().map(|s| f64::from(*s)).sum();
     // From the lowest, what is left out: with few large scores the sample says little of those.
     let mut left_out = 0.0;
@@ -68,7 +70,8 @@ fn guess_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Op
         left_out += f64::from(*s);
         left_out > (1.0 - threshold) * total
     })?;
-    let margin = 4 * (sample.len() as f64).sqrt() as usize;
+    // Five standard deviations of the number of sampled scores below a point, at most: half a root each.
+    let margin = (2.5 * (sample.len() as f64).sqrt()) as usize;
     let low = sample[last.checked_sub(margin)?];
     let high = *sample.get(last + margin)?;
     (low < high).then_some((low, high))
@@ -171,51 +174,30 @@ impl Survey {
 fn survey(edges: &Edges, kept: &Mask, scales: &[f32], (low, high): (f32, f32)) -> Survey {
     let n = scales.len();
     let parts = in_parts(edges, |rows| {
-        let mut outputs = vec![0u32; n];
+        let mut found = Found { outputs: vec![0; n], ..Found::default() };
         let mut inputs = Vec::with_capacity(rows.len());
-        let mut border = Vec::new();
-        let (mut above_sum, mut total) = (0f64, 0f64);
-        // Scores are not negative, so their bits order as they do; and one unsigned comparison tells what is in the range.
-        let (low, high) = (low.to_bits(), high.to_bits());
-        let is_near = |score: f32| score.to_bits().wrapping_sub(low) < high - low;
         for target in rows {
             let mut count = 0;
             // A row without scale has scores of 0.
             if scales[target] > 0.0 {
-                for_blocks(edges.row(target), kept, scales[target], |sources, scores| {
-                    let mut near = false;
-                    let (mut sums, mut all) = ([0f64; LANES], [0f64; LANES]);
-                    for (i, (&source, score)) in sources.iter().zip(scores).enumerate() {
-                        let above = u32::from(score.to_bits() >= high);
-                        near |= is_near(*score);
-                        outputs[source as usize] += above;
-                        count += above;
-                        let wide = f64::from(*score);
-                        all[i % LANES] += wide;
-                        sums[i % LANES] += wide * f64::from(above);
-                    }
-                    total += all.iter().sum::<f64>();
-                    above_sum += sums.iter().sum::<f64>();
-                    if near {
-                        let found = sources.iter().zip(scores).filter(|&(_, &score)| is_near(score));
-                        border.extend(found.map(|(&source, &weight)| Edge { target: target as u32, source, weight }));
-                    }
-                });
+                let range = (low.to_bits(), high.to_bits());
+                let row = edges.row(target);
+                blocks::survey(target as u32, row, &kept.0, scales[target], range, &mut found, &mut count);
             }
             inputs.push(count);
         }
-        (outputs, inputs, border, above_sum, total)
+        (inputs, found)
     });
     let selection = Selection { cut: high, outputs: vec![0; n], inputs: Vec::with_capacity(n) };
     let mut survey = Survey { selection, border: Vec::new(), above: 0.0, total: 0.0 };
-    for (outputs, inputs, border, above, total) in parts {
-        for (sum, more) in survey.selection.outputs.iter_mut().zip(outputs) {
+    for (inputs, found) in parts {
+        for (sum, more) in survey.selection.outputs.iter_mut().zip(found.outputs) {
             *sum += more;
         }
         survey.selection.inputs.extend(inputs);
-        survey.border.extend(border);
-        survey.above += above;
-        survey.total += total;
+        survey.border.extend(found.border);
+        survey.above += found.above;
+        survey.total += found.total;
     }
     survey
 }

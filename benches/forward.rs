@@ -16,6 +16,7 @@ use mechscope::model::edit::{Plan, Reference, References};
 use mechscope::model::families;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::kernel::matmul::{Strided, gemm};
+use mechscope::model::kernel::shared::Block;
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::trace::Trace;
 use std::time::Duration;
@@ -40,7 +41,7 @@ fn peak(c: &mut Criterion) {
     group.throughput(Throughput::Elements(2 * (n * n * n) as u64));
     group.bench_function("1536 cubed", |bench| {
         let threads = rayon::current_num_threads();
-        bench.iter(|| gemm(n, n, n, &mut out, n, Strided::rows(&a, n), Strided::rows(&b, n), 1.0, false, threads));
+        bench.iter(|| gemm(Block::rows(&mut out, n), n, Strided::rows(&a, n), Strided::rows(&b, n), 1.0, threads));
     });
 }
 

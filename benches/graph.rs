@@ -13,6 +13,7 @@ use mechscope::graph::{Graph, Influence, NodeKind, Thresholds, prune};
 use mechscope::model::Model;
 use mechscope::model::forward::Logits;
 use mechscope::model::kernel::matmul::{Strided, gemm};
+use mechscope::model::kernel::shared::Block;
 use mechscope::model::linear::{Frozen, cost};
 use mechscope::model::relp::Gate;
 use std::hint::black_box;
@@ -50,9 +51,8 @@ fn products() -> Took {
     let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
     let mut out = vec![0f32; SIDE * SIDE];
     let threads = rayon::current_num_threads();
-    let mut one = || {
-        gemm(SIDE, SIDE, SIDE, &mut out, SIDE, Strided::rows(&a, SIDE), Strided::rows(&b, SIDE), 1.0, false, threads)
-    };
+    let mut one =
+        || gemm(Block::rows(&mut out, SIDE), SIDE, Strided::rows(&a, SIDE), Strided::rows(&b, SIDE), 1.0, threads);
     one();
     (0..4).map(|_| time(&mut one)).reduce(Took::least).expect("four products")
 }

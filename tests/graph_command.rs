@@ -63,6 +63,25 @@ fn the_strongest_paths_lead_from_dallas_to_austin() {
     }
 }
 
+/// A file says how it was made: which gate rule where there are gates, what was left out, how many units there may be.
+#[test]
+fn a_graph_names_its_settings() {
+    let settings = |model: &str, more: &[&str]| {
+        let dir = format!("test_data/models/{model}");
+        let mut args = vec!["graph", "-m", &dir, "-p", "one two three", "--max-nodes", "7", "--format", "json"];
+        args.extend(more);
+        let ran = mechscope(&args);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let file: Value = serde_json::from_str(&ran.out).unwrap();
+        file["metadata"]["generation_settings"].to_string()
+    };
+    let plain = r#"{"max_feature_nodes":7,"zero_positions":0}"#;
+    assert_eq!(settings("tiny-gpt2", &[]), plain);
+    assert_eq!(settings("tiny-llama", &[]), plain.replace('}', r#","gate":"half"}"#));
+    let frozen = settings("tiny-llama", &["--gate", "freeze", "--zero-positions", "1"]);
+    assert_eq!(frozen, r#"{"max_feature_nodes":7,"zero_positions":1,"gate":"freeze"}"#);
+}
+
 #[test]
 fn a_model_without_transcoders_says_what_is_missing() {
     let ran = mechscope(&["graph", "-m", "induction", "-p", "qwertyqwe", "--nodes", "features"]);

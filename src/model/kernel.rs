@@ -9,6 +9,7 @@ pub mod lanes;
 pub mod matmul;
 mod panel;
 pub mod rows;
+pub mod shared;
 
 /// Declares a function whose loops the compiler may vectorise for the widest instruction set the CPU has, chosen at
 /// run time, so that one binary is fast on AVX-512 and AVX2 machines and still runs on any other.

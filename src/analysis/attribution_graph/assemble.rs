@@ -4,6 +4,7 @@ use super::choose::LogitTarget;
 use super::ground::Ground;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
 use crate::model::linear::Row;
+use crate::model::relp::Gate;
 use crate::model::text::Piece;
 use anyhow::Result;
 use std::collections::{BTreeSet, HashMap};
@@ -91,6 +92,17 @@ impl Ground<'_> {
         let mut extras = serde_json::Map::new();
         let unit = if self.is_features() { "feature" } else { "neuron" };
         extras.insert("node_type".into(), unit.into());
+        let mut settings = serde_json::Map::new();
+        settings.insert("max_feature_nodes".into(), self.limit.into());
+        settings.insert("zero_positions".into(), self.zero_positions.into());
+        if self.model.decoder.blocks.iter().any(|block| block.mlp.gate.is_some()) {
+            let rule = match self.gate {
+                Gate::Half => "half",
+                Gate::Freeze => "freeze",
+            };
+            settings.insert("gate".into(), rule.into());
+        }
+        extras.insert("generation_settings".into(), settings.into());
         Metadata {
             slug: "graph".into(),
             scan: self.dictionary.map_or_else(|| self.model.source.to_string(), |d| d.name.clone()),

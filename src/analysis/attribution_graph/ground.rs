@@ -51,7 +51,7 @@ pub(super) struct Ground<'a> {
     pub always_on: HashSet<Place>,
     /// Of every active feature.
     encoders: Encoders,
-    gate: Gate,
+    pub gate: Gate,
 }
 
 impl<'a> Ground<'a> {
@@ -71,7 +71,7 @@ impl<'a> Ground<'a> {
         let trace = model.run(ids, &Sites::Only(sites), Logits::Last)?;
         let mut frozen = Frozen::new(decoder, &trace)?;
         let (gate, zero_positions) = (settings.gate, settings.zero_positions);
-        let mut ground = match dictionary {
+        let (units, sources, always_on, limit) = match dictionary {
             None => {
                 let mut ranked = ranked_neurons(model, &trace, &frozen, targets, settings)?;
                 let limit = settings.max_nodes.unwrap_or(usize::MAX);
@@ -80,39 +80,27 @@ impl<'a> Ground<'a> {
                 let limit = limit.min(units.len());
                 let sources = neuron_sources(model, &trace, &frozen, &units)?;
                 let always_on = always_on::neurons(&units, &trace)?;
-                let encoders = HashMap::new();
-                Ground {
-                    model,
-                    dictionary,
-                    trace,
-                    frozen,
-                    units,
-                    sources,
-                    zero_positions,
-                    limit,
-                    always_on,
-                    encoders,
-                    gate,
-                }
+                (units, sources, always_on, limit)
             }
             Some(d) => {
                 let (units, sources, always_on) = feature_sources(d, model, &trace, &mut frozen, zero_positions)?;
                 let limit = settings.max_nodes.unwrap_or(usize::MAX).min(units.len());
-                let encoders = HashMap::new();
-                Ground {
-                    model,
-                    dictionary,
-                    trace,
-                    frozen,
-                    units,
-                    sources,
-                    zero_positions,
-                    limit,
-                    always_on,
-                    encoders,
-                    gate,
-                }
+                (units, sources, always_on, limit)
             }
+        };
+        let encoders = HashMap::new();
+        let mut ground = Ground {
+            model,
+            dictionary,
+            trace,
+            frozen,
+            units,
+            sources,
+            zero_positions,
+            limit,
+            always_on,
+            encoders,
+            gate,
         };
         ground.encoders = ground.read_encoders()?;
         Ok(ground)

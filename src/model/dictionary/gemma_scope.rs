@@ -11,22 +11,6 @@ use crate::model::arch::Decoder;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// The tensors of Gemma Scope.
-pub(super) fn first_form() -> Form {
-    Form {
-        encoder: "W_enc".into(),
-        encoder_bias: "b_enc".into(),
-        decoder: "W_dec".into(),
-        decoder_bias: "b_dec".into(),
-        threshold: "threshold".into(),
-        skip: "W_skip".into(),
-        by_input: true,
-        skip_by_input: false,
-        rectified: true,
-        reach: Reach::Own,
-    }
-}
-
 /// The tensors of Gemma Scope 2.
 pub(super) fn second_form(reach: Reach) -> Form {
     Form {
@@ -35,7 +19,7 @@ pub(super) fn second_form(reach: Reach) -> Form {
         skip: "affine_skip_connection".into(),
         skip_by_input: true,
         reach,
-        ..first_form()
+        ..Form::sae_lens()
     }
 }
 
@@ -49,7 +33,7 @@ pub(super) fn first(place: &Place, points: Points, model: &Decoder) -> Result<Op
         Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu, skip: None })
     };
     let found = place.find("params.npz").into_iter().map(candidate).collect::<Result<_>>()?;
-    one_each(place, found, model, first_form)
+    one_each(place, found, model, Form::sae_lens)
 }
 
 /// Folders with `config.json` and `params.safetensors`; `top` is the config of the folder itself.

@@ -25,6 +25,24 @@ pub(super) struct Form {
     pub reach: Reach,
 }
 
+impl Form {
+    /// As SAELens writes them and Gemma Scope was published: encoders `[d_model, features]`.
+    pub fn sae_lens() -> Self {
+        Form {
+            encoder: "W_enc".into(),
+            encoder_bias: "b_enc".into(),
+            decoder: "W_dec".into(),
+            decoder_bias: "b_dec".into(),
+            threshold: "threshold".into(),
+            skip: "W_skip".into(),
+            by_input: true,
+            skip_by_input: false,
+            rectified: true,
+            reach: Reach::Own,
+        }
+    }
+}
+
 /// The layers that a feature writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {

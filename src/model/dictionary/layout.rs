@@ -85,7 +85,7 @@ fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result
         let (form, usual) = if weights.has("w_enc") {
             (gemma_scope::second_form(Reach::Own), Nonlinearity::JumpRelu)
         } else if file.ends_with(".npz") {
-            (gemma_scope::first_form(), Nonlinearity::JumpRelu)
+            (Form::sae_lens(), Nonlinearity::JumpRelu)
         } else {
             (form(cross_layer, layer), Nonlinearity::Relu)
         };

@@ -1,6 +1,6 @@
 //! SAELens's transcoders: for each layer a folder with `cfg.json` and `sae_weights.safetensors`.
 
-use super::layer::{Form, Reach};
+use super::layer::Form;
 use super::layout::{Candidate, Opened, one_each};
 use super::place::Place;
 use super::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
@@ -14,18 +14,7 @@ const WEIGHTS: &str = "sae_weights.safetensors";
 /// Opens the transcoder of every layer.
 pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
     let found = place.find("cfg.json").into_iter().map(|file| candidate(place, &file)).collect::<Result<_>>()?;
-    one_each(place, found, model, || Form {
-        encoder: "W_enc".into(),
-        encoder_bias: "b_enc".into(),
-        decoder: "W_dec".into(),
-        decoder_bias: "b_dec".into(),
-        threshold: "threshold".into(),
-        skip: "W_skip".into(),
-        by_input: true,
-        skip_by_input: false,
-        rectified: true,
-        reach: Reach::Own,
-    })
+    one_each(place, found, model, Form::sae_lens)
 }
 
 fn candidate(place: &Place, file: &str) -> Result<Candidate> {

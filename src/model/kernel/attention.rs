@@ -3,6 +3,7 @@
 
 use super::activation::{exp, tanh};
 use super::matmul::{Strided, gemm};
+use super::shared::{Block, Shared};
 use super::widest;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -61,9 +62,9 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
         assert_eq!(out.len(), heads * pos * pos, "pattern shape");
     }
     let group = heads / kv_heads;
-    let z = Out(z.as_mut_ptr(), z.len());
-    let scores = wanted.scores.as_deref_mut().map(|s| Out(s.as_mut_ptr(), s.len()));
-    let pattern = wanted.pattern.as_deref_mut().map(|p| Out(p.as_mut_ptr(), p.len()));
+    let z = Shared::new(z);
+    let scores = wanted.scores.take().map(Shared::new);
+    let pattern = wanted.pattern.take().map(Shared::new);
     let blocks = pos.div_ceil(BLOCK);
     (0..heads * blocks).into_par_iter().for_each(|job| {
         let (h, b) = (job / blocks, job % blocks);
@@ -78,14 +79,14 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
             let s = &mut buffer[..rows * cols];
             let query = Strided { data: &q[q0 * ld + h * width..], row: ld, col: 1 };
             let key = Strided { data: keys, row: 1, col: kv };
-            gemm(rows, width, cols, s, cols, query, key, rule.scale, false, 1);
+            gemm(Block::rows(s, cols), width, query, key, rule.scale, 1);
             mask(s, cols, q0, first, &rule);
             for &(_, qc, kc) in
                 rule.cut.iter().filter(|c| c.0 == h && (q0..q1).contains(&c.1) && c.2 >= first && c.2 < q1)
             {
                 s[(qc - q0) * cols + kc - first] = f32::NEG_INFINITY;
             }
-            let copy = |out: &Out, s: &[f32], outside: f32| {
+            let copy = |out: Shared, s: &[f32], outside: f32| {
                 for (r, row) in s.chunks_exact(cols).enumerate() {
                     // SAFETY: this task alone writes rows `q0 .. q1` of head `h`.
                     let to = unsafe { out.slice((h * pos + q0 + r) * pos, pos) };
@@ -94,46 +95,19 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
                     to[q1..].fill(outside);
                 }
             };
-            if let Some(out) = &scores {
+            if let Some(out) = scores {
                 copy(out, s, f32::NEG_INFINITY);
             }
             softmax(s, cols);
-            if let Some(out) = &pattern {
+            if let Some(out) = pattern {
                 copy(out, s, 0.0);
             }
-            // SAFETY: head `h` of rows `q0 .. q1` belongs to this task; the slice ends with the last element written.
-            let to = unsafe { z.slice(q0 * ld + h * width, (rows - 1) * ld + width) };
-            gemm(
-                rows,
-                cols,
-                width,
-                to,
-                ld,
-                Strided::rows(s, cols),
-                Strided { data: values, row: kv, col: 1 },
-                1.0,
-                false,
-                1,
-            );
+            // SAFETY: head `h` of rows `q0 .. q1` belongs to this task.
+            let to = unsafe { z.block(q0 * ld + h * width, rows, width, ld) };
+            let values = Strided { data: values, row: kv, col: 1 };
+            gemm(to, cols, Strided::rows(s, cols), values, 1.0, 1);
         });
     });
-}
-
-/// A result that several tasks write in disjoint places.
-struct Out(*mut f32, usize);
-// SAFETY: tasks write disjoint elements.
-unsafe impl Send for Out {}
-unsafe impl Sync for Out {}
-
-impl Out {
-    /// # Safety
-    /// No other task writes the elements that the caller writes.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn slice(&self, from: usize, len: usize) -> &mut [f32] {
-        assert!(from + len <= self.1, "attention result out of bounds");
-        // SAFETY: in bounds of the borrowed result.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(from), len) }
-    }
 }
 
 fn mask(s: &mut [f32], cols: usize, q0: usize, first: usize, rule: &Rule) {

@@ -4,6 +4,7 @@
 //! the whole weight matrix for every call and does not split few rows well over threads, so with up to [`FEW_ROWS`] rows
 //! on AVX-512 machines the product runs here, as `yᵀ = W xᵀ`: `x` is packed once, the weights are read once and in order.
 
+use super::shared::{Block, Shared};
 #[cfg(target_arch = "x86_64")]
 use super::{Level, level};
 use rayon::prelude::*;
@@ -38,36 +39,25 @@ impl<'a> Strided<'a> {
     }
 }
 
-/// `dst[m, n] = scale * lhs[m, k] * rhs[k, n]`, added to `dst` when `add`; `dst` has rows `ld` apart.
+/// `dst[m, n] = scale * lhs[m, k] * rhs[k, n]`.
 ///
 /// # Panics
-/// When a matrix does not fit in its slice: a bug of the caller.
-#[allow(clippy::too_many_arguments)]
-pub fn gemm(
-    m: usize,
-    k: usize,
-    n: usize,
-    dst: &mut [f32],
-    ld: usize,
-    lhs: Strided,
-    rhs: Strided,
-    scale: f32,
-    add: bool,
-    threads: usize,
-) {
+/// When an operand does not fit in its slice: a bug of the caller.
+pub fn gemm(dst: Block<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
+    let (m, n) = dst.shape();
     assert!(lhs.fits(m, k) && rhs.fits(k, n), "gemm operand out of bounds");
-    assert!(m == 0 || n == 0 || (m - 1) * ld + n <= dst.len(), "gemm result out of bounds");
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
-    // SAFETY: the bounds of all three matrices have been checked above; `dst` is borrowed mutably, so nothing aliases it.
+    let (at, stride) = dst.raw();
+    // SAFETY: the operands have been checked above; a block may be written and is nobody else's.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            dst.as_mut_ptr(),
+            at,
             1,
-            ld as isize,
-            add,
+            stride as isize,
+            false,
             lhs.data.as_ptr(),
             lhs.col as isize,
             lhs.row as isize,
@@ -109,20 +99,20 @@ pub fn linear(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs:
 pub fn linear_back(y: &mut [f32], g: &[f32], w: &[f32], inputs: usize, outputs: usize) {
     let rows = check(g, y, w, None, inputs, outputs);
     let width = inputs.div_ceil(rayon::current_num_threads() * 4).next_multiple_of(32).max(1);
-    let out = Shared(y.as_mut_ptr(), y.len());
+    let out = Shared::new(y);
     (0..inputs.div_ceil(width)).into_par_iter().for_each(|block| {
         let from = block * width;
         let cols = width.min(inputs - from);
         for r in 0..if rows <= 4 { rows } else { 0 } {
             // SAFETY: blocks write disjoint columns of `y`.
-            let y = unsafe { &mut out.from(r * inputs + from)[..cols] };
+            let y = unsafe { out.slice(r * inputs + from, cols) };
             super::rows::weighted_rows(y, &w[from..], inputs, &g[r * outputs..(r + 1) * outputs]);
         }
         if rows > 4 {
             // SAFETY: as above.
-            let y = unsafe { out.from(from) };
+            let y = unsafe { out.block(from, rows, cols, inputs) };
             let w = Strided { data: &w[from..], row: inputs, col: 1 };
-            gemm(rows, outputs, cols, y, inputs, Strided::rows(g, outputs), w, 1.0, false, 1);
+            gemm(y, outputs, Strided::rows(g, outputs), w, 1.0, 1);
         }
     });
 }
@@ -154,49 +144,30 @@ fn general(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: us
     if rows <= 4 {
         dots(y, x.data, w, inputs, outputs, rows);
     } else if rows > FEW_ROWS {
-        gemm(rows, inputs, outputs, y, outputs, x, Strided::rows(w, inputs).t(), 1.0, false, threads);
+        gemm(Block::rows(y, outputs), inputs, x, Strided::rows(w, inputs).t(), 1.0, threads);
     } else {
         let width = outputs.div_ceil(threads * 4).next_multiple_of(32);
-        let out = Shared(y.as_mut_ptr(), y.len());
+        let out = Shared::new(y);
         (0..outputs.div_ceil(width)).into_par_iter().for_each(|block| {
             let from = block * width;
             let cols = width.min(outputs - from);
             // SAFETY: blocks write disjoint columns of `y`.
-            let y = unsafe { out.from(from) };
-            gemm(rows, inputs, cols, y, outputs, x, Strided::rows(&w[from * inputs..], inputs).t(), 1.0, false, 1);
+            let y = unsafe { out.block(from, rows, cols, outputs) };
+            gemm(y, inputs, x, Strided::rows(&w[from * inputs..], inputs).t(), 1.0, 1);
         });
     }
     add_bias(y, bias, outputs, rows);
 }
 
-/// A result written by several threads in disjoint places.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32, usize);
-// SAFETY: every user writes elements that no other thread touches.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// The elements from `start` on.
-    ///
-    /// # Safety
-    /// The caller writes only elements that no other thread reads or writes meanwhile.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn from(&self, start: usize) -> &mut [f32] {
-        // SAFETY: inside the borrowed slice.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), self.1 - start) }
-    }
-}
-
 /// One to four rows times `[out, in]` weights: plain dot products, bound by reading the weights.
 fn dots(y: &mut [f32], x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows: usize) {
     let block = outputs.div_ceil(rayon::current_num_threads() * 8).max(16);
-    let out = Shared(y.as_mut_ptr(), y.len());
+    let out = Shared::new(y);
     w.par_chunks(block * inputs).enumerate().for_each(|(b, w)| {
         for r in 0..rows {
             let n = w.len() / inputs;
             // SAFETY: this block writes columns `b * block ..` of every row, nobody else does.
-            let y = unsafe { &mut out.from(r * outputs + b * block)[..n] };
+            let y = unsafe { out.slice(r * outputs + b * block, n) };
             super::rows::dot_rows(y, w, &x[r * inputs..(r + 1) * inputs]);
         }
     });
@@ -205,7 +176,7 @@ fn dots(y: &mut [f32], x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use super::super::panel::{ROWS, Tile, WIDTH, multiply};
-    use super::Shared;
+    use super::super::shared::Shared;
     use rayon::prelude::*;
 
     /// Inputs multiplied at once: a panel of `x` (128 KB) stays in the second-level cache.
@@ -229,7 +200,7 @@ mod wide {
                 row.iter().enumerate().for_each(|(i, v)| panel[i * WIDTH + r] = *v);
             }
         });
-        let out = Shared(y.as_mut_ptr(), y.len());
+        let out = Shared::new(y);
         (0..outputs.div_ceil(OUTPUTS)).into_par_iter().for_each(|b| {
             let (from, to) = (b * OUTPUTS, outputs.min((b + 1) * OUTPUTS));
             let mut tile = [0f32; OUTPUTS * WIDTH];
@@ -247,7 +218,7 @@ mod wide {
                 }
                 for r in 0..WIDTH.min(rows - p * WIDTH) {
                     // SAFETY: this task alone writes columns `from .. to`.
-                    let y = unsafe { out.from((p * WIDTH + r) * outputs + from) };
+                    let y = unsafe { out.slice((p * WIDTH + r) * outputs + from, to - from) };
                     (0..to - from).for_each(|c| y[c] = tile[c * WIDTH + r]);
                 }
             }

@@ -1,8 +1,8 @@
 //! The state of the explorer and what events do to it: no input or output, no clock, no terminal.
 
+mod command;
 pub mod edits;
 pub mod entry;
-pub mod filter;
 mod generate;
 pub mod graph;
 pub mod history;
@@ -218,6 +218,8 @@ pub struct App {
     pub method: Option<&'static str>,
     /// Its parameters that are not at their defaults.
     pub method_params: Vec<(String, String)>,
+    /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
+    pub options: Vec<(String, String)>,
     /// What lies over the tabs.
     pub overlay: Option<Overlay>,
     /// Keys of a sequence that is not finished.
@@ -269,6 +271,7 @@ impl App {
             graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_work(session.work),
             method: None,
             method_params: Vec::new(),
+            options: session.options,
             overlay: None,
             pending: Vec::new(),
             count: None,
@@ -458,10 +461,7 @@ impl App {
                 }
                 let report = if slot == Slot::Heads { self.shaded(report) } else { report };
                 self.pane_mut(slot).show(report);
-                if slot == self.focus() {
-                    self.log_command();
-                }
-                self.cursors_follow_selection();
+                self.report_arrived(slot);
             }
         }
     }

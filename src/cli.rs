@@ -163,15 +163,17 @@ fn token_id(text: &str) -> Result<u32> {
 /// The next token of a run.
 ///
 /// # Errors
-/// The numbers of the run grew past what its dtype holds: ranks and probabilities would mean nothing.
+/// As [`checked`].
 fn next_token(model: &Model, run: &Trace) -> Result<NextToken> {
-    let logits = run.last_logits(0)?;
-    ensure!(
-        logits.iter().all(|l| l.is_finite()),
-        "the logits hold NaN or infinity: the run left the range of {}",
-        dtype_name(model.decoder.dtype())
-    );
-    Ok(NextToken::new(logits))
+    checked(model, NextToken::new(run.last_logits(0)?))
+}
+
+/// # Errors
+/// The numbers of the run grew past what its dtype holds: ranks and probabilities would mean nothing.
+fn checked(model: &Model, next: NextToken) -> Result<NextToken> {
+    let dtype = dtype_name(model.decoder.dtype());
+    ensure!(next.is_finite(), "the logits hold NaN or infinity: the run left the range of {dtype}");
+    Ok(next)
 }
 
 /// Standard input as a prompt; the newline that ends a shell pipeline's last line is not part of it.

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 
+pub use next::ROWS as NEXT_ROWS;
+
 /// How far the computing threads stand back.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;

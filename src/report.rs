@@ -2,6 +2,7 @@
 //!
 //! A report is a list of facts (the model, the prompt, what was done about BOS) followed by named parts: tables, grids and notes.
 
+pub mod filter;
 mod grid;
 pub mod json;
 mod table;

@@ -23,6 +23,9 @@ const FRAME: Duration = Duration::from_millis(33);
 /// The least time between two frames when somebody typed: keys are answered at once, those of a burst together.
 const TYPED: Duration = Duration::from_millis(8);
 
+/// Keys rest when none came for so long: longer than between two of a key that is held down.
+const REST: Duration = Duration::from_millis(45);
+
 /// What a shell command's output is cut to.
 const OUTPUT: usize = 1 << 20;
 
@@ -72,6 +75,7 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<
         theme: settings.theme,
         engine,
         sender,
+        typed: None,
         exit: None,
     };
     let ended = catch_unwind(AssertUnwindSafe(|| explorer.live(&mut screen, &receiver)));
@@ -91,6 +95,8 @@ struct Explorer {
     theme: Theme,
     engine: Engine,
     sender: Sender<Message>,
+    /// The last key, until keys have rested.
+    typed: Option<Instant>,
     exit: Option<u8>,
 }
 
@@ -108,8 +114,19 @@ impl Explorer {
         self.update(screen, Event::Resize(size.0, size.1))?;
         self.draw(screen)?;
         loop {
-            // Nothing is dirty here: this sleeps until something happens.
-            let message = receiver.recv().context("every sender is gone")?;
+            // Nothing is dirty here but what waits for keys to rest: this sleeps until something happens.
+            let message = match self.typed.map(|at| REST.saturating_sub(at.elapsed())) {
+                None => receiver.recv().context("every sender is gone")?,
+                Some(left) => match receiver.recv_timeout(left) {
+                    Ok(message) => message,
+                    Err(_) => {
+                        self.rest();
+                        self.draw(screen)?;
+                        drawn = Instant::now();
+                        continue;
+                    }
+                },
+            };
             let mut patience = message.patience();
             self.take(screen, message)?;
             while self.exit.is_none() {
@@ -134,6 +151,18 @@ impl Explorer {
         }
     }
 
+    /// A key was pressed: what stands beside the cursor's pane waits until keys rest.
+    fn hurry(&mut self) {
+        self.typed = Some(Instant::now());
+        self.memory.hurry(true);
+    }
+
+    /// Keys have rested, or all of the screen is wanted at once.
+    fn rest(&mut self) {
+        self.typed = None;
+        self.memory.hurry(false);
+    }
+
     fn draw(&mut self, screen: &mut Screen) -> Result<()> {
         screen.draw(|frame| view::draw(frame, &self.app, &mut self.memory, self.theme))
     }
@@ -151,6 +180,7 @@ impl Explorer {
                     if std::env::var_os(PANIC).is_some() {
                         panic!("{PANIC} is set");
                     }
+                    self.hurry();
                     self.update(screen, Event::Key(Key::new(key)))
                 }
                 Input::Paste(text) => self.update(screen, Event::Paste(text)),
@@ -203,6 +233,7 @@ impl Explorer {
                     });
                 }
                 Effect::Screenshot(file) => {
+                    self.rest();
                     let (app, memory, theme) = (&self.app, &mut self.memory, self.theme);
                     let picture = screen.picture(|frame| view::draw(frame, app, memory, theme))?;
                     let said = match picture::save(&picture, Path::new(&file)) {

@@ -22,7 +22,7 @@ use crate::app::Slot;
 use crate::app::overlay::Overlay;
 use crate::app::{App, Tab};
 use ratatui::Frame;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Constraint, Layout, Rect};
 use std::collections::BTreeMap;
 use theme::Theme;
@@ -38,6 +38,11 @@ pub struct Memory {
     strip: usize,
     /// The rows of the last frame, for the mouse.
     hits: Vec<Hit>,
+    /// The pane beside the one that keys move in: where it is, and how it looked when it was drawn last.
+    beside: Option<Rect>,
+    drawn: Option<(Tab, Rect, Vec<Cell>)>,
+    /// Keys come fast: the pane beside waits until they rest.
+    hurried: bool,
 }
 
 /// A row that was drawn.
@@ -52,6 +57,12 @@ pub(crate) struct Hit {
 }
 
 impl Memory {
+    /// Whether the next frame leaves the pane beside the cursor's as it was. What stands there is of the row under the cursor, and much more
+    /// than the row: while a key is held down on a slow line, only the rows need to keep up.
+    pub fn hurry(&mut self, hurried: bool) {
+        self.hurried = hurried;
+    }
+
     /// The row of the last frame at a place of the screen: pane, line, and the column of a grid.
     pub fn at(&self, x: u16, y: u16) -> Option<(Slot, usize, Option<usize>)> {
         let hit = self.hits.iter().find(|h| h.area.contains((x, y).into()))?;
@@ -73,6 +84,7 @@ struct Canvas<'a> {
 pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
     let area = frame.area();
     memory.hits.clear();
+    memory.beside = None;
     let mut canvas = Canvas { buffer: frame.buffer_mut(), theme, app };
     if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
         let text = format!("{}x{} needed", MINIMUM.0, MINIMUM.1);
@@ -94,6 +106,7 @@ pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
             None
         }
     };
+    canvas.keep_beside(memory);
     canvas.status(status);
     let line_cursor = canvas.hints(hints);
     let popup_cursor = canvas.popup(body);
@@ -115,6 +128,23 @@ pub fn tab_at(app: &App, column: u16) -> Option<Tab> {
 impl Canvas<'_> {
     fn put(&mut self, area: Rect, x: u16, y: u16, text: &str, style: ratatui::style::Style) -> u16 {
         text::put(self.buffer, area, x, y, text, style, self.theme)
+    }
+
+    /// In a hurry, puts back what stood beside the cursor's pane; else remembers what stands there.
+    fn keep_beside(&mut self, memory: &mut Memory) {
+        let Some(area) = memory.beside.map(|area| area.intersection(self.buffer.area)) else {
+            memory.drawn = None;
+            return;
+        };
+        match &memory.drawn {
+            Some((tab, known, cells)) if memory.hurried && (*tab, *known) == (self.app.tab, area) => {
+                area.positions().zip(cells).for_each(|(at, cell)| self.buffer[at] = cell.clone());
+            }
+            _ => {
+                let cells = area.positions().map(|at| self.buffer[at].clone()).collect();
+                memory.drawn = Some((self.app.tab, area, cells));
+            }
+        }
     }
 
     /// Fills an area with spaces.

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use mechscope::address::Edit;
-use mechscope::builtin::corpus::rng::Rng;
+use mechscope::analysis::detect::{self, Probed};
 use mechscope::builtin::corpus::states::{STATES, State};
 use mechscope::builtin::corpus::{Case, Family, Prompt, Split, induction, prompts};
 use mechscope::model::Model;
 use mechscope::model::edit::Plan;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::open::Options;
-use mechscope::model::site::{BlockSite, Site, Sites};
+use mechscope::model::site::{BlockSite, Sites};
 use mechscope::model::text::Bos;
 
 const N: usize = 500;
@@ -129,46 +129,26 @@ fn the_state_stands_at_the_city() {
     let best = switched.iter().max().unwrap();
     assert!(pairs >= 90, "{pairs} of 100 pairs answered");
     assert!(best * 10 >= pairs * 9, "answers switched by layer: {switched:?} of {pairs}");
+    // The state is read where the city stands, and carried to the end by block 2: after that it is no longer there.
+    let switches = |count: &usize| count * 10 >= pairs * 9;
+    assert_eq!(switched.iter().map(switches).collect::<Vec<_>>(), [true, true, false, false], "{switched:?}");
 }
 
+/// By the program's own probe, on words of the lists that the model knows; the card names the command.
 #[test]
 fn induction_and_previous_token_heads_are_there() {
-    const LENGTH: usize = 12;
     let model = hello();
-    let arch = &model.decoder.arch;
-    let mut rng = Rng::new(29);
-    let (mut induction_scores, mut previous_scores) = (BTreeMap::new(), BTreeMap::new());
-    let (words, trials) = (induction::words(), 20);
-    for _ in 0..trials {
-        let mut ids = model.encode("", Bos::Always).unwrap().ids();
-        let mut list = Vec::new();
-        while list.len() < LENGTH {
-            let id = model.text().unwrap().token_id(&words[rng.below(words.len())]).unwrap();
-            if !list.contains(&id) {
-                list.push(id);
-            }
-        }
-        ids.extend(list.iter().chain(&list));
-        let sites = (0..arch.n_layers).map(|layer| Site::Block(layer, BlockSite::Pattern));
-        let run = model.run(&ids, &Sites::only(sites), Logits::Last).unwrap();
-        for layer in 0..arch.n_layers {
-            let patterns: Vec<Vec<Vec<f32>>> = run.block(layer, BlockSite::Pattern).unwrap().to_vec3().unwrap();
-            for (head, pattern) in patterns.iter().enumerate() {
-                // Every token of the second copy looks at what followed it in the first one.
-                let copied = (LENGTH + 1..=2 * LENGTH).map(|query| pattern[query][query - LENGTH + 1]);
-                let before = (1..=2 * LENGTH).map(|query| pattern[query][query - 1]);
-                *induction_scores.entry((layer, head)).or_insert(0.0) +=
-                    copied.sum::<f32>() / LENGTH as f32 / trials as f32;
-                *previous_scores.entry((layer, head)).or_insert(0.0) +=
-                    before.sum::<f32>() / (2 * LENGTH) as f32 / trials as f32;
-            }
-        }
+    let text = model.text().unwrap();
+    let words: Vec<u32> = induction::words().iter().map(|word| text.token_id(word).unwrap()).collect();
+    let (mut induction, mut previous) = (0f32, 0f32);
+    for seed in 0..5 {
+        let probed = detect::probe(&model, 12, Some(&words), seed, &mut |_, _| Ok(())).unwrap();
+        let best = |score: fn(&Probed) -> f32| probed.iter().flatten().map(score).fold(0.0, f32::max);
+        let found = (best(|p| p.induction), best(|p| p.previous));
+        println!("seed {seed}: best induction head {:.2}, best previous-token head {:.2}", found.0, found.1);
+        (induction, previous) = (induction + found.0 / 5.0, previous + found.1 / 5.0);
     }
-    for (kind, scores) in [("induction", induction_scores), ("previous token", previous_scores)] {
-        let (head, best) = scores.iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
-        println!("best {kind} head: L{}.H{} {best:.2}", head.0, head.1);
-        assert!(*best >= 0.7, "best {kind} head: {head:?} {best:.2}");
-    }
+    assert!(induction >= 0.7 && previous >= 0.7, "induction {induction}, previous token {previous}");
 }
 
 #[test]

@@ -150,14 +150,14 @@ fn intervene_prints_both_runs_and_their_differences() {
             [
                 "id",
                 "text",
-                "rank_before",
-                "rank_after",
-                "logit_before",
-                "logit_after",
-                "logit_change",
                 "prob_before",
                 "prob_after",
-                "prob_change"
+                "rank_before",
+                "rank_after",
+                "prob_change",
+                "logit_before",
+                "logit_after",
+                "logit_change"
             ]
         );
         assert_eq!(f32_of(&d["logit_change"]), f32_of(&d["logit_after"]) - f32_of(&d["logit_before"]));

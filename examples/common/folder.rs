@@ -73,9 +73,9 @@ pub fn shape(config: &[u8]) -> Result<Shape> {
     })
 }
 
-/// A number in the metadata of a safetensors file.
-pub fn note(bytes: &[u8], key: &str) -> Result<usize> {
+/// An entry of the metadata of a safetensors file.
+pub fn note(bytes: &[u8], key: &str) -> Result<String> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let value = metadata.metadata().as_ref().and_then(|map| map.get(key));
-    value.with_context(|| format!("metadata has no {key:?}"))?.parse().with_context(|| format!("metadata {key:?}"))
+    value.cloned().with_context(|| format!("metadata has no {key:?}"))
 }

@@ -83,6 +83,19 @@ pub struct Options {
     context: usize,
 }
 
+impl Options {
+    /// Everything that decides what the weights become.
+    fn recipe(&self) -> String {
+        let Options { steps, rows, rate, decay, unsettled, sums, years, interchanges, .. } = self;
+        let Options { interchange_after, polish, silences, seed, layers, width, heads, context, .. } = self;
+        format!(
+            "steps {steps} + {polish}, rows {rows} + {sums} sums + {years} years, rate {rate}, decay {decay}, unsettled {unsettled}, \
+             interchanges {interchanges} after {interchange_after}, silences {silences}, seed {seed}, {layers} layers, width {width}, \
+             {heads} heads, context {context}"
+        )
+    }
+}
+
 fn main() -> Result<()> {
     train::run(&Options::parse())
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use mechscope::builtin::corpus::rng::Rng;
 use mechscope::builtin::corpus::{self, Family, Split};
 use rayon::prelude::*;
@@ -100,7 +100,12 @@ impl State {
             let bytes = fs::read(&path)?;
             adam.mean = folder::read(&bytes, layout, "mean.")?;
             adam.square = folder::read(&bytes, layout, "square.")?;
-            adam.step = folder::note(&bytes, "step")?;
+            let (begun, now) = (folder::note(&bytes, "recipe")?, options.recipe());
+            ensure!(
+                begun == now,
+                "begun with {begun}; found {now}; accepted: the options it was begun with, or another --work folder"
+            );
+            adam.step = folder::note(&bytes, "step")?.parse().context("metadata \"step\"")?;
             let params = folder::read(&bytes, layout, "")?;
             println!("going on from step {}", adam.step);
             Ok(Self { params, adam })
@@ -112,7 +117,8 @@ impl State {
         let buffers: [(&str, &[f32]); 3] =
             [("", &self.params), ("mean.", &self.adam.mean), ("square.", &self.adam.square)];
         let path = options.work.join("checkpoint.safetensors");
-        folder::write(&path, layout, &buffers, &[("step", self.adam.step.to_string())])
+        let notes = [("step", self.adam.step.to_string()), ("recipe", options.recipe())];
+        folder::write(&path, layout, &buffers, &notes)
     }
 
     /// One optimizer step; returns the mean loss.

@@ -6,6 +6,7 @@ use crate::model::edit::Plan;
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::site::{BlockSite, Site, Sites};
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
 
 /// Where a known kind of head looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,23 +94,29 @@ pub struct Probed {
 /// Sequences averaged by the probe.
 const SEQUENCES: usize = 4;
 
-/// Runs `[BOS] x_1 .. x_n x_1 .. x_n` for random tokens, and measures every head: `[layer][head]`.
+/// Runs `[BOS] x_1 .. x_n x_1 .. x_n` for random tokens, and measures every head: `[layer][head]`. The tokens are any that stand for text,
+/// or, for a model that knows few of them, different ones out of `among`.
 ///
 /// # Errors
-/// A context too short for two tokens said twice; what `step` returns.
-pub fn probe(model: &Model, length: usize, seed: u64, step: Step) -> Result<Vec<Vec<Probed>>> {
+/// A context too short for two tokens said twice, fewer than two tokens to choose among; what `step` returns.
+pub fn probe(model: &Model, length: usize, among: Option<&[u32]>, seed: u64, step: Step) -> Result<Vec<Vec<Probed>>> {
     let arch = &model.decoder.arch;
     let bos = model.text.as_ref().and_then(|t| t.bos_id()).filter(|id| (*id as usize) < arch.d_vocab);
     let start = usize::from(bos.is_some());
-    let n = length.min((arch.n_ctx - start) / 2);
+    let among = among.map(|ids| BTreeSet::from_iter(ids.iter().copied()));
+    let n = length.min((arch.n_ctx - start) / 2).min(among.as_ref().map_or(usize::MAX, BTreeSet::len));
     ensure!(
         n >= 2,
-        "the probe repeats at least 2 tokens; found {n} (asked for {length}, context of {} tokens)",
-        arch.n_ctx
+        "the probe repeats at least 2 tokens; found {n} (asked for {length}, context of {} tokens{})",
+        arch.n_ctx,
+        among.as_ref().map_or(String::new(), |ids| format!(", {} to choose among", ids.len()))
     );
     let mut random = Random(seed);
     let mut sequence = || -> Result<Vec<u32>> {
-        let half: Vec<u32> = (0..n).map(|_| random.token(model)).collect::<Result<_>>()?;
+        let half: Vec<u32> = match &among {
+            Some(ids) => random.some(ids, n),
+            None => (0..n).map(|_| random.token(model)).collect::<Result<_>>()?,
+        };
         Ok(bos.into_iter().chain(half.iter().copied()).chain(half.iter().copied()).collect())
     };
     let prompts: Vec<Vec<u32>> = (0..SEQUENCES).map(|_| sequence()).collect::<Result<_>>()?;
@@ -157,6 +164,12 @@ impl Random {
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// `n` different ones of `ids`.
+    fn some(&mut self, ids: &BTreeSet<u32>, n: usize) -> Vec<u32> {
+        let mut left: Vec<u32> = ids.iter().copied().collect();
+        (0..n).map(|_| left.swap_remove((self.next() % left.len() as u64) as usize)).collect()
     }
 
     /// A token that stands for text: neither special nor unused.

@@ -9,6 +9,7 @@ use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite, Site};
+use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
@@ -37,6 +38,12 @@ static ABOUT: About = About {
         },
         Param { name: "probe", kind: Kind::Flag, default: "false", help: "Scores on repeated random tokens too" },
         Param { name: "probe-length", kind: Kind::Count, default: "50", help: "Random tokens that the probe repeats" },
+        Param {
+            name: "probe-words",
+            kind: Kind::Text,
+            default: "",
+            help: "Draw the probe's tokens from those of this text, none twice: for a model that knows few words",
+        },
         Param { name: "seed", kind: Kind::Count, default: "0", help: "Of the probe's random tokens" },
         Param {
             name: "score",
@@ -108,7 +115,12 @@ impl Analysis for Heads {
 
         let probed = if job.values.flag("probe")? {
             let (length, seed) = (job.values.count("probe-length")?, job.values.count("seed")? as u64);
-            Some(detect::probe(job.model, length, seed, step)?)
+            let words = job.values.text("probe-words")?;
+            let among = match words.as_str() {
+                "" => None,
+                words => Some(job.model.encode(words, Bos::Never)?.ids()),
+            };
+            Some(detect::probe(job.model, length, among.as_deref(), seed, step)?)
         } else {
             None
         };
@@ -133,7 +145,13 @@ impl Analysis for Heads {
         order.sort_by(|a, b| key(&rows[*b]).total_cmp(&key(&rows[*a])));
         let top = job.values.count("top")?;
         order.truncate(if top == 0 { order.len() } else { top });
-        report.table("heads", "Heads", table(&rows, clean.as_deref(), probed.is_some(), &order));
+        let of = |rows: &[Row]| table(rows, probed.is_some(), &order);
+        let mut heads = of(&rows);
+        if let Some(clean) = clean {
+            let both = ["direct_effect", "entropy", "previous_token", "duplicate_token", "induction"];
+            heads = heads.beside(&of(&clean), &both);
+        }
+        report.table("heads", "Heads", heads);
         Ok(report)
     }
 }
@@ -172,7 +190,7 @@ fn entropy(row: &[f32]) -> f32 {
     row.iter().filter(|p| **p > 0.0).map(|p| -(*p as f64) * (*p as f64).ln()).sum::<f64>() as f32
 }
 
-fn table(rows: &[Row], clean: Option<&[Row]>, probed: bool, order: &[usize]) -> Table {
+fn table(rows: &[Row], probed: bool, order: &[usize]) -> Table {
     let score = |name: &str| Column::number(name, "", 3);
     let mut columns = vec![
         Column::address("head"),
@@ -182,9 +200,6 @@ fn table(rows: &[Row], clean: Option<&[Row]>, probed: bool, order: &[usize]) -> 
         score("duplicate_token"),
         score("induction"),
     ];
-    if clean.is_some() {
-        columns.extend([Column::number("direct_effect_clean", "logit", 4), Column::number("entropy_clean", "nats", 3)]);
-    }
     if probed {
         columns.extend(["probe_previous_token", "probe_duplicate_token", "probe_induction"].map(score));
     }
@@ -193,9 +208,6 @@ fn table(rows: &[Row], clean: Option<&[Row]>, probed: bool, order: &[usize]) -> 
         let row = &rows[i];
         let mut cells: Vec<Cell> = vec![Address::unit(row.layer, Part::Head(row.head)).into()];
         cells.extend([row.direct, row.entropy, row.previous, row.duplicate, row.induction].map(Cell::from));
-        if let Some(clean) = clean {
-            cells.extend([clean[i].direct, clean[i].entropy].map(Cell::from));
-        }
         if probed {
             let scores = row.probed.map(|p| [p.previous, p.duplicate, p.induction]);
             cells.extend((0..3).map(|s| Cell::from(scores.map(|scores| scores[s]))));

@@ -80,23 +80,28 @@ impl Analysis for Lens {
         let seen = look(job.model, job.trace(), &target, 0..job.input.tokens.len(), top, step)?;
         let here: Vec<&Seen> = seen.iter().map(|row| &row[job.position]).collect();
         let clean = match job.edited {
-            Some(_) => {
-                let one = job.position..job.position + 1;
-                Some(look(job.model, job.clean, &target, one, 1, step)?.into_iter().flatten().collect::<Vec<_>>())
-            }
+            Some(_) => Some(look(job.model, job.clean, &target, 0..job.input.tokens.len(), top, step)?),
             None => None,
         };
 
+        let tops = |seen: &[Vec<Seen>]| {
+            let tokens = seen.iter().flatten().map(|s| job.model.piece(s.top.first().map_or(0, |t| t.0))).collect();
+            grid(job, seen, |s| s.prob, "", 4)?.with_tokens(tokens)
+        };
+        report.grid("top", "Most probable token", tops(&seen)?);
         let grid = |value: fn(&Seen) -> f32, unit, digits| grid(job, &seen, value, unit, digits);
-        let tokens = seen.iter().flatten().map(|s| job.model.piece(s.top.first().map_or(0, |t| t.0))).collect();
-        report.grid("top", "Most probable token", grid(|s| s.prob, "", 4)?.with_tokens(tokens)?);
         if job.values.choice("grids")? == "all" {
             report.grid("entropy", "Entropy", grid(|s| s.entropy, "nats", 2)?);
             report.grid("target_rank", "Rank of the target", grid(|s| s.target_rank as f32, "", 0)?);
             report.grid("target_prob", "Probability of the target", grid(|s| s.target_prob, "", 4)?);
         }
-        let table = table(job, &target, &here, clean.as_deref());
-        report.table("streams", &format!("At position {}", job.position), table);
+        let mut rows = table(job, &target, &here);
+        if let Some(clean) = &clean {
+            let here: Vec<&Seen> = clean.iter().map(|row| &row[job.position]).collect();
+            let both = ["entropy", logit(&target), "target_prob", "target_rank", "token", "prob"];
+            rows = rows.beside(&table(job, &target, &here), &both);
+        }
+        report.table("streams", &format!("At position {}", job.position), rows);
         if let Some(layer) = job.values.layer("layer")? {
             let (site, address) = streams(job.model).into_iter().nth(layer + 1).with_context(|| {
                 format!("layer {layer}: this model has layers 0..={}", job.model.decoder.arch.n_layers - 1)
@@ -105,6 +110,9 @@ impl Analysis for Lens {
             let next = NextToken::new(job.model.decoder.read_out(&stream)?.logits.flatten_all()?.to_vec1()?);
             let title = format!("After layer {layer} ({})", address.at(job.position as i64));
             report.table("cell", &title, next.table(&next.top(top), |id| job.model.piece(id)));
+        }
+        if let Some(clean) = &clean {
+            report.grid("top_clean", "Most probable token without the edits", tops(clean)?);
         }
         Ok(report)
     }
@@ -176,27 +184,23 @@ fn grid(job: &Job, seen: &[Vec<Seen>], value: fn(&Seen) -> f32, unit: &'static s
     Grid::new(rows, columns, seen.iter().flatten().map(value).collect(), unit, digits)?.with_addresses(addresses)
 }
 
-fn table(job: &Job, target: &Target, here: &[&Seen], clean: Option<&[Seen]>) -> Table {
-    let logit = if target.contrast.is_some() { "logit_difference" } else { "target_logit" };
+/// What the column of the target's logit is called.
+fn logit(target: &Target) -> &'static str {
+    if target.contrast.is_some() { "logit_difference" } else { "target_logit" }
+}
+
+fn table(job: &Job, target: &Target, here: &[&Seen]) -> Table {
     let mut columns = vec![
         Column::address("stream"),
         Column::number("entropy", "nats", 2),
-        Column::number(logit, "", 3),
+        Column::number(logit(target), "", 3),
         Column::number("target_prob", "", 4),
         Column::integer("target_rank"),
     ];
-    if clean.is_some() {
-        columns.extend([
-            Column::number(&format!("{logit}_clean"), "", 3),
-            Column::number("target_prob_clean", "", 4),
-            Column::integer("target_rank_clean"),
-            Column::token("token_clean"),
-        ]);
-    }
     columns.extend([Column::token("token"), Column::number("prob", "", 4), Column::text("next_tokens")]);
     let mut table = Table::new(columns);
     let piece = |s: &Seen| Cell::token(s.top.first().map_or(String::new(), |t| job.model.piece(t.0)));
-    for (i, (seen, (_, address))) in here.iter().zip(streams(job.model)).enumerate() {
+    for (seen, (_, address)) in here.iter().zip(streams(job.model)) {
         let mut row: Vec<Cell> = vec![
             address.at(job.position as i64).into(),
             seen.entropy.into(),
@@ -204,9 +208,6 @@ fn table(job: &Job, target: &Target, here: &[&Seen], clean: Option<&[Seen]>) -> 
             seen.target_prob.into(),
             seen.target_rank.into(),
         ];
-        if let Some(clean) = clean.and_then(|c| c.get(i)) {
-            row.extend([clean.target.into(), clean.target_prob.into(), clean.target_rank.into(), piece(clean)]);
-        }
         let others = seen.top.get(1..).unwrap_or_default().to_vec();
         row.extend([piece(seen), seen.prob.into(), vocabulary::cell(job.model, &others)]);
         table.push(row);

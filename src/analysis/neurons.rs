@@ -1,5 +1,6 @@
 //! MLP neurons at a position: how active, what they did for the target, what they write.
 
+mod choose;
 mod links;
 mod one;
 mod table;
@@ -64,6 +65,12 @@ static ABOUT: About = About {
             ]),
             default: "attribution",
             help: "What makes a neuron strong, by size",
+        },
+        Param {
+            name: "filter",
+            kind: Kind::Text,
+            default: "",
+            help: "Only neurons for which all of this holds, as in 'activation>2 layer=3..5 \"Austin\"'",
         },
         Param {
             name: "tokens",
@@ -133,6 +140,7 @@ impl Analysis for Neurons {
         let mut report = Report::default();
         target.describe(&mut report, job.model, at);
         report.fact("position", job.position);
+        report.fact("neurons_in_all", here.iter().map(|layer| layer.activation.len()).sum::<usize>());
         table::fill(job, &mut report, &here, clean.as_deref())?;
         Ok(report)
     }

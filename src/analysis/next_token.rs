@@ -19,6 +19,11 @@ impl NextToken {
         NextToken { logits, top, total }
     }
 
+    /// Whether every logit is a number.
+    pub fn is_finite(&self) -> bool {
+        self.logits.iter().all(|l| l.is_finite())
+    }
+
     /// The logit of a token; minus infinity outside the vocabulary.
     pub fn logit(&self, id: u32) -> f32 {
         self.logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY)
@@ -70,6 +75,37 @@ impl NextToken {
         }
         table
     }
+}
+
+/// Two runs' tokens side by side: probability, rank and logit before and after, and what changed.
+pub fn changes(before: &NextToken, after: &NextToken, ids: &[u32], text: impl Fn(u32) -> String) -> Table {
+    let mut table = Table::new([
+        Column::integer("id"),
+        Column::token("text"),
+        Column::number("prob_before", "", 4),
+        Column::number("prob_after", "", 4),
+        Column::integer("rank_before"),
+        Column::integer("rank_after"),
+        Column::number("prob_change", "", 4),
+        Column::number("logit_before", "", 4),
+        Column::number("logit_after", "", 4),
+        Column::number("logit_change", "", 4),
+    ]);
+    for &id in ids {
+        table.push([
+            id.into(),
+            Cell::token(text(id)),
+            before.prob(id).into(),
+            after.prob(id).into(),
+            before.rank(id).into(),
+            after.rank(id).into(),
+            (after.prob(id) - before.prob(id)).into(),
+            before.logit(id).into(),
+            after.logit(id).into(),
+            (after.logit(id) - before.logit(id)).into(),
+        ]);
+    }
+    table
 }
 
 #[cfg(test)]

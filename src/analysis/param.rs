@@ -36,10 +36,12 @@ pub enum Kind {
     Key,
     /// A neuron as `L5.N17`, or `none`.
     Neuron,
+    /// Any text.
+    Text,
 }
 
 /// A parameter's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Of a [`Kind::Flag`].
     Flag(bool),
@@ -57,6 +59,8 @@ pub enum Value {
     Key(Option<i64>),
     /// Of a [`Kind::Neuron`]: layer and neuron.
     Neuron(Option<(usize, usize)>),
+    /// Of a [`Kind::Text`].
+    Text(String),
 }
 
 impl Kind {
@@ -71,6 +75,7 @@ impl Kind {
             Kind::Head => "a head such as L5.H1, none".into(),
             Kind::Key => "a position, most".into(),
             Kind::Neuron => "a neuron such as L5.N17, none".into(),
+            Kind::Text => "any text".into(),
         }
     }
 
@@ -98,6 +103,7 @@ impl Kind {
                 Ok(Place::Unit { layer, part: Part::Neuron(neuron) }) => Some(Value::Neuron(Some((layer, neuron)))),
                 _ => None,
             },
+            Kind::Text => Some(Value::Text(text.to_owned())),
         };
         value.with_context(|| format!("found {text:?}, expected {}", self.accepted()))
     }
@@ -161,7 +167,7 @@ impl Values {
     /// # Errors
     /// The method has none of this name.
     pub fn get(&self, name: &str) -> Result<Value> {
-        self.0.get(name).copied().with_context(|| format!("the method has no parameter {name:?}"))
+        self.0.get(name).cloned().with_context(|| format!("the method has no parameter {name:?}"))
     }
 }
 
@@ -201,6 +207,8 @@ getters! {
     key Key Option<i64>;
     /// Layer and neuron.
     neuron Neuron Option<(usize, usize)>;
+    /// A text.
+    text Text String;
 }
 
 #[cfg(test)]

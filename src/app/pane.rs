@@ -1,8 +1,10 @@
 //! A pane: a report and a cursor in it, what was asked for, and how far that is.
 
-use super::filter::{Filter, plain};
+mod find;
+
 use crate::address::Address;
 use crate::engine::{Ask, Slot};
+use crate::report::filter::{Filter, plain};
 use crate::report::{Body, Cell, Grid, Report, Table};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -69,6 +71,8 @@ pub struct Pane {
     pub sort: Option<(String, bool)>,
     /// Columns that notes are broken at.
     pub width: usize,
+    /// The next report begins at its first unit: it is in another order.
+    anew: bool,
 }
 
 impl Pane {
@@ -90,6 +94,7 @@ impl Pane {
             filter: String::new(),
             sort: None,
             width: 78,
+            anew: false,
         }
     }
 
@@ -182,8 +187,56 @@ impl Pane {
         self.cursor = below.or_else(above).unwrap_or(0);
     }
 
+    /// To the first unit, when a report in another order was waited for; whether it was.
+    pub fn go_to_top(&mut self) -> bool {
+        let part = self.sortable().map(|(part, _)| part);
+        let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if Some(*p) == part));
+        let go = std::mem::take(&mut self.anew);
+        self.cursor = first.filter(|_| go).unwrap_or(self.cursor);
+        go
+    }
+
+    /// The filter, where it is one of the units' table; none is a filter of another table.
+    pub fn units_filter(&self) -> Option<String> {
+        let fits = self.units().is_none_or(|table| Filter::parse(&self.filter, table).is_ok());
+        (fits && !self.filter.is_empty()).then(|| self.filter.clone())
+    }
+
+    /// Whether the filter is one of a table that is shown.
+    pub fn filter_fits(&self) -> bool {
+        let parts = self.report.iter().flat_map(|r| &r.parts);
+        let mut tables = parts.filter_map(|p| if let Body::Table(table) = &p.body { Some(table) } else { None });
+        self.filter.is_empty() || tables.any(|table| Filter::parse(&self.filter, table).is_ok())
+    }
+
+    /// The last table, which holds the units.
+    fn units(&self) -> Option<&Table> {
+        let parts = self.report.as_ref()?.parts.iter().rev();
+        parts.filter_map(|p| if let Body::Table(table) = &p.body { Some(table) } else { None }).next()
+    }
+
+    /// How many of all units the report lists, where it says how many there are: `  100 of 512`.
+    pub fn how_many(&self) -> String {
+        let facts = self.report.iter().flat_map(|report| &report.facts);
+        let mut all = facts.filter_map(|(name, cell)| match cell {
+            Cell::Integer(all) if name == "neurons_in_all" => Some(all),
+            _ => None,
+        });
+        match (self.units(), all.next()) {
+            (Some(table), Some(all)) => format!("  {} of {all}", table.rows.len()),
+            _ => String::new(),
+        }
+    }
+
+    /// Forgets the order: that of the report.
+    pub fn report_order(&mut self) {
+        (self.sort, self.anew) = (None, true);
+        self.arrange();
+    }
+
     /// Moves by rows; headings and notes are passed over.
     pub fn step(&mut self, by: i64) {
+        self.anew = false;
         let rows: Vec<usize> = self.row_lines().collect();
         let Some(last) = rows.len().checked_sub(1) else {
             // Nothing but notes: they scroll.
@@ -220,7 +273,7 @@ impl Pane {
 
     /// Puts the cursor on a line, or the row nearest to it.
     pub fn go_to_line(&mut self, line: usize) {
-        self.cursor = line;
+        (self.cursor, self.anew) = (line, false);
         self.settle();
     }
 
@@ -337,34 +390,6 @@ impl Pane {
         false
     }
 
-    /// Puts the cursor on the next row that contains what is searched for; whether there is one.
-    pub fn find(&mut self, down: bool) -> bool {
-        let text = self.search.to_lowercase();
-        let found = |line: usize| self.text(line).is_some_and(|t| t.to_lowercase().contains(&text));
-        let rows: Vec<usize> = self.row_lines().collect();
-        let (before, after): (Vec<usize>, Vec<usize>) = rows.into_iter().partition(|line| *line <= self.cursor);
-        let hit = if down {
-            after.into_iter().chain(before).find(|l| found(*l))
-        } else {
-            let before = before.into_iter().filter(|l| *l < self.cursor);
-            before.rev().chain(after.into_iter().rev()).find(|l| found(*l))
-        };
-        if let Some(hit) = hit {
-            self.cursor = hit;
-        }
-        hit.is_some()
-    }
-
-    /// What a row says, for searches.
-    fn text(&self, line: usize) -> Option<String> {
-        let Line::Row(part, row) = *self.lines.get(line)? else { return None };
-        Some(match &self.report.as_ref()?.parts.get(part)?.body {
-            Body::Table(table) => table.rows.get(row)?.iter().map(plain).collect::<Vec<_>>().join("\t"),
-            Body::Grid(grid) => grid.rows.labels.get(row)?.clone(),
-            Body::Note(_) => return None,
-        })
-    }
-
     /// The columns of the table the cursor is in, or else of the last one, which holds the units.
     pub fn columns(&self) -> Vec<String> {
         self.sortable().map(|(_, t)| t.columns.iter().map(|c| c.name.clone()).collect()).unwrap_or_default()
@@ -388,6 +413,7 @@ impl Pane {
         let Some((part, table)) = self.sortable() else { return };
         let down = |c: &crate::report::Column| matches!(c.kind, crate::report::Kind::Number { .. });
         self.sort = table.columns.get(column).map(|c| (c.name.clone(), down(c)));
+        self.anew = true;
         self.arrange();
         let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if *p == part));
         self.cursor = first.unwrap_or(self.cursor);

@@ -1,13 +1,13 @@
 //! What every action does.
 
 use super::entry::Entry;
-use super::filter::plain;
 use super::overlay::{Overlay, PickerKind};
 use super::{App, Effect, Tab, yank};
 use crate::action::{Action, Argument};
 use crate::address::{Part, Place};
 use crate::engine::{Sampling, Slot};
 use crate::report::Cell;
+use crate::report::filter::plain;
 
 impl App {
     pub(super) fn perform(&mut self, action: Action, count: usize) {
@@ -133,17 +133,7 @@ impl App {
                 self.message =
                     Some(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" }.into());
             }
-            Action::SearchNext | Action::SearchPrevious => {
-                let pane = self.focus();
-                let pane = self.pane_mut(pane);
-                if pane.search.is_empty() {
-                    self.message = Some("nothing was searched for yet: /".into());
-                } else if !pane.find(action == Action::SearchNext) {
-                    self.message = Some(format!("{:?} is not here", pane.search));
-                } else {
-                    self.selection_follows_cursor();
-                }
-            }
+            Action::SearchNext | Action::SearchPrevious => self.search(action == Action::SearchNext),
             Action::Sort => {
                 let columns = self.pane(self.focus()).columns();
                 if columns.is_empty() {
@@ -155,8 +145,7 @@ impl App {
             Action::ReportOrder => {
                 let focus = self.focus();
                 let pane = self.pane_mut(focus);
-                pane.sort = None;
-                pane.arrange();
+                pane.report_order();
                 self.selection_follows_cursor();
             }
             Action::SortReverse => {

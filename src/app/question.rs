@@ -5,6 +5,17 @@ use super::{App, Effect, Tab};
 use crate::address::{Part, Place};
 use crate::engine::{Ask, Question, Request, Slot};
 
+/// What makes a neuron strong, so that the strongest are the first rows when sorted by this column; none where the method has no such order.
+fn strength(column: &str) -> Option<String> {
+    let column = match column.strip_suffix("_clean").unwrap_or(column) {
+        "neuron" => "address",
+        column => column,
+    };
+    let params = crate::analysis::named("neurons").ok()?.about().params;
+    let accepted = params.iter().find(|p| p.name == "sort").is_some_and(|p| p.kind.parse(column).is_ok());
+    accepted.then(|| column.to_owned())
+}
+
 impl App {
     /// The question as it stands.
     pub(super) fn question(&self) -> Option<Question> {
@@ -18,7 +29,7 @@ impl App {
     }
 
     /// What a pane would have to ask now; none while it is not shown or cannot be asked.
-    fn wanted(&self, slot: Slot) -> Option<Ask> {
+    pub(super) fn wanted(&self, slot: Slot) -> Option<Ask> {
         if slot == Slot::Model {
             return Some(Ask::Open(self.model_name.clone()));
         }
@@ -53,6 +64,9 @@ impl App {
                     ("activations", "true".into()),
                     ("target-position", self.target_position()),
                 ];
+                let pane = self.pane(Slot::Neurons);
+                params.extend(pane.sort.as_ref().and_then(|(column, _)| Some(("sort", strength(column)?))));
+                params.extend(pane.units_filter().map(|filter| ("filter", filter)));
                 let sought = self.sought.filter(|(layer, _)| self.all_layers || *layer == self.selection.layer);
                 params.extend(sought.map(|(layer, neuron)| ("include", format!("L{layer}.N{neuron}"))));
                 method("neurons", &params)

@@ -45,6 +45,9 @@ pub struct Session {
     /// A prompt with the groups, labels and tests of its graph, as a graph file has them.
     #[serde(default)]
     pub work: Option<(Option<String>, String)>,
+    /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
+    #[serde(default)]
+    pub options: Vec<(String, String)>,
     /// Prompts typed, the latest last.
     pub prompts: Vec<String>,
     /// What was looked at, as commands.
@@ -70,6 +73,7 @@ impl Session {
             basis: Default::default(),
             graph: None,
             work: None,
+            options: Vec::new(),
             prompts: Vec::new(),
             log: Vec::new(),
         }
@@ -113,6 +117,7 @@ impl App {
             basis: self.graph.basis,
             graph: self.graph.file.clone().filter(|_| self.graph.of_file),
             work: self.graph.work(),
+            options: self.options.clone(),
             prompts: self.prompts.clone(),
             log: self.log.clone(),
             ..Session::new(&self.model_name)

@@ -44,10 +44,12 @@ fn heads(report: &Report) -> Option<&Table> {
     })
 }
 
-/// The columns of numbers.
+/// The columns of numbers; what belongs to edits comes last, so that the chosen one stays when there are some.
 fn statistics(table: &Table) -> Vec<(usize, &str)> {
     let numbers = table.columns.iter().enumerate().filter(|(_, c)| matches!(c.kind, Kind::Number { .. }));
-    numbers.map(|(at, c)| (at, c.name.as_str())).collect()
+    let mut all: Vec<(usize, &str)> = numbers.map(|(at, c)| (at, c.name.as_str())).collect();
+    all.sort_by_key(|(_, name)| (name.ends_with("_clean"), name.ends_with("_change")));
+    all
 }
 
 fn grid(table: &Table, statistic: usize) -> Option<Grid> {

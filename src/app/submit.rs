@@ -1,10 +1,10 @@
 //! What accepted lines do, and keeping cursors and the shared selection together.
 
-use super::filter::Filter;
 use super::{App, Effect, Selection, Tab};
 use crate::action::Action;
 use crate::address::{Address, Edit, Part, Place};
 use crate::engine::Slot;
+use crate::report::filter::Filter;
 
 /// Prompts remembered.
 const PROMPTS: usize = 100;
@@ -120,8 +120,10 @@ impl App {
         // The filter has to fit one of the tables; on the others it does nothing.
         let mut results: Vec<anyhow::Result<Filter>> = tables.map(|t| Filter::parse(text, t)).collect();
         anyhow::ensure!(!results.is_empty(), "there is no table here to filter");
-        if results.iter().all(Result::is_err) {
-            results.swap_remove(0)?;
+        if results.iter().all(Result::is_err)
+            && let Some(of_the_units) = results.pop()
+        {
+            of_the_units?;
         }
         pane.filter = text.to_owned();
         let before = pane.lines.get(pane.cursor).copied();
@@ -238,9 +240,47 @@ impl App {
         }
     }
 
+    /// To the next place that holds what is searched for: rows and cells, and on the Prompt tab the prompt's tokens after them.
+    pub(super) fn search(&mut self, down: bool) {
+        let focus = self.focus();
+        let text = self.pane(focus).search.to_lowercase();
+        if text.is_empty() {
+            self.message = Some("nothing was searched for yet: /".into());
+        } else if self.tab == Tab::Prompt && self.search_prompt(&text, down) || self.pane_mut(focus).find(down) {
+            self.selection_follows_cursor();
+        } else {
+            self.message = Some(format!("{:?} is not here", self.pane(focus).search));
+        }
+    }
+
+    /// Moves the position to the next token of the prompt that holds `text`; whether there is one.
+    fn search_prompt(&mut self, text: &str, down: bool) -> bool {
+        let (Some(next), here) = (&self.next, self.position()) else { return false };
+        let holds = |at: &usize| next.tokens[*at].text.to_lowercase().contains(text);
+        let hits: Vec<usize> = (0..next.tokens.len()).filter(holds).collect();
+        let hit = match down {
+            true => hits.iter().find(|at| **at > here).or(hits.first()),
+            false => hits.iter().rev().find(|at| **at < here).or(hits.last()),
+        };
+        let Some(&at) = hit else { return false };
+        self.selection.position = if at + 1 == next.tokens.len() { -1 } else { at as i64 };
+        true
+    }
+
+    /// After a report arrived: the cursor and the selection find each other again.
+    pub(super) fn report_arrived(&mut self, slot: Slot) {
+        if slot == self.focus() {
+            self.log_command();
+        }
+        if slot == self.tab.slots().0 && self.pane_mut(slot).go_to_top() {
+            return self.selection_follows_cursor();
+        }
+        self.cursors_follow_selection();
+    }
+
     /// Remembers what is looked at as a command.
     pub(super) fn log_command(&mut self) {
-        if let Ok(command) = super::yank::command(self)
+        if let Ok(command) = self.command()
             && self.log.last() != Some(&command)
         {
             self.log.push(command);

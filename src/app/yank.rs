@@ -1,11 +1,11 @@
 //! What is copied: rows, tables, addresses, expressions and commands, with the tokens' true texts.
 
-use super::filter::plain;
+use super::App;
 use super::pane::Line;
-use super::{App, Tab};
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
-use crate::report::{Body, Cell, Kind, Report, Table};
+use crate::report::filter::plain;
+use crate::report::{Body, Cell, Column, Grid, Kind, Report, Table};
 use anyhow::{Context, Result, bail};
 
 /// The text that a copying action copies.
@@ -17,35 +17,32 @@ pub fn text(app: &App, action: Action) -> Result<String> {
     match action {
         Action::YankAddress => Ok(lines(app, |a| Ok(a.to_string()))?),
         Action::YankPython => lines(app, python),
-        Action::YankCommand => command(app),
+        Action::YankCommand => app.command(),
         Action::YankRow => match pane.body().context("nothing is selected")? {
-            (Body::Table(table), row) => {
-                let rows = marked_rows(app);
-                let rows = if rows.is_empty() { vec![row] } else { rows };
-                Ok(rows.into_iter().map(|row| cells(&table.rows[row])).collect::<Vec<_>>().join("\n"))
-            }
-            (Body::Grid(grid), row) => {
-                let width = grid.columns.labels.len();
-                let column = pane.column.min(width.saturating_sub(1));
-                let value = grid.values.get(row * width + column).context("the grid is empty")?;
-                let place = match pane.address() {
-                    Some(address) => address.to_string(),
-                    None => format!("{}\t{}", grid.rows.labels[row], grid.columns.labels[column]),
-                };
-                Ok(format!("{place}\t{value}"))
-            }
             (Body::Note(text), _) => Ok(text.clone()),
+            _ => Ok(chosen(app)?.rows.iter().map(|row| cells(row)).collect::<Vec<_>>().join("\n")),
         },
         Action::YankTable => tsv(app),
         Action::YankJson => {
-            let (table, row) = pane.table().context("no row of a table is selected")?;
-            let fields = table.columns.iter().zip(&table.rows[row]).map(|(c, cell)| (c.name.clone(), json(cell)));
-            Ok(serde_json::Value::Object(fields.collect()).to_string())
+            let table = chosen(app)?;
+            let objects = table.rows.iter().map(|row| {
+                let fields = table.columns.iter().zip(row).map(|(c, cell)| (c.name.clone(), json(cell)));
+                serde_json::Value::Object(fields.collect())
+            });
+            Ok(match objects.collect::<Vec<_>>() {
+                mut one if one.len() == 1 => one.remove(0).to_string(),
+                several => serde_json::Value::Array(several).to_string(),
+            })
         }
-        Action::YankMarkdown => {
-            let (table, _) = pane.table().context("no table is selected")?;
-            Ok(markdown(table, shown_rows(app).into_iter()))
-        }
+        Action::YankMarkdown if !app.marks.is_empty() => Ok(markdown(&chosen(app)?)),
+        Action::YankMarkdown => match pane.body().context("no table is selected")? {
+            (Body::Table(table), _) => {
+                let rows = shown_rows(app).into_iter().map(|row| table.rows[row].clone()).collect();
+                Ok(markdown(&Table { columns: table.columns.clone(), rows }))
+            }
+            (Body::Grid(grid), _) => Ok(markdown(&as_table(grid))),
+            (Body::Note(_), _) => bail!("a note is no table"),
+        },
         other => bail!("{other} copies nothing"),
     }
 }
@@ -58,18 +55,68 @@ fn lines(app: &App, line: impl Fn(&Address) -> Result<String>) -> Result<String>
     Ok(app.marks.iter().map(line).collect::<Result<Vec<_>>>()?.join("\n"))
 }
 
-/// The rows shown of the table under the cursor that are marked.
-fn marked_rows(app: &App) -> Vec<usize> {
+/// What is marked of the table or grid under the cursor, else its row or cell.
+fn chosen(app: &App) -> Result<Table> {
     let pane = app.pane(app.focus());
-    let Some((table, _)) = pane.table() else { return Vec::new() };
-    let marked = |row: &usize| {
-        let address = table.rows[*row].iter().find_map(|cell| match cell {
-            Cell::Address(address) => Some(address),
-            _ => None,
-        });
-        address.is_some_and(|a| app.marks.contains(a))
+    match pane.body().context("nothing is selected")? {
+        (Body::Table(table), row) => {
+            let address = |row: usize| table.rows[row].iter().find_map(Cell::address);
+            let mut rows = shown_rows(app);
+            rows.retain(|row| address(*row).is_some_and(|a| app.marks.contains(a)));
+            let rows = if rows.is_empty() { vec![row] } else { rows };
+            let rows = rows.into_iter().map(|row| table.rows[row].clone()).collect();
+            Ok(Table { columns: table.columns.clone(), rows })
+        }
+        (Body::Grid(grid), row) => {
+            let width = grid.columns.labels.len();
+            let here = row * width + pane.column.min(width.saturating_sub(1));
+            let marked = |at: &usize| grid.addresses.get(*at).is_some_and(|a| app.marks.contains(a));
+            let marked: Vec<usize> = (0..grid.values.len()).filter(marked).collect();
+            cells_of(grid, &if marked.is_empty() { vec![here] } else { marked })
+        }
+        (Body::Note(_), _) => bail!("a note has no rows"),
+    }
+}
+
+/// Cells of a grid as rows: where they are, or their row and column, and what they hold.
+fn cells_of(grid: &Grid, cells: &[usize]) -> Result<Table> {
+    let width = grid.columns.labels.len();
+    let mut columns = match grid.addresses.is_empty() {
+        false => vec![Column::address("address")],
+        true => vec![Column::text(&grid.rows.name), Column::text(&grid.columns.name)],
     };
-    shown_rows(app).into_iter().filter(marked).collect()
+    columns.push(Column::number("value", grid.unit, grid.digits));
+    columns.extend((!grid.tokens.is_empty()).then(|| Column::token("token")));
+    let mut table = Table::new(columns);
+    for &at in cells {
+        let value = *grid.values.get(at).context("the grid is empty")?;
+        let mut row: Vec<Cell> = match grid.addresses.get(at) {
+            Some(address) => vec![address.clone().into()],
+            None => vec![grid.rows.labels[at / width].clone().into(), grid.columns.labels[at % width].clone().into()],
+        };
+        row.push(value.into());
+        row.extend(grid.tokens.get(at).map(Cell::token));
+        table.push(row);
+    }
+    Ok(table)
+}
+
+/// A grid as a table: its row labels, then a column for each of its own.
+fn as_table(grid: &Grid) -> Table {
+    let columns = grid.columns.labels.iter().map(|label| match grid.tokens.is_empty() {
+        true => Column::number(label, grid.unit, grid.digits),
+        false => Column::token(label),
+    });
+    let mut table = Table::new(std::iter::once(Column::text(&grid.rows.name)).chain(columns));
+    let width = grid.columns.labels.len();
+    for (row, label) in grid.rows.labels.iter().enumerate() {
+        let cells = (row * width..(row + 1) * width).map(|at| match grid.tokens.get(at) {
+            Some(token) => Cell::token(token),
+            None => grid.values[at].into(),
+        });
+        table.push(std::iter::once(label.clone().into()).chain(cells));
+    }
+    table
 }
 
 /// The rows of the table under the cursor, as filtered and sorted.
@@ -113,7 +160,7 @@ fn json(cell: &Cell) -> serde_json::Value {
     }
 }
 
-fn markdown(table: &Table, rows: impl Iterator<Item = usize>) -> String {
+fn markdown(table: &Table) -> String {
     let escape = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', "\\n");
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut text = line(table.columns.iter().map(|c| escape(&c.name)).collect());
@@ -122,8 +169,8 @@ fn markdown(table: &Table, rows: impl Iterator<Item = usize>) -> String {
         _ => "---".to_owned(),
     });
     text += &line(rule.collect());
-    for row in rows {
-        let shown = table.rows[row].iter().map(|cell| match cell {
+    for row in &table.rows {
+        let shown = row.iter().map(|cell| match cell {
             Cell::Token(token) => {
                 format!("`{}`", serde_json::Value::from(token.as_str()).to_string().replace('|', "\\|"))
             }
@@ -157,85 +204,9 @@ fn python(address: &Address) -> Result<String> {
     })
 }
 
-/// The command that prints what the tab shows.
-///
-/// # Errors
-/// There is no prompt yet.
-pub fn command(app: &App) -> Result<String> {
-    let prompt = app.prompt.as_deref().context("there is no prompt yet")?;
-    let selection = &app.selection;
-    let edits = app.edits.on();
-    let last = selection.position == -1;
-    let (layer, head) = selection.head;
-    let mut words: Vec<String> = vec!["mechscope".into()];
-    match app.tab {
-        Tab::Prompt if edits.is_empty() => words.push("predict".into()),
-        Tab::Prompt => words.push("intervene".into()),
-        Tab::Lens => words.push("lens".into()),
-        Tab::Heads if app.side => words.extend(["heads".into(), "--head".into(), format!("L{layer}.H{head}")]),
-        Tab::Heads => words.push("heads".into()),
-        Tab::Neurons if app.side => {
-            let (layer, neuron) = app.selected_neuron().context("no neuron is selected")?;
-            words.extend([
-                "neurons".into(),
-                "--neuron".into(),
-                format!("L{layer}.N{neuron}"),
-                "--tokens".into(),
-                "10".into(),
-            ]);
-        }
-        Tab::Neurons if app.all_layers => words.extend(["neurons", "--layer", "all"].map(String::from)),
-        Tab::Neurons => words.extend(["neurons".into(), "--layer".into(), selection.layer.to_string()]),
-        Tab::Graph => match &app.graph.file.clone().filter(|_| app.graph.of_file) {
-            Some(file) => return Ok(format!("mechscope view {}", quoted(file))),
-            None => words.extend(["graph".into(), "--nodes".into(), app.graph.basis.name().into()]),
-        },
-        Tab::Method => {
-            words.push(app.method.unwrap_or("methods").into());
-            let params = app.method_params.iter();
-            words.extend(params.flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
-        }
-    }
-    words.extend(["--model".into(), app.model_name.clone(), "--prompt".into(), prompt.into()]);
-    if !last && !matches!(app.tab, Tab::Prompt | Tab::Graph) {
-        words.extend(["--position".into(), selection.position.to_string()]);
-    }
-    if app.tab == Tab::Neurons && app.target_position() != "-1" {
-        words.extend(["--target-position".into(), app.target_position()]);
-    }
-    for (option, token) in [("--target", &selection.target), ("--contrast", &selection.contrast)] {
-        if let Some(token) = token {
-            words.extend([option.into(), token.clone()]);
-        }
-    }
-    // A graph is of the run without edits.
-    for edit in edits.into_iter().filter(|_| app.tab != Tab::Graph) {
-        words.extend(["--edit".into(), edit.to_string()]);
-    }
-    Ok(words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "))
-}
-
-/// A word as a POSIX shell reads it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_survive_the_shell() {
-        for word in ["plain", "", "two words", "it's", "$HOME \"x\" \\ `y`", "L7.N1042@5=0", "a\nb"] {
-            let out = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quoted(word))]).output();
-            assert_eq!(String::from_utf8(out.unwrap().stdout).unwrap(), word);
-        }
-    }
 
     #[test]
     fn expressions_name_transformer_lens_sites() {

@@ -17,10 +17,11 @@ use crate::run::{self, Settings};
 use crate::terminal::color::{Depth, depth};
 use crate::view::theme::{Colors, Theme, ThemeName};
 use crate::{log, paths};
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Options of the explorer.
 #[derive(Args, Debug)]
@@ -47,14 +48,14 @@ pub struct Explore {
     #[arg(long, value_name = "FILE")]
     graph: Option<String>,
     /// auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
+    #[arg(long)]
+    device: Option<DeviceChoice>,
     /// auto, f32, bf16 or f16
-    #[arg(long, default_value = "auto")]
-    dtype: DTypeChoice,
+    #[arg(long)]
+    dtype: Option<DTypeChoice>,
     /// Begin prompts with the BOS token: auto, always or never
-    #[arg(long, default_value_t)]
-    bos: Bos,
+    #[arg(long)]
+    bos: Option<Bos>,
     /// Go on where the last session ended
     #[arg(long)]
     resume: bool,
@@ -102,6 +103,15 @@ impl Explore {
             (session.target, session.contrast) = (self.target, self.contrast);
         }
         session.edits.extend(self.edits);
+        let given = [
+            ("device", self.device.map(|d| d.to_string())),
+            ("dtype", self.dtype.map(|d| d.to_string())),
+            ("bos", self.bos.map(|b| b.to_string())),
+        ];
+        for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            session.options.retain(|(known, _)| known != name);
+            session.options.push((name.to_owned(), value));
+        }
         if self.dictionary.is_some() {
             (session.dictionary, session.basis) = (self.dictionary, Basis::Features);
         }
@@ -117,12 +127,12 @@ impl Explore {
             _ => Colors::Many,
         };
         let settings = Settings {
-            session,
             setup: Setup {
-                options: Options { device: self.device, dtype: self.dtype },
-                bos: self.bos,
+                options: Options { device: option(&session, "device")?, dtype: option(&session, "dtype")? },
+                bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
             },
+            session,
             keymap,
             theme: Theme { colors, ascii: self.ascii || config.ascii },
             mouse: self.mouse || config.mouse,
@@ -130,6 +140,12 @@ impl Explore {
         };
         run::run(settings, save)
     }
+}
+
+/// An option that was given now or in the session that is gone on with.
+fn option<T: FromStr<Err = Error> + Default>(session: &Session, name: &str) -> Result<T> {
+    let value = session.options.iter().find(|(known, _)| known == name);
+    value.map_or_else(|| Ok(T::default()), |(_, text)| text.parse()).with_context(|| format!("--{name}"))
 }
 
 impl SessionCommand {

@@ -2,11 +2,11 @@
 
 use super::output::{self, Format};
 use super::target::TargetArgs;
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, next_token};
-use crate::analysis::next_token::NextToken;
-use crate::model::Model;
-use crate::model::forward::Logits;
-use crate::report::{Cell, Column, Table};
+use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked};
+use crate::address::resolve_position;
+use crate::analysis::next_token::{NextToken, changes};
+use crate::analysis::runs::Runs;
+use crate::analysis::target::{last_stream, next_token};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
@@ -21,6 +21,9 @@ pub struct Intervene {
     target: TargetArgs,
     #[command(flatten)]
     edits: EditArgs,
+    /// The token to predict from; negative counts from the end
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    position: i64,
     /// How many tokens of either run to print
     #[arg(short = 'k', long, default_value_t = 10)]
     top: usize,
@@ -35,12 +38,15 @@ impl Intervene {
         let model = self.model.open()?;
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
-        let (clean, edited) = model.intervene(&input.ids(), &self.edits.edits, self.prompt.bos, Logits::Last)?;
-        let before = next_token(&model, &clean)?;
-        let after = next_token(&model, &edited).context("with the edits")?;
+        let at = resolve_position(self.position, input.tokens.len())?;
+        let mut runs = Runs::new(input, self.edits.edits.clone());
+        runs.ensure(&model, [last_stream(&model)].into(), &mut |_, _| Ok(()))?;
+        let before = checked(&model, next_token(&model, runs.clean()?, at)?)?;
+        let edited = runs.edited().context("nothing was edited")?;
+        let after = checked(&model, next_token(&model, edited, at)?).context("with the edits")?;
         let (top_before, top_after) = (before.top(self.top), after.top(self.top));
 
-        let mut report = output::begin(&model, &input, &self.output);
+        let mut report = output::begin(&model, runs.input(), &self.output);
         self.edits.list(&mut report);
         if let [target, contrast] = targets[..] {
             let difference = |run: &NextToken| run.logit(target) - run.logit(contrast);
@@ -53,42 +59,13 @@ impl Intervene {
                 shown.push(*id);
             }
         }
+        shown.sort_by_key(|id| after.rank(*id));
         // Readers see both runs side by side; programs also get each by itself.
         if self.output.format == Format::Json {
             report.table("before", "Before", before.table(&top_before, |id| model.piece(id)));
             report.table("after", "After", after.table(&top_after, |id| model.piece(id)));
         }
-        report.table("differences", "Before and after", differences(&model, &before, &after, &shown));
+        report.table("differences", "Before and after", changes(&before, &after, &shown, |id| model.piece(id)));
         output::print(&report, &self.output)
     }
-}
-
-fn differences(model: &Model, before: &NextToken, after: &NextToken, ids: &[u32]) -> Table {
-    let mut table = Table::new([
-        Column::integer("id"),
-        Column::token("text"),
-        Column::integer("rank_before"),
-        Column::integer("rank_after"),
-        Column::number("logit_before", "", 4),
-        Column::number("logit_after", "", 4),
-        Column::number("logit_change", "", 4),
-        Column::number("prob_before", "", 4),
-        Column::number("prob_after", "", 4),
-        Column::number("prob_change", "", 4),
-    ]);
-    for &id in ids {
-        table.push([
-            id.into(),
-            Cell::token(model.piece(id)),
-            before.rank(id).into(),
-            after.rank(id).into(),
-            before.logit(id).into(),
-            after.logit(id).into(),
-            (after.logit(id) - before.logit(id)).into(),
-            before.prob(id).into(),
-            after.prob(id).into(),
-            (after.prob(id) - before.prob(id)).into(),
-        ]);
-    }
-    table
 }

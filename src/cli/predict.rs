@@ -1,8 +1,10 @@
 //! `mechscope predict`: the next-token table.
 
 use super::target::{TargetArgs, watch};
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, next_token, output};
-use crate::model::forward::Logits;
+use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked, output};
+use crate::address::resolve_position;
+use crate::analysis::runs::Runs;
+use crate::analysis::target::{last_stream, next_token};
 use anyhow::Result;
 use clap::Args;
 
@@ -17,6 +19,9 @@ pub struct Predict {
     target: TargetArgs,
     #[command(flatten)]
     edits: EditArgs,
+    /// The token to predict from; negative counts from the end
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    position: i64,
     /// How many tokens to print
     #[arg(short = 'k', long, default_value_t = 10)]
     top: usize,
@@ -30,9 +35,12 @@ impl Predict {
         let model = self.model.open()?;
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
-        let (_, run) = model.intervene(&input.ids(), &self.edits.edits, self.prompt.bos, Logits::Last)?;
-        let next = next_token(&model, &run)?;
-        let mut report = output::begin(&model, &input, &self.output);
+        let at = resolve_position(self.position, input.tokens.len())?;
+        let mut runs = Runs::new(input, self.edits.edits.clone());
+        runs.ensure(&model, [last_stream(&model)].into(), &mut |_, _| Ok(()))?;
+        let run = runs.edited().map_or_else(|| runs.clean(), Ok)?;
+        let next = checked(&model, next_token(&model, run, at)?)?;
+        let mut report = output::begin(&model, runs.input(), &self.output);
         self.edits.list(&mut report);
         report.table("top", "Next token", next.table(&next.top(self.top), |id| model.piece(id)));
         watch(&mut report, &model, &next, &targets);

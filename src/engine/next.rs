@@ -2,18 +2,18 @@
 
 use super::{Answer, Change, Next, Question, Sampling, Token};
 use crate::address::resolve_position;
-use crate::analysis::next_token::NextToken;
+use crate::analysis::next_token::{self, NextToken};
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::source::Source;
-use crate::report::{Cell, Column, Report, Table};
+use crate::report::{Report, Table};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 
 /// Rows of the next-token table.
-const ROWS: usize = 100;
+pub const ROWS: usize = 100;
 
 /// Tokens, target and next-token table.
 pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: Step) -> Result<Answer> {
@@ -61,34 +61,10 @@ pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: St
 
 /// The most probable tokens of either run, in the order of the edited one.
 fn changes(model: &Model, before: &NextToken, after: &NextToken, target: &Target) -> Table {
-    let mut table = Table::new([
-        Column::integer("id"),
-        Column::token("text"),
-        Column::number("prob", "", 4),
-        Column::number("prob_after", "", 4),
-        Column::integer("rank"),
-        Column::integer("rank_after"),
-        Column::number("prob_change", "", 4),
-        Column::number("logit", "", 4),
-        Column::number("logit_after", "", 4),
-    ]);
     let mut ids = after.top(ROWS / 2);
     push_missing(&mut ids, before.top(ROWS / 2).into_iter().chain(target.weights().map(|(id, _)| id)));
     ids.sort_by_key(|id| after.rank(*id));
-    for id in ids {
-        table.push([
-            id.into(),
-            Cell::token(model.piece(id)),
-            before.prob(id).into(),
-            after.prob(id).into(),
-            before.rank(id).into(),
-            after.rank(id).into(),
-            (after.prob(id) - before.prob(id)).into(),
-            before.logit(id).into(),
-            after.logit(id).into(),
-        ]);
-    }
-    table
+    next_token::changes(before, after, &ids, |id| model.piece(id))
 }
 
 fn push_missing(ids: &mut Vec<u32>, more: impl Iterator<Item = u32>) {

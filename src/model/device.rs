@@ -107,6 +107,17 @@ impl FromStr for DTypeChoice {
     }
 }
 
+impl fmt::Display for DTypeChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
+    }
+}
+
 impl DTypeChoice {
     /// The dtype to compute in, for weights whose `config.json` names `stored`.
     pub fn resolve(self, device: &Device, stored: Option<&str>) -> DType {

@@ -76,6 +76,44 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The table of an edited run with that of the clean run beside it, which has the same rows and columns: after each
+    /// number among `columns` how it changed, and at the end what each of `columns` was, as `_clean`.
+    pub fn beside(self, clean: &Table, columns: &[&str]) -> Table {
+        debug_assert!(self.columns == clean.columns && self.rows.len() == clean.rows.len(), "the same table twice");
+        let of_both = |column: &Column| columns.contains(&column.name.as_str());
+        let renamed =
+            |column: &Column, suffix: &str| Column { name: format!("{}_{suffix}", column.name), ..column.clone() };
+        let mut table = Table::default();
+        for column in &self.columns {
+            table.columns.push(column.clone());
+            if of_both(column) && matches!(column.kind, Kind::Number { .. }) {
+                table.columns.push(renamed(column, "change"));
+            }
+        }
+        table.columns.extend(self.columns.iter().filter(|c| of_both(c)).map(|c| renamed(c, "clean")));
+        for (row, before) in self.rows.into_iter().zip(&clean.rows) {
+            let mut cells = Vec::with_capacity(table.columns.len());
+            let mut last = Vec::new();
+            for ((column, cell), before) in self.columns.iter().zip(row).zip(before) {
+                let both = of_both(column);
+                let change = match (&cell, before) {
+                    (Cell::Number(after), Cell::Number(before)) => (after - before).into(),
+                    _ => Cell::Empty,
+                };
+                cells.push(cell);
+                if both {
+                    cells.extend(matches!(column.kind, Kind::Number { .. }).then_some(change));
+                    last.push(before.clone());
+                }
+            }
+            cells.extend(last);
+            table.push(cells);
+        }
+        table
+    }
+}
+
 impl Column {
     /// A column of words.
     pub fn text(name: &str) -> Self {
@@ -119,6 +157,11 @@ impl Cell {
             Cell::Number(_) => matches!(kind, Kind::Number { .. }),
             Cell::Series(_) => kind == Kind::Series,
         }
+    }
+
+    /// The address it holds.
+    pub fn address(&self) -> Option<&Address> {
+        if let Cell::Address(address) = self { Some(address) } else { None }
     }
 
     /// The text of a token.
@@ -172,5 +215,27 @@ impl From<usize> for Cell {
 impl<T: Into<Cell>> From<Option<T>> for Cell {
     fn from(value: Option<T>) -> Self {
         value.map_or(Cell::Empty, Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edited_run_stands_beside_the_clean_one() {
+        let table = |value: f32, token: &str| {
+            let mut table =
+                Table::new([Column::integer("key"), Column::number("effect", "logit", 2), Column::token("token")]);
+            table.push([1usize.into(), Cell::Number(value), Cell::token(token)]);
+            table.push([2usize.into(), Cell::Empty, Cell::token(token)]);
+            table
+        };
+        let both = table(3.0, "a").beside(&table(1.0, "b"), &["effect", "token"]);
+        let names: Vec<&str> = both.columns.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["key", "effect", "effect_change", "token", "effect_clean", "token_clean"]);
+        assert_eq!(both.rows[0][1..4], [Cell::Number(3.0), Cell::Number(2.0), Cell::token("a")]);
+        assert_eq!(both.rows[0][4..], [Cell::Number(1.0), Cell::token("b")]);
+        assert_eq!(both.rows[1][1..3], [Cell::Empty, Cell::Empty], "what is not known has not changed");
     }
 }

@@ -32,6 +32,7 @@ impl Canvas<'_> {
                 self.put(area, left.right(), y, divider, dim);
             }
             self.pane(right, Slot::GraphSide, memory, side);
+            memory.beside = Some(if side { left } else { right });
         } else if side && area.height >= 16 {
             let [above, below] = Layout::vertical([Constraint::Fill(2), Constraint::Fill(3)]).areas(area);
             self.graph_pane(above, memory, false);

@@ -23,6 +23,7 @@ impl Canvas<'_> {
                 self.put(area, left.right(), y, divider, dim);
             }
             self.pane(right, side, memory, focus_side);
+            memory.beside = Some(if focus_side { left } else { right });
         } else if area.height >= 16 {
             let rows = self.app.pane(main).lines.len() as u16 + 1;
             // Two thirds for the pane that keys move in.
@@ -30,6 +31,7 @@ impl Canvas<'_> {
             let [above, below] = Layout::vertical([Constraint::Length(main_rows), Constraint::Fill(1)]).areas(area);
             self.pane(above, main, memory, !focus_side);
             self.pane(below, side, memory, focus_side);
+            memory.beside = Some(if focus_side { above } else { below });
         } else {
             self.pane(area, if focus_side { side } else { main }, memory, true);
         }
@@ -86,7 +88,11 @@ impl Canvas<'_> {
         let at = app.position();
         let token = app.next.as_ref().and_then(|n| n.tokens.get(at)).map_or("", |t| t.text.as_str());
         let pane = app.pane(slot);
-        let filter = if pane.filter.is_empty() { String::new() } else { format!("  filter: {}", pane.filter) };
+        let filter = match (pane.filter.as_str(), pane.filter_fits()) {
+            ("", _) => String::new(),
+            (filter, true) => format!("  filter: {filter}"),
+            (filter, false) => format!("  filter: {filter} (no such column here)"),
+        };
         let sort = pane.sort.as_ref().map(|(name, down)| {
             let order = if *down { "high to low" } else { "low to high" };
             format!("  by {name}, {order}")
@@ -98,8 +104,13 @@ impl Canvas<'_> {
             Slot::Lens => format!("Logit lens  at {at} \"{token}\""),
             Slot::Heads => format!("Heads by {}  at {at} \"{token}\"", app.shaded_by()),
             Slot::Head => format!("L{layer}.H{head}"),
-            Slot::Neurons if app.all_layers => format!("Neurons of all layers  at {at} \"{token}\""),
-            Slot::Neurons => format!("Neurons of layer {}  at {at} \"{token}\"", app.selection.layer),
+            Slot::Neurons => {
+                let layers = match app.all_layers {
+                    true => "all layers".to_owned(),
+                    false => format!("layer {}", app.selection.layer),
+                };
+                format!("Neurons of {layers}  at {at} \"{token}\"{}", pane.how_many())
+            }
             Slot::Neuron => {
                 match pane.report.as_ref().and_then(|r| r.facts.iter().find(|(name, _)| name == "neuron")) {
                     Some((_, crate::report::Cell::Address(address))) => format!("{address}  at {at} \"{token}\""),

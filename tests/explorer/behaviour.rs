@@ -61,6 +61,26 @@ fn the_induction_head_is_found_copied_and_silenced() {
     assert_eq!(h.app.edits.on().len(), 1);
 }
 
+/// On the model that everybody starts with one induction head does not carry the answer alone: its three neighbours do the same, and
+/// without all four the answer is gone. Twenty keys and the prompt.
+#[test]
+fn the_induction_answer_falls_without_the_induction_heads() {
+    let mut h = Harness::of(Session::new("hello"), 80, 24);
+    h.press("i Ctrl-u");
+    h.type_text("list: apple key 42 grand Dallas red Anna clock apple key 42 grand Dallas");
+    h.press("Enter 3 s i n d u Enter c a");
+    let best: Address = h.copied().parse().unwrap();
+    assert_eq!(best.layer(), Some(1), "{best}");
+    h.press("0");
+    let said = |h: &Harness| h.app.message.clone().unwrap();
+    assert!(said(&h).starts_with("\" red\" from 0.99") && said(&h).contains(" to 0.9"), "{}", said(&h));
+    h.press("u Space j Space j Space j Space 0");
+    assert!(said(&h).starts_with("\" red\" from 0.99") && said(&h).contains(" to 0.0"), "{}", said(&h));
+    h.press("1");
+    let first = h.app.pane(Slot::Next).cell("text").cloned().unwrap();
+    assert_ne!(first, Cell::token(" red"), "another answer comes first now");
+}
+
 #[test]
 fn the_selection_is_one_in_every_tab() {
     let mut h = Harness::new(120, 40);

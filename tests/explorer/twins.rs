@@ -2,6 +2,7 @@
 
 use crate::harness::Harness;
 use mechscope::address::Address;
+use mechscope::app::pane::Line;
 use mechscope::app::session::Session;
 use mechscope::app::{Slot, Tab};
 use mechscope::report::{Body, Cell};
@@ -21,24 +22,51 @@ fn twin(h: &mut Harness) -> serde_json::Value {
 fn equal(cell: &Cell, value: &serde_json::Value) -> bool {
     match (cell, value.as_f64()) {
         (Cell::Number(shown), Some(printed)) => *shown == printed as f32,
+        (Cell::Series(shown), None) => {
+            let printed = value.as_array().into_iter().flatten().map(|v| v.as_f64().unwrap() as f32);
+            printed.collect::<Vec<_>>() == *shown
+        }
         _ => serde_json::to_value(cell).unwrap() == *value,
     }
 }
 
-/// Compares every table of a pane with the printed one, as far as both go; returns how many cells were compared.
+/// Compares everything a pane shows with what is printed: every column of every row, every cell of every grid. Returns how many values.
 fn compare(h: &mut Harness, slot: Slot) -> usize {
     let printed = twin(h);
-    let report = h.app.pane(slot).report.clone().unwrap();
+    let pane = h.app.pane(slot);
     let mut compared = 0;
-    for part in &report.parts {
-        let (Body::Table(table), Some(rows)) = (&part.body, printed[&part.name].as_array()) else { continue };
-        assert!(!rows.is_empty() || table.rows.is_empty(), "{slot:?} {}", part.name);
-        for (row, shown) in rows.iter().zip(&table.rows) {
-            for (column, cell) in table.columns.iter().zip(shown) {
-                let Some(value) = row.get(&column.name) else { continue };
-                assert!(equal(cell, value), "{slot:?} {} {}: {cell:?} is printed {value}", part.name, column.name);
-                compared += 1;
+    for part in &pane.report.clone().unwrap().parts {
+        // `intervene` says what its table holds.
+        let edited = slot == Slot::Next && !printed["differences"].is_null();
+        let name = if edited { "differences" } else { part.name.as_str() };
+        let printed = &printed[name];
+        match &part.body {
+            // The grid of heads is a column of the table below it.
+            Body::Grid(_) if name == "grid" && slot == Slot::Heads => {}
+            Body::Grid(grid) => {
+                let rows = printed["values"].as_array().unwrap_or_else(|| panic!("{slot:?}: {name} is not printed"));
+                let values: Vec<&serde_json::Value> = rows.iter().flat_map(|row| row.as_array().unwrap()).collect();
+                assert_eq!(values.len(), grid.values.len(), "{slot:?} {name}");
+                let same = |(shown, value): (&f32, &serde_json::Value)| equal(&Cell::Number(*shown), value);
+                assert!(grid.values.iter().zip(values).all(same), "{slot:?} {name}");
+                let labels = serde_json::to_value(&grid.rows.labels).unwrap();
+                assert_eq!(printed["rows"]["labels"], labels, "{slot:?} {name}");
+                compared += grid.values.len();
             }
+            Body::Table(table) => {
+                let rows = printed.as_array().unwrap_or_else(|| panic!("{slot:?}: {name} is not printed"));
+                assert_eq!(rows.len(), table.rows.len(), "{slot:?} {name}: rows");
+                for (row, shown) in rows.iter().zip(&table.rows) {
+                    let names: Vec<&String> = row.as_object().unwrap().keys().collect();
+                    assert_eq!(names.len(), table.columns.len(), "{slot:?} {name}: {names:?}");
+                    for (column, cell) in table.columns.iter().zip(shown) {
+                        let value = &row[&column.name];
+                        assert!(equal(cell, value), "{slot:?} {name} {}: {cell:?} is printed {value}", column.name);
+                        compared += 1;
+                    }
+                }
+            }
+            Body::Note(_) => {}
         }
     }
     compared
@@ -51,19 +79,75 @@ fn numbers_on_the_screen_are_those_the_command_prints() {
         for (keys, slot) in [
             ("1", Slot::Next),
             ("2", Slot::Lens),
-            ("3", Slot::Heads),
+            ("Enter", Slot::LensCell),
+            ("Esc 3", Slot::Heads),
             ("Enter", Slot::Head),
             ("4", Slot::Neurons),
             ("Enter", Slot::Neuron),
             ("Esc }", Slot::Neurons),
             ("[ [", Slot::Neurons),
             ("Enter", Slot::Neuron),
-            ("Esc a", Slot::Neurons),
+            ("Esc s m a x _ a c Enter", Slot::Neurons),
+            ("f m a x _ a c > 0 . 1 Enter", Slot::Neurons),
+            ("a", Slot::Neurons),
+            ("1", Slot::Next),
             ("3 0 4", Slot::Neurons),
+            ("3", Slot::Heads),
+            ("Enter", Slot::Head),
+            ("2", Slot::Lens),
+            ("1", Slot::Next),
         ] {
             h.press(keys);
             assert!(compare(&mut h, slot) >= 8, "{model} {keys} {slot:?}: nothing to compare");
         }
+    }
+}
+
+/// The table has the strongest by whatever it is sorted by, and all that the filter lets through, not those of another order.
+#[test]
+fn sorting_and_filtering_look_at_every_neuron() {
+    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    h.press("[ 4 } s m a x _ a c Enter");
+    let first = h.app.pane(Slot::Neurons).address().unwrap().to_string();
+    assert_eq!(first, "L1.N33@7", "the one for Texas");
+    assert!(h.screen().contains("100 of 512"), "{}", h.screen());
+    h.press("f m a x _ a c > 2 . 9 Enter");
+    let rows = |h: &Harness| h.app.pane(Slot::Neurons).lines.iter().filter(|l| matches!(l, Line::Row(1, _))).count();
+    assert_eq!(rows(&h), 1, "{}", h.screen());
+    // The filter holds in the edited run too, where clean values stand beside.
+    h.press("0");
+    assert!(h.screen().contains("activation_change"), "{}", h.screen());
+    assert_eq!(rows(&h), 0, "silenced, it is nowhere above 2.9: {}", h.screen());
+    h.press("u");
+    assert_eq!(rows(&h), 1);
+}
+
+#[test]
+fn searches_find_cells_and_tokens_of_the_prompt() {
+    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    h.press("/ D a l l a s Enter");
+    assert_eq!(h.app.position(), 7, "a token of the prompt");
+    h.press("2 / A u s t i n Enter");
+    let pane = h.app.pane(Slot::Lens);
+    let (grid, row) = pane.grid().unwrap();
+    assert_eq!(grid.tokens[row * grid.columns.labels.len() + pane.column], " Austin");
+    assert_eq!(h.app.position(), pane.column);
+}
+
+/// What every command takes is in the copied one too, and in a session that is gone on with.
+#[test]
+fn copied_commands_hold_all_that_was_chosen() {
+    let mut session = Session::new("hello");
+    session.options = vec![("bos".into(), "always".into()), ("dtype".into(), "f32".into())];
+    let mut h = Harness::of(session, 80, 24);
+    assert!(compare(&mut h, Slot::Next) > 8);
+    assert!(h.copied().contains("--bos always --dtype f32"), "{}", h.copied());
+    let saved = Session::read(&h.app.session().write().unwrap()).unwrap();
+    assert_eq!(saved.options, h.app.options);
+    h.press("5 < c c");
+    let command = h.copied().to_owned();
+    for part in ["--nodes neurons", "--max-nodes 500", "--node-threshold 0.", "--edge-threshold 0.98", "--bos always"] {
+        assert!(command.contains(part), "{part}: {command}");
     }
 }
 

@@ -36,30 +36,35 @@ pub fn report(job: &Job, layer: usize, head: usize) -> Result<Report> {
     let weights: Vec<(u32, f32)> = target.weights().collect();
     let found = read(model, job.trace(), layer, head, job.position)?;
     let direction = model.target_direction(job.trace(), job.position, &weights)?;
-    let effect = |x: &Tensor| -> Result<Vec<f32>> { Ok(x.matmul(&direction.t()?)?.flatten_all()?.to_vec1()?) };
-    let row = &found.pattern[job.position * n..(job.position + 1) * n];
+    let row = found.row(job.position, n);
 
     let mut report = Report::default();
     report.fact("head", address.clone());
     report.fact("position", job.position);
     target.describe(&mut report, job.model, job.position);
-    report.fact("direct_effect", effect(&found.written)?[0]);
-    if job.edited.is_some() {
-        let clean = read(model, job.clean, layer, head, job.position)?;
-        let direction = model.target_direction(job.clean, job.position, &weights)?;
-        report.fact("direct_effect_clean", clean.written.matmul(&direction.t()?)?.flatten_all()?.to_vec1::<f32>()?[0]);
-    }
+    report.fact("direct_effect", effects(&found.written, &direction)?[0]);
     report.fact("entropy", entropy(row));
+    let clean = match job.edited {
+        Some(_) => Some(read(model, job.clean, layer, head, job.position)?),
+        None => None,
+    };
+    let clean_direction = model.target_direction(job.clean, job.position, &weights)?;
+    if let Some(clean) = &clean {
+        report.fact("direct_effect_clean", effects(&clean.written, &clean_direction)?[0]);
+        report.fact("entropy_clean", entropy(clean.row(job.position, n)));
+    }
 
-    let norms: Vec<f32> = found.sources.sqr()?.sum(1)?.sqrt()?.to_vec1()?;
-    let effects = effect(&found.sources)?;
+    let norms = norms(&found.sources)?;
     let top = job.values.count("top")?;
-    report.table("sources", &format!("Where {address} looks from position {}", job.position), {
-        let mut order: Vec<usize> = (0..=job.position).filter(|k| row[*k] > 0.0).collect();
-        order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
-        order.truncate(if top == 0 { order.len() } else { top });
-        sources(job, &order, row, &norms, &effects)
-    });
+    let mut order: Vec<usize> = (0..=job.position).filter(|k| row[*k] > 0.0).collect();
+    order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
+    order.truncate(if top == 0 { order.len() } else { top });
+    let mut table = sources(job, &order, row, &found.sources, &direction)?;
+    if let Some(clean) = &clean {
+        let before = sources(job, &order, clean.row(job.position, n), &clean.sources, &clean_direction)?;
+        table = table.beside(&before, &["attention", "value_weighted", "direct_effect"]);
+    }
+    report.table("sources", &format!("Where {address} looks from position {}", job.position), table);
     let tokens = if top == 0 { TOKENS } else { top };
     let (promoted, suppressed) = written(job, &found.written, tokens)?;
     report.table("promoted", &format!("What {address} promotes at position {}", job.position), promoted);
@@ -75,7 +80,27 @@ pub fn report(job: &Job, layer: usize, head: usize) -> Result<Report> {
         &format!("Pattern of {address}, times the norm of what each source gives"),
         Grid::new(axis("query"), axis("key"), weighted, "", 3)?,
     );
+    if let Some(clean) = clean {
+        let pattern = Grid::new(axis("query"), axis("key"), clean.pattern, "", 3)?;
+        report.grid("pattern_clean", &format!("Pattern of {address} without the edits"), pattern);
+    }
     Ok(report)
+}
+
+impl Head {
+    /// The pattern at one of `n` queries.
+    fn row(&self, query: usize, n: usize) -> &[f32] {
+        &self.pattern[query * n..(query + 1) * n]
+    }
+}
+
+/// Direct effects of directions `[n, d_model]` on the target.
+fn effects(directions: &Tensor, target: &Tensor) -> Result<Vec<f32>> {
+    Ok(directions.matmul(&target.t()?)?.flatten_all()?.to_vec1()?)
+}
+
+fn norms(directions: &Tensor) -> Result<Vec<f32>> {
+    Ok(directions.sqr()?.sum(1)?.sqrt()?.to_vec1()?)
 }
 
 fn read(model: &Decoder, trace: &Trace, layer: usize, head: usize, position: usize) -> Result<Head> {
@@ -101,7 +126,8 @@ fn read(model: &Decoder, trace: &Trace, layer: usize, head: usize, position: usi
     Ok(Head { pattern, sources: reach(values)?, written: reach(z)? })
 }
 
-fn sources(job: &Job, order: &[usize], row: &[f32], norms: &[f32], effects: &[f32]) -> Table {
+fn sources(job: &Job, order: &[usize], row: &[f32], given: &Tensor, target: &Tensor) -> Result<Table> {
+    let (norms, effects) = (norms(given)?, effects(given, target)?);
     let mut table = Table::new([
         Column::integer("key"),
         Column::token("token"),
@@ -118,7 +144,7 @@ fn sources(job: &Job, order: &[usize], row: &[f32], norms: &[f32], effects: &[f3
             (row[k] * effects[k]).into(),
         ]);
     }
-    table
+    Ok(table)
 }
 
 /// Direct effects of what is written on all logits: the highest and the lowest.

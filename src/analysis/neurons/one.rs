@@ -9,6 +9,7 @@ use crate::model::edit::{self, Passes};
 use crate::model::forward::Step;
 use crate::model::relp::feeds::NeuronAt;
 use crate::model::site::{BlockSite, Site};
+use crate::model::trace::Trace;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 
@@ -61,7 +62,11 @@ pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Repo
     for (name, title, ranked) in vocabulary_sides(job, layer, neuron)? {
         report.table(name, &title, tokens(job, &ranked));
     }
-    report.table("activations", "Activation at every token", activations(job, layer, neuron)?);
+    let mut everywhere = activations(job, job.trace(), layer, neuron)?;
+    if job.edited.is_some() {
+        everywhere = everywhere.beside(&activations(job, job.clean, layer, neuron)?, &["activation"]);
+    }
+    report.table("activations", "Activation at every token", everywhere);
     Ok(report)
 }
 
@@ -97,8 +102,7 @@ fn tokens(job: &Job, ranked: &Ranked) -> Table {
     table
 }
 
-fn activations(job: &Job, layer: usize, neuron: usize) -> Result<Table> {
-    let trace = job.trace();
+fn activations(job: &Job, trace: &Trace, layer: usize, neuron: usize) -> Result<Table> {
     let mut columns = vec![Column::address("unit"), Column::token("token"), Column::number("activation", "", 4)];
     // As in TransformerLens: of a gated MLP `pre` is what enters the gate, `pre_linear` the other branch.
     let mut names = vec!["activation", "pre"];

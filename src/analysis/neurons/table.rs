@@ -1,6 +1,7 @@
 //! The neurons' report: a line a layer, then the strongest neurons with what they write.
 
 use super::Layer;
+use super::choose::choose;
 use crate::address::{Address, Part};
 use crate::analysis::Job;
 use crate::analysis::vocabulary::{self, Projection};
@@ -8,17 +9,17 @@ use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A neuron among those of the report: index of its [`Layer`], and its number.
-type Neuron = (usize, usize);
+pub(super) type Neuron = (usize, usize);
 
 /// Fills the report.
 pub fn fill(job: &Job, report: &mut Report, layers: &[Layer], clean: Option<&[Layer]>) -> Result<()> {
     report.table("layers", "By layer", by_layer(layers));
-    let chosen = choose(job, layers)?;
+    let chosen = choose(job, layers, clean)?;
     let written = written(job, layers, &chosen)?;
     let title = "Neurons (promoted and suppressed: by a positive activation)";
     let everywhere = job.values.flag("activations")?.then(|| activations(job, layers, &chosen)).transpose()?;
@@ -50,44 +51,8 @@ fn by_layer(layers: &[Layer]) -> Table {
     table
 }
 
-/// The strongest neurons, strongest first.
-fn choose(job: &Job, layers: &[Layer]) -> Result<Vec<Neuron>> {
-    let top = job.values.count("top")?;
-    let sizes = |values: &[f32]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
-    let by = job.values.choice("sort")?;
-    let key = |layer: &Layer| -> Result<Vec<f32>> {
-        Ok(match by {
-            "activation" => sizes(&layer.activation),
-            "direct_effect" => sizes(&layer.direct),
-            "max_activation" => layer.greatest.iter().map(|g| g.0.abs()).collect(),
-            "write_norm" => {
-                let norms = column_norms(&job.model.decoder, job.trace(), job.position, layer.layer)?;
-                norms.iter().zip(&layer.activation).map(|(n, a)| n * a.abs()).collect()
-            }
-            "address" => vec![0.0; layer.activation.len()],
-            _ => sizes(&layer.attribution),
-        })
-    };
-    let keys = layers.iter().map(key).collect::<Result<Vec<_>>>()?;
-    let mut order: Vec<Neuron> =
-        keys.iter().enumerate().flat_map(|(l, keys)| (0..keys.len()).map(move |n| (l, n))).collect();
-    let stronger = |a: &Neuron, b: &Neuron| keys[b.0][b.1].total_cmp(&keys[a.0][a.1]).then(a.cmp(b));
-    if top > 0 && top < order.len() {
-        order.select_nth_unstable_by(top - 1, stronger);
-        order.truncate(top);
-    }
-    order.sort_unstable_by(stronger);
-    if let Some((layer, neuron)) = job.values.neuron("include")? {
-        let d_mlp = job.model.decoder.arch.d_mlp;
-        ensure!(neuron < d_mlp, "L{layer}.N{neuron}: this model has neurons 0..={}", d_mlp - 1);
-        let at = layers.iter().position(|l| l.layer == layer);
-        order.extend(at.map(|at| (at, neuron)).filter(|found| !order.contains(found)));
-    }
-    Ok(order)
-}
-
 /// Norms of the output directions of a layer's neurons as they reach the stream at `position`, `[d_mlp]`.
-fn column_norms(model: &Decoder, trace: &Trace, position: usize, layer: usize) -> Result<Vec<f32>> {
+pub(super) fn column_norms(model: &Decoder, trace: &Trace, position: usize, layer: usize) -> Result<Vec<f32>> {
     let block = &model.blocks[layer];
     let weight = block.mlp.output.weight.to_dtype(DType::F32)?;
     let weight = match &block.ln2_post {
@@ -106,9 +71,9 @@ fn post_scale(model: &Decoder, trace: &Trace, position: usize, layer: usize) -> 
 }
 
 /// What a chosen neuron writes: the norm of its output direction as it reaches the stream, and the tokens of that direction.
-type Written = BTreeMap<Neuron, (f32, Projection)>;
+pub(super) type Written = BTreeMap<Neuron, (f32, Projection)>;
 
-fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
+pub(super) fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
     let (model, tokens) = (&job.model.decoder, job.values.count("tokens")?);
     let mut sorted = chosen.to_vec();
     sorted.sort_unstable();
@@ -135,7 +100,8 @@ fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
     Ok(sorted.into_iter().zip(norms.into_iter().zip(projections)).collect())
 }
 
-fn table(
+/// The table of `chosen`, with the clean run's values where there is one; what `written` does not have stays empty.
+pub(super) fn table(
     job: &Job,
     layers: &[Layer],
     clean: Option<&[Layer]>,
@@ -143,6 +109,14 @@ fn table(
     written: &Written,
     everywhere: Option<&Grid>,
 ) -> Table {
+    let of = |layers| of_one_run(job, layers, chosen, written, everywhere);
+    match clean {
+        Some(clean) => of(layers).beside(&of(clean), &["activation", "attribution", "direct_effect"]),
+        None => of(layers),
+    }
+}
+
+fn of_one_run(job: &Job, layers: &[Layer], chosen: &[Neuron], written: &Written, everywhere: Option<&Grid>) -> Table {
     let logit = |name: &str| Column::number(name, "logit", 4);
     let mut columns = vec![
         Column::address("neuron"),
@@ -152,13 +126,6 @@ fn table(
     ];
     if everywhere.is_some() {
         columns.push(Column::series("activations"));
-    }
-    if clean.is_some() {
-        columns.extend([
-            Column::number("activation_clean", "", 4),
-            logit("attribution_clean"),
-            logit("direct_effect_clean"),
-        ]);
     }
     columns.extend([
         Column::number("write_norm", "", 3),
@@ -176,9 +143,6 @@ fn table(
         row.extend(of(layer));
         let n_pos = job.input.tokens.len();
         row.extend(everywhere.map(|grid| Cell::Series(grid.values[at * n_pos..(at + 1) * n_pos].to_vec())));
-        if let Some(clean) = clean {
-            row.extend(of(&clean[l]));
-        }
         let (greatest, place) = layer.greatest[n];
         let writes = written.get(chosen);
         let tokens = |side: fn(&Projection) -> &vocabulary::Ranked| {

@@ -1,8 +1,8 @@
 //! Filters of tables: `activation>2 layer=3..5 "Austin"`.
 
+use super::{Cell, Kind, Table};
 use crate::address::Part;
 use crate::address::Place;
-use crate::report::{Cell, Kind, Table};
 use anyhow::{Context, Result, bail};
 
 /// Conditions that all have to hold.
@@ -27,6 +27,12 @@ impl Filter {
     /// A number that is none, a column that the table does not have: the error lists those it has.
     pub fn parse(text: &str, table: &Table) -> Result<Self> {
         words(text)?.into_iter().map(|word| Condition::parse(&word, table)).collect::<Result<_>>().map(Filter)
+    }
+
+    /// The conditions on numbers, and those on texts: what a table costs to make is often its texts.
+    pub fn split(self) -> (Filter, Filter) {
+        let (numbers, texts) = self.0.into_iter().partition(|c| matches!(c, Condition::Within { .. }));
+        (Filter(numbers), Filter(texts))
     }
 
     /// Whether there is no condition.
@@ -86,9 +92,10 @@ impl Condition {
     }
 }
 
-/// The column that `name` means: its name or the only one that begins so.
+/// The column that `name` means: its name, the only one that begins so, or the one that all others which do go on from
+/// (`activation` before `activation_clean`).
 fn column(name: &str, table: &Table) -> Result<String> {
-    let has_address = table.rows.first().is_some_and(|r| r.iter().any(|c| matches!(c, Cell::Address(_))));
+    let has_address = table.columns.iter().any(|c| c.kind == Kind::Address);
     let virtual_ = if has_address { &["layer", "head", "neuron"][..] } else { &[] };
     // Values over positions are no number to compare with.
     let columns = table.columns.iter().filter(|c| c.kind != Kind::Series).map(|c| c.name.as_str());
@@ -96,9 +103,10 @@ fn column(name: &str, table: &Table) -> Result<String> {
     if let Some(exact) = all.iter().find(|c| **c == name) {
         return Ok((*exact).to_owned());
     }
-    match all.iter().filter(|c| c.starts_with(name) && !name.is_empty()).collect::<Vec<_>>()[..] {
-        [one] => Ok((*one).to_owned()),
-        _ => bail!("no column {name:?}; accepted: {}", all.join(", ")),
+    let hits: Vec<&str> = all.iter().copied().filter(|c| c.starts_with(name) && !name.is_empty()).collect();
+    match hits.iter().find(|hit| hits.iter().all(|other| other.starts_with(**hit))) {
+        Some(one) => Ok((*one).to_owned()),
+        None => bail!("no column {name:?}; accepted: {}", all.join(", ")),
     }
 }
 
@@ -190,6 +198,20 @@ mod tests {
         assert_eq!(kept("top=\"x y\""), [2]);
         assert_eq!(kept("neuron=21"), [1]);
         assert_eq!(kept("layer=L5"), [2]);
+    }
+
+    #[test]
+    fn a_beginning_means_the_column_that_the_others_go_on_from() {
+        let mut table = table();
+        table.columns.insert(2, Column::number("activation_clean", "", 3));
+        table.rows.iter_mut().for_each(|row| row.insert(2, Cell::Number(9.0)));
+        let kept = |text: &str| {
+            let filter = Filter::parse(text, &table).unwrap();
+            table.rows.iter().filter(|row| filter.lets(&table, row)).count()
+        };
+        assert_eq!((kept("act>2"), kept("activation_c>2")), (1, 3));
+        table.columns.push(Column::number("acts", "", 3));
+        assert!(Filter::parse("act>2", &table).is_err(), "activation or acts");
     }
 
     #[test]

@@ -1,0 +1,121 @@
+//! The command that prints what a tab shows.
+
+use super::{App, Slot, Tab};
+use crate::analysis::param::Kind;
+use crate::engine::graph::Wanted;
+use crate::engine::{Ask, NEXT_ROWS, Question};
+use anyhow::{Context, Result, bail};
+
+impl App {
+    /// The command that prints what the tab shows, for a POSIX shell.
+    ///
+    /// # Errors
+    /// There is nothing to ask yet.
+    pub fn command(&self) -> Result<String> {
+        // Beside a graph stand parts of its own answer.
+        let slot = if self.tab == Tab::Graph { Slot::Graph } else { self.focus() };
+        let ask = match self.wanted(slot).context("nothing is asked here yet")? {
+            // A graph that was turned back to is not asked for again.
+            Ask::Graph(wanted) => Ask::Graph(self.graph.answered().cloned().unwrap_or(wanted)),
+            ask => ask,
+        };
+        let mut words: Vec<String> = vec!["mechscope".into()];
+        match ask {
+            Ask::Next(question) => {
+                let edited = !question.edits.is_empty();
+                words.push(if edited { "intervene" } else { "predict" }.into());
+                // Half of each run's, when there are two.
+                let rows = if edited { NEXT_ROWS / 2 } else { NEXT_ROWS };
+                words.extend(["--top".into(), rows.to_string()]);
+                self.asked(&mut words, &question);
+            }
+            Ask::Method { name, question, params } => {
+                words.push(name.into());
+                words.extend(options(name, &params)?);
+                self.asked(&mut words, &question);
+            }
+            Ask::Graph(wanted) => self.graph_command(&mut words, wanted),
+            _ => bail!("nothing is asked here yet"),
+        }
+        Ok(words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "))
+    }
+
+    /// Model, prompt and whatever else a question holds.
+    fn asked(&self, words: &mut Vec<String>, question: &Question) {
+        self.of_the_prompt(words, &question.prompt);
+        if question.position != -1 {
+            words.extend(["--position".into(), question.position.to_string()]);
+        }
+        targets(words, &question.target, &question.contrast);
+        for edit in &question.edits {
+            words.extend(["--edit".into(), edit.to_string()]);
+        }
+    }
+
+    fn of_the_prompt(&self, words: &mut Vec<String>, prompt: &str) {
+        words.extend(["--model".into(), self.model_name.clone(), "--prompt".into(), prompt.into()]);
+        words.extend(self.options.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
+    }
+
+    fn graph_command(&self, words: &mut Vec<String>, wanted: Wanted) {
+        let cut = self.graph.shown().map(|shown| shown.pruned.thresholds());
+        let cut = cut.into_iter().flat_map(|t| {
+            let option = |name: &str, value: f64| [name.to_owned(), value.to_string()];
+            option("--node-threshold", t.node()).into_iter().chain(option("--edge-threshold", t.edge()))
+        });
+        if let Some(file) = wanted.file {
+            words.extend(["view".into(), file, "--model".into(), self.model_name.clone()]);
+            return words.extend(cut);
+        }
+        words.extend(["graph".into(), "--nodes".into(), wanted.basis.name().into()]);
+        words.extend(wanted.dictionary.into_iter().flat_map(|folder| ["--dictionary".into(), folder]));
+        words.extend(wanted.max_nodes.into_iter().flat_map(|n| ["--max-nodes".into(), n.to_string()]));
+        words.extend(cut);
+        self.of_the_prompt(words, &wanted.prompt);
+        targets(words, &wanted.target, &wanted.contrast);
+    }
+}
+
+fn targets(words: &mut Vec<String>, target: &Option<String>, contrast: &Option<String>) {
+    for (option, token) in [("--target", target), ("--contrast", contrast)] {
+        words.extend(token.iter().flat_map(|token| [option.into(), token.clone()]));
+    }
+}
+
+/// A method's parameters as options; what is default anyway is left out.
+fn options(name: &str, params: &[(String, String)]) -> Result<Vec<String>> {
+    let known = crate::analysis::named(name)?.about().params;
+    let mut words = Vec::new();
+    for (name, value) in params {
+        let param = known.iter().find(|p| p.name == name).with_context(|| format!("no parameter {name}"))?;
+        match (param.kind, value.as_str()) {
+            (_, value) if value == param.default => {}
+            (Kind::Flag, _) => words.push(format!("--{name}")),
+            (_, value) => words.extend([format!("--{name}"), value.to_owned()]),
+        }
+    }
+    Ok(words)
+}
+
+/// A word as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        for word in ["plain", "", "two words", "it's", "$HOME \"x\" \\ `y`", "L7.N1042@5=0", "a\nb"] {
+            let out = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quoted(word))]).output();
+            assert_eq!(String::from_utf8(out.unwrap().stdout).unwrap(), word);
+        }
+    }
+}

@@ -2,9 +2,10 @@
 //!
 //! Targets lie side by side in sheets: `G` of a sheet is `[pos, targets, d_model]`, so that every weight meets all its
 //! rows in one product, and a pattern all targets in one product for each head. A sheet has at most [`SIDE`] targets of
-//! neighbouring positions, and no position after their last; with the bound on the batch, `G` is at most 96 MB, and what
-//! is on the device at a time about four times that. Beside the sources nothing is kept there: weights, patterns and
-//! mixed values are the model's and the run's own tensors; what is folded into a weight is folded when it is used.
+//! neighbouring positions, and no position after their last; with the bound on the batch, `G` is at most 96 MB (or that
+//! of 16 targets), and what is on the device at a time about four times that, more where heads together are wider than the
+//! stream. Beside the sources nothing is kept there: weights, patterns and mixed values are the model's and the run's own
+//! tensors; what is folded into a weight is folded when it is used.
 //!
 //! Products take f32 in full, whatever the dtype of the model.
 
@@ -89,28 +90,35 @@ impl TensorBlock {
     /// One attention step: `G` after it, and what each head carries to each target, `[targets * heads]`.
     fn attention(&self, g: &Tensor, layer: &Layer) -> Result<(Tensor, Vec<f32>)> {
         let (end, n, _) = g.dims3()?;
-        let Layer { heads, kv_heads, width, .. } = *layer;
-        let group = heads / kv_heads;
+        let w_o = wide(&self.w_o)?;
         let dz = match &self.post {
-            Some((norm, scale)) => times(&norm_back(g, norm, &scale.narrow(0, 0, end)?)?, &wide(&self.w_o)?)?,
-            None => times(g, &wide(&self.w_o)?)?,
+            Some((norm, scale)) => times(&norm_back(g, norm, &scale.narrow(0, 0, end)?)?, &w_o)?,
+            None => times(g, &w_o)?,
         };
-        let dz = dz.reshape((end, n, heads, width))?;
+        let dz = dz.reshape((end, n, layer.heads, layer.width))?;
         let carried = dz.broadcast_mul(&wide(&self.z.narrow(0, 0, end)?)?)?.sum(D::Minus1)?.sum(0)?;
         let carried = carried.flatten_all()?.to_vec1()?;
-
-        // The queries of all heads that share a key-value head are summed over in one product.
-        let dz = dz.permute((2, 0, 1, 3))?.contiguous()?.reshape((kv_heads, group * end, n * width))?;
-        let pattern = wide(&self.pattern.narrow(1, 0, end)?.narrow(2, 0, end)?)?;
-        let pattern = pattern.contiguous()?.reshape((kv_heads, group * end, end))?;
-        let dv = pattern.transpose(1, 2)?.matmul(&dz)?.reshape((kv_heads, end, n, width))?;
-        let dv = dv.permute((1, 2, 0, 3))?.contiguous()?.reshape((end, n, kv_heads * width))?;
-
+        let dv = self.mixing_back(dz, layer)?;
         // The norm's transpose folded into the weight: all of it but the scale, which depends on the position.
         let one = Tensor::ones((1, 1), DType::F32, g.device())?;
         let w_v = norm_back(&wide(&self.w_v)?, &self.norm, &one)?;
         let by_heads = times(&dv.broadcast_div(&self.scale.narrow(0, 0, end)?)?, &w_v)?;
         Ok(((g + by_heads)?, carried))
+    }
+
+    /// The transpose of mixing by the pattern: `[pos, targets, heads, width] -> [pos, targets, kv_heads * width]`.
+    fn mixing_back(&self, dz: Tensor, layer: &Layer) -> Result<Tensor> {
+        let (end, n, heads, width) = dz.dims4()?;
+        let (kv_heads, group) = (layer.kv_heads, heads / layer.kv_heads);
+        let pattern = wide(&self.pattern.narrow(1, 0, end)?.narrow(2, 0, end)?)?.contiguous()?;
+        // The queries of all heads that share a key-value head are summed over in one product.
+        let pattern = pattern.reshape((kv_heads, group * end, end))?.transpose(1, 2)?;
+        let by_head = dz.permute((2, 0, 1, 3))?.contiguous()?.reshape((kv_heads, group * end, n * width))?;
+        drop(dz);
+        let dv = pattern.matmul(&by_head)?;
+        drop(by_head);
+        let dv = dv.reshape((kv_heads, end, n, width))?.permute((1, 2, 0, 3))?.contiguous()?;
+        Ok(dv.reshape((end, n, kv_heads * width))?)
     }
 }
 

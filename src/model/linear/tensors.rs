@@ -27,7 +27,7 @@ const SIDE: usize = 128;
 
 /// One block's attention as the model and the run have it.
 pub(super) struct TensorBlock {
-    /// `[heads * width, d_model]` for key-value heads.
+    /// `[kv_heads * width, d_model]`
     w_v: Tensor,
     /// `[d_model, heads * width]`
     w_o: Tensor,

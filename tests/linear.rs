@@ -1,4 +1,4 @@
-//! The frozen model's rows: against autograd, against forward propagation in f64, and their invariants.
+//! The frozen model's rows by either route: against autograd, against forward propagation in f64, and their invariants.
 
 #[path = "frozen_common/blocked.rs"]
 mod blocked;
@@ -6,14 +6,16 @@ mod common;
 
 use blocked::forward;
 use candle_core::{Device, Tensor};
-use common::{Reference, open, references, shared, test_data};
+use common::{Reference, device, open_on, references, shared, test_data};
 use mechscope::model::Model;
+use mechscope::model::device::DTypeChoice;
 use mechscope::model::forward::Logits;
 use mechscope::model::linear::{Entry, Frozen, Row, SourceBlocks, Target};
+use mechscope::model::ops::Route;
 use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite as S, Sites};
 use mechscope::model::trace::Trace;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A model frozen at a prompt.
 struct Case {
@@ -23,10 +25,17 @@ struct Case {
 }
 
 impl Case {
-    fn new(model: Model, ids: &[u32]) -> Self {
+    fn new(folder: &Path, ids: &[u32], route: Route) -> Self {
+        let device = if route == Route::Kernels { Device::Cpu } else { device() };
+        let model = open_on(folder, &device, DTypeChoice::F32);
         let trace = model.run(ids, &Frozen::sites(&model.decoder), Logits::All).unwrap();
-        let frozen = Frozen::new(&model.decoder, &trace).unwrap();
+        let frozen = Frozen::new_by(route, &model.decoder, &trace).unwrap();
         Case { model, trace, frozen }
+    }
+
+    /// By our kernels, and by tensor operations.
+    fn both(folder: &Path, ids: &[u32]) -> [(Self, Route); 2] {
+        [Route::Kernels, Route::Portable].map(|route| (Case::new(folder, ids, route), route))
     }
 
     fn sources(&self, neurons: &[(usize, usize, usize)]) -> SourceBlocks {
@@ -111,39 +120,46 @@ fn rows_equal_autograd_in_the_frozen_model() {
             Some("full") => (Gate::Half, 2.0),
             _ => (Gate::Half, 1.0),
         };
-        let case = Case::new(open(&model), &ids);
         let reference = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
-        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let sources = every_neuron(&case);
-        let blocks = case.sources(&sources);
+        for (case, route) in Case::both(&model, &ids) {
+            let name = format!("{} {route:?}", file.file_stem().unwrap().display());
+            let sources = every_neuron(&case);
+            let blocks = case.sources(&sources);
 
-        let logit_ids: Vec<i64> = reference["logit_ids"].to_vec1().unwrap();
-        let mut targets: Vec<Target> = logit_ids.iter().map(|id| case.logit(*id as u32, false)).collect();
-        targets.extend(logit_ids.iter().map(|id| case.logit(*id as u32, true)));
-        let triples: Vec<Vec<i64>> = reference["target_neurons"].to_vec2().unwrap();
-        let neurons: Vec<_> = triples.iter().map(|t| (t[0] as usize, t[1] as usize, t[2] as usize)).collect();
-        targets.extend(case.neurons(&neurons, rule));
-        let rows = case.rows(&targets, &blocks);
+            let logit_ids: Vec<i64> = reference["logit_ids"].to_vec1().unwrap();
+            let mut targets: Vec<Target> = logit_ids.iter().map(|id| case.logit(*id as u32, false)).collect();
+            targets.extend(logit_ids.iter().map(|id| case.logit(*id as u32, true)));
+            let triples: Vec<Vec<i64>> = reference["target_neurons"].to_vec2().unwrap();
+            let neurons: Vec<_> = triples.iter().map(|t| (t[0] as usize, t[1] as usize, t[2] as usize)).collect();
+            targets.extend(case.neurons(&neurons, rule));
+            let rows = case.rows(&targets, &blocks);
 
-        let (logits, mean) = (matrix(&reference["logit_rows"]), reference["meanlogit_row"].to_vec1::<f32>().unwrap());
-        for (k, want) in logits.iter().enumerate() {
-            assert_row(&format!("{name} logit {k}"), &rows[k], &case, sources.len(), want, 1.0);
-            let demeaned: Vec<f32> = want.iter().zip(&mean).map(|(w, m)| w - m).collect();
-            let row = &rows[logits.len() + k];
-            assert_row(&format!("{name} demeaned logit {k}"), row, &case, sources.len(), &demeaned, 1.0);
-        }
-        let values: Vec<f32> = reference["neuron_values"].to_vec1().unwrap();
-        let biases: Vec<f32> = reference["neuron_bias"].to_vec1().unwrap();
-        for (k, want) in matrix(&reference["neuron_rows"]).iter().enumerate() {
-            let (row, t) = (&rows[2 * logits.len() + k], 2 * logits.len() + k);
-            assert_row(&format!("{name} neuron {:?}", neurons[k]), row, &case, sources.len(), want, factor);
-            assert!((targets[t].value - values[k]).abs() <= 1e-5 * row.abs_sum + 1e-6, "{name} value {k}");
-            if factor == 1.0 {
-                assert!((row.bias - biases[k]).abs() <= 1e-5 * row.abs_sum + 1e-6, "{name} bias {k}");
+            let (logits, mean) =
+                (matrix(&reference["logit_rows"]), reference["meanlogit_row"].to_vec1::<f32>().unwrap());
+            for (k, want) in logits.iter().enumerate() {
+                assert_row(&format!("{name} logit {k}"), &rows[k], &case, sources.len(), want, 1.0);
+                let demeaned: Vec<f32> = want.iter().zip(&mean).map(|(w, m)| w - m).collect();
+                let row = &rows[logits.len() + k];
+                assert_row(&format!("{name} demeaned logit {k}"), row, &case, sources.len(), &demeaned, 1.0);
             }
-        }
-        for row in &rows {
-            assert!(row.residual.abs() <= 1e-5 * row.abs_sum, "{name}: residual {} of {}", row.residual, row.abs_sum);
+            let values: Vec<f32> = reference["neuron_values"].to_vec1().unwrap();
+            let biases: Vec<f32> = reference["neuron_bias"].to_vec1().unwrap();
+            for (k, want) in matrix(&reference["neuron_rows"]).iter().enumerate() {
+                let (row, t) = (&rows[2 * logits.len() + k], 2 * logits.len() + k);
+                assert_row(&format!("{name} neuron {:?}", neurons[k]), row, &case, sources.len(), want, factor);
+                assert!((targets[t].value - values[k]).abs() <= 1e-5 * row.abs_sum + 1e-6, "{name} value {k}");
+                if factor == 1.0 {
+                    assert!((row.bias - biases[k]).abs() <= 1e-5 * row.abs_sum + 1e-6, "{name} bias {k}");
+                }
+            }
+            for row in &rows {
+                assert!(
+                    row.residual.abs() <= 1e-5 * row.abs_sum,
+                    "{name}: residual {} of {}",
+                    row.residual,
+                    row.abs_sum
+                );
+            }
         }
     }
 }
@@ -165,15 +181,17 @@ fn some_neurons(case: &Case) -> Vec<(usize, usize, usize)> {
 #[test]
 fn every_row_obeys_the_sum_rule_and_causality() {
     for reference in families() {
-        for rule in [Gate::Half, Gate::Freeze] {
-            let case = Case::new(reference.model(), &reference.ids()[..21]);
-            let neurons = some_neurons(&case);
+        let both = Case::both(&reference.folder, &reference.ids()[..21]);
+        for (rule, (case, route)) in
+            [Gate::Half, Gate::Freeze].into_iter().flat_map(|r| both.iter().map(move |b| (r, b)))
+        {
+            let neurons = some_neurons(case);
             let blocks = case.sources(&neurons);
             let mut targets = case.neurons(&neurons, rule);
             targets.extend([3, 77].map(|id| case.logit(id, true)));
             let rows = case.rows(&targets, &blocks);
             for (t, row) in rows.iter().enumerate() {
-                let name = format!("{} {rule:?} target {t}", reference.name);
+                let name = format!("{} {route:?} {rule:?} target {t}", reference.name);
                 assert!(row.abs_sum > 0.0, "{name}");
                 assert!(
                     row.residual.abs() <= 1e-5 * row.abs_sum,
@@ -204,21 +222,22 @@ fn every_row_obeys_the_sum_rule_and_causality() {
 fn heads_of_the_last_layer_carry_their_direct_logit_attribution() {
     for reference in families() {
         let (ids, wanted) = (reference.ids(), reference.tensors());
-        let case = Case::new(reference.model(), &ids);
         let about = reference.about();
-        let targets: Vec<Target> = about["dla_targets"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|id| case.logit(id.as_u64().unwrap() as u32, false))
-            .collect();
-        let rows = case.rows(&targets, &case.sources(&[]));
-        let dla = wanted["dla.heads"].to_vec3::<f32>().unwrap();
-        for (k, row) in rows.iter().enumerate() {
-            for (h, got) in row.heads.chunks(case.frozen.n_heads()).last().unwrap().iter().enumerate() {
-                let want = dla.last().unwrap()[h][k];
-                let close = (got - want).abs() <= 1e-5 * row.abs_sum;
-                assert!(close, "{} head {h} target {k}: {got} for {want}", reference.name);
+        for (case, route) in Case::both(&reference.folder, &ids) {
+            let targets: Vec<Target> = about["dla_targets"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| case.logit(id.as_u64().unwrap() as u32, false))
+                .collect();
+            let rows = case.rows(&targets, &case.sources(&[]));
+            let dla = wanted["dla.heads"].to_vec3::<f32>().unwrap();
+            for (k, row) in rows.iter().enumerate() {
+                for (h, got) in row.heads.chunks(case.frozen.n_heads()).last().unwrap().iter().enumerate() {
+                    let want = dla.last().unwrap()[h][k];
+                    let close = (got - want).abs() <= 1e-5 * row.abs_sum;
+                    assert!(close, "{} {route:?} head {h} target {k}: {got} for {want}", reference.name);
+                }
             }
         }
     }
@@ -229,24 +248,25 @@ fn heads_of_the_last_layer_carry_their_direct_logit_attribution() {
 fn heads_carry_the_effect_of_what_they_write() {
     for reference in families().into_iter().filter(|r| !r.name.contains("gemma")) {
         let ids = &reference.ids()[..9];
-        let case = Case::new(reference.model(), ids);
-        let target = case.logit(9, true);
-        let row = &case.rows(std::slice::from_ref(&target), &case.sources(&[]))[0];
-        let results = Sites::parse("blocks.*.attn.hook_result", case.frozen.n_layers(), |_| true).unwrap();
-        let trace = case.model.run(ids, &results, Logits::Last).unwrap();
-        for l in 0..case.frozen.n_layers() - 1 {
-            let written = trace.block(l, S::Result).unwrap().to_vec3::<f32>().unwrap();
-            for h in 0..case.frozen.n_heads() {
-                let of = |(p, written): (usize, &Vec<Vec<f32>>)| {
-                    forward(&case.model, &case.trace, (l + 1, p), &written[h], &target)
-                };
-                let want: f64 = written.iter().enumerate().map(of).sum();
-                let got = row.heads[l * case.frozen.n_heads() + h] as f64;
-                assert!(
-                    (got - want).abs() <= 1e-5 * row.abs_sum as f64,
-                    "{} L{l}.H{h}: {got} for {want}",
-                    reference.name
-                );
+        for (case, route) in Case::both(&reference.folder, ids) {
+            let target = case.logit(9, true);
+            let row = &case.rows(std::slice::from_ref(&target), &case.sources(&[]))[0];
+            let results = Sites::parse("blocks.*.attn.hook_result", case.frozen.n_layers(), |_| true).unwrap();
+            let trace = case.model.run(ids, &results, Logits::Last).unwrap();
+            for l in 0..case.frozen.n_layers() - 1 {
+                let written = trace.block(l, S::Result).unwrap().to_vec3::<f32>().unwrap();
+                for h in 0..case.frozen.n_heads() {
+                    let of = |(p, written): (usize, &Vec<Vec<f32>>)| {
+                        forward(&case.model, &case.trace, (l + 1, p), &written[h], &target)
+                    };
+                    let want: f64 = written.iter().enumerate().map(of).sum();
+                    let got = row.heads[l * case.frozen.n_heads() + h] as f64;
+                    assert!(
+                        (got - want).abs() <= 1e-5 * row.abs_sum as f64,
+                        "{} {route:?} L{l}.H{h}: {got} for {want}",
+                        reference.name
+                    );
+                }
             }
         }
     }
@@ -255,52 +275,53 @@ fn heads_carry_the_effect_of_what_they_write() {
 #[test]
 fn rows_equal_the_frozen_model_run_forwards() {
     for reference in families() {
-        let case = Case::new(reference.model(), &reference.ids()[..14]);
-        let neurons = some_neurons(&case);
-        let blocks = case.sources(&neurons);
-        let writes = SourceBlocks::neuron_writes(&case.frozen, &case.model.decoder, &case.trace, &neurons).unwrap();
-        let last = case.frozen.n_layers() - 1;
-        let picked = [(1, 6, neurons[14 + 6].2), (last, 13, neurons[14 * last + 13].2)];
-        let mut targets = case.neurons(&picked, Gate::Half);
-        targets.push(case.logit(5, true));
-        let rows = case.rows(&targets, &blocks);
-        for (target, row) in targets.iter().zip(&rows) {
-            for write in writes.iter().filter(|w| w.position.is_multiple_of(3)) {
-                let above = (write.layer + 1, write.position);
-                let want = match target.entry {
-                    // The MLP of the last layer has nothing above it but the unembedding.
-                    Entry::Post(l) if write.layer == l => {
-                        let same = write.position == target.position;
-                        let dot = write.vector.iter().zip(&target.vector).map(|(a, b)| *a as f64 * *b as f64);
-                        if same { dot.sum() } else { 0.0 }
-                    }
-                    _ => forward(&case.model, &case.trace, above, &write.vector, target),
-                };
-                let got = row.effects[write.column] as f64;
-                assert!(
-                    (got - want).abs() <= 1e-5 * row.abs_sum as f64,
-                    "{} {:?}@{} from L{}@{}: {got} for {want}",
-                    reference.name,
-                    target.entry,
-                    target.position,
-                    write.layer,
-                    write.position
-                );
-            }
-            for p in [0, 7, 13] {
-                let embed = &case.frozen.embed[p * case.frozen.d_model..][..case.frozen.d_model];
-                let got = row.effects[blocks.columns.token(p)] as f64;
-                let want = forward(&case.model, &case.trace, (0, p), embed, target);
-                assert!((got - want).abs() <= 1e-5 * row.abs_sum as f64, "{} token {p}", reference.name);
+        for (case, route) in Case::both(&reference.folder, &reference.ids()[..14]) {
+            let neurons = some_neurons(&case);
+            let blocks = case.sources(&neurons);
+            let writes = SourceBlocks::neuron_writes(&case.frozen, &case.model.decoder, &case.trace, &neurons).unwrap();
+            let last = case.frozen.n_layers() - 1;
+            let picked = [(1, 6, neurons[14 + 6].2), (last, 13, neurons[14 * last + 13].2)];
+            let mut targets = case.neurons(&picked, Gate::Half);
+            targets.push(case.logit(5, true));
+            let rows = case.rows(&targets, &blocks);
+            for (target, row) in targets.iter().zip(&rows) {
+                for write in writes.iter().filter(|w| w.position.is_multiple_of(3)) {
+                    let above = (write.layer + 1, write.position);
+                    let want = match target.entry {
+                        // The MLP of the last layer has nothing above it but the unembedding.
+                        Entry::Post(l) if write.layer == l => {
+                            let same = write.position == target.position;
+                            let dot = write.vector.iter().zip(&target.vector).map(|(a, b)| *a as f64 * *b as f64);
+                            if same { dot.sum() } else { 0.0 }
+                        }
+                        _ => forward(&case.model, &case.trace, above, &write.vector, target),
+                    };
+                    let got = row.effects[write.column] as f64;
+                    assert!(
+                        (got - want).abs() <= 1e-5 * row.abs_sum as f64,
+                        "{} {route:?} {:?}@{} from L{}@{}: {got} for {want}",
+                        reference.name,
+                        target.entry,
+                        target.position,
+                        write.layer,
+                        write.position
+                    );
+                }
+                for p in [0, 7, 13] {
+                    let embed = &case.frozen.embed[p * case.frozen.d_model..][..case.frozen.d_model];
+                    let got = row.effects[blocks.columns.token(p)] as f64;
+                    let want = forward(&case.model, &case.trace, (0, p), embed, target);
+                    assert!((got - want).abs() <= 1e-5 * row.abs_sum as f64, "{} {route:?} token {p}", reference.name);
+                }
             }
         }
     }
 }
 
 #[test]
-fn neither_company_nor_order_nor_threads_change_a_bit() {
+fn neither_company_nor_order_nor_threads_change_a_bit_of_the_kernels() {
     let reference = families().into_iter().find(|r| r.name == "tiny-gemma3").unwrap();
-    let case = Case::new(reference.model(), &reference.ids()[..21]);
+    let case = Case::new(&reference.folder, &reference.ids()[..21], Route::Kernels);
     let neurons = some_neurons(&case);
     let blocks = case.sources(&neurons);
     let targets = case.neurons(&neurons, Gate::Half);

@@ -277,7 +277,7 @@ impl<'a> Grounded<'a> {
             for layer in 0..frozen.n_layers() {
                 if let Some(skip) = dictionary.skip(layer)? {
                     let before = dictionary.writes == WritePoint::BeforePostNorm;
-                    frozen.set_skip(layer, &skip, Self::reads(dictionary), before);
+                    frozen.set_skip(layer, &skip, Self::reads(dictionary), before)?;
                 }
             }
         }

@@ -7,12 +7,17 @@
 //! `G[k] += s1[k] C(gamma1 . (sum_q A[q, k] (G[q] W_O)) W_V)`; MLPs block `G`, which passes them by the residual stream.
 //! Targets, sources and the sum rule follow Ameisen et al. 2025 ("Circuit Tracing") with raw neurons as units, half rule
 //! as in Jafari et al. 2025 (arXiv 2508.21258).
+//!
+//! Rows come by one of two routes: on the CPU from our kernels, on packed copies of the weights; of a model on a GPU from
+//! tensor operations there, on the model's own weights. They agree but for rounding.
 
 mod frozen;
 mod loadings;
 mod pack;
+mod packed;
 mod sources;
 mod targets;
+mod tensors;
 mod walk;
 
 pub use frozen::Frozen;

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use mechscope::model::Model;
-use mechscope::model::device::DTypeChoice;
+use mechscope::model::device::{DTypeChoice, DeviceChoice};
 use mechscope::model::source::Source;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,18 @@ impl Reference {
 
 /// Opens a model folder in f32 on the CPU.
 pub fn open(folder: &Path) -> Model {
+    open_on(folder, &Device::Cpu, DTypeChoice::F32)
+}
+
+/// Opens a model folder.
+pub fn open_on(folder: &Path, device: &Device, dtype: DTypeChoice) -> Model {
     let source = Source::Folder { name: folder.display().to_string(), path: folder.into() };
-    Model::open_source(source, &Device::Cpu, DTypeChoice::F32, Box::new(|_, _| {})).unwrap()
+    Model::open_source(source, device, dtype, Box::new(|_, _| {})).unwrap()
+}
+
+/// Where the portable route is tested: on the GPU, of a build that can use one and where there is one, else on the CPU.
+pub fn device() -> Device {
+    DeviceChoice::Auto.open().unwrap()
 }
 
 /// `test_data` of this project.

@@ -102,6 +102,11 @@ impl Weights {
 impl Recipe {
     /// The model in f32 on the CPU.
     pub fn model(&self) -> Model {
+        self.model_on(&Device::Cpu)
+    }
+
+    /// The model in f32.
+    pub fn model_on(&self, device: &Device) -> Model {
         let mut weights = Weights { state: self.seed | 1, tensors: HashMap::new() };
         let config = match self.family {
             "gpt2" => self.gpt2(&mut weights),
@@ -110,7 +115,7 @@ impl Recipe {
             _ => self.llama(&mut weights),
         };
         let mut config = Config::parse("config.json", config.to_string().as_bytes()).unwrap();
-        let weights = Checkpoint::from_tensors(weights.tensors, &Device::Cpu, DType::F32);
+        let weights = Checkpoint::from_tensors(weights.tensors, device, DType::F32);
         let decoder = families::build(&mut config, &weights).unwrap_or_else(|e| panic!("{self:?}: {e:#}"));
         let source = Source::Folder { name: "random".into(), path: "random".into() };
         Model { source, decoder, text: None, directions: Vec::new() }

@@ -60,7 +60,7 @@ pub(super) fn feature_sources(
                 let linear: Vec<f32> = x[p * d..(p + 1) * d].iter().zip(&constant).map(|(x, c)| x - c).collect();
                 *written = through(frozen, l, p, product(&linear));
             }
-            frozen.set_skip(l, w, reads, before_norm);
+            frozen.set_skip(l, w, reads, before_norm)?;
         }
         biases.push((0..n_pos).map(|p| through(frozen, l, p, bias.clone())).collect::<Vec<_>>());
         skips.push(written);

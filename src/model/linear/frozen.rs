@@ -1,8 +1,10 @@
-//! Freezing a run: its weights, patterns and scales folded into packed matrices.
+//! Freezing a run: its scales, and its weights and patterns as the route needs them.
 
+use super::packed::PackedBlock;
 use super::targets::Input;
-use crate::model::arch::{Block, Decoder, Linear, Norm};
-use crate::model::kernel::lanes::Packed;
+use super::tensors::TensorBlock;
+use crate::model::arch::{Block, Decoder, Norm};
+use crate::model::ops::Route;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result};
@@ -19,6 +21,7 @@ pub struct Frozen {
     /// Attention and MLP of a block read the same residual stream.
     pub parallel: bool,
     pub(super) layers: Vec<Layer>,
+    pub(super) blocks: Blocks,
     /// The final norm.
     pub(super) last: FrozenNorm,
     /// Token embeddings `[pos, d_model]`, scaled where the model scales them.
@@ -29,21 +32,19 @@ pub struct Frozen {
     pub(super) unembed_mean: OnceLock<Vec<f32>>,
 }
 
-/// One frozen block.
+/// The blocks' attention as the route that walks them needs it.
+pub(super) enum Blocks {
+    /// For the kernels.
+    Packed(Vec<PackedBlock>),
+    /// For tensor operations on the model's device.
+    Tensors(Vec<TensorBlock>, Device),
+}
+
+/// What both routes need of a block.
 pub(super) struct Layer {
     pub heads: usize,
     pub kv_heads: usize,
     pub width: usize,
-    /// For every head `[width, d_model]`: `G -> dz`, the post-norm's weight folded in.
-    pub w_o: Vec<Packed>,
-    /// For every key-value head `[d_model, width]`: `dv -> G`, the norm's weight and centring folded in.
-    pub w_v: Vec<Packed>,
-    /// For every head `[key, query]`: the pattern, with the norm's scale at the key and the post-norm's at the query.
-    pub pattern: Vec<Packed>,
-    /// Positions a query sees.
-    pub window: Option<usize>,
-    /// Mixed values `[pos, heads * width]` times the post-norm's scale: `dz . z` is what a head contributes.
-    pub z: Vec<f32>,
     /// What attention adds without looking at any token: biases through values, output and post-norm, `[pos, d_model]`.
     pub attn_bias: Vec<f32>,
     /// The norm the MLP reads through.
@@ -56,9 +57,7 @@ pub(super) struct Layer {
 
 /// A linear path around a blocked MLP.
 pub(super) struct Skip {
-    /// `[d_model, d_model]`, norms folded in.
-    pub weight: Packed,
-    /// The same as it acts forwards, `[out, in]`.
+    /// `[out, in]`, norms folded in.
     pub by_output: Vec<f32>,
     /// Multiplies the result at every position.
     pub scale: Vec<f32>,
@@ -67,8 +66,8 @@ pub(super) struct Skip {
 /// A norm whose scale is held.
 #[derive(Clone)]
 pub struct FrozenNorm {
-    centre: bool,
-    weight: Vec<f32>,
+    pub(super) centre: bool,
+    pub(super) weight: Vec<f32>,
     /// Zeros without bias.
     pub(super) bias: Vec<f32>,
     /// `1 / hook_scale` at every position; of the final norm at those whose logits were computed.
@@ -105,7 +104,7 @@ impl FrozenNorm {
 
     /// `C(gamma . rows)` of every row of a matrix with `weight.len()` columns, the part of the transpose that does not
     /// depend on the position.
-    fn fold(&self, rows: &mut [f32]) {
+    pub(super) fn fold(&self, rows: &mut [f32]) {
         for row in rows.chunks_exact_mut(self.weight.len()) {
             row.iter_mut().zip(&self.weight).for_each(|(x, w)| *x *= w);
             let mean = self.mean(row);
@@ -131,21 +130,44 @@ impl Frozen {
         Sites::only(blocks.chain(outer.into_iter().filter(|s| model.has_site(*s))))
     }
 
-    /// Freezes `model` at a run that recorded [`Frozen::sites`] and the logits of every position.
+    /// Freezes `model` at a run that recorded [`Frozen::sites`] and the logits of every position. Rows come from our
+    /// kernels where the model is on the CPU, else from tensor operations on its device.
     ///
     /// # Errors
     /// A site was not recorded.
     pub fn new(model: &Decoder, trace: &Trace) -> Result<Self> {
-        let layers = model
-            .blocks
-            .par_iter()
-            .enumerate()
-            .map(|(l, block)| Layer::new(block, l, trace).with_context(|| format!("freezing layer {l}")));
+        Self::new_by(Route::best(model.device(), DType::F32), model, trace)
+    }
+
+    /// [`Frozen::new`] by a given route; the kernels' takes copies of the weights to the CPU.
+    ///
+    /// # Errors
+    /// As [`Frozen::new`].
+    pub fn new_by(route: Route, model: &Decoder, trace: &Trace) -> Result<Self> {
+        let blocks = || model.blocks.iter().enumerate();
+        let (layers, blocks) = match route {
+            Route::Kernels => {
+                let one = |(l, block)| Layer::with(PackedBlock::new, block, l, trace);
+                // Work on a GPU stays on one thread: candle orders none of it between threads.
+                let made: Vec<_> = match model.device().is_cpu() {
+                    true => model.blocks.par_iter().enumerate().map(one).collect::<Result<_>>()?,
+                    false => blocks().map(one).collect::<Result<_>>()?,
+                };
+                let (layers, packed) = made.into_iter().unzip();
+                (layers, Blocks::Packed(packed))
+            }
+            Route::Portable => {
+                let made = blocks().map(|(l, block)| Layer::with(TensorBlock::new, block, l, trace));
+                let (layers, tensors) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+                (layers, Blocks::Tensors(tensors, model.device().clone()))
+            }
+        };
         Ok(Frozen {
             n_pos: trace.n_pos(),
             d_model: model.arch.d_model,
             parallel: model.arch.parallel,
-            layers: layers.collect::<Result<_>>()?,
+            layers,
+            blocks,
             last: FrozenNorm::new(&model.ln_final, &trace.get(Site::LnFinalScale)?)?,
             embed: vector(&trace.get(Site::Embed)?)?,
             pos_embed: model.pos_embed.as_ref().map(|_| vector(&trace.get(Site::PosEmbed)?)).transpose()?,
@@ -179,9 +201,12 @@ impl Frozen {
 
     /// Opens a linear path around the MLP of `layer`: what it writes is `x W`, with `weight` `[d_in, d_out]` row-major.
     /// `x` is what `reads` says; with `post` the result goes through the post-norm.
-    pub fn set_skip(&mut self, layer: usize, weight: &[f32], reads: Input, post: bool) {
-        let d = self.d_model;
-        let layer = &mut self.layers[layer];
+    ///
+    /// # Errors
+    /// The device has no room for it.
+    pub fn set_skip(&mut self, layer: usize, weight: &[f32], reads: Input, post: bool) -> Result<()> {
+        let (d, l) = (self.d_model, layer);
+        let layer = &mut self.layers[l];
         // Columns of `by_out` are inputs: [out, in].
         let mut by_out: Vec<f32> = (0..d * d).map(|i| weight[(i % d) * d + i / d]).collect();
         let mut scale = vec![1.0; self.n_pos];
@@ -201,112 +226,51 @@ impl Frozen {
             by_out = (0..d * d).map(|i| by_in[(i % d) * d + i / d]).collect();
             scale.iter_mut().zip(&norm.inverse).for_each(|(s, i)| *s *= i);
         }
-        let weight = Packed::new(d, d, |r, i| by_out[i * d + r]);
-        layer.skip = Some(Skip { weight, by_output: by_out, scale });
+        let skip = Skip { by_output: by_out, scale };
+        match &mut self.blocks {
+            Blocks::Packed(blocks) => blocks[l].set_skip(&skip, d),
+            Blocks::Tensors(blocks, device) => blocks[l].set_skip(&skip, d, device)?,
+        }
+        layer.skip = Some(skip);
+        Ok(())
     }
 }
 
 impl Layer {
-    fn new(block: &Block, l: usize, trace: &Trace) -> Result<Self> {
+    /// A block for either route, and what both need of it.
+    fn with<B>(
+        new: impl Fn(&Block, usize, &Trace) -> Result<(B, Vec<f32>)>,
+        block: &Block,
+        l: usize,
+        trace: &Trace,
+    ) -> Result<(Self, B)> {
+        let made = new(block, l, trace).and_then(|(b, constant)| Ok((Layer::new(block, l, trace, constant)?, b)));
+        made.with_context(|| format!("freezing layer {l}"))
+    }
+
+    /// `constant` `[d_model]` is attention's output of biases alone, before any post-norm: pattern rows sum to one, so what
+    /// does not depend on the key passes a head unchanged.
+    fn new(block: &Block, l: usize, trace: &Trace, constant: Vec<f32>) -> Result<Self> {
         let a = &block.attention;
-        let (width, d) = (a.d_head, a.o.weight.dim(0)?);
-        let (heads, kv_heads) = (a.q.weight.dim(0)? / width, a.k.weight.dim(0)? / width);
-        let ln1 = FrozenNorm::new(&block.ln1, &trace.block(l, S::Ln1Scale)?)?;
         let post = |norm: &Option<Norm>, site| -> Result<Option<FrozenNorm>> {
             norm.as_ref().map(|n| FrozenNorm::new(n, &trace.block(l, site)?)).transpose()
         };
         let ln1_post = post(&block.ln1_post, S::Ln1PostScale)?;
-        let n_pos = trace.n_pos();
-
-        let mut w_o = vector(&a.o.weight)?;
-        let attn_bias = attn_bias(&w_o, &a.v, a.o.bias.as_ref(), &ln1, ln1_post.as_ref(), (heads, kv_heads, n_pos))?;
+        let mut attn_bias = constant.repeat(trace.n_pos());
         if let Some(norm) = &ln1_post {
-            norm.fold_outputs(&mut w_o, heads * width);
+            for (pos, row) in attn_bias.chunks_exact_mut(constant.len()).enumerate() {
+                norm.forward(row, pos);
+                row.iter_mut().zip(&norm.bias).for_each(|(x, b)| *x += b);
+            }
         }
-        let mut w_v = vector(&a.v.weight)?;
-        ln1.fold(&mut w_v);
-        let pattern = vector(&trace.block(l, S::Pattern)?)?;
-        let at_query = |q: usize| ln1_post.as_ref().map_or(1.0, |n| n.inverse[q]);
-        let one_pattern = |h: usize| {
-            let of = &pattern[h * n_pos * n_pos..(h + 1) * n_pos * n_pos];
-            Packed::new(n_pos, n_pos, |k, q| of[q * n_pos + k] * ln1.inverse[k] * at_query(q))
-        };
-        let mut z = vector(&trace.block(l, S::Z)?)?;
-        for (q, z) in z.chunks_exact_mut(heads * width).enumerate() {
-            z.iter_mut().for_each(|z| *z *= at_query(q));
-        }
-        let one_output = |h: usize| Packed::new(width, d, |r, i| w_o[i * heads * width + h * width + r]);
         Ok(Layer {
-            heads,
-            kv_heads,
-            width,
-            w_o: (0..heads).map(one_output).collect(),
-            w_v: (0..kv_heads).map(|k| Packed::new(d, width, |r, j| w_v[(k * width + j) * d + r])).collect(),
-            pattern: (0..heads).map(one_pattern).collect(),
-            window: a.window,
-            z,
+            heads: a.q.weight.dim(0)? / a.d_head,
+            kv_heads: a.k.weight.dim(0)? / a.d_head,
+            width: a.d_head,
             attn_bias,
             ln2: FrozenNorm::new(&block.ln2, &trace.block(l, S::Ln2Scale)?)?,
             ln2_post: post(&block.ln2_post, S::Ln2PostScale)?,
             skip: None,
         })
     }
-}
-
-impl FrozenNorm {
-    /// The transpose of a post-norm folded into the weights `[d_model, inputs]` that come before it, without its scale.
-    fn fold_outputs(&self, weight: &mut [f32], inputs: usize) {
-        if self.centre {
-            for i in 0..inputs {
-                let column = weight.iter().skip(i).step_by(inputs);
-                let mean = (column.map(|x| *x as f64).sum::<f64>() / self.weight.len() as f64) as f32;
-                weight.iter_mut().skip(i).step_by(inputs).for_each(|x| *x -= mean);
-            }
-        }
-        for (row, w) in weight.chunks_exact_mut(inputs).zip(&self.weight) {
-            row.iter_mut().for_each(|x| *x *= w);
-        }
-    }
-}
-
-/// `((beta1 W_V + b_V) W_O + b_O)` through the post-norm at every position: pattern rows sum to one, so what does not
-/// depend on the key passes a head unchanged.
-fn attn_bias(
-    w_o: &[f32],
-    v: &Linear,
-    b_o: Option<&Tensor>,
-    ln1: &FrozenNorm,
-    post: Option<&FrozenNorm>,
-    (heads, kv_heads, n_pos): (usize, usize, usize),
-) -> Result<Vec<f32>> {
-    let (rows, d) = v.weight.dims2()?;
-    let width = rows / kv_heads;
-    let weight = vector(&v.weight)?;
-    let mut value = match &v.bias {
-        Some(b) => vector(b)?,
-        None => vec![0.0; rows],
-    };
-    for (value, w) in value.iter_mut().zip(weight.chunks_exact(d)) {
-        *value += w.iter().zip(&ln1.bias).map(|(w, b)| w * b).sum::<f32>();
-    }
-    let mut out = match b_o {
-        Some(b) => vector(b)?,
-        None => vec![0.0; w_o.len() / (heads * width)],
-    };
-    for (out, w) in out.iter_mut().zip(w_o.chunks_exact(heads * width)) {
-        for h in 0..heads {
-            let kv = h / (heads / kv_heads) * width;
-            *out += (0..width).map(|i| w[h * width + i] * value[kv + i]).sum::<f32>();
-        }
-    }
-    let mut all = Vec::with_capacity(n_pos * out.len());
-    for pos in 0..n_pos {
-        let mut row = out.clone();
-        if let Some(norm) = post {
-            norm.forward(&mut row, pos);
-            row.iter_mut().zip(&norm.bias).for_each(|(x, b)| *x += b);
-        }
-        all.extend(row);
-    }
-    Ok(all)
 }

@@ -3,10 +3,11 @@
 //! `G` of a pack is `[pos, d_model, lane]`, so every product reads it in order. Work is split by heads and by positions
 //! within a pack as well, for when there are fewer packs than threads.
 
-use super::frozen::{Layer, Skip};
+use super::frozen::Layer;
+use super::packed::PackedBlock;
 use super::sources::Rows;
 use super::targets::Target;
-use crate::model::kernel::lanes::LANES;
+use crate::model::kernel::lanes::{LANES, Packed};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -80,24 +81,24 @@ impl Pack {
         }
     }
 
-    /// The linear path around the MLP.
-    pub fn skip(&mut self, skip: &Skip) {
+    /// The linear path around the MLP, `scale` at every position.
+    pub fn skip(&mut self, weight: &Packed, scale: &[f32]) {
         let width = self.d * LANES;
         self.g[self.low * width..].par_chunks_mut(width).enumerate().for_each(|(i, g)| {
             let mut products = Scratch::new(width);
             let products = products.at_least(width);
-            skip.weight.multiply_all(g, LANES, products, LANES, false);
-            let scale = skip.scale[self.low + i];
+            weight.multiply_all(g, LANES, products, LANES, false);
+            let scale = scale[self.low + i];
             g.iter_mut().zip(products.iter()).for_each(|(g, x)| *g += scale * x);
         });
     }
 
     /// One attention step: `dz = G W_O`, mixed by the transposed pattern, back through `W_V`.
-    pub fn attention(&mut self, layer: &Layer, first_head: usize) {
+    pub fn attention(&mut self, layer: &Layer, block: &PackedBlock, first_head: usize) {
         let (width, d, low, end) = (layer.width, self.d, self.low, self.end);
         let (one, group) = (width * LANES, layer.heads / layer.kv_heads);
         // The last tile of keys may reach beyond the last position.
-        let keys = layer.pattern[0].rows() * one;
+        let keys = block.pattern[0].rows() * one;
         let g = &self.g;
         let mut sums = vec![0f32; layer.heads * LANES];
         let mut dv = Scratch::new(layer.kv_heads * keys);
@@ -110,17 +111,17 @@ impl Pack {
                 let h = kv * group + i;
                 for pos in low..end {
                     let dz = &mut dz[pos * one..][..one];
-                    layer.w_o[h].multiply_all(&g[pos * d * LANES..], LANES, dz, LANES, false);
-                    carried(sums, dz, &layer.z[(pos * layer.heads + h) * width..][..width]);
+                    block.w_o[h].multiply_all(&g[pos * d * LANES..], LANES, dz, LANES, false);
+                    carried(sums, dz, &block.z[(pos * layer.heads + h) * width..][..width]);
                 }
                 // A key is read by the queries from itself on, within the window.
                 let span = |k0: usize, k1: usize| {
-                    let last = layer.window.map_or(end, |w| end.min(k1 - 1 + w));
+                    let last = block.window.map_or(end, |w| end.min(k1 - 1 + w));
                     k0.max(low)..last.max(k0.max(low))
                 };
                 for j in 0..width {
                     let (b, out) = (&dz[j * LANES..], &mut dv[j * LANES..]);
-                    layer.pattern[h].multiply(end, b, one, out, one, i > 0, span);
+                    block.pattern[h].multiply(end, b, one, out, one, i > 0, span);
                 }
             }
         });
@@ -128,10 +129,10 @@ impl Pack {
             let heads = &mut lane.heads[first_head..first_head + layer.heads];
             heads.iter_mut().zip(sums.chunks_exact(LANES)).for_each(|(head, s)| *head += s[i]);
         }
-        self.g.par_chunks_mut(POSITIONS * d * LANES).enumerate().for_each(|(block, g)| {
-            for (dv, w_v) in dv.chunks_exact(keys).zip(&layer.w_v) {
+        self.g.par_chunks_mut(POSITIONS * d * LANES).enumerate().for_each(|(part, g)| {
+            for (dv, w_v) in dv.chunks_exact(keys).zip(&block.w_v) {
                 for (i, g) in g.chunks_exact_mut(d * LANES).enumerate() {
-                    w_v.multiply_all(&dv[(block * POSITIONS + i) * one..][..one], LANES, g, LANES, true);
+                    w_v.multiply_all(&dv[(part * POSITIONS + i) * one..][..one], LANES, g, LANES, true);
                 }
             }
         });

@@ -1,12 +1,15 @@
 //! Sources: vectors written to the residual stream, gathered by layer and position.
 
-use super::frozen::{Frozen, vector};
+use super::frozen::{Blocks, Frozen, vector};
+use super::tensors::Tile;
 use crate::model::arch::Decoder;
 use crate::model::kernel::lanes::Packed;
 use crate::model::site::BlockSite as S;
 use crate::model::trace::Trace;
 use anyhow::Result;
+use candle_core::Tensor;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A vector that a source adds to the residual stream where the MLP of `layer` writes.
@@ -74,12 +77,39 @@ pub(super) struct Rows {
 pub struct SourceBlocks {
     /// The layout of the rows.
     pub columns: Columns,
-    /// `[layer][pos]`
-    pub(super) mlp: Vec<Vec<Rows>>,
-    /// `[layer][pos]`, one row each.
-    pub(super) attn: Vec<Vec<Rows>>,
-    /// `[pos]`
-    pub(super) embed: Vec<Rows>,
+    pub(super) gathered: Gathered,
+}
+
+/// Sources as the route of their frozen model needs them.
+pub(super) enum Gathered {
+    /// For every layer and position.
+    Packed(Sides<Vec<Rows>>),
+    /// For every layer.
+    Tensors(Sides<Vec<Tile>>),
+}
+
+/// Sources by what writes them: `S` are those of one layer.
+pub(super) struct Sides<S> {
+    /// By layer: where the MLP writes.
+    pub mlp: Vec<S>,
+    /// By layer: where attention writes, biases only.
+    pub attn: Vec<S>,
+    /// Embeddings.
+    pub embed: S,
+}
+
+/// What is written at one position of a layer, before it is laid out for a route.
+pub(super) struct Place<'a> {
+    pub vectors: Vec<Cow<'a, [f32]>>,
+    /// The column of each vector.
+    pub columns: Vec<usize>,
+}
+
+impl Rows {
+    fn new(place: &Place, d: usize) -> Self {
+        let vectors = Packed::new(place.vectors.len(), d, |r, i| place.vectors[r][i]);
+        Rows { vectors, columns: place.columns.clone() }
+    }
 }
 
 impl SourceBlocks {
@@ -107,41 +137,53 @@ impl SourceBlocks {
             by_place.entry((write.layer, write.position)).or_default().push(write);
         }
         let outputs = (0..n_layers).map(|l| vector(&trace.block(l, S::MlpOut)?)).collect::<Result<Vec<_>>>()?;
-        let place = |layer: usize, pos: usize| {
+        let written = |layer: usize, pos: usize| -> Place {
             let mut rest = outputs[layer][pos * d..(pos + 1) * d].to_vec();
-            let bias = &biases[layer][pos];
-            let mut vectors: Vec<&[f32]> = Vec::new();
-            let mut at = Vec::new();
-            for write in by_place.get(&(layer, pos)).into_iter().flatten() {
-                vectors.push(&write.vector);
-                at.push(write.column);
-            }
+            let writes = by_place.get(&(layer, pos)).map_or(&[][..], Vec::as_slice);
+            let bias = biases[layer][pos].as_slice();
             let skip = skips.map(|s| s[layer][pos].as_slice());
-            for v in vectors.iter().copied().chain([bias.as_slice()]).chain(skip) {
+            for v in writes.iter().map(|w| w.vector.as_slice()).chain([bias]).chain(skip) {
                 rest.iter_mut().zip(v).for_each(|(r, v)| *r -= v);
             }
-            vectors.push(&rest);
-            at.push(columns.remainder(layer, pos));
-            vectors.push(bias);
-            at.push(bias_column);
-            Rows { vectors: Packed::new(vectors.len(), d, |r, i| vectors[r][i]), columns: at }
+            let mut vectors: Vec<Cow<[f32]>> = writes.iter().map(|w| w.vector.as_slice().into()).collect();
+            let mut at: Vec<usize> = writes.iter().map(|w| w.column).collect();
+            vectors.extend([rest.into(), bias.into()]);
+            at.extend([columns.remainder(layer, pos), bias_column]);
+            Place { vectors, columns: at }
         };
-        let mlp = (0..n_layers).into_par_iter().map(|l| (0..n_pos).map(|p| place(l, p)).collect()).collect();
-        let attn = frozen.layers.iter().map(|layer| {
-            let one = |p: usize| Rows {
-                vectors: Packed::new(1, d, |_, i| layer.attn_bias[p * d + i]),
-                columns: vec![bias_column],
-            };
-            (0..n_pos).map(one).collect()
-        });
-        let embed = (0..n_pos).map(|p| {
-            let mut at = vec![columns.token(p)];
-            at.extend(columns.pos_embed(p));
-            let tables = [Some(&frozen.embed), frozen.pos_embed.as_ref()];
-            let tables: Vec<&Vec<f32>> = tables.into_iter().flatten().collect();
-            Rows { vectors: Packed::new(at.len(), d, |r, i| tables[r][p * d + i]), columns: at }
-        });
-        Ok(SourceBlocks { columns, mlp, attn: attn.collect(), embed: embed.collect() })
+        let mlp = |layer: usize| -> Vec<Place> { (0..n_pos).map(|p| written(layer, p)).collect() };
+        let attn = |layer: usize| -> Vec<Place> {
+            let rows = frozen.layers[layer].attn_bias.chunks_exact(d);
+            rows.map(|row| Place { vectors: vec![row.into()], columns: vec![bias_column] }).collect()
+        };
+        let embed = |pos: usize| {
+            let tables = [Some(&frozen.embed), frozen.pos_embed.as_ref()].into_iter().flatten();
+            let vectors = tables.map(|t| t[pos * d..(pos + 1) * d].into()).collect();
+            Place {
+                vectors,
+                columns: [Some(columns.token(pos)), columns.pos_embed(pos)].into_iter().flatten().collect(),
+            }
+        };
+        let embed: Vec<Place> = (0..n_pos).map(embed).collect();
+        let gathered = match &frozen.blocks {
+            Blocks::Packed(_) => {
+                let packed = |places: Vec<Place>| places.iter().map(|p| Rows::new(p, d)).collect();
+                Gathered::Packed(Sides {
+                    mlp: (0..n_layers).into_par_iter().map(|l| packed(mlp(l))).collect(),
+                    attn: (0..n_layers).map(|l| packed(attn(l))).collect(),
+                    embed: packed(embed),
+                })
+            }
+            Blocks::Tensors(_, device) => {
+                let tiles = |places: Vec<Place>| Tile::cover(&places, d, device);
+                Gathered::Tensors(Sides {
+                    mlp: (0..n_layers).map(|l| tiles(mlp(l))).collect::<Result<_>>()?,
+                    attn: (0..n_layers).map(|l| tiles(attn(l))).collect::<Result<_>>()?,
+                    embed: tiles(embed)?,
+                })
+            }
+        };
+        Ok(SourceBlocks { columns, gathered })
     }
 
     /// What the MLP of every layer adds at every position without reading anything: its output bias, through the
@@ -185,13 +227,16 @@ impl SourceBlocks {
         }
         for (layer, columns) in by_layer {
             let post = trace.block(layer, S::MlpPost)?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
-            let weight = vector(&model.blocks[layer].mlp.output.weight)?;
-            let d_mlp = weight.len() / d;
-            for column in columns {
-                let (_, position, n) = neurons[column];
+            let weight = &model.blocks[layer].mlp.output.weight;
+            // Only the neurons asked for leave the device: `[d_model, neurons]`.
+            let which: Vec<u32> = columns.iter().map(|c| neurons[*c].2 as u32).collect();
+            let weight = vector(&weight.index_select(&Tensor::new(which, weight.device())?, 1)?)?;
+            for (k, column) in columns.iter().enumerate() {
+                let (_, position, n) = neurons[*column];
                 let a = post[position][n];
-                let vector = (0..d).map(|i| a * weight[i * d_mlp + n]).collect();
-                out.push(Write { column, layer, position, vector: frozen.written(layer, position, vector) });
+                let vector = (0..d).map(|i| a * weight[i * columns.len() + k]).collect();
+                let vector = frozen.written(layer, position, vector);
+                out.push(Write { column: *column, layer, position, vector });
             }
         }
         Ok(out)

@@ -1,12 +1,13 @@
 //! Targets: linear functionals of the residual stream, with the value they stand for.
 
 use super::frozen::{Frozen, vector};
-use crate::model::arch::Decoder;
+use crate::model::arch::{Decoder, Linear};
 use crate::model::ops::{Route, numbers};
 use crate::model::relp::Gate;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 /// Where on the residual stream a target reads.
@@ -152,37 +153,45 @@ impl TargetMaker<'_> {
         };
         let (pre, post) = (rows(S::MlpPre)?, rows(S::MlpPost)?);
         let up = if mlp.gate.is_some() { Some(rows(S::MlpPreLinear)?) } else { None };
-        let bias = |l: &crate::model::arch::Linear| l.bias.as_ref().map(vector).transpose();
+        let bias = |l: &Linear| l.bias.as_ref().map(vector).transpose();
         let (in_bias, gate_bias) = (bias(&mlp.input)?, mlp.gate.as_ref().map(bias).transpose()?.flatten());
-        let row = |l: &crate::model::arch::Linear, n: usize| -> Result<Vec<f32>> { vector(&l.weight.get(n)?) };
+        for (pos, n) in which {
+            ensure!(*pos < pre.len() && *n < pre[0].len(), "there is no neuron {n} at position {pos}");
+        }
+        if which.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Only the neurons asked for leave the device: `[neurons, d_model]`.
+        let ids: Vec<u32> = which.iter().map(|(_, n)| *n as u32).collect();
+        let ids = Tensor::new(ids, mlp.input.weight.device())?;
+        let weight = |l: &Linear| vector(&l.weight.index_select(&ids, 0)?);
+        let mut input = weight(&mlp.input)?;
+        let gate = mlp.gate.as_ref().map(weight).transpose()?;
         let at = |b: &Option<Vec<f32>>, n: usize| b.as_ref().map_or(0.0, |b| b[n]);
-        which
-            .iter()
-            .map(|&(pos, n)| {
-                ensure!(pos < pre.len() && n < pre[0].len(), "there is no neuron {n} at position {pos}");
-                let x = pre[pos][n];
-                let c = mlp.activation.coefficient(x);
-                let mut v = row(&mlp.input, n)?;
-                let own;
-                match (&mlp.gate, &up) {
-                    (Some(gate), Some(up)) => {
-                        let u = up[pos][n];
-                        let (by_gate, by_up) = match self.rule {
-                            Gate::Half => (0.5 * c * u, 0.5 * c * x),
-                            Gate::Freeze => (0.0, c * x),
-                        };
-                        let g = row(gate, n)?;
-                        v.iter_mut().zip(g).for_each(|(v, g)| *v = by_gate * g + by_up * *v);
-                        own = by_gate * at(&gate_bias, n) + by_up * at(&in_bias, n);
-                    }
-                    _ => {
-                        v.iter_mut().for_each(|v| *v *= c);
-                        own = c * at(&in_bias, n);
-                    }
+        let d = self.frozen.d_model;
+        let one = |(i, v): (usize, &mut [f32])| {
+            let (pos, n) = which[i];
+            let x = pre[pos][n];
+            let c = mlp.activation.coefficient(x);
+            let own;
+            match (&gate, &up) {
+                (Some(gate), Some(up)) => {
+                    let u = up[pos][n];
+                    let (by_gate, by_up) = match self.rule {
+                        Gate::Half => (0.5 * c * u, 0.5 * c * x),
+                        Gate::Freeze => (0.0, c * x),
+                    };
+                    v.iter_mut().zip(&gate[i * d..]).for_each(|(v, g)| *v = by_gate * g + by_up * *v);
+                    own = by_gate * at(&gate_bias, n) + by_up * at(&in_bias, n);
                 }
-                Ok(self.frozen.input_target(layer, pos, v, Input::Normalized, own, post[pos][n]))
-            })
-            .collect()
+                _ => {
+                    v.iter_mut().for_each(|v| *v *= c);
+                    own = c * at(&in_bias, n);
+                }
+            }
+            self.frozen.input_target(layer, pos, v.to_vec(), Input::Normalized, own, post[pos][n])
+        };
+        Ok(input.chunks_exact_mut(d).enumerate().map(one).collect())
     }
 
     /// A weighted sum of logits (before any soft-cap) at `position`; with `demeaned`, minus the mean over the

@@ -1,14 +1,17 @@
 //! Walking targets down the frozen model, layer by layer.
 //!
 //! All targets of a batch go down together: each joins at the layer it reads, so that no layer above it is computed, and
-//! they are packed [`LANES`](crate::model::kernel::lanes::LANES) at a time by position, so that few positions behind it are.
+//! they are put side by side by position, so that few positions behind it are: [`LANES`] at a time for the kernels, in
+//! larger sheets for tensors.
 
-use super::frozen::{Frozen, Layer};
+use super::frozen::{Blocks, Frozen, Layer};
 use super::pack::{Lane, Pack, merge};
-use super::sources::SourceBlocks;
+use super::packed::PackedBlock;
+use super::sources::{Gathered, Rows, Sides, SourceBlocks};
 use super::targets::{Entry, Target};
+use super::tensors;
 use crate::model::kernel::lanes::LANES;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 /// Memory for `G` of a batch, in bytes: what of the targets' effects on the residual stream exists at one time.
@@ -51,11 +54,11 @@ impl Frozen {
     /// The rows of `targets`. `batch` receives them as they are done: indices into `targets` with their rows; its
     /// error ends the walk.
     ///
-    /// Every number of a row is computed in one lane by one thread in one order: neither company nor threads change a
-    /// bit of it.
+    /// By the kernels every number of a row is computed in one lane by one thread in one order: neither company nor
+    /// threads change a bit of it. By tensors a row is the same but for rounding.
     ///
     /// # Errors
-    /// What `batch` returns.
+    /// What `batch` returns; a device that fails.
     pub fn rows(
         &self,
         targets: &[Target],
@@ -68,7 +71,7 @@ impl Frozen {
     /// [`Frozen::rows`], asking before every layer of a batch whether to go on.
     ///
     /// # Errors
-    /// What `batch` or `go_on` returns; rows of the batch in hand are lost.
+    /// What `batch` or `go_on` returns; rows of the batch in hand are lost. A device that fails.
     pub fn rows_while(
         &self,
         targets: &[Target],
@@ -107,16 +110,35 @@ impl Frozen {
     ) -> Result<Vec<(usize, Row)>> {
         let n_columns = sources.columns.len();
         let n_heads = self.n_layers() * self.n_heads();
+        let lane = |target: usize| Lane::new(target, n_columns, n_heads);
+        let lanes = match (&self.blocks, &sources.gathered) {
+            (Blocks::Packed(blocks), Gathered::Packed(sources)) => {
+                self.sweep_packs(blocks, targets, sources, lane, go_on)?
+            }
+            (Blocks::Tensors(blocks, device), Gathered::Tensors(sources)) => {
+                tensors::sweep((self, blocks, device), targets, sources, lane, go_on)?
+            }
+            _ => bail!("sources and frozen model were made for different routes"),
+        };
+        Ok(lanes.into_iter().map(|lane| (lane.target, row(lane, targets))).collect())
+    }
+
+    fn sweep_packs(
+        &self,
+        blocks: &[PackedBlock],
+        targets: &[Target],
+        sources: &Sides<Vec<Rows>>,
+        lane: impl Fn(usize) -> Lane,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Lane>> {
         let join = |packs: &mut Vec<Pack>, entry: Entry| {
             let mut new: Vec<usize> = (0..targets.len()).filter(|t| targets[*t].entry == entry).collect();
             new.sort_by_key(|t| (std::cmp::Reverse(targets[*t].position), *t));
-            let lane = |t: &usize| Lane::new(*t, n_columns, n_heads);
-            packs.extend(
-                new.chunks(LANES).map(|some| Pack::new(some.iter().map(lane).collect(), targets, self.d_model)),
-            );
+            let lanes = |some: &[usize]| some.iter().map(|t| lane(*t)).collect();
+            packs.extend(new.chunks(LANES).map(|some| Pack::new(lanes(some), targets, self.d_model)));
         };
         let mut packs: Vec<Pack> = Vec::new();
-        for (l, layer) in self.layers.iter().enumerate().rev() {
+        for (l, (layer, block)) in self.layers.iter().zip(blocks).enumerate().rev() {
             go_on()?;
             join(&mut packs, Entry::Post(l));
             let above = packs.len();
@@ -125,19 +147,18 @@ impl Frozen {
                 // What reads the MLP's input does not see its output.
                 if i < above {
                     pack.contract(&sources.mlp[l]);
-                    if let Some(skip) = &layer.skip {
-                        pack.skip(skip);
+                    if let Some((skip, weight)) = layer.skip.as_ref().zip(block.skip.as_ref()) {
+                        pack.skip(weight, &skip.scale);
                     }
                 }
                 pack.contract(&sources.attn[l]);
-                pack.attention(layer, l * self.n_heads());
+                pack.attention(layer, block, l * self.n_heads());
             });
             packs = merge(packs, targets, self.d_model);
         }
         join(&mut packs, Entry::Embed);
         packs.par_iter_mut().for_each(|pack| pack.contract(&sources.embed));
-        let lanes = packs.into_iter().flat_map(Pack::into_lanes);
-        Ok(lanes.map(|lane| (lane.target, row(lane, targets))).collect())
+        Ok(packs.into_iter().flat_map(Pack::into_lanes).collect())
     }
 }
 

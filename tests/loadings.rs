@@ -73,6 +73,37 @@ fn head_loadings_sum_to_the_edge_without_its_direct_part() {
     }
 }
 
+/// Loadings explain the edge that the graph shows, by the rule it was made with, or say that they cannot.
+#[test]
+fn the_gate_rule_is_the_graphs_own() {
+    let reference = families().into_iter().find(|r| r.name == "tiny-llama").unwrap();
+    let (model, ids) = (reference.model(), reference.ids());
+    let mut graph = graph(&model, &ids[..12], None, Gate::Freeze);
+    // An edge that the rule changes, between two neurons or from an embedding to one.
+    let edge = {
+        let on = Grounded::new(&model, None, &graph).unwrap();
+        assert_eq!(on.gate().unwrap(), Gate::Freeze);
+        let unit = |e: &mechscope::graph::Edge| graph.nodes[e.target as usize].is_unit();
+        let vector = |e: &mechscope::graph::Edge| graph.nodes[e.source as usize].kind != NodeKind::Error;
+        let differ = |e: &mechscope::graph::Edge| {
+            let half = on.loadings(e.source, e.target, Gate::Half).unwrap().edge;
+            (half - e.weight).abs() > 0.2 * graph.edges.row(e.target as usize).abs_sum() as f32
+        };
+        let edge = graph.edges.iter().find(|e| unit(e) && vector(e) && differ(e)).expect("an edge that differs");
+        let found = on.edge(edge.source, edge.target).unwrap();
+        assert!((found.edge - edge.weight).abs() <= 1e-5 * graph.edges.row(edge.target as usize).abs_sum() as f32);
+        edge
+    };
+    let settings = graph.metadata.extras.get_mut("generation_settings").unwrap();
+    settings["gate"] = "half".into();
+    let on = Grounded::new(&model, None, &graph).unwrap();
+    let error = on.edge(edge.source, edge.target).unwrap_err().to_string();
+    assert!(error.contains("the graph says") && error.contains("with the gate rule half it is"), "{error}");
+    // A file that does not say was made with the half rule.
+    graph.metadata.extras.shift_remove("generation_settings");
+    assert_eq!(Grounded::new(&model, None, &graph).unwrap().gate().unwrap(), Gate::Half);
+}
+
 #[test]
 fn loadings_of_features_and_of_skips_add_up_too() {
     let mut cases = vec![("tiny-gpt2", common::test_data()), ("tiny-llama-clt", common::test_data())];

@@ -50,6 +50,10 @@ fn the_strongest_paths_lead_from_dallas_to_austin() {
         let begins = |n: &Node| matches!(n.kind, NodeKind::Embedding { .. });
         let paths = strongest_paths(&graph, &influence, target, 100, begins);
         let token = |node: u32| graph.metadata.token(graph.nodes[node as usize].position).unwrap_or_default();
+        let [first, between @ .., last] = &paths[0].nodes[..] else { panic!("{nodes}: {:?}", paths[0]) };
+        assert_eq!((*first, token(*last)), (target, " Dallas"), "{nodes}: {:?}", paths[0]);
+        let units = between.iter().all(|n| graph.nodes[*n as usize].is_unit());
+        assert!(units && !between.is_empty(), "{nodes}: {:?}", paths[0]);
         let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
         for path in &paths {
             *shares.entry(token(path.nodes[path.nodes.len() - 1])).or_default() += path.share;

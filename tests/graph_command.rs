@@ -90,7 +90,8 @@ fn a_graph_names_its_settings() {
 #[test]
 fn several_targets_can_be_named() {
     let args = ["graph", "-p", DALLAS, "--max-nodes", "40", "--format", "json", "--target", " Austin"];
-    let ran = mechscope(&[&args[..], &["-t", " Dallas"]].concat());
+    let whole = ["-t", " Dallas", "--node-threshold", "1", "--edge-threshold", "1"];
+    let ran = mechscope(&[&args[..], &whole].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let graph = read(&ran.out);
     let of = |node: &Node| match node.kind {
@@ -103,8 +104,8 @@ fn several_targets_can_be_named() {
     let watched = next.json()["target"].as_array().unwrap().clone();
     assert_eq!((found.len(), watched.len()), (2, 2));
     for ((label, probability), row) in found.iter().zip(&watched) {
-        assert_eq!(row["token"]["text"].as_str().or(row["text"].as_str()), Some(label.as_str()), "{row}");
-        let want = row["probability"].as_f64().or(row["prob"].as_f64()).unwrap();
+        assert_eq!(row["text"], label.as_str());
+        let want = row["prob"].as_f64().unwrap();
         assert!((f64::from(*probability) - want).abs() < 1e-6, "{label}: {probability} for {want}");
     }
     assert!(graph.targets().all(|t| !graph.edges.row(t).is_empty()));
@@ -120,7 +121,7 @@ fn several_targets_can_be_named() {
 /// The logit that is explained is the one before the cap: graph and file say so.
 #[test]
 fn a_final_soft_cap_is_spoken_of() {
-    let says = "before the final soft-cap of 30";
+    let says = "before the final soft-cap of 5";
     let args = ["graph", "-m", "test_data/models/tiny-gemma2", "-p", "one two", "--max-nodes", "5", "--depth", "1"];
     let text = mechscope(&args);
     assert!(text.out.contains(&format!("logits        {says}\n")), "{}", text.out);
@@ -160,7 +161,7 @@ fn heads_of_a_target_are_kept_and_listed() {
     let text = mechscope(&["view", program::arg(&file), "--node-threshold", "0.5", "--depth", "1", "--heads=3"]);
     let listed: Vec<&str> = text.output().lines().skip_while(|l| !l.starts_with("heads of ")).skip(1).collect();
     assert_eq!(listed.len(), 4, "{}", text.out);
-    for (line, head) in listed.iter().zip(&heads) {
+    for (line, head) in listed[..3].iter().zip(&heads) {
         assert!(line.contains(&format!("L{}.H{} ", head.layer, head.head)), "{line}");
         assert!(line.ends_with(&format!("{:+.3}", head.effect)), "{line}");
     }

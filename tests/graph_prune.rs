@@ -155,7 +155,7 @@ fn pinned_nodes_stay_and_no_id_of_a_gone_node_is_left() {
     assert!(with.nodes()[0]);
     assert_eq!(with.n_nodes(), without.n_nodes() + 1);
     let small = graph.pruned(&influence, &with).unwrap();
-    assert_eq!(small.view.pinned, [gone.clone()]);
+    assert_eq!(small.view.pinned, std::slice::from_ref(&gone));
     assert_eq!(small.view.supernodes[0], group("both", &[&gone, &kept]));
     // Even where it has no edges left.
     let none = prune(&graph, &influence, thresholds(0.0, 0.0)).unwrap();

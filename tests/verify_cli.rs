@@ -121,7 +121,7 @@ fn without_a_model_it_is_the_one_that_the_file_names() {
     assert!(ran.code == Some(1) && ran.err.contains("features; made with hello: pass -m hello"), "{}", ran.err);
     // A name that leads nowhere leaves the usual model, and the error says what is missing.
     let mut opened = json::open(&file).unwrap().graph;
-    opened.metadata.scan = "some-model".into();
+    opened.metadata.model = Some("some-model".into());
     json::write(&opened, &mut std::fs::File::create(&file).unwrap()).unwrap();
     let ran = mechscope(&["verify", arg(&file), "--top", "1"]);
     assert!(ran.code == Some(1) && ran.err.contains("made with some-model: pass -m some-model"), "{}", ran.err);

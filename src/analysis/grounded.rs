@@ -93,7 +93,8 @@ impl<'a> Grounded<'a> {
         if let Some(d) = dictionary {
             sites.extend(layers.flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
         }
-        let trace = model.run(&ids, &Sites::Only(sites), Logits::All)?;
+        // As edited runs: logits of all positions would be rounded otherwise, and show in every difference.
+        let trace = model.run(&ids, &Sites::Only(sites), Logits::Last)?;
         let bos = bos(model, graph, &ids);
         let grounded = Grounded { model, dictionary, graph, trace, bos, frozen: OnceCell::new() };
         grounded.check()?;

@@ -275,7 +275,8 @@ impl<'a> Verifier<'a> {
         let mean = decoder.unembed.weight.to_dtype(candle_core::DType::F32)?.mean_keepdim(0)?;
         let row = (decoder.target_row(&weights)? - (mean * total)?)?;
         let last = trace.n_pos() - 1;
-        let scale = trace.get(Site::LnFinalScale)?.narrow(0, last, 1)?;
+        let scales = trace.get(Site::LnFinalScale)?;
+        let scale = scales.narrow(0, scales.dim(0)? - 1, 1)?;
         let along = norm_back(&row, &decoder.ln_final, &scale)?;
         decoder.relp_along(trace, along, last, self.on.gate()?, passes, &mut |_, _| Ok(()))
     }

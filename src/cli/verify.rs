@@ -97,7 +97,10 @@ impl Verify {
         let model = self.on.open(self.model.as_deref().unwrap_or(made_with(&graph)))?;
         let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
         let dictionary = match self.dictionary.as_ref().or(graph.metadata.dictionary.as_ref()) {
-            Some(name) => Some(Dictionary::find(name, &model.decoder)?),
+            Some(name) => {
+                let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
+                Some(Dictionary::find(name, &model.decoder).with_context(hint)?)
+            }
             None if features => own_dictionary(&model)?,
             None => None,
         };

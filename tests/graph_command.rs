@@ -109,6 +109,9 @@ fn several_targets_can_be_named() {
         assert!((f64::from(*probability) - want).abs() < 1e-6, "{label}: {probability} for {want}");
     }
     assert!(graph.targets().all(|t| !graph.edges.row(t).is_empty()));
+    // Beside a certain answer an improbable token has next to no weight, so that by default pruning takes all it has.
+    let ran = mechscope(&[&args[..], &["-t", " Dallas"]].concat());
+    assert!(ran.code == Some(0) && ran.err.contains("\" Dallas\" weighs as much as it is probable"), "{}", ran.err);
     for (more, says) in [
         (["-t", " Dallas", "--contrast", " Seattle"].as_slice(), "--contrast goes with one --target, there are 2"),
         (["-t", " Austin"].as_slice(), "--target \" Austin\": the token is named twice"),

@@ -197,6 +197,13 @@ impl GraphArgs {
             output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));
         }
         let kept = graph.pruned(&influence, &pruned)?;
+        let bare = |t: &usize| !self.target.is_empty() && kept.edges.row(*t).is_empty();
+        for target in kept.targets().filter(bare) {
+            output::remark(&format!(
+                "{:?} weighs as much as it is probable: pruning leaves no edge into it; --node-threshold 1 --edge-threshold 1 keeps all",
+                kept.nodes[target].label
+            ));
+        }
         print(&kept, &self.output)?;
         Ok(if partial { INTERRUPTED } else { 0 })
     }

@@ -236,7 +236,9 @@ impl Cli {
             Some(Command::View(c)) => match c.explores() {
                 Some(file) => {
                     let file = file.display().to_string();
-                    return Cli::try_parse_from(["mechscope", "--model", c.model(), "--graph", &file])?.explore.run();
+                    let model = c.model().map(|model| ["--model", model]);
+                    let args = ["mechscope", "--graph", &file].into_iter().chain(model.into_iter().flatten());
+                    return Cli::try_parse_from(args)?.explore.run();
                 }
                 None => c.run(),
             },

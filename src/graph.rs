@@ -16,7 +16,7 @@ mod prune;
 pub mod tree;
 pub mod verification;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 pub use edges::{Edge, Edges, Row, RowStore};
 pub use influence::{Influence, Scores};
 pub use metadata::{Generator, Metadata, Supernode, View};
-pub use node::{Certificate, Extras, Node, NodeKind};
+pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind};
 pub use prune::{Pruned, Thresholds, prune};
 use verification::Verification;
 
@@ -106,7 +106,8 @@ impl Graph {
         ids
     }
 
-    /// The graph of kept nodes and edges, with cumulative influence and thresholds written into it.
+    /// The graph of kept nodes and edges, with cumulative influence and thresholds written into it. Pins and groups name no node
+    /// that is gone, and a group without members is gone too.
     ///
     /// Errors when `influence` or `pruned` belong to a graph of another size.
     pub fn pruned(&self, influence: &Influence, pruned: &Pruned) -> Result<Graph> {
@@ -141,12 +142,20 @@ impl Graph {
         let mut metadata = self.metadata.clone();
         let thresholds = pruned.thresholds();
         metadata.set_thresholds(thresholds.node(), thresholds.edge());
+        let mut view = self.view.clone();
+        let ids: HashSet<&str> = nodes.iter().map(|node| &*node.id).collect();
+        view.pinned.retain(|id| ids.contains(id.as_str()));
+        view.supernodes.retain_mut(|group| {
+            let empty = group.members.is_empty();
+            group.members.retain(|id| ids.contains(id.as_str()));
+            empty || !group.members.is_empty()
+        });
         Ok(Graph {
             metadata,
             nodes,
             edges,
             edge_extras,
-            view: self.view.clone(),
+            view,
             verified: self.verified.clone(),
             unresolved: self.unresolved.clone(),
             extras: self.extras.clone(),

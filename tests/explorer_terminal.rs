@@ -189,6 +189,27 @@ fn a_session_from_start_to_quit() {
 }
 
 #[test]
+fn a_graph_file_is_opened_with_the_model_and_the_dictionary_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g.json").display().to_string();
+    let data = |name: &str| format!("{}/test_data/{name}/tiny-gpt2", env!("CARGO_MANIFEST_DIR"));
+    let (model, dictionary) = (data("models"), data("transcoders"));
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_mechscope"))
+        .args(["graph", "-m", &model, "--dictionary", &dictionary, "-p", "The king said to", "--max-nodes", "20"])
+        .args(["--format", "json", "-o", &file])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut p = Program::start(&["view", &file]);
+    p.see("logit:");
+    p.send("q");
+    assert_eq!(p.ends(), 0);
+    let session = p.session();
+    assert_eq!((&session["model"], &session["dictionary"]), (&model.into(), &dictionary.into()));
+    assert_eq!(session["graph"], file);
+}
+
+#[test]
 fn signals_save_the_session_and_give_the_terminal_back() {
     for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGHUP, 129)] {
         let mut p = Program::start(&["--model", "induction", "--prompt", "abcabc"]);

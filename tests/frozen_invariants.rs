@@ -4,10 +4,11 @@
 mod blocked;
 mod random_models;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
 use mechscope::graph::{Graph, Influence, NodeKind};
 use mechscope::model::Model;
+use mechscope::model::dictionary::Dictionary;
 use mechscope::model::edit::Passes;
 use mechscope::model::forward::Logits;
 use mechscope::model::linear::{Frozen, Row, SourceBlocks, Target};
@@ -16,6 +17,8 @@ use mechscope::model::site::{BlockSite, Sites};
 use mechscope::model::trace::Trace;
 use proptest::test_runner::{Config, TestRunner};
 use random_models::{Recipe, families, recipes};
+use std::cell::Cell;
+use std::path::Path;
 
 /// Models of each family.
 const CASES: u32 = 12;
@@ -110,6 +113,104 @@ fn rows_add_up_and_see_only_what_came_before() {
             }
         }
     });
+}
+
+/// Invariant b with remainders: when some of the neurons are sources only, what the others write is in the columns of their layers and
+/// positions, and from those at or above a target, or after it, comes nothing at all.
+#[test]
+fn remainders_from_above_or_later_have_exactly_no_effect() {
+    let (remainders, forbidden) = (Cell::new(0), Cell::new(0));
+    for_all(|recipe, gate| {
+        let case = Case::new(recipe, gate, true);
+        let mut random = recipe.numbers();
+        let some: Vec<Neuron> = case.neurons.iter().copied().filter(|_| random() < 0.5).collect();
+        let decoder = &case.model.decoder;
+        let writes = SourceBlocks::neuron_writes(&case.frozen, decoder, &case.trace, &some).unwrap();
+        let biases = SourceBlocks::output_biases(&case.frozen, decoder).unwrap();
+        let sources = SourceBlocks::new(&case.frozen, &case.trace, some.len(), &writes, &biases, None).unwrap();
+        let (columns, rows) = (sources.columns, rows(&case.frozen, &case.targets, &sources));
+        for (t, row) in rows.iter().enumerate() {
+            assert!(row.residual.abs() as f64 <= case.slack(t), "target {t}: {} of {}", row.residual, row.abs_sum);
+            let Some(&(layer, position, _)) = case.neurons.get(t) else { continue };
+            for l in 0..columns.n_layers {
+                for p in 0..columns.n_pos {
+                    let effect = row.effects[columns.remainder(l, p)];
+                    let allowed = l < layer && p <= position;
+                    assert!(allowed || effect == 0.0, "target {t} from the remainder of {l}@{p}: {effect}");
+                    remainders.set(remainders.get() + usize::from(effect != 0.0));
+                    forbidden.set(forbidden.get() + usize::from(!allowed));
+                }
+            }
+            for (s, &(l, p, _)) in some.iter().enumerate() {
+                assert!(row.effects[s] == 0.0 || (l < layer && p <= position), "target {t} from {:?}", (l, p));
+            }
+        }
+    });
+    assert!(remainders.get() > 1000 && forbidden.get() > 1000, "{} and {}", remainders.get(), forbidden.get());
+}
+
+/// Writes random transcoders for a model, of one layer each or across layers.
+fn random_dictionary(folder: &Path, model: &Model, cross_layer: bool, read: &str, random: &mut dyn FnMut() -> f32) {
+    const FEATURES: usize = 5;
+    let (d, n_layers) = (model.decoder.arch.d_model, model.decoder.arch.n_layers);
+    let mut tensor = |shape: &[usize]| {
+        let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| random() - 0.5).collect();
+        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    };
+    let save = |name: String, tensors: Vec<(String, Tensor)>| {
+        candle_core::safetensors::save(&tensors.into_iter().collect(), folder.join(name)).unwrap();
+    };
+    for l in 0..n_layers {
+        let name = |stem: &str| if cross_layer { format!("{stem}_{l}") } else { stem.to_owned() };
+        let mut parts = vec![
+            (name("W_enc"), tensor(&[FEATURES, d])),
+            (name("b_enc"), tensor(&[FEATURES])),
+            (name("b_dec"), tensor(&[d])),
+        ];
+        if cross_layer {
+            save(format!("W_dec_{l}.safetensors"), vec![(name("W_dec"), tensor(&[FEATURES, n_layers - l, d]))]);
+            save(format!("W_enc_{l}.safetensors"), parts);
+        } else {
+            parts.push((name("W_dec"), tensor(&[FEATURES, d])));
+            save(format!("layer_{l}.safetensors"), parts);
+        }
+    }
+    let kind = if cross_layer { "clt" } else { "plt" };
+    let config = format!(
+        r#"{{"kind": "{kind}", "activation": "relu", "feature_input_hook": "{read}", "feature_output_hook": "hook_mlp_out"}}"#
+    );
+    std::fs::write(folder.join("config.json"), config).unwrap();
+}
+
+/// Invariant b on features: those of transcoders of one layer and across layers, and what a dictionary leaves of each MLP.
+#[test]
+fn features_and_errors_reach_only_what_comes_after_and_above() {
+    let kinds: Cell<[usize; 3]> = Cell::default();
+    for_all(|recipe, _| {
+        let model = recipe.model();
+        let mut random = recipe.numbers();
+        let cross_layer = random() < 0.5;
+        let read = if random() < 0.5 { "mlp.hook_in" } else { "hook_resid_mid" };
+        let folder = tempfile::tempdir().unwrap();
+        random_dictionary(folder.path(), &model, cross_layer, read, &mut random);
+        let dictionary = Dictionary::open(folder.path(), &model.decoder).unwrap();
+        let targets = vec![LogitTarget { name: "a".into(), weights: vec![(TOKEN, 1.0)], probability: 0.5 }];
+        let tokens = model.pieces(&recipe.prompt);
+        let settings = Settings::default();
+        let graph = build(&model, &tokens, Some(&dictionary), &targets, settings, &mut |_, _| Ok(())).unwrap();
+        for edge in graph.edges.iter() {
+            let (source, target) = (&graph.nodes[edge.source as usize], &graph.nodes[edge.target as usize]);
+            let name = format!("{} -> {}", source.name(), target.name());
+            assert!(source.position <= target.position, "{name}: from a later position");
+            assert!(source.layer < target.layer || source.kind.is_input(), "{name}: from its own layer or above");
+            let mut seen = kinds.get();
+            seen[0] += usize::from(source.kind == NodeKind::Feature && target.is_unit() && !cross_layer);
+            seen[1] += usize::from(source.kind == NodeKind::Feature && target.is_unit() && cross_layer);
+            seen[2] += usize::from(source.kind == NodeKind::Error && target.is_unit());
+            kinds.set(seen);
+        }
+    });
+    assert!(kinds.get().iter().all(|n| *n > 100), "{:?}", kinds.get());
 }
 
 /// Invariants c and q: in the company of targets at later positions and higher layers, or alone; on one thread or two.

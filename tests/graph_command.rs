@@ -50,6 +50,10 @@ fn the_strongest_paths_lead_from_dallas_to_austin() {
         let begins = |n: &Node| matches!(n.kind, NodeKind::Embedding { .. });
         let paths = strongest_paths(&graph, &influence, target, 100, begins);
         let token = |node: u32| graph.metadata.token(graph.nodes[node as usize].position).unwrap_or_default();
+        let [first, between @ .., last] = &paths[0].nodes[..] else { panic!("{nodes}: {:?}", paths[0]) };
+        assert_eq!((*first, token(*last)), (target, " Dallas"), "{nodes}: {:?}", paths[0]);
+        let units = between.iter().all(|n| graph.nodes[*n as usize].is_unit());
+        assert!(units && !between.is_empty(), "{nodes}: {:?}", paths[0]);
         let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
         for path in &paths {
             *shares.entry(token(path.nodes[path.nodes.len() - 1])).or_default() += path.share;
@@ -80,6 +84,97 @@ fn a_graph_names_its_settings() {
     assert_eq!(settings("tiny-llama", &[]), plain.replace('}', r#","gate":"half"}"#));
     let frozen = settings("tiny-llama", &["--gate", "freeze", "--zero-positions", "1"]);
     assert_eq!(frozen, r#"{"max_feature_nodes":7,"zero_positions":1,"gate":"freeze"}"#);
+}
+
+/// Named tokens: each a target of its own, with its probability.
+#[test]
+fn several_targets_can_be_named() {
+    let args = ["graph", "-p", DALLAS, "--max-nodes", "40", "--format", "json", "--target", " Austin"];
+    let whole = ["-t", " Dallas", "--node-threshold", "1", "--edge-threshold", "1"];
+    let ran = mechscope(&[&args[..], &whole].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let graph = read(&ran.out);
+    let of = |node: &Node| match node.kind {
+        NodeKind::Logit { probability, .. } => Some((node.label.clone(), probability)),
+        _ => None,
+    };
+    let found: Vec<(String, f32)> = graph.nodes.iter().filter_map(of).collect();
+    let next =
+        mechscope(&["predict", "-p", DALLAS, "--target", " Austin", "--contrast", " Dallas", "--format", "json"]);
+    let watched = next.json()["target"].as_array().unwrap().clone();
+    assert_eq!((found.len(), watched.len()), (2, 2));
+    for ((label, probability), row) in found.iter().zip(&watched) {
+        assert_eq!(row["text"], label.as_str());
+        let want = row["prob"].as_f64().unwrap();
+        assert!((f64::from(*probability) - want).abs() < 1e-6, "{label}: {probability} for {want}");
+    }
+    assert!(graph.targets().all(|t| !graph.edges.row(t).is_empty()));
+    // Beside a certain answer an improbable token has next to no weight, so that by default pruning takes all it has.
+    let ran = mechscope(&[&args[..], &["-t", " Dallas"]].concat());
+    assert!(ran.code == Some(0) && ran.err.contains("\" Dallas\" weighs as much as it is probable"), "{}", ran.err);
+    for (more, says) in [
+        (["-t", " Dallas", "--contrast", " Seattle"].as_slice(), "--contrast goes with one --target, there are 2"),
+        (["-t", " Austin"].as_slice(), "--target \" Austin\": the token is named twice"),
+    ] {
+        let ran = mechscope(&[&args[..], more].concat());
+        assert!(ran.code == Some(1) && ran.err.contains(says), "{}", ran.err);
+    }
+}
+
+/// The logit that is explained is the one before the cap: graph and file say so.
+#[test]
+fn a_final_soft_cap_is_spoken_of() {
+    let says = "before the final soft-cap of 5";
+    let args = ["graph", "-m", "test_data/models/tiny-gemma2", "-p", "one two", "--max-nodes", "5", "--depth", "1"];
+    let text = mechscope(&args);
+    assert!(text.out.contains(&format!("logits        {says}\n")), "{}", text.out);
+    let file: Value = serde_json::from_str(&mechscope(&[&args[..], &["--format", "json"]].concat()).out).unwrap();
+    assert_eq!(file["metadata"]["generation_settings"]["target_logits"], says);
+    let plain = mechscope(&["graph", "-m", "test_data/models/tiny-llama", "-p", "one two", "--depth", "1"]);
+    assert!(plain.code == Some(0) && !plain.out.contains("soft-cap"), "{}", plain.out);
+}
+
+/// What heads carry to a target: in the file, and listed when asked.
+#[test]
+fn heads_of_a_target_are_kept_and_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("g.json");
+    let args = ["graph", "-p", DALLAS, "--max-nodes", "40", "--target", " Austin", "--contrast", " Dallas"];
+    let ran = mechscope(&[&args[..], &["--format", "json", "-o", program::arg(&file)]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let graph = json::open(&file).unwrap().graph;
+    let target = &graph.nodes[graph.targets().next().unwrap()];
+    let heads = target.heads();
+    assert!(graph.nodes.iter().all(|n| n.kind.is_logit() || n.heads().is_empty()));
+    // Above the last layer's heads there is nothing but the final norm: what they carry is what they write.
+    let args = ["heads", "-p", DALLAS, "--target", " Austin", "--contrast", " Dallas", "--format", "json"];
+    let table = mechscope(&args).json()["heads"].as_array().unwrap().clone();
+    assert_eq!(table.len(), heads.len());
+    let last = heads.iter().map(|h| h.layer).max().unwrap();
+    let mut compared = 0;
+    for head in heads.iter().filter(|h| h.layer == last) {
+        let name = format!("L{}.H{}", head.layer, head.head);
+        let row = table.iter().find(|row| row["head"] == name.as_str()).unwrap();
+        let want = row["direct_effect"].as_f64().unwrap();
+        assert!((f64::from(head.effect) - want).abs() < 1e-4, "{name}: {} for {want}", head.effect);
+        compared += usize::from(want.abs() > 0.01);
+    }
+    assert!(compared > 1, "{table:?}");
+    // Strongest first, as many as asked for; whatever is pruned, targets keep theirs.
+    let text = mechscope(&["view", program::arg(&file), "--node-threshold", "0.5", "--depth", "1", "--heads=3"]);
+    let listed: Vec<&str> = text.output().lines().skip_while(|l| !l.starts_with("heads of ")).skip(1).collect();
+    assert_eq!(listed.len(), 4, "{}", text.out);
+    for (line, head) in listed[..3].iter().zip(&heads) {
+        assert!(line.contains(&format!("L{}.H{} ", head.layer, head.head)), "{line}");
+        assert!(line.ends_with(&format!("{:+.3}", head.effect)), "{line}");
+    }
+    assert_eq!(listed[3].trim(), format!("{} more", heads.len() - 3));
+    let ran = mechscope(&["view", program::arg(&file), "--heads", "--format", "dot"]);
+    assert!(ran.code == Some(1) && ran.err.contains("--heads lists them as text"), "{}", ran.err);
+    let ran = mechscope(&["view", program::arg(&file), "--heads", "--collapse"]);
+    assert!(ran.code == Some(1) && ran.err.contains("--heads does not go with"), "{}", ran.err);
+    let plain = mechscope(&["view", program::arg(&file), "--depth", "1"]);
+    assert!(!plain.output().contains("heads of"));
 }
 
 #[test]

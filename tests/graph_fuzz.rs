@@ -58,15 +58,18 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 /// What is put in place of something else: values that are at home elsewhere, or nowhere.
-const PIECES: [&str; 28] = [
+const PIECES: [&str; 31] = [
     "null",
     "-1",
     "0",
+    "3e38",
+    "-3e38",
     "1e39",
     "1e400",
     "-0.0",
     "NaN",
     "1e-46",
+    "\"4294967295\"",
     "4294967296",
     "18446744073709551615",
     "\"\"",
@@ -140,6 +143,7 @@ fn exercise(input: &[u8]) -> bool {
         return false;
     };
     let graph = &opened.graph;
+    assert!(graph.edges.iter().all(|edge| edge.weight.is_finite()));
     check(&opened);
     let mut file = Vec::new();
     write(graph, &mut file).expect("writing to memory");

@@ -238,6 +238,8 @@ fn ours() -> Graph {
         prompt: "x".to_owned(),
         prompt_tokens: vec!["x".to_owned()],
         prompt_ids: vec![7],
+        model: Some("./models/x".to_owned()),
+        dictionary: Some("./transcoders".to_owned()),
         target: Some("\" a\" - \" b\"".to_owned()),
         partial: true,
         schema_version: Some(1),
@@ -307,6 +309,11 @@ fn broken_files_are_told_apart_in_one_line() {
         (&file(&format!("{node},{node}"), ""), "nodes 0 and 1 have the same id \"a\""),
         (&file(&node.replace("\"0\"", "[]"), ""), "nodes[0]: layer: found [], expected a string or a whole number"),
         (&file(&node.replace("\"0\"", "-3"), ""), "nodes[0]: layer: found -3, expected a whole number from 0"),
+        (
+            &file(&node.replace("\"0\"", "\"4294967295\""), ""),
+            "nodes[0]: layer: found \"4294967295\", expected at most 1000000",
+        ),
+        (&file(&node.replace("\"0\"", "99999999999"), ""), "nodes[0]: layer: found 99999999999, expected at most"),
         (&file(&node.replace(":0", ":1e99"), ""), "nodes[0]: ctx_idx: found 1e+99"),
         (
             &file(&node.replace("\"node_id\"", "\"activation\":1e99,\"node_id\""), ""),
@@ -322,6 +329,13 @@ fn broken_files_are_told_apart_in_one_line() {
         ),
         (&file(node, r#"{"source":"a","target":"a","weight":1e39}"#), "links[0].weight: found 1"),
         (&file(node, r#"{"source":"a","target":"a","weight":1e400}"#), "links[0].weight: number out of range"),
+        (
+            &file(
+                &format!("{node},{}", node.replace("\"a\"", "\"b\"")),
+                &[r#"{"source":"a","target":"b","weight":3e38}"#; 3].join(","),
+            ),
+            "links \"a\" -> \"b\": their weights add up to more than a 32-bit number holds",
+        ),
         (
             &file(node, r#"{"source":[],"target":"a","weight":1}"#),
             "links[0].source: invalid type: sequence, expected the id of a node",

@@ -99,6 +99,81 @@ fn each_trap_is_found_and_blamed_on_the_right_viewer() {
     }
 }
 
+/// What is wrong, what is done to a clean file, and words of the finding.
+type Case = (Severity, Viewer, fn(&mut Value), &'static str);
+
+#[test]
+fn each_field_is_checked_for_type_range_and_what_it_names() {
+    use Severity::{Error, Warning};
+    use Viewer::{Both, Neuronpedia};
+    let cases: [Case; 15] = [
+        (
+            Error,
+            Neuronpedia,
+            |f| {
+                f["nodes"][1]["node_id"] = json!(7);
+                f["links"][0]["target"] = json!("7");
+                f["links"][1]["source"] = json!("7");
+            },
+            "1 nodes have a node_id that is no text (first 7)",
+        ),
+        (Error, Neuronpedia, |f| f["links"][0]["source"] = json!(5), "1 ends of links are no text"),
+        (Error, Both, |f| f["nodes"][1]["layer"] = json!(null), "layer that is no number (first \"2_4_1\": null)"),
+        (Error, Both, |f| f["nodes"][1]["layer"] = json!("E"), "layer that is no number (first \"2_4_1\": \"E\")"),
+        (Error, Both, |f| f["nodes"][3]["layer"] = json!(null), "layer that is no number (first \"3_9_1\": null)"),
+        (Error, Both, |f| f["nodes"][1]["ctx_idx"] = json!(null), "ctx_idx that is no position (first \"2_4_1\")"),
+        (Warning, Both, |f| f["nodes"][1]["feature"] = json!(-7), "(first \"2_4_1\": -7): another feature is shown"),
+        (Warning, Both, |f| f["nodes"][1]["feature"] = json!(1e30), "1 features have a number that contradicts"),
+        (Warning, Both, |f| f["nodes"][1]["feature"] = json!(26), "(first \"2_4_1\": 26)"),
+        (Warning, Both, |f| f["nodes"][3]["token_prob"] = json!(5.0), "token_prob outside 0 to 1 (first \"3_9_1\": 5)"),
+        (
+            Warning,
+            Both,
+            |f| f["metadata"]["node_threshold"] = json!(7),
+            "node_threshold 7: expected a share from 0 to 1",
+        ),
+        (
+            Warning,
+            Both,
+            |f| f["metadata"]["pruning_settings"] = json!({"edge_threshold": -0.5}),
+            "edge_threshold -0.5: expected a share from 0 to 1",
+        ),
+        (
+            Warning,
+            Both,
+            |f| f["metadata"]["prompt_tokens"] = json!(["a b"]),
+            "4 nodes are past the end of prompt_tokens, 1 long (first \"E_5_1\": ctx_idx 1)",
+        ),
+        (
+            Warning,
+            Both,
+            |f| f["qParams"]["pinnedIds"] = json!(["E_5_1", "ghost"]),
+            "1 pins name nodes that are not there",
+        ),
+        (
+            Warning,
+            Neuronpedia,
+            |f| f["qParams"]["supernodes"] = json!([["g", "2_4_1", "ghost"]]),
+            "1 members of supernodes are not there (first \"ghost\")",
+        ),
+    ];
+    for (i, (severity, viewer, breaks, words)) in cases.into_iter().enumerate() {
+        let mut file = clean();
+        breaks(&mut file);
+        let findings = checked(&file);
+        let found = |finding: &Finding| {
+            (finding.trap, finding.severity, finding.viewer) == (0, severity, viewer) && finding.message.contains(words)
+        };
+        assert!(findings.iter().any(found), "case {i}: {findings:?}");
+    }
+    // What older files and other writers do is no contradiction.
+    for feature in [json!(200_004), json!(null), json!(25)] {
+        let mut file = clean();
+        file["nodes"][1]["feature"] = feature;
+        assert_eq!(checked(&file), []);
+    }
+}
+
 #[test]
 fn size_is_judged_by_the_file_and_by_its_links() {
     let mut opened: Opened = read(clean().to_string().as_bytes(), DEFAULT_MEMORY).unwrap();

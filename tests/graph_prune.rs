@@ -3,7 +3,7 @@
 mod graph_common;
 
 use graph_common::{random_graph, twelve_nodes};
-use mechscope::graph::{Edge, Edges, Graph, Influence, Metadata, Node, Thresholds, prune};
+use mechscope::graph::{Edge, Edges, Graph, Influence, Metadata, Node, Supernode, Thresholds, prune};
 use proptest::prelude::*;
 
 fn thresholds(node: f64, edge: f64) -> Thresholds {
@@ -45,7 +45,11 @@ fn plain(graph: &Graph, limits: Thresholds) -> (Vec<bool>, Vec<Edge>) {
     let n = graph.nodes.len();
     let whole = Influence::of(graph).unwrap();
     let least = cut(whole.values(), limits.node(), 1e-12);
-    let mut kept: Vec<bool> = (0..n).map(|i| graph.nodes[i].kind.always_kept() || whole.values()[i] >= least).collect();
+    let stays = |i: usize| {
+        let node = &graph.nodes[i];
+        node.kind.always_kept() || graph.view.pinned.iter().any(|id| **id == *node.id)
+    };
+    let mut kept: Vec<bool> = (0..n).map(|i| stays(i) || whole.values()[i] >= least).collect();
     let values = influence(graph, &kept);
     let score = |edge: &Edge| {
         let row = graph.edges.row(edge.target as usize);
@@ -60,7 +64,7 @@ fn plain(graph: &Graph, limits: Thresholds) -> (Vec<bool>, Vec<Edge>) {
     edges.retain(|edge| score(edge) >= least);
     loop {
         let before = kept.clone();
-        for i in (0..n).filter(|&i| !graph.nodes[i].kind.always_kept()) {
+        for i in (0..n).filter(|&i| !stays(i)) {
             let feeds = edges.iter().any(|edge| edge.source as usize == i);
             let fed = edges.iter().any(|edge| edge.target as usize == i);
             kept[i] &= feeds && (fed || !graph.nodes[i].kind.needs_inputs());
@@ -128,14 +132,47 @@ fn a_chain_of_dead_ends_falls_in_one_go() {
     assert_eq!(pruned.n_edges(), 1);
 }
 
+/// What a reader pinned stays, as in the viewers; what is pinned or grouped and no longer there is not named.
+#[test]
+fn pinned_nodes_stay_and_no_id_of_a_gone_node_is_left() {
+    let mut graph = twelve_nodes();
+    let influence = Influence::of(&graph).unwrap();
+    let id = |i: usize| graph.nodes[i].id.to_string();
+    let (gone, kept, ghost) = (id(0), id(1), "ghost".to_owned());
+    let group = |label: &str, members: &[&String]| Supernode {
+        label: label.into(),
+        members: members.iter().map(|m| (*m).clone()).collect(),
+    };
+    let supernodes = vec![group("both", &[&gone, &kept]), group("gone", &[&gone, &ghost]), group("empty", &[])];
+    graph.view.supernodes = supernodes;
+    let without = prune(&graph, &influence, Thresholds::default()).unwrap();
+    assert!(!without.nodes()[0] && without.nodes()[1]);
+    let small = graph.pruned(&influence, &without).unwrap();
+    assert_eq!(small.view.supernodes, [group("both", &[&kept]), group("empty", &[])]);
+
+    graph.view.pinned = vec![ghost, gone.clone()];
+    let with = prune(&graph, &influence, Thresholds::default()).unwrap();
+    assert!(with.nodes()[0]);
+    assert_eq!(with.n_nodes(), without.n_nodes() + 1);
+    let small = graph.pruned(&influence, &with).unwrap();
+    assert_eq!(small.view.pinned, std::slice::from_ref(&gone));
+    assert_eq!(small.view.supernodes[0], group("both", &[&gone, &kept]));
+    // Even where it has no edges left.
+    let none = prune(&graph, &influence, thresholds(0.0, 0.0)).unwrap();
+    assert!(none.nodes()[0] && !none.nodes()[1]);
+}
+
 proptest! {
     #[test]
     fn equals_the_plain_definition(
         graph in random_graph(50),
+        pins in prop::collection::vec(0..50usize, 0..4),
         node in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0f64],
         edge in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0f64],
     ) {
         let limits = thresholds(node, edge);
+        let mut graph = graph;
+        graph.view.pinned = pins.iter().filter_map(|pin| Some(graph.nodes.get(*pin)?.id.to_string())).collect();
         let pruned = prune(&graph, &Influence::of(&graph).unwrap(), limits).unwrap();
         let (nodes, edges) = plain(&graph, limits);
         prop_assert_eq!(pruned.nodes(), nodes);

@@ -3,6 +3,7 @@
 mod common;
 mod gold;
 
+use candle_core::Tensor;
 use common::{Reference, open, references, shared};
 use gold::induction;
 use mechscope::analysis::attribution_graph::{Settings, build, most_probable};
@@ -11,6 +12,7 @@ use mechscope::analysis::next_token::NextToken;
 use mechscope::graph::{Graph, NodeKind};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
+use mechscope::model::edit::Passes;
 use mechscope::model::forward::Logits;
 use mechscope::model::qk::Part;
 use mechscope::model::relp::Gate;
@@ -69,6 +71,78 @@ fn head_loadings_sum_to_the_edge_without_its_direct_part() {
             let graph = graph(&model, &ids[..12], None, gate);
             let on = Grounded::new(&model, None, &graph).unwrap();
             assert!(check(&reference.name, &on, gate) > 20, "{}", reference.name);
+        }
+    }
+}
+
+/// Loadings explain the edge that the graph shows, by the rule it was made with, or say that they cannot.
+#[test]
+fn the_gate_rule_is_the_graphs_own() {
+    let reference = families().into_iter().find(|r| r.name == "tiny-llama").unwrap();
+    let (model, ids) = (reference.model(), reference.ids());
+    let mut graph = graph(&model, &ids[..12], None, Gate::Freeze);
+    // An edge that the rule changes, between two neurons or from an embedding to one.
+    let edge = {
+        let on = Grounded::new(&model, None, &graph).unwrap();
+        assert_eq!(on.gate().unwrap(), Gate::Freeze);
+        let unit = |e: &mechscope::graph::Edge| graph.nodes[e.target as usize].is_unit();
+        let vector = |e: &mechscope::graph::Edge| graph.nodes[e.source as usize].kind != NodeKind::Error;
+        let differ = |e: &mechscope::graph::Edge| {
+            let half = on.loadings(e.source, e.target, Gate::Half).unwrap().edge;
+            (half - e.weight).abs() > 0.2 * graph.edges.row(e.target as usize).abs_sum() as f32
+        };
+        let edge = graph.edges.iter().find(|e| unit(e) && vector(e) && differ(e)).expect("an edge that differs");
+        let found = on.edge(edge.source, edge.target).unwrap();
+        assert!((found.edge - edge.weight).abs() <= 1e-5 * graph.edges.row(edge.target as usize).abs_sum() as f32);
+        edge
+    };
+    let settings = graph.metadata.extras.get_mut("generation_settings").unwrap();
+    settings["gate"] = "half".into();
+    let on = Grounded::new(&model, None, &graph).unwrap();
+    let error = on.edge(edge.source, edge.target).unwrap_err().to_string();
+    assert!(error.contains("the graph says") && error.contains("with the gate rule half it is"), "{error}");
+    // A file that does not say was made with the half rule.
+    graph.metadata.extras.shift_remove("generation_settings");
+    assert_eq!(Grounded::new(&model, None, &graph).unwrap().gate().unwrap(), Gate::Half);
+}
+
+/// What a graph says that heads carry to a target: activation times gradient, where MLPs write nothing so that no path leads through them.
+#[test]
+fn heads_carry_to_a_target_what_their_gradient_says() {
+    for reference in families() {
+        let (mut model, ids) = (reference.model(), reference.ids());
+        let ids = &ids[..10];
+        for block in &mut model.decoder.blocks {
+            let output = &mut block.mlp.output;
+            output.weight = output.weight.zeros_like().unwrap();
+        }
+        let graph = graph(&model, ids, None, Gate::Half);
+        let (decoder, arch) = (&model.decoder, &model.decoder.arch);
+        let mut sites = decoder.relp_sites();
+        sites.extend((0..arch.n_layers).map(|l| Site::Block(l, S::Z)));
+        let run = model.run(ids, &Sites::Only(sites), Logits::Last).unwrap();
+        for target in graph.targets().map(|t| &graph.nodes[t]) {
+            let NodeKind::Logit { token: Some(token), .. } = target.kind else { panic!("{target:?}") };
+            // The logit less the mean of all.
+            let share = -1.0 / arch.d_vocab as f32;
+            let mut weights: Vec<(u32, f32)> = (0..arch.d_vocab as u32).map(|id| (id, share)).collect();
+            weights[token as usize].1 += 1.0;
+            let (gate, passes) = (Gate::Half, Passes::default());
+            let found = decoder.relp(&run, &weights, ids.len() - 1, gate, passes, &mut |_, _| Ok(())).unwrap();
+            let heads = target.heads();
+            assert_eq!(heads.len(), arch.n_layers * arch.n_heads, "{}", reference.name);
+            let scale = heads[0].effect.abs();
+            assert!(scale > 1e-3, "{}: {heads:?}", reference.name);
+            for head in heads {
+                let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let z = numbers(run.block(head.layer, S::Z).unwrap());
+                let gradient = numbers(found.heads[head.layer].clone());
+                let of_head = |i: &usize| i / arch.d_head % arch.n_heads == head.head;
+                let product = |i: usize| f64::from(z[i]) * f64::from(gradient[i]);
+                let want: f64 = (0..z.len()).filter(of_head).map(product).sum();
+                let off = (f64::from(head.effect) - want).abs();
+                assert!(off <= 2e-5 * f64::from(scale), "{} {head:?}, not {want}", reference.name);
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ fn quiet(_: usize, _: usize) -> anyhow::Result<()> {
 fn intervened(model: &Model, ids: &[u32], edits: &[String], weights: &[(u32, f32)]) -> f32 {
     let edits: Vec<Edit> = edits.iter().map(|e| e.parse().unwrap_or_else(|x| panic!("{e}: {x:#}"))).collect();
     let (clean, edited) = model.intervene(ids, &edits, Bos::Auto, Logits::Last).unwrap();
-    demeaned(&edited.last_logits(0).unwrap(), weights) - demeaned(&clean.last_logits(0).unwrap(), weights)
+    (demeaned(&edited.last_logits(0).unwrap(), weights) - demeaned(&clean.last_logits(0).unwrap(), weights)) as f32
 }
 
 /// The edit that a kind of test stands for.
@@ -73,7 +73,7 @@ fn measured_effects_equal_plain_interventions() {
         let embed = embed.filter(|n| graph.nodes[*n as usize].address().is_some());
         tests.extend(embed.map(|n| Test { subject: verifier.node(n), with: with.clone(), watch: Vec::new() }));
         let found = verifier.run(&tests, &mut quiet).unwrap();
-        let mut large = 0;
+        let (mut large, mut worst) = (0, 0f32);
         for (test, found) in tests.iter().zip(&found) {
             assert_eq!(test.subject, found.subject);
             let address = match &test.subject {
@@ -83,11 +83,13 @@ fn measured_effects_equal_plain_interventions() {
             };
             let want = intervened(&model, &ids, &[edit(&address, &with)], &weights);
             let effect = found.target().unwrap();
-            let (got, logit) = (effect.measured, effect.before);
-            // A difference of logits in f32 is as good as the logits are.
-            assert!((got - want).abs() <= 1e-5 * logit.abs().max(1.0), "{address} {with}: {got} for {want}");
+            let got = effect.measured;
+            worst = worst.max((got - want).abs());
+            // Some units in the last place of a logit of 18: copies that run together are rounded otherwise than one alone.
+            assert!((got - want).abs() <= 1e-5, "{address} {with}: {got} for {want}");
             large += usize::from(want.abs() > 0.1);
         }
+        eprintln!("{with}: {} tests, the measured effect within {worst:.1e} of an independent run", tests.len());
         assert!(large > 5, "{with}: {large} effects to speak of");
     }
 }
@@ -260,7 +262,7 @@ fn resampled_prompts_begin_as_the_graphs_does() {
             let edits = [edit(&graph.nodes[graph.by_id()[id.as_str()]].name(), &with).parse().unwrap()];
             let (clean, edited) = model.intervene(&ids, &edits, bos, Logits::Last).unwrap();
             let of = |run: &Trace| demeaned(&run.last_logits(0).unwrap(), &weights);
-            let (got, want) = (found.target().unwrap().measured, of(&edited) - of(&clean));
+            let (got, want) = (found.target().unwrap().measured, (of(&edited) - of(&clean)) as f32);
             assert!((got - want).abs() <= 1e-4 * want.abs().max(1.0), "{bos} {id}: {got} for {want}");
         }
     }
@@ -315,7 +317,7 @@ fn features_are_changed_as_circuit_tracer_does() {
                     let effect = verifier.run(&[test], &mut quiet).unwrap()[0].effects[0].clone();
                     let logits = |mode: usize| reference["logits"].get(f).unwrap().get(v).unwrap().get(mode).unwrap();
                     for (mode, got) in [(0, effect.held), (1, effect.measured)] {
-                        let want = demeaned(&numbers(&logits(mode)), &weights) - base;
+                        let want = (demeaned(&numbers(&logits(mode)), &weights) - base) as f32;
                         assert!((got - want).abs() < 2e-4, "{name} {id} mode {mode}: {got} for {want}");
                         compared += usize::from(want.abs() > 1e-3);
                     }

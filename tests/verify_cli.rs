@@ -121,10 +121,69 @@ fn without_a_model_it_is_the_one_that_the_file_names() {
     assert!(ran.code == Some(1) && ran.err.contains("features; made with hello: pass -m hello"), "{}", ran.err);
     // A name that leads nowhere leaves the usual model, and the error says what is missing.
     let mut opened = json::open(&file).unwrap().graph;
-    opened.metadata.scan = "some-model".into();
+    opened.metadata.model = Some("some-model".into());
     json::write(&opened, &mut std::fs::File::create(&file).unwrap()).unwrap();
     let ran = mechscope(&["verify", arg(&file), "--top", "1"]);
     assert!(ran.code == Some(1) && ran.err.contains("made with some-model: pass -m some-model"), "{}", ran.err);
+}
+
+/// A graph of a dictionary names its `scan` after the dictionary: model and folder stand beside it.
+#[test]
+fn a_graph_of_a_dictionary_names_its_model_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tg.json");
+    let (model, dictionary) = ("test_data/models/tiny-gpt2", "test_data/transcoders/tiny-gpt2");
+    let args = ["graph", "-m", model, "--dictionary", dictionary, "-p", "one two three", "--max-nodes", "20"];
+    let ran = mechscope(&[&args[..], &["--format", "json", "-o", arg(&file)]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let metadata = json::open(&file).unwrap().graph.metadata;
+    assert_eq!((metadata.made_with(), metadata.dictionary.as_deref()), (model, Some(dictionary)));
+    assert_eq!(json::made_with(&file).model.as_deref(), Some(model));
+    assert_eq!(json::made_with(&file).dictionary.as_deref(), Some(dictionary));
+
+    let report = mechscope(&["verify", arg(&file), "--top", "3", "--format", "json"]).json();
+    assert_eq!((&report["model"], report["nodes_tested"].as_u64()), (&model.into(), Some(3)));
+    let text = mechscope(&["view", arg(&file), "--depth", "1"]);
+    assert!(text.output().contains(&format!("model         {model}\ndictionary    {dictionary}\n")), "{}", text.out);
+    let ran = mechscope(&["verify", arg(&file), "--top", "1", "-m", "induction"]);
+    assert!(ran.code == Some(1) && ran.err.contains(&format!("made with {model}: pass -m {model}")), "{}", ran.err);
+    // Features of a dictionary that travels with its model need no folder.
+    let features = folder.path().join("features.json");
+    let args = ["graph", "-m", "hello", "-p", "The king said", "--nodes", "features", "--max-nodes", "20"];
+    let ran = mechscope(&[&args[..], &["--format", "json", "-o", arg(&features)]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let found = json::made_with(&features);
+    assert_eq!((found.model.as_deref(), found.dictionary), (Some("hello"), None));
+    // Of other files it says what it can, of unreadable ones nothing.
+    std::fs::write(&file, r#"{"nodes":[{"node_id":"x"}],"metadata":{"scan":"gpt2"},"links":[]}"#).unwrap();
+    assert_eq!(json::made_with(&file).model.as_deref(), Some("gpt2"));
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(json::made_with(&file), json::MadeWith::default());
+}
+
+/// Predictions and loadings of gated neurons follow the rule that the graph was made by.
+#[test]
+fn verify_uses_the_gate_rule_of_the_graph() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = "test_data/models/tiny-llama";
+    let predicted = |gate: &str| {
+        let file = folder.path().join(format!("{gate}.json"));
+        let args = ["graph", "-m", model, "-p", "one two three four", "--max-nodes", "40", "--gate", gate];
+        let ran = mechscope(&[&args[..], &["--format", "json", "-o", arg(&file)]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        // A head is no node: what is predicted of it is the frozen model's, by this very rule.
+        let args = ["verify", arg(&file), "--top", "0", "--heads", "--format", "json"];
+        let report = mechscope(&args).json();
+        rows(&report, "verified").iter().map(|row| row["predicted"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let (half, freeze) = (predicted("half"), predicted("freeze"));
+    assert_eq!(half.len(), freeze.len());
+    assert!(half.iter().zip(&freeze).any(|(a, b)| (a - b).abs() > 1e-3 * a.abs().max(0.1)), "{half:?} {freeze:?}");
+    let file = folder.path().join("freeze.json");
+    let text = std::fs::read_to_string(&file).unwrap().replace(r#""gate":"freeze""#, r#""gate":"third""#);
+    std::fs::write(&file, text).unwrap();
+    let ran = mechscope(&["verify", arg(&file)]);
+    assert!(ran.code == Some(1) && ran.err.contains("gate \"third\"; accepted: half, freeze"), "{}", ran.err);
 }
 
 #[test]

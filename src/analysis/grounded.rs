@@ -5,6 +5,7 @@ use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::forward::Logits;
 use crate::model::linear::{Frozen, Input};
+use crate::model::relp::Gate;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::source;
 use crate::model::text::Bos;
@@ -60,9 +61,11 @@ fn bos(model: &Model, graph: &Graph, ids: &[u32]) -> Bos {
 
 /// What to say when a graph does not fit `model` and its file says that it was made with another one: which, and how to name it.
 pub fn made_with_another(model: &Model, graph: &Graph) -> Option<String> {
-    let name = graph.metadata.scan.as_str();
-    // Graphs of features name their dictionary there.
-    let known = graph.nodes.iter().all(|n| n.kind != NodeKind::Feature) || source::is_model(name);
+    let name = graph.metadata.made_with();
+    // Other programs' graphs of features name their dictionary there.
+    let known = graph.metadata.model.is_some()
+        || graph.nodes.iter().all(|n| n.kind != NodeKind::Feature)
+        || source::is_model(name);
     let other = known && !name.is_empty() && name != model.source.to_string();
     other.then(|| format!("made with {name}: pass -m {name}"))
 }
@@ -90,7 +93,8 @@ impl<'a> Grounded<'a> {
         if let Some(d) = dictionary {
             sites.extend(layers.flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
         }
-        let trace = model.run(&ids, &Sites::Only(sites), Logits::All)?;
+        // As edited runs: logits of all positions would be rounded otherwise, and show in every difference.
+        let trace = model.run(&ids, &Sites::Only(sites), Logits::Last)?;
         let bos = bos(model, graph, &ids);
         let grounded = Grounded { model, dictionary, graph, trace, bos, frozen: OnceCell::new() };
         grounded.check()?;
@@ -108,7 +112,7 @@ impl<'a> Grounded<'a> {
         let found = self.values(&self.trace, 1, &units)?.remove(0);
         for (&unit, found) in units.iter().zip(found) {
             let node = self.node(unit);
-            let expected = node.activation.unwrap_or_default();
+            let (found, expected) = (found as f32, node.activation.unwrap_or_default());
             ensure!(
                 (found - expected).abs() <= 1e-3 * expected.abs().max(1.0),
                 "{} is {expected} in the graph and {found} in {}: the graph was made from another model{}",
@@ -166,6 +170,17 @@ impl<'a> Grounded<'a> {
         Ok(weights)
     }
 
+    /// How the graph linearised gated neurons, as its file says; the half rule when it does not.
+    ///
+    /// # Errors
+    /// It names a rule that is not known.
+    pub fn gate(&self) -> Result<Gate> {
+        let Some(found) = self.graph.metadata.setting("gate") else { return Ok(Gate::default()) };
+        let names = || Gate::ALL.map(Gate::name).join(", ");
+        let gate = found.as_str().and_then(Gate::named);
+        gate.with_context(|| format!("generation_settings: gate {found}; accepted: {}", names()))
+    }
+
     /// The site that holds the value of a node in a run, if that is a site inside the model.
     pub fn sites_of(&self, node: &Node) -> Result<Vec<Site>> {
         Ok(match node.kind {
@@ -187,11 +202,11 @@ impl<'a> Grounded<'a> {
     }
 
     /// The values of `nodes` in each of the first `n` prompts of a run: activations, and for targets logits (before any soft-cap) less the mean
-    /// over the vocabulary. What the run did not record is as in the clean run. `[n][nodes]`
+    /// over the vocabulary. What the run did not record is as in the clean run. In f64, so that differences lose nothing more. `[n][nodes]`
     ///
     /// # Errors
     /// A node without a value.
-    pub fn values(&self, run: &Trace, n: usize, nodes: &[u32]) -> Result<Vec<Vec<f32>>> {
+    pub fn values(&self, run: &Trace, n: usize, nodes: &[u32]) -> Result<Vec<Vec<f64>>> {
         let mut values = vec![vec![0.0; nodes.len()]; n];
         let mut features: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut neurons: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -210,7 +225,7 @@ impl<'a> Grounded<'a> {
                 let post = of(Site::Block(layer, S::MlpPost))?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
                 for &i in which {
                     let (_, position, index) = self.place(self.node(nodes[i]))?;
-                    values[i] = post[position][index];
+                    values[i] = post[position][index].into();
                 }
             }
             if !targets.is_empty() {
@@ -237,7 +252,7 @@ impl<'a> Grounded<'a> {
         layer: usize,
         nodes: &[u32],
         which: &[usize],
-        values: &mut [Vec<f32>],
+        values: &mut [Vec<f64>],
     ) -> Result<()> {
         let (d, parallel) = (self.model.decoder.arch.d_model, self.model.decoder.arch.parallel);
         let recorded = dictionary.read_sites(layer, parallel).iter().all(|s| run.batched(*s).is_some());
@@ -258,7 +273,8 @@ impl<'a> Grounded<'a> {
         for (b, values) in values.iter_mut().enumerate() {
             for (&i, &(_, position, feature)) in which.iter().zip(&places) {
                 let row = positions.iter().position(|p| *p == position).unwrap_or(0);
-                values[i] = active.get(&(b * positions.len() + row, feature)).copied().unwrap_or(0.0);
+                let found = active.get(&(b * positions.len() + row, feature)).copied();
+                values[i] = found.unwrap_or(0.0).into();
             }
         }
         Ok(())
@@ -351,8 +367,8 @@ impl<'a> Grounded<'a> {
 }
 
 /// A weighted sum of logits, less the mean over the vocabulary as often as the weights say.
-pub fn demeaned(logits: &[f32], weights: &[(u32, f32)]) -> f32 {
+pub fn demeaned(logits: &[f32], weights: &[(u32, f32)]) -> f64 {
     let mean = logits.iter().map(|x| f64::from(*x)).sum::<f64>() / logits.len().max(1) as f64;
     let one = |&(id, weight): &(u32, f32)| f64::from(weight) * (f64::from(logits[id as usize]) - mean);
-    weights.iter().map(one).sum::<f64>() as f32
+    weights.iter().map(one).sum()
 }

@@ -6,9 +6,38 @@ use crate::model::dictionary::Active;
 use crate::model::linear::{Input, Loadings, Placed, SourceBlocks, Target, Write};
 use crate::model::relp::Gate;
 use crate::model::site::Site;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+/// The part of an edge's weight by which its loadings may differ, besides what rounding leaves in its row's absolute sum.
+const SAME: f32 = 1e-4;
+const ROUNDING: f64 = 1e-5;
 
 impl Grounded<'_> {
+    /// Which heads carried an edge of the graph, with gated neurons linearised as the graph says.
+    ///
+    /// # Errors
+    /// As [`Grounded::loadings`]; loadings that add up to another weight than the graph's, which they would not explain.
+    pub fn edge(&self, source: u32, target: u32) -> Result<Loadings> {
+        let gate = self.gate()?;
+        let found = self.loadings(source, target, gate)?;
+        let Some(weight) = self.graph.edges.weight(target as usize, source) else { return Ok(found) };
+        let row = self.graph.edges.row(target as usize).abs_sum();
+        let certified = self.node(target).certificate.map_or(0.0, |c| f64::from(c.abs_sum));
+        let allowed = f64::from(SAME * weight.abs()) + ROUNDING * row.max(certified);
+        let off = f64::from(found.edge) - f64::from(weight);
+        ensure!(
+            off.abs() <= allowed,
+            "{} to {}: the graph says {weight:+.4}; in {} with the gate rule {} it is {:+.4}: the graph was made in another way, so \
+             its heads cannot be told",
+            self.node(source).name(),
+            self.node(target).name(),
+            self.model.source,
+            gate.name(),
+            found.edge
+        );
+        Ok(found)
+    }
+
     /// Which heads carried the edge from `source` to `target`; [`Loadings::edge`] is the edge's weight. `gate` is how the graph linearised gated
     /// neurons. An edge that the graph does not show has its loadings too.
     ///

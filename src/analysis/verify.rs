@@ -27,7 +27,7 @@ use crate::model::dictionary::{Active, Dictionary};
 use crate::model::edit::{Passes, Plan};
 use crate::model::forward::{Logits, Step};
 use crate::model::frozen::norm_back;
-use crate::model::relp::{Gate, Gradients};
+use crate::model::relp::Gradients;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use acts::Acts;
@@ -90,6 +90,7 @@ impl<'a> Verifier<'a> {
         ensure!(graph.nodes.get(target).is_some_and(|n| n.kind.is_logit()), "node {target} is no target of the graph");
         let on = Grounded::new(model, dictionary, graph)?;
         on.weights(&graph.nodes[target])?;
+        on.gate()?;
         let predictor = Predictor::new(graph)?;
         let (others, encoded) = (RefCell::default(), RefCell::default());
         Ok(Verifier { on, predictor, target: target as u32, others, encoded, gradients: OnceCell::new() })
@@ -192,11 +193,11 @@ impl<'a> Verifier<'a> {
                 let wanted = |node: u32| node == self.target || test.watch.contains(&node);
                 let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| Effect {
                     node: self.on.node(*node).id.to_string(),
-                    before: before[n],
+                    before: before[n] as f32,
                     predicted: predicted[n],
-                    measured: measured[b][n] - before[n],
-                    held: held[b][n] - before[n],
-                    norms_held: norms_held[b][n] - before[n],
+                    measured: (measured[b][n] - before[n]) as f32,
+                    held: (held[b][n] - before[n]) as f32,
+                    norms_held: (norms_held[b][n] - before[n]) as f32,
                 });
                 let effects = effects.collect();
                 found(*i, Verification { subject: test.subject.clone(), with: test.with.clone(), effects });
@@ -213,7 +214,7 @@ impl<'a> Verifier<'a> {
 
     /// The values of `nodes` under each of these changes: everything recomputed, with attention patterns held, with norm scales held as well.
     /// `step` is called with the number of the run, 0 to 2, of 3.
-    fn measure(&self, acts: &[&Acts], nodes: &[u32], step: Step) -> Result<[Vec<Vec<f32>>; 3]> {
+    fn measure(&self, acts: &[&Acts], nodes: &[u32], step: Step) -> Result<[Vec<Vec<f64>>; 3]> {
         let (decoder, mut plan) = (&self.on.model.decoder, self.plan(acts)?);
         let free = self.values(acts.len(), &plan, nodes, &mut |_, _| step(0, 3))?;
         plan.hold_patterns(&self.on.trace, decoder.arch.n_layers)?;
@@ -235,7 +236,7 @@ impl<'a> Verifier<'a> {
         Ok(plan)
     }
 
-    fn values(&self, n: usize, plan: &Plan, nodes: &[u32], step: Step) -> Result<Vec<Vec<f32>>> {
+    fn values(&self, n: usize, plan: &Plan, nodes: &[u32], step: Step) -> Result<Vec<Vec<f64>>> {
         let mut sites: BTreeSet<Site> = [self.on.logits()].into();
         for node in nodes {
             sites.extend(self.on.sites_of(self.on.node(*node))?);
@@ -274,9 +275,10 @@ impl<'a> Verifier<'a> {
         let mean = decoder.unembed.weight.to_dtype(candle_core::DType::F32)?.mean_keepdim(0)?;
         let row = (decoder.target_row(&weights)? - (mean * total)?)?;
         let last = trace.n_pos() - 1;
-        let scale = trace.get(Site::LnFinalScale)?.narrow(0, last, 1)?;
+        let scales = trace.get(Site::LnFinalScale)?;
+        let scale = scales.narrow(0, scales.dim(0)? - 1, 1)?;
         let along = norm_back(&row, &decoder.ln_final, &scale)?;
-        decoder.relp_along(trace, along, last, Gate::Half, passes, &mut |_, _| Ok(()))
+        decoder.relp_along(trace, along, last, self.on.gate()?, passes, &mut |_, _| Ok(()))
     }
 
     /// What the frozen model says of changes that have gradients; `None` of others. Changed together, each counts by what the others let through:

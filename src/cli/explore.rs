@@ -8,6 +8,7 @@ use crate::builtin;
 use crate::config::Config;
 use crate::engine::Setup;
 use crate::engine::graph::Basis;
+use crate::graph::format::json;
 use crate::keymap::Keymap;
 use crate::model::device::{DTypeChoice, DeviceChoice};
 use crate::model::open::Options;
@@ -20,7 +21,7 @@ use crate::{log, paths};
 use anyhow::{Context, Error, Result};
 use clap::{Args, Subcommand};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Options of the explorer.
@@ -93,7 +94,9 @@ impl Explore {
             (true, Some(file)) if file.is_file() => read_session()?,
             _ => Session::new(&first_model(&config)),
         };
-        if let Some(model) = self.model {
+        // A graph file is opened with the model and the dictionary that it names, where they are there.
+        let made_with = self.graph.as_ref().map(|file| json::made_with(Path::new(file))).unwrap_or_default();
+        if let Some(model) = self.model.or(made_with.model.filter(|name| source::is_model(name))) {
             session.model = model;
         }
         if self.prompt.is_some() {
@@ -112,8 +115,9 @@ impl Explore {
             session.options.retain(|(known, _)| known != name);
             session.options.push((name.to_owned(), value));
         }
-        if self.dictionary.is_some() {
-            (session.dictionary, session.basis) = (self.dictionary, Basis::Features);
+        let dictionary = self.dictionary.or(made_with.dictionary);
+        if dictionary.is_some() {
+            (session.dictionary, session.basis) = (dictionary, Basis::Features);
         }
         if self.graph.is_some() {
             (session.graph, session.tab) = (self.graph, Tab::Graph);

@@ -31,9 +31,9 @@ pub struct GraphArgs {
     model: ModelArgs,
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Explain this token instead of the most probable ones: text, JSON string or id
+    /// Explain this token instead of the most probable ones: text, JSON string or id; repeatable
     #[arg(short, long, value_name = "TOKEN", allow_hyphen_values = true)]
-    target: Option<String>,
+    target: Vec<String>,
     /// Explain the target's logit less this token's
     #[arg(short, long, value_name = "TOKEN", requires = "target", allow_hyphen_values = true)]
     contrast: Option<String>,
@@ -82,6 +82,9 @@ struct GraphOutput {
     /// Draw trees with ASCII characters
     #[arg(long)]
     ascii: bool,
+    /// List the N heads that carry most to each target (text; a JSON graph has all of them)
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
+    heads: Option<usize>,
     /// Levels of the tree
     #[arg(long, default_value_t = 6, value_name = "N")]
     depth: usize,
@@ -128,6 +131,7 @@ impl GraphArgs {
     /// Builds, prunes and prints the graph; returns the exit code, 130 for a graph that Ctrl-C ended early.
     pub fn run(self) -> Result<u8> {
         let thresholds = Thresholds::new(self.node_threshold, self.edge_threshold)?;
+        self.output.check()?;
         ensure!(self.targets > 0, "--targets 0: a graph needs at least one target");
         ensure!(self.rerank_every != Some(0), "--rerank-every 0; accepted: a number from 1");
         if let Some(share) = self.share {
@@ -193,11 +197,24 @@ impl GraphArgs {
             output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));
         }
         let kept = graph.pruned(&influence, &pruned)?;
+        let bare = |t: &usize| !self.target.is_empty() && kept.edges.row(*t).is_empty();
+        for target in kept.targets().filter(bare) {
+            output::remark(&format!(
+                "{:?} weighs as much as it is probable: pruning leaves no edge into it; --node-threshold 1 --edge-threshold 1 keeps all",
+                kept.nodes[target].label
+            ));
+        }
         print(&kept, &self.output)?;
         Ok(if partial { INTERRUPTED } else { 0 })
     }
 
     fn open_dictionary(&self, model: &Model) -> Result<Option<Dictionary>> {
+        let found = self.find_dictionary(model)?;
+        warn_of_another_model(found.as_ref(), model);
+        Ok(found)
+    }
+
+    fn find_dictionary(&self, model: &Model) -> Result<Option<Dictionary>> {
         let nodes = self.nodes.unwrap_or(if self.dictionary.is_some() { Nodes::Features } else { Nodes::Neurons });
         match (nodes, &self.dictionary) {
             (Nodes::Neurons, None) => Ok(None),
@@ -216,11 +233,19 @@ impl GraphArgs {
     fn targets(&self, model: &Model, ids: &[u32]) -> Result<Vec<LogitTarget>> {
         let run = model.run(ids, &crate::model::site::Sites::None, Logits::Last)?;
         let next = super::next_token(model, &run)?;
-        let named = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
-        Ok(match named {
-            None => most_probable(model, &next, 0.95, self.targets),
-            Some(target) => vec![LogitTarget::of(model, &target, &next)],
-        })
+        if self.target.is_empty() {
+            return Ok(most_probable(model, &next, 0.95, self.targets));
+        }
+        let n = self.target.len();
+        ensure!(n == 1 || self.contrast.is_none(), "--contrast goes with one --target, there are {n}");
+        let mut named: Vec<Target> = Vec::with_capacity(n);
+        for text in &self.target {
+            let target = Target::parse(model, Some(text), self.contrast.as_deref())?;
+            let target = target.context("--target names no token")?;
+            ensure!(!named.contains(&target), "--target {text:?}: the token is named twice");
+            named.push(target);
+        }
+        Ok(named.iter().map(|target| LogitTarget::of(model, target, &next)).collect())
     }
 }
 
@@ -236,6 +261,7 @@ fn interrupts() -> Result<Arc<AtomicBool>> {
 }
 
 fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
+    output.check()?;
     let limits = Limits { depth: output.depth, ..Limits::default() };
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
@@ -248,6 +274,9 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
             Format::Text => {
                 let guides = if output.ascii { text::ASCII } else { text::UNICODE };
                 text::write(graph, &Influence::of(graph)?, &limits, guides, &mut to)?;
+                if let Some(count) = output.heads {
+                    text::write_heads(graph, count, &mut to)?;
+                }
             }
         }
         Ok(to.flush()?)
@@ -266,6 +295,13 @@ pub(super) fn own_dictionary(model: &Model) -> Result<Option<Dictionary>> {
     }
 }
 
+/// Says on standard error when a dictionary names another model.
+pub(super) fn warn_of_another_model(dictionary: Option<&Dictionary>, model: &Model) {
+    if let Some(warning) = dictionary.and_then(|dictionary| dictionary.of_another_model(&model.source)) {
+        output::remark(&format!("warning: {warning}"));
+    }
+}
+
 /// Says on standard error what was odd about a file.
 pub(super) trait Warn {
     /// One line for each warning.
@@ -279,6 +315,15 @@ impl Warn for json::Opened {
 }
 
 impl GraphOutput {
+    /// Whether its options fit together.
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.heads.is_none() || self.format() == Format::Text,
+            "--heads lists them as text; --format json always has them, other formats have none"
+        );
+        Ok(())
+    }
+
     fn format(&self) -> Format {
         self.format.unwrap_or_default()
     }
@@ -289,9 +334,9 @@ impl GraphOutput {
 pub struct ViewArgs {
     /// A graph file: ours, circuit-tracer's or Neuronpedia's
     file: PathBuf,
-    /// The model that the explorer opens with the file: its units are shown and tested there
-    #[arg(short, long, default_value = crate::model::source::DEFAULT)]
-    model: String,
+    /// The model that the explorer opens with the file, where its units are shown and tested; the one that the file names when not given
+    #[arg(short, long)]
+    model: Option<String>,
     /// Say what each viewer will do with the file instead of printing it
     #[arg(long)]
     check: bool,
@@ -320,17 +365,20 @@ impl ViewArgs {
         let asked = self.check || self.draft_groups || self.collapse || self.compare.is_some();
         let shaped = self.node_threshold.is_some() || self.edge_threshold.is_some();
         let printed = self.output.format.is_some() || self.output.out.is_some() || self.output.ascii;
+        let printed = printed || self.output.heads.is_some();
         let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
         (terminal && !asked && !shaped && !printed).then_some(self.file.as_path())
     }
 
-    /// The model to open with the file.
-    pub fn model(&self) -> &str {
-        &self.model
+    /// The model to open with the file, if one was named.
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 
     /// Prints or checks the file.
     pub fn run(self) -> Result<()> {
+        let other = self.check || self.collapse || self.compare.is_some();
+        ensure!(self.output.heads.is_none() || !other, "--heads does not go with --check, --collapse or --compare");
         let opened = json::open(&self.file)?;
         opened.warn();
         if self.check {

@@ -1,7 +1,7 @@
 //! `mechscope verify`: tests a graph file by intervention and writes what was measured into it.
 
 use super::DeviceArgs;
-use super::graph::{Warn, own_dictionary};
+use super::graph::{Warn, own_dictionary, warn_of_another_model};
 use super::output::{self, Format};
 use crate::analysis::grounded::made_with_another;
 use crate::analysis::verify::{KeepOnly, Test, Verifier};
@@ -28,7 +28,8 @@ pub struct Verify {
     model: Option<String>,
     #[command(flatten)]
     on: DeviceArgs,
-    /// The transcoders that the graph's features belong to: a folder or a name in the Hugging Face cache; the model's own when not given
+    /// The transcoders that the graph's features belong to: a folder or a name in the Hugging Face cache; those that the
+    /// file names, or else the model's own, when not given
     #[arg(long, value_name = "DIR")]
     dictionary: Option<String>,
     /// Test this many neurons and features, those with the most influence
@@ -95,11 +96,15 @@ impl Verify {
         let mut graph = opened.graph;
         let model = self.on.open(self.model.as_deref().unwrap_or(made_with(&graph)))?;
         let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
-        let dictionary = match &self.dictionary {
-            Some(name) => Some(Dictionary::find(name, &model.decoder)?),
+        let dictionary = match self.dictionary.as_ref().or(graph.metadata.dictionary.as_ref()) {
+            Some(name) => {
+                let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
+                Some(Dictionary::find(name, &model.decoder).with_context(hint)?)
+            }
             None if features => own_dictionary(&model)?,
             None => None,
         };
+        warn_of_another_model(dictionary.as_ref(), &model);
         let target = self.target.as_deref().map(|t| target(&graph, t)).transpose()?;
         ensure!(
             !features || dictionary.is_some(),
@@ -167,7 +172,7 @@ impl Verify {
 
 /// The model that the file names, if it is there; else the usual one.
 fn made_with(graph: &Graph) -> &str {
-    let name = graph.metadata.scan.as_str();
+    let name = graph.metadata.made_with();
     if source::is_model(name) { name } else { source::DEFAULT }
 }
 

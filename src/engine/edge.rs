@@ -6,7 +6,6 @@ use crate::address::{Address, Part};
 use crate::analysis::grounded::Grounded;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::relp::Gate;
 use crate::model::site::{BlockSite, Site};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
@@ -35,7 +34,7 @@ impl PartialEq for Edge {
 pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, edge: &Edge) -> Result<Answer> {
     let graph = &edge.of.graph;
     let grounded = Grounded::new(model, dictionary, graph)?;
-    let loadings = grounded.loadings(edge.source, edge.target, Gate::default())?;
+    let loadings = grounded.edge(edge.source, edge.target)?;
     let (source, target) = (&graph.nodes[edge.source as usize], &graph.nodes[edge.target as usize]);
     let mut table = Table::new([
         Column::address("unit"),

@@ -116,7 +116,7 @@ pub struct Attribution {
     pub promoted: Vec<Vec<String>>,
     /// The tokens whose embedding drives each neuron or feature most; empty where that is not known. `[n_nodes]`
     pub drivers: Vec<Vec<String>>,
-    /// What was odd about its file.
+    /// What was odd about its file, or about the transcoders.
     pub warnings: Vec<String>,
 }
 
@@ -146,9 +146,10 @@ impl Dictionaries {
         self.open.as_ref().map(|(_, dictionary)| dictionary).context("no dictionary")
     }
 
-    /// The transcoders that a graph's features are of; none for a graph of neurons.
+    /// The transcoders that a graph's features are of: those of this name, else those that the graph names; none for a graph of neurons.
     pub(super) fn of_graph(&mut self, model: &Model, graph: &Graph, name: Option<&str>) -> Result<Option<&Dictionary>> {
         let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        let name = name.or(graph.metadata.dictionary.as_deref());
         if features { self.find(model, name).map(Some) } else { Ok(None) }
     }
 }
@@ -158,7 +159,7 @@ pub(super) fn of_file(model: &Model, dictionaries: &mut Dictionaries, file: &str
     let opened = json::open(Path::new(file))?;
     let warnings = opened.warnings.into_iter().map(|w| w.0).collect();
     let graph = opened.graph;
-    if graph.metadata.scan != model.source.to_string() {
+    if graph.metadata.made_with() != model.source.to_string() {
         let unknown = vec![Vec::new(); graph.nodes.len()];
         return Ok(Answer::Graph(Arc::new(Attribution {
             graph,
@@ -207,7 +208,8 @@ pub(super) fn answer(
         Ok(())
     })?;
     graph.metadata.prompt.clone_from(&wanted.prompt);
-    Ok(described(model, dictionary, graph, Vec::new()))
+    let warnings = dictionary.and_then(|d| d.of_another_model(&model.source)).into_iter().collect();
+    Ok(described(model, dictionary, graph, warnings))
 }
 
 /// A graph with what its units write.

@@ -1,6 +1,6 @@
 //! Signed edges, stored sparse by target row (compressed sparse rows) with the sources of a row in ascending order.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// One edge: the direct effect of `source` on `target`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,8 +70,13 @@ impl Edges {
 
     /// Edges in any order; those given more than once are summed. Also returns how many were merged into an earlier one.
     ///
-    /// Errors when an end is not below `n_nodes` or a weight is not finite.
+    /// Errors when an end is not below `n_nodes`, or a weight or a sum of weights is not finite.
     pub fn from_list(n_nodes: usize, list: Vec<Edge>) -> Result<(Self, usize)> {
+        Self::from_named_list(n_nodes, list, |node| node.to_string())
+    }
+
+    /// [`Edges::from_list`], whose errors call nodes by `name`.
+    pub fn from_named_list(n_nodes: usize, list: Vec<Edge>, name: impl Fn(u32) -> String) -> Result<(Self, usize)> {
         let mut offsets = vec![0usize; n_nodes + 1];
         for edge in &list {
             check(n_nodes, edge.target, edge.source, edge.weight)?;
@@ -92,6 +97,14 @@ impl Edges {
         drop(list);
         let mut edges = Edges { offsets, sources, weights };
         let merged = edges.sort_and_merge();
+        // Each weight was finite; the sum of several may not be.
+        if merged > 0
+            && let Some(at) = edges.weights.iter().position(|weight| !weight.is_finite())
+        {
+            let target = edges.offsets.partition_point(|&start| start <= at) - 1;
+            let (source, target) = (name(edges.sources[at]), name(target as u32));
+            bail!("links {source} -> {target}: their weights add up to more than a 32-bit number holds");
+        }
         Ok((edges, merged))
     }
 
@@ -224,12 +237,16 @@ impl RowStore {
 
     /// Sets the row of `target`, replacing an earlier one.
     ///
-    /// Errors when a node does not exist or a weight is not finite.
-    pub fn set(&mut self, target: usize, row: Vec<(u32, f32)>) -> Result<()> {
+    /// Errors when a node does not exist or is there twice, or a weight is not finite.
+    pub fn set(&mut self, target: usize, mut row: Vec<(u32, f32)>) -> Result<()> {
         let n = self.rows.len();
         ensure!(target < n, "row of node {target}: the graph has {n} nodes");
         for &(source, weight) in &row {
             check(n, target as u32, source, weight)?;
+        }
+        row.sort_by_key(|&(source, _)| source);
+        if let Some(pair) = row.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            bail!("row of node {target}: source {} is there twice", pair[0].0);
         }
         self.rows[target] = row;
         Ok(())
@@ -251,7 +268,6 @@ impl RowStore {
             }
             edges.offsets.push(edges.sources.len());
         }
-        edges.sort_and_merge();
         edges
     }
 }
@@ -306,7 +322,11 @@ mod tests {
         let far = Edges::from_list(2, vec![edge(0, 2, 1.0)]).unwrap_err();
         assert_eq!(far.to_string(), "edge 2 -> 0: the graph has 2 nodes");
         assert!(Edges::from_list(2, vec![edge(0, 1, f32::NAN)]).is_err());
+        let large = vec![edge(1, 0, 3e38), edge(1, 2, 1.0), edge(1, 0, 3e38)];
+        let error = Edges::from_named_list(3, large, |node| format!("n{node}")).unwrap_err();
+        assert_eq!(error.to_string(), "links n0 -> n1: their weights add up to more than a 32-bit number holds");
         assert!(RowStore::new(2).set(5, Vec::new()).is_err());
+        assert!(RowStore::new(3).set(1, vec![(0, 3e38), (2, 1.0), (0, 3e38)]).is_err());
         assert!(RowStore::new(2).set_dense(1, &[0], &[]).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each rule is something read in the viewers' sources; the numbers are those of the traps an exporter falls into.
 
+mod fields;
 mod rules;
 
 use std::fmt::{self, Display, Formatter};

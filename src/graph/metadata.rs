@@ -15,6 +15,10 @@ pub struct Metadata {
     pub prompt_tokens: Vec<String>,
     /// The prompt's token ids, when known.
     pub prompt_ids: Vec<u32>,
+    /// The model, as whoever made the graph named it: a built-in name, a folder, or a name in the Hugging Face cache.
+    pub model: Option<String>,
+    /// The dictionary whose features are nodes, as it was named; `None` for neurons and for one that travels with its model.
+    pub dictionary: Option<String>,
     /// What is explained, in words: `" Austin" - " Dallas"`.
     pub target: Option<String>,
     /// Whether the rows were computed to the end; `false` after a cancel.
@@ -48,6 +52,16 @@ impl Metadata {
         if let Some(Value::Object(settings)) = self.extras.get_mut("pruning_settings") {
             settings.shift_remove("node_threshold");
         }
+    }
+
+    /// The model's name: what the file says of it, else its `scan`, which may be that of transcoders.
+    pub fn made_with(&self) -> &str {
+        self.model.as_deref().unwrap_or(&self.scan)
+    }
+
+    /// A setting that the graph was made with, of those the file names.
+    pub fn setting(&self, key: &str) -> Option<&Value> {
+        self.extras.get("generation_settings")?.get(key)
     }
 
     /// The text of the token at a position, if the prompt has one there.

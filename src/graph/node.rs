@@ -2,6 +2,8 @@
 
 mod target;
 
+pub use target::HeadEffect;
+
 use serde_json::{Map, Value};
 
 use crate::address::{Address, Part, Token};

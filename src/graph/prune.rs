@@ -2,12 +2,14 @@
 //!
 //! circuit-tracer's procedure (`prune_graph`): keep the nodes that together have `thresholds.node` of the influence; on what is left,
 //! score each edge by `Â'[t,s] (I'[t] + w[t])` and keep those that have `thresholds.edge` of all scores; then drop units without
-//! inputs or outputs until nothing changes. Equal scores stand or fall together. Token embeddings and targets always stay.
+//! inputs or outputs until nothing changes. Equal scores stand or fall together. Token embeddings, targets and the nodes that the
+//! graph's reader pinned always stay, as in the viewers.
 
 mod blocks;
 mod cleanup;
 mod select;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
@@ -15,7 +17,7 @@ use rayon::prelude::*;
 
 use self::select::{Selection, select};
 use super::influence::{Influence, row_sum};
-use super::{Edge, Edges, Graph, Row};
+use super::{Edge, Edges, Graph, Node, Row};
 
 /// Edges that are worth handing to another thread.
 const WORTH_A_TASK: usize = 1 << 16;
@@ -125,18 +127,26 @@ pub fn prune(graph: &Graph, influence: &Influence, thresholds: Thresholds) -> Re
         influence.values().len(),
         graph.nodes.len()
     );
-    let nodes = strongest_nodes(graph, influence, thresholds.node);
+    let stays = always_kept(graph);
+    let nodes = strongest_nodes(&stays, influence, thresholds.node);
     let kept = Mask::new(&nodes);
     let scales = edge_scales(graph, influence, &kept);
     let selection = select(&graph.edges, &kept, &scales, thresholds.edge);
     let mut pruned = Pruned { thresholds, nodes, n_nodes: 0, n_edges: 0, scales, cut: selection.cut };
-    pruned.n_edges = cleanup::drop_dead_ends(graph, &mut pruned, selection);
+    pruned.n_edges = cleanup::drop_dead_ends(graph, &stays, &mut pruned, selection);
     pruned.n_nodes = pruned.nodes.iter().filter(|&&kept| kept).count();
     Ok(pruned)
 }
 
+/// The nodes that stay whatever their influence; `[n_nodes]`.
+fn always_kept(graph: &Graph) -> Vec<bool> {
+    let pinned: HashSet<&str> = graph.view.pinned.iter().map(String::as_str).collect();
+    let stays = |node: &Node| node.kind.always_kept() || (!pinned.is_empty() && pinned.contains(&*node.id));
+    graph.nodes.iter().map(stays).collect()
+}
+
 /// Nodes that have `threshold` of the influence, ties included, and those that always stay.
-fn strongest_nodes(graph: &Graph, influence: &Influence, threshold: f64) -> Vec<bool> {
+fn strongest_nodes(stays: &[bool], influence: &Influence, threshold: f64) -> Vec<bool> {
     let values = influence.values();
     let last = influence
         .ranked()
@@ -144,8 +154,7 @@ fn strongest_nodes(graph: &Graph, influence: &Influence, threshold: f64) -> Vec<
         .map(|&i| i as usize)
         .find(|&i| values[i] == 0.0 || threshold < 1.0 && influence.cumulative()[i] >= threshold);
     let cut = last.map_or(0.0, |i| values[i] * (1.0 - NODE_TIE));
-    let nodes = graph.nodes.iter().zip(values);
-    nodes.map(|(node, &value)| (value > 0.0 && value >= cut) || node.kind.always_kept()).collect()
+    stays.iter().zip(values).map(|(&stays, &value)| stays || (value > 0.0 && value >= cut)).collect()
 }
 
 /// Per target, what turns an absolute weight into an edge score: `(I' + w) / row sum` on the kept nodes, 0 where nothing arrives.

@@ -15,7 +15,7 @@ mod settings;
 
 use super::arch::Decoder;
 use super::site::{BlockSite, Site};
-use super::source;
+use super::source::{self, Source};
 use super::trace::Trace;
 use crate::builtin::Builtin;
 use anyhow::{Context, Result, ensure};
@@ -45,6 +45,10 @@ pub struct Active {
 pub struct Dictionary {
     /// Where it was read from.
     pub name: String,
+    /// Whether it travels with a built-in model: then it needs no name.
+    pub travels: bool,
+    /// The model it was trained on, where its config names one.
+    pub trained_on: Option<String>,
     /// Where features read.
     pub reads: ReadPoint,
     /// Where features write.
@@ -100,7 +104,41 @@ impl Dictionary {
         let centred = model.blocks.first().is_some_and(|b| b.ln2.centre);
         let reads = if reads == ReadPoint::Unweighted && centred { ReadPoint::Normalized } else { reads };
         let n_features = opened.layers.iter().map(|l| l.n_features).collect();
-        Ok(Dictionary { name, reads, writes, n_features, cross_layer: opened.cross_layer, layers: opened.layers })
+        let travels = matches!(place, Place::BuiltIn(_));
+        let trained_on = opened.model;
+        Ok(Dictionary {
+            name,
+            travels,
+            trained_on,
+            reads,
+            writes,
+            n_features,
+            cross_layer: opened.cross_layer,
+            layers: opened.layers,
+        })
+    }
+
+    /// A warning when the config names another model than `opened`: shapes may fit all the same. Names are compared by their last part,
+    /// so that `google/gemma-2-2b` is known as the folder `models/gemma-2-2b`.
+    pub fn of_another_model(&self, opened: &Source) -> Option<String> {
+        let last = |name: &str| {
+            let name = name.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
+            name.split('@').next().unwrap_or_default().to_lowercase()
+        };
+        let trained_on = self.trained_on.as_ref().filter(|name| !name.is_empty())?;
+        let known = match opened {
+            Source::BuiltIn(builtin) => builtin.name == last(trained_on),
+            // A folder may be known by its own name or, in the Hugging Face cache, by one further up.
+            Source::Folder { name, path } => {
+                let cached =
+                    |part: &str| part.strip_prefix("models--").map(|p| p.rsplit("--").next().unwrap_or(p).to_owned());
+                let mut parts = path.iter().filter_map(|part| part.to_str());
+                last(name) == last(trained_on)
+                    || parts.any(|p| last(&cached(p).unwrap_or(p.to_owned())) == last(trained_on))
+            }
+        };
+        (!known)
+            .then(|| format!("{}: these transcoders were trained on {trained_on}, the model is {opened}", self.name))
     }
 
     /// Whether features write to the layers above as well.

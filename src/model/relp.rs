@@ -30,6 +30,24 @@ pub enum Gate {
     Freeze,
 }
 
+impl Gate {
+    /// Every rule.
+    pub const ALL: [Gate; 2] = [Gate::Half, Gate::Freeze];
+
+    /// Its name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Gate::Half => "half",
+            Gate::Freeze => "freeze",
+        }
+    }
+
+    /// The rule of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Gate::ALL.into_iter().find(|gate| gate.name() == name)
+    }
+}
+
 /// Gradients of a target in the frozen model, over positions `0 .. n` with `n - 1` the target's position; f32.
 #[derive(Clone, Debug)]
 pub struct Gradients {

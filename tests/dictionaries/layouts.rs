@@ -7,6 +7,7 @@ use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
 use mechscope::graph::{Graph, NodeKind};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
+use mechscope::model::source::Source;
 use std::path::Path;
 
 const IDS: [u32; 7] = [3, 60, 9, 120, 33, 60, 9];
@@ -138,6 +139,31 @@ fn cross_layer_transcoders_in_both_layouts() {
         }
     }
     assert_same(&model, &[&own, &temp.path().join("above"), &temp.path().join("every")]);
+}
+
+/// Transcoders of another model may have the right shapes; only their config tells.
+#[test]
+fn a_config_that_names_another_model_is_a_warning() {
+    let (model, layers) = gemma();
+    let temp = tempfile::tempdir().unwrap();
+    write::circuit_tracer(temp.path(), &layers, ("mlp.hook_in", "mlp.hook_out"), "jumprelu");
+    let config = temp.path().join("config.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let open = || Dictionary::open(temp.path(), &model.decoder).unwrap();
+    assert_eq!((open().trained_on.as_ref(), open().of_another_model(&model.source)), (None, None));
+    let named = |trained_on: &str, source: &Source| {
+        write::text(&config, &format!("model_name: {trained_on}\n{text}"));
+        open().of_another_model(source)
+    };
+    let folder = |name: &str, path: &str| Source::Folder { name: name.into(), path: path.into() };
+    for same in ["tiny-gemma2", "google/tiny-gemma2", "Google/Tiny-Gemma2"] {
+        assert_eq!(named(same, &model.source), None, "{same}");
+        assert_eq!(named(same, &folder("google/tiny-gemma2@main", "/x/snapshots/1f")), None, "{same}");
+        assert_eq!(named(same, &folder("1f", "/hub/models--google--tiny-gemma2/snapshots/1f")), None, "{same}");
+    }
+    let warning = named("google/gemma-2-2b", &model.source).unwrap();
+    assert!(warning.contains("trained on google/gemma-2-2b, the model is ") && warning.contains("tiny-gemma2"));
+    assert!(named("tiny-gemma2", &folder("gemma2", "/models/gemma2")).is_some());
 }
 
 #[test]

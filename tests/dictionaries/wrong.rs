@@ -250,6 +250,10 @@ fn of_circuit_tracer() {
                 |folder, _| replace(&folder.join(CONFIG), "number_3", "number_5"),
                 &["number_5.safetensors is listed but not there"],
             ),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "parts/number_3", "./parts/number_1"),
+                &["\"transcoders\"", "number_1.safetensors is listed for layer 1 and for layer 3"],
+            ),
             (|folder, _| replace(&folder.join(CONFIG), "parts/number_3", "hf://a/b/../c"), &["hf://a/b/../c"]),
             (
                 |folder, _| replace(&folder.join(CONFIG), "feature_input_hook", "feature_hook"),

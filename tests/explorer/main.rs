@@ -5,6 +5,7 @@ mod graph;
 mod harness;
 mod hostile;
 mod marks;
+mod pins;
 mod random;
 mod screens;
 mod twins;

@@ -101,6 +101,15 @@ impl Weights {
 
 impl Recipe {
     /// The model in f32 on the CPU.
+    /// Numbers in [0, 1) that belong to this recipe.
+    pub fn numbers(&self) -> impl FnMut() -> f32 + use<> {
+        let mut state = self.seed ^ 0x9e37_79b9_7f4a_7c15;
+        move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1 << 24) as f32
+        }
+    }
+
     pub fn model(&self) -> Model {
         self.model_on(&Device::Cpu)
     }

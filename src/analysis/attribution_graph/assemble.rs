@@ -4,7 +4,6 @@ use super::choose::LogitTarget;
 use super::ground::Ground;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
 use crate::model::linear::Row;
-use crate::model::relp::Gate;
 use crate::model::text::Piece;
 use anyhow::Result;
 use std::collections::{BTreeSet, HashMap};
@@ -42,10 +41,14 @@ impl Ground<'_> {
         nodes.extend((0..n_positional).map(|p| Node::positional_embedding(small(p))));
         let first_logit = nodes.len();
         let last = small(n_pos - 1);
-        for t in targets {
-            nodes.push(match t.weights[..] {
+        for (key, t) in targets.iter().enumerate() {
+            let node = match t.weights[..] {
                 [(id, _)] => Node::logit(id, &t.name, t.probability, small(n_layers), last),
                 _ => Node::contrast(&t.name, small(n_layers), last).with_weights(&t.weights),
+            };
+            nodes.push(match rows.get(&key) {
+                Some(row) => node.with_heads(self.frozen.n_heads(), &row.heads),
+                None => node,
             });
         }
         let mut store = RowStore::new(nodes.len());
@@ -96,11 +99,10 @@ impl Ground<'_> {
         settings.insert("max_feature_nodes".into(), self.limit.into());
         settings.insert("zero_positions".into(), self.zero_positions.into());
         if self.model.decoder.blocks.iter().any(|block| block.mlp.gate.is_some()) {
-            let rule = match self.gate {
-                Gate::Half => "half",
-                Gate::Freeze => "freeze",
-            };
-            settings.insert("gate".into(), rule.into());
+            settings.insert("gate".into(), self.gate.name().into());
+        }
+        if let Some(cap) = self.model.decoder.arch.final_softcap {
+            settings.insert("target_logits".into(), format!("before the final soft-cap of {cap}").into());
         }
         extras.insert("generation_settings".into(), settings.into());
         Metadata {
@@ -109,6 +111,8 @@ impl Ground<'_> {
             prompt: tokens.iter().map(|t| t.text.as_str()).collect(),
             prompt_tokens: tokens.iter().map(|t| t.text.clone()).collect(),
             prompt_ids: tokens.iter().map(|t| t.id).collect(),
+            model: Some(self.model.source.to_string()),
+            dictionary: self.dictionary.filter(|d| !d.travels).map(|d| d.name.clone()),
             target: Some(names.join(", ")),
             partial: !complete,
             schema_version: Some(1),

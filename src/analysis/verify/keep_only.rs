@@ -75,8 +75,8 @@ impl Verifier<'_> {
         let acts = [ablated(&others)?, ablated(&group)?, ablated(&all)?];
         let acts: Vec<&Acts> = acts.iter().collect();
         let values = self.values(3, &self.plan(&acts)?, &[self.target], step)?;
-        let whole = self.on.values(&self.on.trace, 1, &[self.target])?[0][0];
-        let [group_alone, rest, empty] = [values[0][0], values[1][0], values[2][0]];
+        let whole = self.on.values(&self.on.trace, 1, &[self.target])?[0][0] as f32;
+        let [group_alone, rest, empty] = [0, 1, 2].map(|run: usize| values[run][0] as f32);
         Ok(KeepOnly { kept: all.len() - others.len(), ablated: others.len(), whole, group: group_alone, rest, empty })
     }
 }

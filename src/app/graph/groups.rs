@@ -5,8 +5,8 @@ use super::Shown;
 use crate::app::App;
 use crate::engine::Slot;
 use crate::engine::tests::What;
-use crate::graph::Supernode;
 use crate::graph::group::{Collapsed, Group, Item, add_drafts, collapse, groups};
+use crate::graph::{Graph, Supernode};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Result, bail};
 
@@ -89,13 +89,16 @@ impl App {
             ));
             return;
         }
-        let before = shown.graph.view.supernodes.len();
         let kept = shown.graph.pruned(&shown.influence, &shown.pruned);
-        match kept.map(|mut kept| (add_drafts(&mut kept), kept.view.supernodes)) {
-            Ok((evidence, supernodes)) => {
-                shown.graph.view.supernodes = supernodes;
+        let draft = |mut kept: Graph| {
+            let before = kept.view.supernodes.len();
+            (add_drafts(&mut kept), kept.view.supernodes.split_off(before))
+        };
+        match kept.map(draft) {
+            Ok((evidence, drafts)) => {
+                let drafted = drafts.len();
+                shown.graph.view.supernodes.extend(drafts);
                 shown.evidence = Some(evidence);
-                let drafted = shown.graph.view.supernodes.len() - before;
                 self.message =
                     Some(format!("{drafted} groups drafted: Enter shows members, v tests a group, W keeps it alone"));
                 (self.graph.beside, self.side) = (Beside::Groups, true);

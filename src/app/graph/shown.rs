@@ -142,6 +142,10 @@ impl Shown {
             }
         }
         self.graph.view.clone_from(&before.view);
+        if !self.graph.view.pinned.is_empty() {
+            let now = self.pruned.thresholds();
+            let _ = self.set_thresholds(now.node(), now.edge());
+        }
         self.record(before.verified.clone());
     }
 

@@ -10,6 +10,7 @@ mod metadata;
 mod node;
 mod number;
 mod parse;
+mod peek;
 mod private;
 mod qparams;
 mod write;
@@ -26,6 +27,8 @@ use crate::report::text::escape;
 use budget::Budget;
 use guard::StringGuard;
 
+pub(in crate::graph) use number::{cantor, short};
+pub use peek::{MadeWith, made_with};
 pub use write::write;
 
 /// The key under which this program keeps what the schema has no word for.
@@ -72,6 +75,10 @@ pub struct Form {
     pub shared_ids: Vec<String>,
     /// Logits whose non-empty `clerp` has no `(p=`.
     pub logits_without_p: Vec<String>,
+    /// Ids of nodes that were numbers where text is expected.
+    pub ids_not_text: Vec<String>,
+    /// Ends of links that were numbers where text is expected.
+    pub link_ids_not_text: usize,
     /// Links that were given more than once.
     pub repeated_links: usize,
     /// Links that name no node.

@@ -11,8 +11,10 @@
 use std::io::Write;
 
 use anyhow::Result;
+use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
+use crate::address::{Address, Part};
 use crate::graph::tree::{Branch, Item, Limits, Source, Tree};
 use crate::graph::{Graph, Influence, NodeKind, Scores};
 use crate::report::text::escape;
@@ -48,8 +50,12 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
         Ok(())
     };
     fact(out, "prompt", &metadata.prompt)?;
-    fact(out, "model", &metadata.scan)?;
+    fact(out, "model", metadata.made_with())?;
+    if graph.nodes.iter().any(|node| node.kind == NodeKind::Feature) && metadata.made_with() != metadata.scan {
+        fact(out, "dictionary", metadata.dictionary.as_deref().unwrap_or(&metadata.scan))?;
+    }
     fact(out, "target", metadata.target.as_deref().unwrap_or_default())?;
+    fact(out, "logits", metadata.setting("target_logits").and_then(Value::as_str).unwrap_or_default())?;
     let size = format!("{} nodes, {} edges", graph.nodes.len(), graph.edges.len());
     fact(out, "graph", &if metadata.partial { format!("{size}, partial") } else { size })?;
     let failed = graph.failed_certificates().count();
@@ -64,6 +70,34 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
         writeln!(out)?;
         let tree = Tree::upstream(Source { graph, columns: None, pruned: None }, target as u32, limits);
         write_tree(graph, &tree, guides, out)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes what the strongest heads carry to each target, at most `count` of them.
+pub fn write_heads(graph: &Graph, count: usize, out: &mut dyn Write) -> Result<()> {
+    for target in graph.targets() {
+        let node = &graph.nodes[target];
+        let heads = node.heads();
+        writeln!(out)?;
+        if heads.is_empty() {
+            writeln!(out, "heads of {}: the file does not name them", escape(&node.name()))?;
+            continue;
+        }
+        writeln!(
+            out,
+            "heads of {} \"{}\": what each carries to it, directly and through later heads; what passes two counts for both",
+            escape(&node.name()),
+            escape(&node.label)
+        )?;
+        for head in heads.iter().take(count) {
+            let address = Address::unit(head.layer, Part::Head(head.head));
+            writeln!(out, "  {:<9}{:>+9.3}", address.to_string(), head.effect)?;
+        }
+        if heads.len() > count {
+            writeln!(out, "  {} more", heads.len() - count)?;
+        }
     }
     out.flush()?;
     Ok(())

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Report;
 use super::Severity::{Error, Note, Warning};
 use super::Viewer::{Both, CircuitTracer, Neuronpedia};
+use super::{Report, fields};
 use crate::graph::{Influence, NodeKind};
 
 /// Every rule, in the order of the traps.
-pub(super) const ALL: [fn(&mut Report<'_>); 14] = [
+pub(super) const ALL: [fn(&mut Report<'_>); 20] = [
     shared_ids,
     logit_labels,
     no_layer_found,
@@ -25,6 +25,12 @@ pub(super) const ALL: [fn(&mut Report<'_>); 14] = [
     size,
     schema,
     contradictions,
+    fields::ids,
+    fields::places,
+    fields::features,
+    fields::ranges,
+    fields::positions,
+    fields::dangling,
 ];
 
 /// Above this many links the viewers' force layout and lists stop being usable.
@@ -66,7 +72,7 @@ fn no_layer_found(report: &mut Report<'_>) {
 }
 
 fn logit_layers(report: &mut Report<'_>) {
-    let expected = last_layer(report) + 1;
+    let expected = last_layer(report).saturating_add(1);
     let logits = report.graph.nodes.iter().filter(|node| node.kind.is_logit());
     let layers: BTreeSet<u32> = logits.filter_map(|node| node.layer).collect();
     if let Some(found) = layers.into_iter().find(|&layer| layer != expected) {

@@ -5,15 +5,15 @@ use crate::graph::{Graph, NodeKind};
 
 const NONE: u32 = u32::MAX;
 
-/// Drops dead ends from `pruned.nodes` and returns the number of edges left.
+/// Drops dead ends from `pruned.nodes`, but none that `stays`, and returns the number of edges left.
 ///
 /// Units need a kept input and a kept output, all other sources an output. Each node's outputs are counted; of the inputs one
 /// witness is enough, and only when it is dropped is the row searched again. So a drop costs its own row, not a pass over the graph.
-pub(super) fn drop_dead_ends(graph: &Graph, pruned: &mut Pruned, selection: Selection) -> usize {
+pub(super) fn drop_dead_ends(graph: &Graph, stays: &[bool], pruned: &mut Pruned, selection: Selection) -> usize {
     let mut n_edges = selection.outputs.iter().map(|&n| n as usize).sum();
     let mut ends = Ends::new(graph, pruned, selection);
     let mut dead: Vec<u32> = (0..graph.nodes.len() as u32)
-        .filter(|&i| pruned.nodes[i as usize] && ends.is_dead(&graph.nodes[i as usize].kind, i))
+        .filter(|&i| pruned.nodes[i as usize] && !stays[i as usize] && ends.is_dead(&graph.nodes[i as usize].kind, i))
         .collect();
     while let Some(node) = dead.pop() {
         if !std::mem::take(&mut pruned.nodes[node as usize]) {
@@ -25,13 +25,14 @@ pub(super) fn drop_dead_ends(graph: &Graph, pruned: &mut Pruned, selection: Sele
                 n_edges -= 1;
                 let outputs = &mut ends.outputs[source as usize];
                 *outputs -= 1;
-                if *outputs == 0 && ends.is_dead(&graph.nodes[source as usize].kind, source) {
+                if *outputs == 0 && !stays[source as usize] && ends.is_dead(&graph.nodes[source as usize].kind, source)
+                {
                     dead.push(source);
                 }
             }
         }
         for target in std::mem::take(&mut ends.witness_for[node as usize]) {
-            if pruned.nodes[target as usize] && !ends.find_witness(graph, pruned, target) {
+            if pruned.nodes[target as usize] && !ends.find_witness(graph, pruned, target) && !stays[target as usize] {
                 dead.push(target);
             }
         }
@@ -62,8 +63,7 @@ impl Ends {
     }
 
     fn is_dead(&self, kind: &NodeKind, node: u32) -> bool {
-        !kind.always_kept()
-            && (self.outputs[node as usize] == 0 || kind.needs_inputs() && self.witness[node as usize] == NONE)
+        self.outputs[node as usize] == 0 || kind.needs_inputs() && self.witness[node as usize] == NONE
     }
 
     /// Finds another input of a unit; whether there is one.

@@ -67,7 +67,7 @@ pub(super) fn cross_layer(place: &Place, points: Points, model: &Decoder) -> Res
         Layer::new(weights, None, second_form(reach), fit)
     };
     let layers = (0..n_layers).map(open).collect::<Result<_>>()?;
-    Ok(Opened { points, layers, cross_layer: true })
+    Ok(Opened { points, layers, cross_layer: true, model: None })
 }
 
 /// The layer, where one is named, and the points of a Gemma Scope 2 config.

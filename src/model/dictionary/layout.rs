@@ -21,6 +21,8 @@ pub(super) struct Opened {
     pub points: Points,
     pub layers: Vec<Layer>,
     pub cross_layer: bool,
+    /// The model they were trained on, where a config names it.
+    pub model: Option<String>,
 }
 
 /// Opens whatever layout is there.
@@ -33,7 +35,8 @@ pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
         if config.get("hf_hook_point_in").is_some() {
             return gemma_scope::second(place, Some(&config), model);
         }
-        return circuit_tracer(place, &Settings::new(&config)?, model);
+        let opened = circuit_tracer(place, &Settings::new(&config)?, model)?;
+        return Ok(Opened { model: config.text("model_name").map(str::to_owned), ..opened });
     }
     if !place.find("cfg.json").is_empty() {
         return sae_lens::open(place, model);
@@ -71,7 +74,8 @@ fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result
                 settings.place,
                 files.len()
             );
-            let list = files.iter().map(|f| listed(place, f)).collect::<Result<_>>();
+            let list = files.iter().map(|f| listed(place, f)).collect::<Result<Vec<_>>>();
+            let list = list.and_then(|list| one_layer_each(&list).map(|()| list));
             list.with_context(|| format!("{}: field \"transcoders\"", settings.place))?
         }
         None => (0..n_layers).map(|l| format!("{stem}{l}.safetensors")).collect(),
@@ -93,7 +97,7 @@ fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result
         Layer::new(weights, apart, form, Fit { layer, n_layers, d: model.arch.d_model, nonlinearity, skip: None })
     };
     let layers = files.iter().enumerate().map(one).collect::<Result<_>>()?;
-    Ok(Opened { points: settings.points, layers, cross_layer })
+    Ok(Opened { points: settings.points, layers, cross_layer, model: None })
 }
 
 /// A listed file: in the folder, or in the Hugging Face cache.
@@ -103,6 +107,19 @@ fn listed(place: &Place, file: &str) -> Result<String> {
     }
     ensure!(place.has(file), "{} is listed but not there", place.name(file));
     Ok(file.to_owned())
+}
+
+/// A transcoder explains the MLP of one layer: in two places of a list it is wrong in one of them.
+fn one_layer_each(files: &[String]) -> Result<()> {
+    let plain = |file: &str| file.trim_start_matches("./").to_owned();
+    for (layer, file) in files.iter().enumerate() {
+        if let Some(first) = files[..layer].iter().position(|other| plain(other) == plain(file)) {
+            bail!(
+                "{file} is listed for layer {first} and for layer {layer}; accepted: a file of its own for each layer"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// circuit-tracer's tensors.
@@ -172,5 +189,5 @@ pub(super) fn one_each(
         Layer::new(place.open(&c.file, n_layers)?, None, form(), fit)
     };
     let layers = by_layer.values().map(open).collect::<Result<_>>()?;
-    Ok(Opened { points, layers, cross_layer: false })
+    Ok(Opened { points, layers, cross_layer: false, model: None })
 }

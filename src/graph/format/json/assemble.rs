@@ -59,9 +59,11 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
     let names = Names::of(&nodes, &ids)?;
     form.shared_ids = names.shared.iter().map(|id| (*id).to_owned()).collect();
     let mut resolved = names.resolve(&nodes, links, link_extras, &ids)?;
-    let (edges, repeated) = Edges::from_list(nodes.len(), resolved.edges)?;
+    let id = |node: u32| format!("{:?}", nodes[node as usize].id);
+    let (edges, repeated) = Edges::from_named_list(nodes.len(), resolved.edges, id)?;
     form.repeated_links = repeated;
     form.lost_links = resolved.lost;
+    form.link_ids_not_text = ids.not_text;
 
     if let Some(first) = &resolved.first_lost {
         let n = resolved.lost;

@@ -10,6 +10,9 @@ use crate::graph::{Node, NodeKind};
 /// Keys that Neuronpedia's schema requires of every node.
 pub(super) const REQUIRED: [&str; 7] = ["node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId", "clerp"];
 
+/// The highest layer that is read: no model comes near it, and what counts layers stays small.
+const LAST_LAYER: u32 = 1_000_000;
+
 /// Kinds of nodes by their `feature_type`.
 const UNIT: &str = "cross layer transcoder";
 const ERROR: &str = "mlp reconstruction error";
@@ -186,11 +189,17 @@ pub(super) fn feature_text(node: &Node) -> Option<String> {
 fn layer(map: &Map<String, Value>) -> Result<Option<u32>> {
     match map.get("layer") {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(text.parse().ok()),
-        Some(Value::Number(number)) => match number.as_u64().map(u32::try_from) {
-            Some(Ok(layer)) => Ok(Some(layer)),
-            _ if number.as_i64() == Some(-1) => Ok(None),
-            _ => bail!("layer: found {number}, expected a whole number from 0"),
+        // Embeddings have "E".
+        Some(Value::String(text)) if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(None),
+        Some(Value::String(text)) => match text.parse() {
+            Ok(layer) if layer <= LAST_LAYER => Ok(Some(layer)),
+            _ => bail!("layer: found {text:?}, expected at most {LAST_LAYER}"),
+        },
+        Some(Value::Number(number)) => match number.as_u64() {
+            Some(layer) if layer <= LAST_LAYER.into() => Ok(Some(layer as u32)),
+            Some(layer) => bail!("layer: found {layer}, expected at most {LAST_LAYER}"),
+            None if number.as_i64() == Some(-1) => Ok(None),
+            None => bail!("layer: found {number}, expected a whole number from 0"),
         },
         Some(other) => bail!("layer: found {other}, expected a string or a whole number"),
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The shortest decimal that reads back as the same `f32`; null when it is not finite.
-pub(super) fn short(value: f32) -> Value {
+pub(in crate::graph) fn short(value: f32) -> Value {
     let exact = f64::from(value);
     let short: f64 = value.to_string().parse().unwrap_or(exact);
     // A reader goes through f64, which may round twice; then every digit is written.
@@ -19,7 +19,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// Undoes `z = (x + y)(x + y + 1) / 2 + y` (Cantor): the `feature` of a node from its layer and index.
-pub(super) fn cantor(layer: u32, index: u64) -> Option<u64> {
+pub(in crate::graph) fn cantor(layer: u32, index: u64) -> Option<u64> {
     let sum = u128::from(layer) + u128::from(index);
     u64::try_from(sum * (sum + 1) / 2 + u128::from(index)).ok()
 }

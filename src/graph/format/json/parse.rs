@@ -42,6 +42,8 @@ pub(super) struct Link {
 #[derive(Default)]
 pub(super) struct Ids {
     numbers: HashMap<Box<str>, u32>,
+    /// Times that an id was a number.
+    pub not_text: usize,
 }
 
 impl Ids {
@@ -204,9 +206,13 @@ impl<'de> Visitor<'de> for Nodes<'_, '_> {
             for (count, key) in missing.iter_mut().zip(node::REQUIRED) {
                 *count += usize::from(!map.contains_key(key));
             }
+            let id_is_text = !map.get("node_id").is_some_and(Value::is_number);
             let node = node::read(map, targets == 0);
             let (node, without_p) = node.map_err(|e| de::Error::custom(format_args!("{e:#}")))?;
             targets += usize::from(node.kind.is_logit());
+            if !id_is_text {
+                parsed.form.ids_not_text.push(node.id.to_string());
+            }
             if without_p {
                 parsed.form.logits_without_p.push(node.id.to_string());
             }

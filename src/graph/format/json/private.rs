@@ -75,9 +75,9 @@ const CERTIFICATE: [&str; 5] = ["value", "bias", "residual", "abs_sum", "unexpla
 
 fn read_certificate(value: &Value) -> Result<Certificate> {
     let field = |key: &str| {
-        let number = value.get(key).and_then(Value::as_f64);
-        let number = number.ok_or_else(|| anyhow!("{key}: missing, expected a number"))?;
-        Ok::<f32, anyhow::Error>(number as f32)
+        let found = value.get(key).unwrap_or(&Value::Null);
+        let number = found.as_f64().map(|x| x as f32).filter(|x| x.is_finite());
+        number.ok_or_else(|| anyhow!("{key}: found {found}, expected a 32-bit number"))
     };
     Ok(Certificate {
         value: field("value")?,
@@ -111,6 +111,11 @@ pub(super) fn read_top(private: Value, metadata: &mut Metadata) -> Result<Top> {
     let mut top = Top::default();
     if let Some(value) = map.shift_remove("prompt_ids") {
         metadata.prompt_ids = serde_json::from_value(value).context("prompt_ids")?;
+    }
+    for (key, name) in [("model", &mut metadata.model), ("dictionary", &mut metadata.dictionary)] {
+        if let Some(value) = map.shift_remove(key) {
+            *name = serde_json::from_value(value).context(key)?;
+        }
     }
     if let Some(value) = map.shift_remove("target") {
         metadata.target = serde_json::from_value(value).context("target")?;
@@ -172,8 +177,11 @@ pub(super) fn write_top(graph: &Graph, names: &[String]) -> Map<String, Value> {
     if !metadata.prompt_ids.is_empty() {
         set("prompt_ids", json!(metadata.prompt_ids));
     }
-    if let Some(target) = &metadata.target {
-        set("target", json!(target));
+    let named = [("model", &metadata.model), ("dictionary", &metadata.dictionary), ("target", &metadata.target)];
+    for (key, value) in named {
+        if let Some(value) = value {
+            set(key, json!(value));
+        }
     }
     if metadata.partial {
         set("partial", json!(true));

@@ -128,6 +128,7 @@ impl Visitor<'_> for Id<'_> {
     }
 
     fn visit_u64<E: de::Error>(self, id: u64) -> Result<u32, E> {
+        self.0.not_text += 1;
         self.visit_str(&id.to_string())
     }
 }

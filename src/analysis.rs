@@ -4,6 +4,7 @@
 mod attribute;
 pub mod attribution_graph;
 pub mod detect;
+mod features;
 pub mod grounded;
 mod heads;
 pub mod input;
@@ -20,6 +21,7 @@ pub mod vocabulary;
 
 use crate::address::{Edit, resolve_position};
 use crate::model::Model;
+use crate::model::edit::Passes;
 use crate::model::forward::Step;
 use crate::model::site::Site;
 use crate::model::trace::Trace;
@@ -33,7 +35,14 @@ use std::fmt;
 use target::Target;
 
 /// Every method, in the order of the catalogue.
-pub const ALL: &[&dyn Analysis] = &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &qk::Qk];
+pub const ALL: &[&dyn Analysis] = &[
+    &lens::Lens,
+    &attribute::Attribute,
+    &heads::Heads,
+    &neurons::Neurons,
+    &features::Features,
+    &qk::Qk,
+];
 
 /// The method of this name.
 ///
@@ -177,6 +186,14 @@ impl Job<'_> {
             Some(target) => Ok(target),
             None => Target::most_probable(self.model, self.clean, position),
         }
+    }
+}
+
+/// The edits of the run the question is about, as the backward pass meets them.
+fn passes(job: &Job) -> Result<Passes> {
+    match job.edited {
+        Some(_) => Passes::new(&job.model.decoder, job.edits, job.input.tokens.len()),
+        None => Ok(Passes::default()),
     }
 }
 

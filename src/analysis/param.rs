@@ -36,10 +36,14 @@ pub enum Kind {
     Key,
     /// A neuron as `L5.N17`, or `none`.
     Neuron,
+    /// A feature as `L5.F17`, or `none`.
+    Feature,
+    /// A folder of transcoders, or `own`.
+    Folder,
 }
 
 /// A parameter's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Of a [`Kind::Flag`].
     Flag(bool),
@@ -57,6 +61,10 @@ pub enum Value {
     Key(Option<i64>),
     /// Of a [`Kind::Neuron`]: layer and neuron.
     Neuron(Option<(usize, usize)>),
+    /// Of a [`Kind::Feature`]: layer and feature.
+    Feature(Option<(usize, usize)>),
+    /// Of a [`Kind::Folder`]; `None` is the model's own.
+    Folder(Option<String>),
 }
 
 impl Kind {
@@ -71,6 +79,8 @@ impl Kind {
             Kind::Head => "a head such as L5.H1, none".into(),
             Kind::Key => "a position, most".into(),
             Kind::Neuron => "a neuron such as L5.N17, none".into(),
+            Kind::Feature => "a feature such as L5.F17, none".into(),
+            Kind::Folder => "a folder of transcoders or its name in the Hugging Face cache, own".into(),
         }
     }
 
@@ -98,6 +108,13 @@ impl Kind {
                 Ok(Place::Unit { layer, part: Part::Neuron(neuron) }) => Some(Value::Neuron(Some((layer, neuron)))),
                 _ => None,
             },
+            Kind::Feature if text == "none" => Some(Value::Feature(None)),
+            Kind::Feature => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Place::Unit { layer, part: Part::Feature(feature) }) => Some(Value::Feature(Some((layer, feature)))),
+                _ => None,
+            },
+            Kind::Folder if text == "own" => Some(Value::Folder(None)),
+            Kind::Folder => (!text.trim().is_empty()).then(|| Value::Folder(Some(text.to_owned()))),
         };
         value.with_context(|| format!("found {text:?}, expected {}", self.accepted()))
     }
@@ -161,7 +178,7 @@ impl Values {
     /// # Errors
     /// The method has none of this name.
     pub fn get(&self, name: &str) -> Result<Value> {
-        self.0.get(name).copied().with_context(|| format!("the method has no parameter {name:?}"))
+        self.0.get(name).cloned().with_context(|| format!("the method has no parameter {name:?}"))
     }
 }
 
@@ -201,6 +218,10 @@ getters! {
     key Key Option<i64>;
     /// Layer and neuron.
     neuron Neuron Option<(usize, usize)>;
+    /// Layer and feature.
+    feature Feature Option<(usize, usize)>;
+    /// A folder; `None` is the model's own.
+    folder Folder Option<String>;
 }
 
 #[cfg(test)]

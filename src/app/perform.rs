@@ -252,6 +252,7 @@ impl App {
             | Action::Label
             | Action::Group
             | Action::Resample
+            | Action::Scale
             | Action::Screenshot => {}
         }
     }
@@ -444,6 +445,9 @@ impl App {
     /// Moves the columns of a table sideways; the first one stays.
     fn scroll_columns(&mut self, by: i64) {
         let focus = self.focus();
+        if focus == Slot::Graph {
+            return self.scroll_tree(by);
+        }
         if !self.pane_mut(focus).scroll_columns(by) {
             self.message = Some("there is no table here to scroll".into());
         }

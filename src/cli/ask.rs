@@ -1,4 +1,4 @@
-//! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`, `qk`. Commands, options and help are made from
+//! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`, `features`, `qk`. Commands, options and help are made from
 //! [`analysis::ALL`].
 
 use super::target::TargetArgs;
@@ -80,7 +80,7 @@ impl FromArgMatches for Ask {
         let analysis = analysis::named(name).map_err(usage)?;
         let given = |param: &Param| match param.kind {
             Kind::Flag => Some(Value::Flag(matches.get_flag(param.name))),
-            _ => matches.get_one::<Value>(param.name).copied(),
+            _ => matches.get_one::<Value>(param.name).cloned(),
         };
         let values = Values::given(analysis.about().params, given).map_err(usage)?;
         Ok(Ask { analysis, values, options: Options::from_arg_matches(matches)? })
@@ -112,6 +112,8 @@ fn arg(param: &Param) -> Arg {
         Kind::Head => "HEAD",
         Kind::Key => "POSITION",
         Kind::Neuron => "NEURON",
+        Kind::Feature => "FEATURE",
+        Kind::Folder => "DIR",
         Kind::Choice(_) => "WORD",
         Kind::Flag | Kind::Count | Kind::Position => "N",
     };

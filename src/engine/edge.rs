@@ -75,7 +75,7 @@ pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, edge: &Edge
         "method",
         "delivers: by the last head on the way, picks_up: by the first; each adds up to what goes through heads. on_the_way: all that passes \
          through the head, a path counted once for each of its heads. looks: the head's attention from the edge's end to its beginning. \
-         Patterns and norm scales are held: why a head looks there is QK attribution (Q on the Heads tab).",
+         Patterns and norm scales are held: why a head looks there is QK attribution (qk).",
     );
     Ok(Answer::Report(Arc::new(report)))
 }

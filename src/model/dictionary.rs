@@ -13,9 +13,10 @@ mod place;
 mod sae_lens;
 mod settings;
 
+use super::Model;
 use super::arch::Decoder;
 use super::site::{BlockSite, Site};
-use super::source;
+use super::source::{self, Source};
 use super::trace::Trace;
 use crate::builtin::Builtin;
 use anyhow::{Context, Result, ensure};
@@ -56,6 +57,24 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
+    /// What `--dictionary` names, or without a name the transcoders that travel with the model.
+    ///
+    /// # Errors
+    /// The model has none of its own; as [`Dictionary::find`].
+    pub fn of(model: &Model, name: Option<&str>) -> Result<Self> {
+        let found = match (name, &model.source) {
+            (Some(name), _) => Some(Self::find(name, &model.decoder)?),
+            (None, Source::BuiltIn(builtin)) => Self::built_in(builtin, &model.decoder)?,
+            (None, Source::Folder { .. }) => None,
+        };
+        found.with_context(|| {
+            format!(
+                "{} has no transcoders of its own: name a folder of them (:dictionary, or --dictionary)",
+                model.source
+            )
+        })
+    }
+
     /// Opens what `--dictionary` names: a folder, or a repository in the local Hugging Face cache (`org/name` or
     /// `org/name@revision`).
     ///
@@ -103,6 +122,11 @@ impl Dictionary {
         Ok(Dictionary { name, reads, writes, n_features, cross_layer: opened.cross_layer, layers: opened.layers })
     }
 
+    /// Whether what features write passes the norm after the MLP, where the model has one.
+    pub fn writes_before_post_norm(&self) -> bool {
+        self.writes == WritePoint::BeforePostNorm
+    }
+
     /// Whether features write to the layers above as well.
     pub fn cross_layer(&self) -> bool {
         self.cross_layer
@@ -141,6 +165,15 @@ impl Dictionary {
     pub fn encode(&self, layer: usize, x: &[f32]) -> Result<Vec<Active>> {
         let found = self.layer(layer)?.encode(x)?.into_iter();
         Ok(found.map(|(position, feature, pre)| Active { layer, position, feature, activation: pre, pre }).collect())
+    }
+
+    /// One feature for inputs `x` `[pos, d_model]`: pre-activation (bias included) and activation at every position. Only the feature's own row is
+    /// read, unless its activation depends on all (TopK).
+    ///
+    /// # Errors
+    /// As [`Dictionary::encode`]; there is no such feature.
+    pub fn over(&self, layer: usize, feature: usize, x: &[f32]) -> Result<Vec<(f32, f32)>> {
+        self.layer(layer)?.over(feature, x)
     }
 
     /// The encoder's row of each of some features of a layer, `[d_model]`, and its bias.

@@ -69,7 +69,10 @@ impl Canvas<'_> {
         let Some(shown) = graph.shown() else { return format!("Graph of {of}") };
         let root = self.node_name(shown.root);
         let what = match (shown.flat, shown.direction) {
-            (true, _) => "a list by influence".to_owned(),
+            (true, _) => match &shown.within {
+                Some(within) => format!("what writes into {}, by influence", within.unit),
+                None => "a list by influence".to_owned(),
+            },
             (false, Direction::Upstream) => format!("what feeds {root}"),
             (false, Direction::Downstream) => format!("what {root} feeds"),
         };

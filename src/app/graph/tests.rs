@@ -18,18 +18,12 @@ const READING: &str = "why: what the measured effect has beside the predicted on
 /// Units that are tested at once.
 const TOP: usize = 20;
 
-/// The ways that a key steps through.
-const WAYS: [With; 3] = [With::Zero, With::Mean, With::Scale(2.0)];
-
 impl App {
     pub(in crate::app) fn test_graph(&mut self, action: Action) {
         match action {
-            Action::TestWith => {
-                let at = WAYS.iter().position(|w| *w == self.graph.with).map_or(0, |at| (at + 1) % WAYS.len());
-                self.graph.with = WAYS[at].clone();
-                self.message = Some(format!("tests change units by: {}", self.graph.with));
-            }
+            Action::TestWith => self.next_way(),
             Action::Tests => {
+                self.graph.sought = None;
                 self.graph.beside = match self.graph.beside {
                     Beside::Tests => Beside::Node,
                     Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
@@ -52,8 +46,10 @@ impl App {
                 _ => match self.marked_nodes()[..] {
                     [node] => self.ask_tests(What::KeepOnly("the marked node".into(), vec![node])),
                     _ => {
-                        self.message =
-                            Some("no group is selected and no node is marked: Space marks nodes, C lists groups".into())
+                        let (mark, groups) = (self.key_of(Action::Mark), self.key_of(Action::Groups));
+                        self.message = Some(format!(
+                            "no group is selected and no node is marked: {mark} marks nodes, {groups} lists groups"
+                        ))
                     }
                 },
             },
@@ -76,7 +72,7 @@ impl App {
             Action::TestTop => self.ask_tests(What::Top(TOP)),
             Action::TestHeads => {
                 // Heads are not in the tree: keys go to where they are listed.
-                (self.graph.beside, self.side) = (Beside::Tests, true);
+                (self.graph.beside, self.side, self.graph.sought) = (Beside::Tests, true, None);
                 self.show_about();
                 self.ask_tests(What::Heads);
             }
@@ -93,26 +89,32 @@ impl App {
     }
 
     fn ask_tests(&mut self, what: What) {
+        self.ask_tests_with(what, self.tests_change_by());
+    }
+
+    pub(super) fn ask_tests_with(&mut self, what: What, with: With) {
         let Some(shown) = self.graph.shown() else {
             self.message = Some("there is no graph yet".into());
             return;
         };
         let (of, target) = (shown.source.clone(), shown.first_target());
-        let (with, dictionary) = (self.graph.with.clone(), self.graph.dictionary.clone());
+        let dictionary = self.graph.dictionary.clone();
         self.ask(Slot::Verify, Ask::Test(Tests { of, dictionary, target, what, with }));
     }
 
     /// Measurements arrived.
     pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
-        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(&tests.of)) else {
+        if !self.graph.shown().is_some_and(|s| s.was(&tests.of)) {
             self.message = Some("the graph has changed since the test was asked for".into());
             return;
-        };
+        }
         let mut place = None;
+        let why = self.key_of(Action::Qk);
+        let Some(shown) = self.graph.shown_mut() else { return };
         self.message = match &found[..] {
             [one] => Some(said(shown, one)),
-            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all).map(|(unit, said)| {
+            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all, &why).map(|(unit, said)| {
                 place = Some(unit);
                 said
             }),
@@ -131,18 +133,29 @@ impl App {
         if let Some(unit) = place {
             self.pane_mut(Slot::GraphSide).select(&unit);
         }
+        if matches!(tests.what, What::Heads | What::Unit(_)) {
+            self.say_why();
+        }
+    }
+
+    /// What was measured, under why the unit that was asked about is no node.
+    pub(super) fn tests_report(&self, shown: &Shown) -> Report {
+        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.key_of(a));
+        let before =
+            format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads");
+        report(shown, self.why_no_node(), before)
     }
 }
 
 /// Where a head that was tested at each position does most.
-fn strongest(shown: &Shown, tests: &[Verification]) -> Option<(Address, String)> {
+fn strongest(shown: &Shown, tests: &[Verification], why: &str) -> Option<(Address, String)> {
     let size = |test: &&Verification| test.target().map_or(0.0, |e| e.measured.abs());
     let most = tests.iter().max_by(|a, b| size(a).total_cmp(&size(b)))?;
     let Subject::Unit(unit) = &most.subject else { return None };
     let place: Address = unit.parse().ok()?;
     let position = place.position.and_then(|p| u32::try_from(p).ok());
     let token = shown.graph.metadata.token(position).unwrap_or_default();
-    let said = format!("most at {unit} \"{token}\" alone: {}; Q: why it looks there", most.target()?.verdict());
+    let said = format!("most at {unit} \"{token}\" alone: {}; {why}: why it looks there", most.target()?.verdict());
     Some((place, said))
 }
 
@@ -199,12 +212,15 @@ pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
 }
 
 /// Everything measured, the largest effects first, over a scatter plot of measured against predicted.
-pub(super) fn report(shown: &Shown) -> Report {
+fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
     let mut report = Report::default();
     let tests = &shown.graph.verified;
     if tests.is_empty() {
-        report.note("none", "nothing was tested yet: v tests a node, V the 20 strongest, H the heads");
+        report.note("none", before);
         return report;
+    }
+    if let Some(text) = why_none {
+        report.note("why", text);
     }
     let ids = shown.graph.by_id();
     let mut table = Table::new([
@@ -228,7 +244,8 @@ pub(super) fn report(shown: &Shown) -> Report {
         };
         let label = match (&test.subject, &address) {
             (Subject::Group { .. }, _) | (_, None) => name(shown, &test.subject),
-            (Subject::Unit(_), Some(_)) => "head".into(),
+            (Subject::Unit(_), Some(Address { place: Place::Unit { part: Part::Head(_), .. }, .. })) => "head".into(),
+            (Subject::Unit(_), Some(_)) => "unit".into(),
             (Subject::Node(_), Some(_)) => "node".into(),
         };
         table.push([

@@ -35,14 +35,8 @@ use std::fmt;
 use target::Target;
 
 /// Every method, in the order of the catalogue.
-pub const ALL: &[&dyn Analysis] = &[
-    &lens::Lens,
-    &attribute::Attribute,
-    &heads::Heads,
-    &neurons::Neurons,
-    &features::Features,
-    &qk::Qk,
-];
+pub const ALL: &[&dyn Analysis] =
+    &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &features::Features, &qk::Qk];
 
 /// The method of this name.
 ///
@@ -225,6 +219,11 @@ pub fn ask(analysis: &dyn Analysis, model: &Model, runs: &mut Runs, question: &Q
 }
 
 impl About {
+    /// Whether the method has a parameter of this name.
+    pub fn asks_for(&self, param: &str) -> bool {
+        self.params.iter().any(|p| p.name == param)
+    }
+
     /// The lines that end every report: method, evidence, assumptions, cost, source.
     pub fn footer(&self) -> String {
         format!(

@@ -389,7 +389,10 @@ impl App {
         let here = self.here();
         self.history.leave(here);
         self.method = Some(name);
-        self.method_params = Vec::new();
+        // Transcoders that were named hold for every method that asks for some.
+        let asks = |name: &str| crate::analysis::named(name).is_ok_and(|a| a.about().asks_for("dictionary"));
+        let dictionary = self.graph.dictionary.clone().filter(|_| asks(name));
+        self.method_params = dictionary.map(|folder| ("dictionary".to_owned(), folder)).into_iter().collect();
         self.tab = Tab::Method;
         self.side = false;
     }

@@ -228,6 +228,9 @@ impl App {
         if self.tab == Tab::Graph {
             return;
         }
+        if let (Tab::Method, Some(row)) = (self.tab, self.row_of_feature()) {
+            self.pane_mut(Slot::Method).select(&row);
+        }
         let (main, _) = self.tab.slots();
         let tab = self.tab;
         let pane = self.pane_mut(main);

@@ -2,9 +2,15 @@
 
 mod behaviour;
 mod graph;
+mod graph_columns;
+mod graph_enter;
+mod graph_heads;
+mod graph_units;
+mod graph_ways;
 mod harness;
 mod hostile;
 mod marks;
 mod random;
 mod screens;
 mod twins;
+mod walk;

@@ -2,8 +2,8 @@
 
 use super::{Layer, gate, layers, links};
 use crate::address::{Address, Part, resolve_position};
-use crate::analysis::{Job, passes};
 use crate::analysis::vocabulary::{self, Projection, Ranked};
+use crate::analysis::{Job, passes};
 use crate::model::arch::Linear;
 use crate::model::edit::{self, Passes};
 use crate::model::forward::Step;

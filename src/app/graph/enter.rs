@@ -180,7 +180,9 @@ impl App {
             }
             Place::Unit { part: Part::Neuron(_), .. } => return self.ask_why(unit.clone(), What::Unit(unit)),
             Place::Unit { part: Part::Feature(_), .. } => {
-                format!("{unit} is not among the graph's {units} units: it is off there, or gives the target too little")
+                format!(
+                    "{unit} is not among the graph's {units} units: it is off there, or gives the target too little"
+                )
             }
             Place::Unit { part: Part::Attn, .. } => {
                 let (edge, heads) = (self.key_of(Action::ExplainEdge), self.key_of(Action::TestHeads));
@@ -218,7 +220,8 @@ impl App {
         let Some(shown) = self.graph.shown_mut() else { return };
         let unit = within.unit.clone();
         let all = shown.graph.nodes.iter().filter(|node| within.has(node)).count();
-        let kept = shown.graph.nodes.iter().zip(shown.pruned.nodes()).filter(|(n, kept)| **kept && within.has(n)).count();
+        let kept =
+            shown.graph.nodes.iter().zip(shown.pruned.nodes()).filter(|(n, kept)| **kept && within.has(n)).count();
         self.message = Some(match (kept, all) {
             (0, 0) => format!("no node of this graph writes into {unit}"),
             (0, all) => format!("all {all} nodes that write into {unit} are below the threshold: {more} keeps more"),
@@ -272,7 +275,9 @@ impl App {
         } else {
             let units = shown.graph.nodes.iter().filter(|n| n.is_unit()).count();
             let so_far = if shown.graph.metadata.partial { " so far" } else { "" };
-            let attribution = effect.predicted.map_or(String::new(), |p| format!(": its RelP attribution is {:+.4}", -p));
+            let attribution = effect
+                .predicted
+                .map_or(String::new(), |p| format!(": its RelP attribution to the target is {:+.4}", -p));
             format!("{unit} is not among the graph's {units} units{so_far}{attribution}. Set to zero: {verdict}.")
         };
         text += &match (effect.cause(), head) {
@@ -281,7 +286,9 @@ impl App {
                 self.key_of(Action::TestNode),
                 self.key_of(Action::Qk)
             ),
-            (Some(Cause::Patterns), false) => " It moves where heads look, and the graph holds that: no edge can show it.".into(),
+            (Some(Cause::Patterns), false) => {
+                " It moves where heads look, and the graph holds that: no edge can show it.".into()
+            }
             (Some(Cause::Norms), _) => " It moves norm scales, which the graph holds.".into(),
             (_, false) if !effect.is_felt() => " It does nothing for the target.".into(),
             (_, false) => " Units with more influence were taken before it.".into(),

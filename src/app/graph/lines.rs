@@ -45,13 +45,17 @@ impl Field {
 }
 
 impl Shown {
-    /// What a line shows, left to right: a list has no branches to take shares of, and effects are there when something was tested.
+    /// What a line shows, left to right: a list has no branches to take shares of, files of others do not say what is unexplained, and effects are there
+    /// when something was tested.
     pub fn fields(&self) -> Vec<Field> {
         let mut fields = vec![Field::Token, Field::Weight];
         if !self.flat {
             fields.extend([Field::Bar, Field::Share]);
         }
-        fields.extend([Field::Influence, Field::Unexplained]);
+        fields.push(Field::Influence);
+        if self.graph.nodes.iter().any(|node| node.certificate.is_some()) {
+            fields.push(Field::Unexplained);
+        }
         if self.is_tested() {
             fields.extend([Field::Predicted, Field::Measured]);
         }

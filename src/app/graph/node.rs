@@ -63,8 +63,15 @@ impl App {
     pub(in crate::app) fn show_feature(&mut self, layer: usize, feature: usize, position: Option<i64>) {
         self.run_method("features");
         self.selection.position = position.unwrap_or(self.selection.position);
-        self.method_params = vec![("feature".to_owned(), format!("L{layer}.F{feature}")), ("tokens".into(), "10".into())];
-        self.method_params.extend(self.graph.dictionary.clone().map(|folder| ("dictionary".into(), folder)));
+        let feature = format!("L{layer}.F{feature}");
+        self.method_params.extend([("feature".to_owned(), feature), ("tokens".into(), "10".into())]);
+    }
+
+    /// The row of a feature's report where it is looked at.
+    pub(in crate::app) fn row_of_feature(&self) -> Option<Address> {
+        let (_, feature) = self.method_params.iter().find(|(name, _)| name == "feature")?;
+        let address: Address = feature.parse().ok()?;
+        Some(address.at(self.position() as i64))
     }
 
     /// Enter in the pane beside the tree: a node of the graph is gone to in the tree, a head on its own tab.

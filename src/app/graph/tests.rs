@@ -36,6 +36,11 @@ impl App {
                     self.ask_tests(What::HeadPlaces(layer, head));
                 }
             }
+            Action::TestNode if self.tested_unit().is_some() => {
+                if let Some(unit) = self.tested_unit() {
+                    self.ask_tests(What::Unit(unit));
+                }
+            }
             Action::TestNode if self.tested_together().is_some() => {
                 if let Some(what) = self.tested_together() {
                     self.ask_tests(what);
@@ -86,6 +91,13 @@ impl App {
             Place::Unit { layer, part: Part::Head(head) } => Some((layer, head)),
             _ => None,
         }
+    }
+
+    /// The unit that is no node on the selected row of the tests.
+    fn tested_unit(&self) -> Option<Address> {
+        let pane = self.pane(self.focus());
+        let unit = self.side && matches!(pane.cell("tested"), Some(Cell::Text(kind)) if kind == "unit");
+        pane.address().filter(|_| unit)
     }
 
     fn ask_tests(&mut self, what: What) {

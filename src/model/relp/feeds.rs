@@ -76,14 +76,7 @@ impl Decoder {
     }
 
     /// From what is read before the MLP of `layer` down to the embeddings.
-    fn feeds_back(
-        &self,
-        pass: &Pass,
-        mut stream: Stream,
-        layer: usize,
-        read: Tensor,
-        step: Step,
-    ) -> Result<Gradients> {
+    fn feeds_back(&self, pass: &Pass, mut stream: Stream, layer: usize, read: Tensor, step: Step) -> Result<Gradients> {
         let (block, position) = (&self.blocks[layer], stream.first);
         let (mut neurons, mut heads) = (Vec::new(), Vec::new());
         if self.arch.parallel {

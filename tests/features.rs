@@ -179,6 +179,50 @@ fn one_feature_alone_is_what_it_is_among_all() {
     assert!(dictionaries >= 3, "{dictionaries} dictionaries");
 }
 
+/// Of a large dictionary only the feature's own rows are read: all others may be unreadable.
+#[test]
+fn only_its_own_rows_are_read() {
+    let (layer, feature) = (1, 877);
+    let folder = tempfile::tempdir().unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/builtin/transcoders");
+    for file in std::fs::read_dir(&from).unwrap().flatten() {
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let file = folder.path().join(format!("layer_{layer}.safetensors"));
+    let mut weights = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    for (name, tensor) in &mut weights {
+        if name.starts_with("W_enc") || name.starts_with("W_dec") {
+            let (rows, width) = tensor.dims2().unwrap();
+            let mut numbers: Vec<f32> = tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            for (row, numbers) in numbers.chunks_exact_mut(width).enumerate() {
+                if row != feature {
+                    numbers.fill(f32::NAN);
+                }
+            }
+            *tensor = Tensor::from_vec(numbers, (rows, width), &Device::Cpu).unwrap();
+        }
+    }
+    candle_core::safetensors::save(&weights, &file).unwrap();
+    let folder = folder.path().display().to_string();
+    let unit = format!("L{layer}.F{feature}");
+    let ask = |more: &[&str]| {
+        let args = ["features", "-p", PROMPT, "--position", "7", "--feature", unit.as_str(), "--format", "json"];
+        mechscope(&[&args[..], more].concat())
+    };
+    let (own, other) = (ask(&[]).json(), ask(&["--dictionary", folder.as_str()]).json());
+    assert!(own["activation"].as_f64().unwrap() > 1.0, "{own}");
+    for part in ["activation", "activations", "inputs", "driven_by", "promoted"] {
+        assert_eq!(own[part], other[part], "{part}");
+    }
+    // All of them together cannot be read.
+    let all = mechscope(&["features", "-p", PROMPT, "--dictionary", folder.as_str()]);
+    assert_ne!(all.code, Some(0));
+    // With an edit the run without it stands beside.
+    let edited = ask(&["-e", "embed@7=0"]).json();
+    assert_eq!(edited["activation_clean"], own["activation"]);
+    assert_ne!(edited["activation"], own["activation"]);
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     for (args, says) in [

@@ -50,7 +50,7 @@ fn origin_of(wanted: &Wanted) -> Origin {
 }
 
 /// The graphs of the present question, and which one is looked at.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct GraphTab {
     /// What nodes are.
     pub basis: Basis,
@@ -96,27 +96,6 @@ pub enum Beside {
     Groups,
     /// The graphs of both bases.
     Both,
-}
-
-impl Default for GraphTab {
-    fn default() -> Self {
-        GraphTab {
-            basis: Basis::default(),
-            dictionary: None,
-            file: None,
-            of_file: false,
-            face: None,
-            told: None,
-            work: None,
-            kept_file: None,
-            ways: way::Ways::default(),
-            beside: Beside::default(),
-            named: None,
-            shown: BTreeMap::new(),
-            entering: None,
-            sought: None,
-        }
-    }
 }
 
 impl GraphTab {

@@ -106,7 +106,7 @@ fn five_minutes_go_as_they_are_told() {
                     .collect();
                 assert_eq!(on, [7], "on at \" Dallas\" alone");
                 let drivers = part("driven_by");
-                let texas = [" Texas", " Houston"].map(|t| Cell::token(t));
+                let texas = [" Texas", " Houston"].map(Cell::token);
                 assert!(texas.iter().all(|t| drivers.rows[..3].iter().any(|row| row[1] == *t)), "{drivers:?}");
             }
             _ => {}

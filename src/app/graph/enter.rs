@@ -235,7 +235,7 @@ impl App {
                 self.pane_mut(Slot::Graph).cursor_to_row(0);
                 self.show_about();
                 let back = self.key_of(Action::GraphList);
-                format!("{unit} is no node: {kept} of {all} nodes that write into it, by influence; {back}: tree")
+                format!("{unit} is no node: {kept} of {all} nodes write into it ({back}: the tree)")
             }
         });
     }

@@ -15,6 +15,9 @@ use crate::report::{Cell, Column, Report, Table};
 const READING: &str = "why: what the measured effect has beside the predicted one. patterns: heads look elsewhere; norms: \
     norm scales answer; nonlinear: neurons do. The graph holds all three.";
 
+/// Characters of another prompt that are shown.
+const PROMPT: usize = 20;
+
 /// Units that are tested at once.
 const TOP: usize = 20;
 
@@ -133,7 +136,7 @@ impl App {
             all => Some(format!(
                 "{} tests ({}): {}",
                 all.len(),
-                tests.with,
+                in_short(&tests.with),
                 summary(all.iter().filter_map(Verification::target))
             )),
         };
@@ -171,12 +174,22 @@ fn strongest(shown: &Shown, tests: &[Verification], why: &str) -> Option<(Addres
     Some((place, said))
 }
 
+/// A way in few words: the beginning of a prompt tells it from others.
+pub(super) fn in_short(with: &With) -> String {
+    match with {
+        With::Resample(prompt) if prompt.chars().count() > PROMPT => {
+            format!("resample \"{}...\"", prompt.chars().take(PROMPT).collect::<String>())
+        }
+        other => other.to_string(),
+    }
+}
+
 /// One test in words.
 fn said(shown: &Shown, test: &Verification) -> String {
     let others = test.effects.iter().skip(1).map(|e| format!("; {} {}", node_name(shown, &e.node), e.verdict()));
     let others: String = others.take(1).collect();
     let target = test.target().map_or(String::new(), Effect::verdict);
-    format!("{} {}: {target}{others}", test.with, name(shown, &test.subject))
+    format!("{} {}: {target}{others}", in_short(&test.with), name(shown, &test.subject))
 }
 
 /// A node by its id, as readers name it.
@@ -211,8 +224,8 @@ impl Shown {
         let effects: Vec<&Effect> = self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
         let n = effects.len();
         Some(match n {
-            0 | 1 => format!("{n} tested ({way})"),
-            _ => format!("{n} tested ({way}): {}", summary(effects)),
+            0 | 1 => format!("{n} tested ({})", in_short(way)),
+            _ => format!("{n} tested ({}): {}", in_short(way), summary(effects)),
         })
     }
 }
@@ -220,7 +233,7 @@ impl Shown {
 /// What is said of the tests of one node.
 pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
     let of_node = shown.graph.verified_node(id).take(3);
-    of_node.filter_map(|test| Some(format!("{}: {}", test.with, test.target()?.verdict()))).collect()
+    of_node.filter_map(|test| Some(format!("{}: {}", in_short(&test.with), test.target()?.verdict()))).collect()
 }
 
 /// Everything measured, the largest effects first, over a scatter plot of measured against predicted.
@@ -263,7 +276,7 @@ fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
         table.push([
             Cell::Text(label),
             address.map_or(Cell::Empty, Cell::Address),
-            test.with.to_string().into(),
+            in_short(&test.with).into(),
             effect.predicted.map_or(Cell::Empty, Cell::Number),
             effect.measured.into(),
             effect.through_patterns().into(),

@@ -215,7 +215,7 @@ fn reason(job: &Job, place: &Place, score: &Score) -> Result<String> {
         if (score.query[q], score.key[k]) == (Part::PosEmbed, Part::PosEmbed) {
             let (term, total) = (score.terms[most], score.total());
             return Ok(format!(
-                "{start} by position, whatever the tokens: position {query} with position {key} gives {term:.2} of {total:.2}."
+                "{start} by position, whatever the tokens: position {query} with position {key} gives {term:+.2}, all terms {total:+.2}."
             ));
         }
     }

@@ -3,6 +3,7 @@
 use crate::graph::{hello, node_name, shown};
 use crate::harness::Harness;
 use mechscope::address::{Address, Edit};
+use mechscope::analysis::grounded::Grounded;
 use mechscope::app::graph::Beside;
 use mechscope::app::session::Session;
 use mechscope::app::{Effect, Slot, Tab};
@@ -16,7 +17,7 @@ use mechscope::model::open::Options;
 use mechscope::model::relp::Gate;
 use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
-use mechscope::report::Body;
+use mechscope::report::{Body, Cell};
 
 /// Goes to an address and from there into the graph; returns what is said.
 fn into_graph(h: &mut Harness, unit: &str) -> String {
@@ -96,6 +97,51 @@ fn from_a_cell_of_the_lens_to_the_nodes_that_write_into_it() {
     assert_ne!(h.app.tab, Tab::Graph, "back to where it was asked");
 }
 
+/// On a head that was tested the key of edges turns round: the edges that it carried, each as much as the edge itself says.
+#[test]
+fn a_head_leads_to_the_edges_that_it_carries() {
+    let mut h = hello(160, 50);
+    h.press("3 g r x");
+    let (layer, head) = h.app.selection.head;
+    assert_eq!((h.app.graph.beside, h.app.side), (Beside::Edge, true));
+    let screen = h.screen();
+    assert!(screen.contains(&format!("L{layer}.H{head}, of the 40 strongest edges")), "{screen}");
+    let report = h.app.pane(Slot::GraphSide).report.clone().expect("a report");
+    let part = report.parts.iter().find(|p| p.name == "edges").expect("the edges");
+    let Body::Table(table) = &part.body else { panic!("no table") };
+    assert!(table.rows.len() >= 3, "{}", table.rows.len());
+    let graph = &shown(&h).graph;
+    let model = Model::open("hello", Options::default(), Box::new(|_, _| {})).unwrap();
+    let grounded = Grounded::new(&model, None, graph).unwrap();
+    // Positional embeddings have no address.
+    let at = |cell: &Cell| {
+        let found = match cell {
+            Cell::Address(address) => graph.nodes.iter().position(|n| n.address().as_ref() == Some(address)),
+            Cell::Text(name) => graph.nodes.iter().position(|n| n.name() == *name),
+            other => panic!("{other:?}"),
+        };
+        found.unwrap_or_else(|| panic!("{cell:?} is no node")) as u32
+    };
+    let mut before = f32::INFINITY;
+    for row in &table.rows {
+        let (source, target) = (at(&row[0]), at(&row[1]));
+        let (Cell::Number(through), Cell::Number(edge)) = (&row[2], &row[3]) else { panic!("{row:?}") };
+        let weight = graph.edges.weight(target as usize, source).expect("an edge of the graph");
+        assert!((weight - edge).abs() < 1e-4 * weight.abs().max(1.0), "{weight} and {edge}");
+        let loadings = grounded.loadings(source, target, Gate::default()).unwrap();
+        let of = (0..loadings.through.len()).find(|at| loadings.head(*at) == (layer, head)).unwrap();
+        assert!((loadings.through[of] - through).abs() < 1e-5, "{} and {through}", loadings.through[of]);
+        assert!(through.abs() <= before, "the most first");
+        before = through.abs();
+    }
+    // Its ends are nodes to go to.
+    let end = table.rows[0].iter().find_map(|cell| if let Cell::Address(a) = cell { Some(a.clone()) } else { None });
+    let end = end.expect("an end with an address");
+    h.press("Enter");
+    let there = shown(&h).graph.nodes[h.app.graph_node().unwrap() as usize].address();
+    assert_eq!((there, h.app.tab, h.app.side), (Some(end), Tab::Graph, false));
+}
+
 /// The rows of a method are units too: an MLP leads to what it is made of.
 #[test]
 fn from_an_mlp_to_its_own_nodes() {
@@ -131,7 +177,7 @@ fn a_head_is_no_node_and_its_test_says_why() {
     // Every head was tested: as a list to go on from.
     let heads = shown(&h).graph.verified.iter().filter(|t| matches!(t.subject, Subject::Unit(_))).count();
     assert_eq!(heads, 16);
-    assert!(why(&h).contains("heads carry edges (x on an edge says which)"), "{}", why(&h));
+    assert!(why(&h).contains("heads carry edges (x says which)"), "{}", why(&h));
     let test = shown(&h).graph.verified.iter().find(|t| t.subject == Subject::Unit(unit.clone())).unwrap();
     let (measured, prompt) = (f64::from(test.target().unwrap().measured), h.app.prompt.clone().unwrap());
     let independent = change(&prompt, &format!("{unit}=0"), target(&h));
@@ -153,7 +199,7 @@ fn keys_in_messages_are_those_of_the_keymap() {
     h.press("R");
     assert!(h.screen().contains(":test_node tests a node"), "{}", h.screen());
     h.press("3 g r");
-    assert!(why(&h).contains("(Z on an edge says which)"), "{}", why(&h));
+    assert!(why(&h).contains("(Z says which)"), "{}", why(&h));
 }
 
 #[test]

@@ -269,7 +269,7 @@ impl App {
         let head = matches!(unit.place, Place::Unit { part: Part::Head(_), .. });
         let mut text = if head {
             format!(
-                "{unit} is no node: heads carry edges ({} on an edge says which). Set to zero everywhere: {verdict}.",
+                "{unit} is no node: heads carry edges ({} says which). Set to zero everywhere: {verdict}.",
                 self.key_of(Action::ExplainEdge)
             )
         } else {

@@ -89,7 +89,7 @@ impl App {
     }
 
     /// The head on the selected row of the tests.
-    fn tested_head(&self) -> Option<(usize, usize)> {
+    pub(super) fn tested_head(&self) -> Option<(usize, usize)> {
         match self.pane(self.focus()).address().filter(|_| self.side)?.place {
             Place::Unit { layer, part: Part::Head(head) } => Some((layer, head)),
             _ => None,

@@ -128,12 +128,13 @@ actions! {
         OpenGraph "open_graph" "Open a graph file" : "file";
         SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file";
         Label "label" "Name the selected node" : "label";
-        ExplainEdge "explain_edge" "Which heads carried the edge from the selected node to the one above it";
+        ExplainEdge "explain_edge" "Which heads carried the edge to the node above; on a tested head, which edges it carried";
         TestNode "test_node" "Test the selected node: change it, run the model, measure";
         TestTop "test_top" "Test the 20 units with the most influence";
         TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge";
-        TestWith "test_with" "Test by the next way: zero, mean, double";
+        TestWith "test_with" "Test by the next way: zero, mean, a factor, another prompt";
         Resample "resample" "Test by what another prompt gives" : "prompt";
+        Scale "scale" "Test by multiplying with a factor (0.5)" : "factor";
         Tests "tests" "What was measured, beside the tree";
         Group "group" "Name the marked nodes as a group" : "name of the group";
         Groups "groups" "Groups and the edges between them, beside the tree";

@@ -4,6 +4,7 @@
 mod attribute;
 pub mod attribution_graph;
 pub mod detect;
+mod features;
 pub mod grounded;
 mod heads;
 pub mod input;
@@ -20,6 +21,7 @@ pub mod vocabulary;
 
 use crate::address::{Edit, resolve_position};
 use crate::model::Model;
+use crate::model::edit::Passes;
 use crate::model::forward::Step;
 use crate::model::site::Site;
 use crate::model::trace::Trace;
@@ -33,7 +35,8 @@ use std::fmt;
 use target::Target;
 
 /// Every method, in the order of the catalogue.
-pub const ALL: &[&dyn Analysis] = &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &qk::Qk];
+pub const ALL: &[&dyn Analysis] =
+    &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &features::Features, &qk::Qk];
 
 /// The method of this name.
 ///
@@ -180,6 +183,14 @@ impl Job<'_> {
     }
 }
 
+/// The edits of the run the question is about, as the backward pass meets them.
+fn passes(job: &Job) -> Result<Passes> {
+    match job.edited {
+        Some(_) => Passes::new(&job.model.decoder, job.edits, job.input.tokens.len()),
+        None => Ok(Passes::default()),
+    }
+}
+
 /// Asks `analysis` about the prompt of `runs`, running the model first as far as its runs do not hold what is needed. The report ends with the
 /// method's footer.
 ///
@@ -208,6 +219,11 @@ pub fn ask(analysis: &dyn Analysis, model: &Model, runs: &mut Runs, question: &Q
 }
 
 impl About {
+    /// Whether the method has a parameter of this name.
+    pub fn asks_for(&self, param: &str) -> bool {
+        self.params.iter().any(|p| p.name == param)
+    }
+
     /// The lines that end every report: method, evidence, assumptions, cost, source.
     pub fn footer(&self) -> String {
         format!(

@@ -117,6 +117,8 @@ pub enum Ask {
     Graph(graph::Wanted),
     /// Which heads carried an edge; answered with [`Answer::Report`].
     Edge(edge::Edge),
+    /// Which edges a head carried; answered with [`Answer::Report`].
+    EdgesOf(edge::OfHead),
     /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
     Test(tests::Tests),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].

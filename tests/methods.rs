@@ -12,7 +12,11 @@ fn mechscope(args: &[&str]) -> Command {
 }
 
 fn json(args: &[&str]) -> Value {
-    let output = mechscope(args).args(["-m", "induction", IDS, "--format", "json"]).output().unwrap();
+    json_of("induction", args)
+}
+
+fn json_of(model: &str, args: &[&str]) -> Value {
+    let output = mechscope(args).args(["-m", model, IDS, "--format", "json"]).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -157,17 +161,19 @@ fn every_report_ends_with_its_method_and_every_method_is_in_the_catalogue() {
     let catalogue = mechscope(&["methods", "--format", "json"]).output().unwrap();
     let catalogue: Value = serde_json::from_slice(&catalogue.stdout).unwrap();
     let names: Vec<&str> = rows(&catalogue, "methods").iter().map(|m| m["method"].as_str().unwrap()).collect();
-    for name in ["lens", "attribute", "heads", "neurons"] {
+    for name in ["lens", "attribute", "heads", "neurons", "features", "qk"] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     for method in rows(&catalogue, "methods") {
         let name = method["method"].as_str().unwrap();
-        let footer = json(&[name])["method"].as_str().unwrap().to_owned();
+        // Only this one has transcoders of its own.
+        let model = if name == "features" { "hello" } else { "induction" };
+        let footer = json_of(model, &[name])["method"].as_str().unwrap().to_owned();
         for field in ["title", "direction", "evidence", "cost", "assumes", "source"] {
             assert!(footer.contains(method[field].as_str().unwrap()), "{field} of {name} in {footer}");
         }
         for format in ["text", "tsv"] {
-            let output = mechscope(&[name, "-m", "induction", IDS, "--format", format]).output().unwrap();
+            let output = mechscope(&[name, "-m", model, IDS, "--format", format]).output().unwrap();
             assert!(output.status.success() && output.stdout.len() > 200);
         }
     }

@@ -1,13 +1,13 @@
 //! MLP neurons at a position: how active, what they did for the target, what they write.
 
 mod choose;
-mod links;
+pub(super) mod links;
 mod one;
 mod table;
 
 use super::param::{Kind, Param, Values};
 use super::target::Target;
-use super::{About, Analysis, Direction, Evidence, Job};
+use super::{About, Analysis, Direction, Evidence, Job, passes};
 use crate::address::resolve_position;
 use crate::model::Model;
 use crate::model::edit::Passes;
@@ -143,14 +143,6 @@ impl Analysis for Neurons {
         report.fact("neurons_in_all", here.iter().map(|layer| layer.activation.len()).sum::<usize>());
         table::fill(job, &mut report, &here, clean.as_deref())?;
         Ok(report)
-    }
-}
-
-/// The edits of the run the question is about, as the backward pass meets them.
-fn passes(job: &Job) -> Result<Passes> {
-    match job.edited {
-        Some(_) => Passes::new(&job.model.decoder, job.edits, job.input.tokens.len()),
-        None => Ok(Passes::default()),
     }
 }
 

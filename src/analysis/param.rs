@@ -38,6 +38,10 @@ pub enum Kind {
     Neuron,
     /// Any text.
     Text,
+    /// A feature as `L5.F17`, or `none`.
+    Feature,
+    /// A folder of transcoders, or `own`.
+    Folder,
 }
 
 /// A parameter's value.
@@ -61,6 +65,10 @@ pub enum Value {
     Neuron(Option<(usize, usize)>),
     /// Of a [`Kind::Text`].
     Text(String),
+    /// Of a [`Kind::Feature`]: layer and feature.
+    Feature(Option<(usize, usize)>),
+    /// Of a [`Kind::Folder`]; `None` is the model's own.
+    Folder(Option<String>),
 }
 
 impl Kind {
@@ -76,6 +84,8 @@ impl Kind {
             Kind::Key => "a position, most".into(),
             Kind::Neuron => "a neuron such as L5.N17, none".into(),
             Kind::Text => "any text".into(),
+            Kind::Feature => "a feature such as L5.F17, none".into(),
+            Kind::Folder => "a folder of transcoders or its name in the Hugging Face cache, own".into(),
         }
     }
 
@@ -104,6 +114,13 @@ impl Kind {
                 _ => None,
             },
             Kind::Text => Some(Value::Text(text.to_owned())),
+            Kind::Feature if text == "none" => Some(Value::Feature(None)),
+            Kind::Feature => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Place::Unit { layer, part: Part::Feature(feature) }) => Some(Value::Feature(Some((layer, feature)))),
+                _ => None,
+            },
+            Kind::Folder if text == "own" => Some(Value::Folder(None)),
+            Kind::Folder => (!text.trim().is_empty()).then(|| Value::Folder(Some(text.to_owned()))),
         };
         value.with_context(|| format!("found {text:?}, expected {}", self.accepted()))
     }
@@ -209,6 +226,10 @@ getters! {
     neuron Neuron Option<(usize, usize)>;
     /// A text.
     text Text String;
+    /// Layer and feature.
+    feature Feature Option<(usize, usize)>;
+    /// A folder; `None` is the model's own.
+    folder Folder Option<String>;
 }
 
 #[cfg(test)]

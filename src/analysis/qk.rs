@@ -99,11 +99,12 @@ impl Analysis for Qk {
             0 => usize::MAX,
             top => top,
         };
+        report.note("reason", reason(job, &place, &score)?);
         report.table("terms", "Terms of the score", terms(job, &place, &score, top));
         let sides = [("query", query, &score.query, score.by_query()), ("key", key, &score.key, score.by_key())];
         for (side, position, parts, sums) in sides {
             let title = format!("What the {side} reads at {}", token(position));
-            report.table(&format!("{side}_sources"), &title, one_side(job, position, parts, &sums, top));
+            report.table(&format!("{side}_sources"), &title, one_side(job, position, parts, &sums, top)?);
         }
         if job.values.flag("neurons")? {
             for (side, position, gradient) in [("query", query, &score.to_query), ("key", key, &score.to_key)] {
@@ -196,18 +197,70 @@ fn terms(job: &Job, place: &Place, score: &Score, top: usize) -> Table {
     table
 }
 
-fn one_side(job: &Job, position: usize, parts: &[Part], sums: &[f64], top: usize) -> Table {
-    let mut table = Table::new([Column::text("source"), Column::address("unit"), Column::number("share", "", 4)]);
+/// Where a head looks most from a position: the position, and with how much of its attention.
+fn looks(job: &Job, layer: usize, head: usize, from: usize) -> Result<(usize, f32)> {
+    let row: Vec<f32> = job.trace().block(layer, S::Pattern)?.get(head)?.get(from)?.to_vec1()?;
+    let most = (0..=from).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(from);
+    Ok((most, row[most]))
+}
+
+/// Why the head looks there, in words: by position when the largest term is one of two positions, else the token or the earlier head that counts most
+/// on either side.
+fn reason(job: &Job, place: &Place, score: &Score) -> Result<String> {
+    let Place { layer, head, query, key } = *place;
+    let token = |p: usize| format!("{p} \"{}\"", job.input.tokens[p].text);
+    let start = format!("L{layer}.H{head} looks from {} to {}", token(query), token(key));
+    if let Some(&most) = largest(&score.terms, 1).first() {
+        let (q, k) = (most / score.key.len(), most % score.key.len());
+        if (score.query[q], score.key[k]) == (Part::PosEmbed, Part::PosEmbed) {
+            let (term, total) = (score.terms[most], score.total());
+            return Ok(format!(
+                "{start} by position, whatever the tokens: position {query} with position {key} gives {term:+.2}, all terms {total:+.2}."
+            ));
+        }
+    }
+    let side = |name: &str, position: usize, parts: &[Part], sums: &[f64]| -> Result<String> {
+        let named = |i: &usize| matches!(parts[*i], Part::Embed | Part::Head(..));
+        let Some(most) = largest(sums, usize::MAX).into_iter().find(named) else { return Ok(String::new()) };
+        let what = match parts[most] {
+            Part::Head(l, h) => {
+                let (at, attention) = looks(job, l, h, position)?;
+                format!("what L{l}.H{h} brought from {} (attention {attention:.2})", token(at))
+            }
+            _ => format!("the token {}", token(position)),
+        };
+        Ok(format!("; the {name} reads {what}, {:+.2}", sums[most]))
+    };
+    let query_side = side("query", query, &score.query, &score.by_query())?;
+    let key_side = side("key", key, &score.key, &score.by_key())?;
+    Ok(format!("{start}{query_side}{key_side}; the score is {:.2}.", score.total()))
+}
+
+fn one_side(job: &Job, position: usize, parts: &[Part], sums: &[f64], top: usize) -> Result<Table> {
+    let mut table = Table::new([
+        Column::text("source"),
+        Column::address("unit"),
+        Column::number("share", "", 4),
+        // What a head brought is a token's, of another position.
+        Column::text("looks_at"),
+    ]);
     let shown = largest(sums, top);
     for &i in &shown {
-        table.push(source(job, parts[i], position).into_iter().chain([Cell::from(sums[i] as f32)]));
+        let looks_at = match parts[i] {
+            Part::Head(l, h) => {
+                let (at, attention) = looks(job, l, h, position)?;
+                Cell::from(format!("{at} {:?} {attention:.2}", job.input.tokens[at].text))
+            }
+            _ => Cell::Empty,
+        };
+        table.push(source(job, parts[i], position).into_iter().chain([Cell::from(sums[i] as f32), looks_at]));
     }
     let rest = sums.iter().filter(|t| **t != 0.0).count() - shown.len();
     if rest > 0 {
         let sum = sums.iter().sum::<f64>() - shown.iter().map(|i| sums[*i]).sum::<f64>();
-        table.push([format!("{rest} more").into(), Cell::Empty, (sum as f32).into()]);
+        table.push([format!("{rest} more").into(), Cell::Empty, (sum as f32).into(), Cell::Empty]);
     }
-    table
+    Ok(table)
 }
 
 /// The neurons below the head with the largest shares.

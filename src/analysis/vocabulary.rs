@@ -39,7 +39,16 @@ pub fn project(model: &Decoder, directions: &Tensor, k: usize) -> Result<Vec<Pro
 pub fn drivers(model: &Decoder, weights: &Tensor, norm: &Norm, k: usize) -> Result<Vec<Projection>> {
     let folded = weights.to_dtype(DType::F32)?.broadcast_mul(&norm.weight)?;
     let folded = if norm.centre { centred(&folded)? } else { folded };
-    let scaled = (folded * f64::from(model.embed_scale.unwrap_or(1.0)))?;
+    embeddings(model, &folded, k)
+}
+
+/// The `k` tokens whose embeddings have the greatest (promoted) and the least (suppressed) dot products with each of `directions` `[n, d_model]` of the
+/// residual stream.
+///
+/// # Errors
+/// A tensor of another width.
+pub fn embeddings(model: &Decoder, directions: &Tensor, k: usize) -> Result<Vec<Projection>> {
+    let scaled = (directions * f64::from(model.embed_scale.unwrap_or(1.0)))?;
     against(model, &model.embed, &scaled, k)
 }
 

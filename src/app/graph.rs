@@ -5,23 +5,26 @@
 
 mod about;
 mod edge;
+mod enter;
 mod groups;
+mod keys;
 mod lines;
 mod node;
 mod shown;
 mod tests;
 mod walk;
+mod way;
 
+pub use enter::Within;
+pub use lines::Field;
 pub use shown::{Row, Shown};
 
 use super::pane::State;
-use super::{App, Effect, Tab};
-use crate::address::Address;
+use super::{App, Effect};
 use crate::engine::graph::{Attribution, Basis, Wanted};
 use crate::engine::{Ask, Slot};
 use crate::graph::Graph;
 use crate::graph::format::json;
-use crate::graph::verification::With;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,7 +50,7 @@ fn origin_of(wanted: &Wanted) -> Origin {
 }
 
 /// The graphs of the present question, and which one is looked at.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct GraphTab {
     /// What nodes are.
     pub basis: Basis,
@@ -68,13 +71,15 @@ pub struct GraphTab {
     /// The file that was not written over; saving to it again is meant so.
     pub(super) kept_file: Option<String>,
     /// How tests change units.
-    pub with: With,
+    pub(super) ways: way::Ways,
     /// What stands beside the tree.
     pub beside: Beside,
     /// The target that was named on the way out of the graph: it names what the graph explains already.
     named: Option<String>,
     /// The unit that a graph is to be entered at when it arrives.
-    entering: Option<Address>,
+    entering: Option<crate::address::Address>,
+    /// The unit that is no node and was asked about: what is measured of it says why.
+    sought: Option<crate::address::Address>,
 }
 
 /// What stands beside the tree.
@@ -91,26 +96,6 @@ pub enum Beside {
     Groups,
     /// The graphs of both bases.
     Both,
-}
-
-impl Default for GraphTab {
-    fn default() -> Self {
-        GraphTab {
-            basis: Basis::default(),
-            dictionary: None,
-            file: None,
-            of_file: false,
-            face: None,
-            told: None,
-            work: None,
-            kept_file: None,
-            with: With::Zero,
-            beside: Beside::default(),
-            named: None,
-            shown: BTreeMap::new(),
-            entering: None,
-        }
-    }
 }
 
 impl GraphTab {
@@ -308,29 +293,6 @@ impl App {
         }
     }
 
-    /// Goes to the unit that the graph was to be entered at; says why not only when the graph is complete.
-    fn enter_what_was_asked_for(&mut self) {
-        let Some(unit) = self.graph.entering.clone() else { return };
-        let Some(shown) = self.graph.shown_mut() else { return };
-        match shown.find(&unit) {
-            Ok(node) => {
-                self.graph.entering = None;
-                self.go_to_node(node);
-            }
-            Err(_) if shown.graph.metadata.partial => {}
-            Err(why) => (self.graph.entering, self.message) = (None, Some(why)),
-        }
-    }
-
-    /// Opens what lies over a node and puts the cursor on it.
-    pub(super) fn go_to_node(&mut self, node: u32) {
-        let Some(shown) = self.graph.shown_mut() else { return };
-        shown.reveal(node);
-        self.show_graph();
-        self.select_node(node);
-        self.show_about();
-    }
-
     /// Lays the graph's lines out again and keeps the cursor on its node.
     pub(super) fn show_graph(&mut self) {
         let node = self.graph_node();
@@ -367,33 +329,5 @@ impl App {
             self.pane_mut(Slot::Graph).cursor = line;
         }
         found.is_some()
-    }
-
-    /// Goes to the graph at a unit: to its node, or to a node it feeds, or says why it is not there.
-    pub(super) fn enter_graph(&mut self, unit: &Address) {
-        if self.tab != Tab::Graph {
-            let here = self.here();
-            self.history.leave(here);
-            self.tab = Tab::Graph;
-            self.side = false;
-        }
-        let position = self.position() as i64;
-        let unit = if unit.position.is_none() { unit.clone().at(position) } else { unit.clone() };
-        let Some(Ask::Graph(wanted)) = self.wanted_graph() else { return };
-        let answers = self.graph.answered() == Some(&wanted);
-        let pane = self.pane(Slot::Graph);
-        let running = matches!(pane.state, State::Running(..)) || pane.asked != Some(Ask::Graph(wanted));
-        let found = self.graph.shown().filter(|_| answers).map(|shown| shown.find(&unit));
-        match found {
-            Some(Ok(node)) => self.go_to_node(node),
-            Some(Err(why)) if !running => self.message = Some(why),
-            _ => {
-                // It goes there as soon as there is such a node.
-                self.graph.entering = Some(unit);
-                if !running {
-                    self.pane_mut(Slot::Graph).asked = None;
-                }
-            }
-        }
     }
 }

@@ -241,6 +241,7 @@ impl App {
             | Action::Label
             | Action::Group
             | Action::Resample
+            | Action::Scale
             | Action::Screenshot => {}
         }
     }
@@ -377,7 +378,10 @@ impl App {
         let here = self.here();
         self.history.leave(here);
         self.method = Some(name);
-        self.method_params = Vec::new();
+        // Transcoders that were named hold for every method that asks for some.
+        let asks = |name: &str| crate::analysis::named(name).is_ok_and(|a| a.about().asks_for("dictionary"));
+        let dictionary = self.graph.dictionary.clone().filter(|_| asks(name));
+        self.method_params = dictionary.map(|folder| ("dictionary".to_owned(), folder)).into_iter().collect();
         self.tab = Tab::Method;
         self.side = false;
     }
@@ -433,6 +437,9 @@ impl App {
     /// Moves the columns of a table sideways; the first one stays.
     fn scroll_columns(&mut self, by: i64) {
         let focus = self.focus();
+        if focus == Slot::Graph {
+            return self.scroll_tree(by);
+        }
         if !self.pane_mut(focus).scroll_columns(by) {
             self.message = Some("there is no table here to scroll".into());
         }

@@ -86,10 +86,11 @@ impl App {
             Action::SaveGraph => self.save_graph(text.trim()),
             Action::Resample if text.trim().is_empty() => Ok(()),
             Action::Resample => {
-                self.graph.with = crate::graph::verification::With::Resample(text.to_owned());
-                self.perform(Action::TestNode, 1);
+                self.test_by_prompt(text);
                 Ok(())
             }
+            Action::Scale if text.trim().is_empty() => Ok(()),
+            Action::Scale => self.test_by_factor(text),
             Action::Group if text.trim().is_empty() => Ok(()),
             Action::Group => self.group_marks(text.trim()),
             Action::Label => self.relabel(text.trim()),
@@ -138,6 +139,9 @@ impl App {
 
     /// Goes to where an address is shown.
     pub(super) fn show_address(&mut self, address: &Address) {
+        if let Place::Unit { layer, part: Part::Feature(feature) } = address.place {
+            return self.show_feature(layer, feature, address.position);
+        }
         if let Some(model) = &self.model {
             let n_pos = self.next.as_ref().map_or(0, |n| n.tokens.len());
             let extent = crate::address::Extent {
@@ -225,6 +229,9 @@ impl App {
         };
         if self.tab == Tab::Graph {
             return;
+        }
+        if let (Tab::Method, Some(row)) = (self.tab, self.row_of_feature()) {
+            self.pane_mut(Slot::Method).select(&row);
         }
         let (main, _) = self.tab.slots();
         let tab = self.tab;

@@ -1,4 +1,4 @@
-//! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`, `qk`. Commands, options and help are made from
+//! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`, `features`, `qk`. Commands, options and help are made from
 //! [`analysis::ALL`].
 
 use super::target::TargetArgs;
@@ -113,6 +113,8 @@ fn arg(param: &Param) -> Arg {
         Kind::Key => "POSITION",
         Kind::Neuron => "NEURON",
         Kind::Text => "TEXT",
+        Kind::Feature => "FEATURE",
+        Kind::Folder => "DIR",
         Kind::Choice(_) => "WORD",
         Kind::Flag | Kind::Count | Kind::Position => "N",
     };

@@ -10,7 +10,6 @@ use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::{Dictionary, ReadPoint};
 use crate::model::forward::Step;
-use crate::model::source::Source;
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -130,17 +129,7 @@ impl Dictionaries {
     /// The transcoders of this name, or the model's own.
     pub(super) fn find(&mut self, model: &Model, name: Option<&str>) -> Result<&Dictionary> {
         if self.open.as_ref().is_none_or(|(open, _)| open.as_deref() != name) {
-            let found = match (name, &model.source) {
-                (Some(name), _) => Some(Dictionary::find(name, &model.decoder)?),
-                (None, Source::BuiltIn(builtin)) => Dictionary::built_in(builtin, &model.decoder)?,
-                (None, Source::Folder { .. }) => None,
-            };
-            let found = found.with_context(|| {
-                format!(
-                    "{} has no transcoders of its own: name a folder of them (:dictionary, or --dictionary)",
-                    model.source
-                )
-            })?;
+            let found = Dictionary::of(model, name)?;
             self.open = Some((name.map(str::to_owned), found));
         }
         self.open.as_ref().map(|(_, dictionary)| dictionary).context("no dictionary")

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use super::graph::Attribution;
+use crate::address::Address;
 use crate::analysis::verify::{Test, Verifier};
 use crate::graph::verification::{Subject, With};
 use crate::model::Model;
@@ -40,6 +41,8 @@ pub enum What {
     Top(usize),
     /// Every head, at all positions.
     Heads,
+    /// A unit that is no node of the graph.
+    Unit(Address),
     /// One head (layer, number), at each position alone.
     HeadPlaces(usize, usize),
 }
@@ -78,6 +81,10 @@ pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, tests: &Tes
         }
         What::Top(n) => verifier.top(*n, &tests.with, 0)?,
         What::Heads => verifier.heads(&tests.with),
+        What::Unit(unit) => {
+            let subject = Subject::Unit(unit.to_string());
+            vec![Test { subject, with: tests.with.clone(), watch: Vec::new() }]
+        }
         What::HeadPlaces(layer, head) => {
             let place = |p| Subject::Unit(format!("L{layer}.H{head}@{p}"));
             let positions = 0..tests.of.graph.metadata.prompt_tokens.len();

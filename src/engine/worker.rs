@@ -109,6 +109,18 @@ impl Worker {
                 let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
                 edge::answer(model, dictionary, &wanted)
             }
+            Ask::EdgesOf(wanted) => {
+                let model = self.model.as_ref().context("no model is open")?;
+                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
+                let mut step = |done: usize, total: usize| {
+                    if self.tickets.current(slot) != ticket {
+                        bail!("cancelled");
+                    }
+                    (self.reply)(Reply::Progress { slot, ticket, done, total });
+                    Ok(())
+                };
+                edge::of_head(model, dictionary, &wanted, &mut step)
+            }
             Ask::Test(wanted) => {
                 let model = self.model.as_ref().context("no model is open")?;
                 let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;

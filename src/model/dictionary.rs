@@ -13,6 +13,7 @@ mod place;
 mod sae_lens;
 mod settings;
 
+use super::Model;
 use super::arch::Decoder;
 use super::site::{BlockSite, Site};
 use super::source::{self, Source};
@@ -60,6 +61,24 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
+    /// What `--dictionary` names, or without a name the transcoders that travel with the model.
+    ///
+    /// # Errors
+    /// The model has none of its own; as [`Dictionary::find`].
+    pub fn of(model: &Model, name: Option<&str>) -> Result<Self> {
+        let found = match (name, &model.source) {
+            (Some(name), _) => Some(Self::find(name, &model.decoder)?),
+            (None, Source::BuiltIn(builtin)) => Self::built_in(builtin, &model.decoder)?,
+            (None, Source::Folder { .. }) => None,
+        };
+        found.with_context(|| {
+            format!(
+                "{} has no transcoders of its own: name a folder of them (:dictionary, or --dictionary)",
+                model.source
+            )
+        })
+    }
+
     /// Opens what `--dictionary` names: a folder, or a repository in the local Hugging Face cache (`org/name` or
     /// `org/name@revision`).
     ///
@@ -141,6 +160,11 @@ impl Dictionary {
             .then(|| format!("{}: these transcoders were trained on {trained_on}, the model is {opened}", self.name))
     }
 
+    /// Whether what features write passes the norm after the MLP, where the model has one.
+    pub fn writes_before_post_norm(&self) -> bool {
+        self.writes == WritePoint::BeforePostNorm
+    }
+
     /// Whether features write to the layers above as well.
     pub fn cross_layer(&self) -> bool {
         self.cross_layer
@@ -179,6 +203,15 @@ impl Dictionary {
     pub fn encode(&self, layer: usize, x: &[f32]) -> Result<Vec<Active>> {
         let found = self.layer(layer)?.encode(x)?.into_iter();
         Ok(found.map(|(position, feature, pre)| Active { layer, position, feature, activation: pre, pre }).collect())
+    }
+
+    /// One feature for inputs `x` `[pos, d_model]`: pre-activation (bias included) and activation at every position. Only the feature's own row is
+    /// read, unless its activation depends on all (TopK).
+    ///
+    /// # Errors
+    /// As [`Dictionary::encode`]; there is no such feature.
+    pub fn over(&self, layer: usize, feature: usize, x: &[f32]) -> Result<Vec<(f32, f32)>> {
+        self.layer(layer)?.over(feature, x)
     }
 
     /// The encoder's row of each of some features of a layer, `[d_model]`, and its bias.

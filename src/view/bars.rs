@@ -253,6 +253,7 @@ impl Canvas<'_> {
                 (Action::GraphList, "list"),
                 (Action::Back, "back"),
                 (Action::Quit, "quit"),
+                (Action::ScrollRight, "columns"),
             ],
             (None, Tab::Method) => &[
                 (Action::NextPosition, "token"),

@@ -3,11 +3,11 @@
 //! ```text
 //! Graph of neurons: what feeds logit " Austin"
 //! 63 of 512 nodes, 310 of 80,102 edges (shares 0.8, 0.98)  replacement 0.52  completeness 0.81
-//! node                      token       weight         share  reads > writes
-//! ▾ logit:182@8                                               " Austin" p 0.991
-//! ├─▾ L3.N211@8             " is"       +1.210 ████▌     18%  " Austin" " Boston"
-//! │ ├─▸ L1.N40@7            " Dallas"   +0.600 ██▎        9%  " Texas"
-//! │ └─… 14 more                                          21%
+//! node            token       weight         share  infl  unexpl  reads > writes
+//! ▾ " Austin"     " is"                                           p 0.991
+//! ├─▾ L3.N211@8   " is"       +1.210 ████▌   18%  0.210    12%  " Austin" > " Boston"
+//! │ ├─▸ L1.N40@7  " Dallas"   +0.600 ██▎      9%  0.118     3%  " Texas"
+//! │ └─… 14 more                              21%
 //! ```
 
 mod line;
@@ -70,7 +70,10 @@ impl Canvas<'_> {
         let Some(shown) = graph.shown() else { return format!("Graph of {of}") };
         let root = self.node_name(shown.root);
         let what = match (shown.flat, shown.direction) {
-            (true, _) => "a list by influence".to_owned(),
+            (true, _) => match &shown.within {
+                Some(within) => format!("what writes into {}, by influence", within.unit),
+                None => "a list by influence".to_owned(),
+            },
             (false, Direction::Upstream) => format!("what feeds {root}"),
             (false, Direction::Downstream) => format!("what {root} feeds"),
         };

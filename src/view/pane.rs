@@ -117,7 +117,12 @@ impl Canvas<'_> {
                     _ => "Neuron".to_owned(),
                 }
             }
-            Slot::Method => format!("{}  at {at} \"{token}\"", app.method.unwrap_or("Method")),
+            Slot::Method => {
+                // The unit that it is about, if it is about one.
+                let unit = |(name, _): &&(String, String)| ["feature", "neuron", "head"].contains(&name.as_str());
+                let unit = app.method_params.iter().find(unit).map_or(String::new(), |(_, unit)| format!(" {unit}"));
+                format!("{}{unit}  at {at} \"{token}\"", app.method.unwrap_or("Method"))
+            }
             Slot::LensCell => {
                 let part = pane.report.as_ref().and_then(|r| r.parts.iter().find(|p| p.name == "cell"));
                 part.map_or_else(|| "This layer".to_owned(), |p| p.title.clone())
@@ -126,7 +131,7 @@ impl Canvas<'_> {
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Tests => "Tests".into(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Both => "Both graphs".into(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Groups => "Groups".into(),
-            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Edge => "Edge".into(),
+            Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Edge => "Heads and edges".into(),
             Slot::GraphSide => app.graph_row().and_then(|r| r.node()).map_or_else(String::new, |n| self.node_name(n)),
             Slot::Model | Slot::Generate | Slot::Verify => String::new(),
         };

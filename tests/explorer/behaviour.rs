@@ -274,7 +274,7 @@ fn a_model_that_does_not_open_leaves_the_old_one() {
 #[test]
 fn every_method_of_the_catalogue_runs_from_the_list() {
     for analysis in mechscope::analysis::ALL {
-        let mut h = Harness::new(100, 30);
+        let mut h = Harness::of(Session::new("hello"), 100, 30);
         let name = analysis.about().name;
         h.press("M");
         h.type_text(name);

@@ -2,6 +2,11 @@
 
 mod behaviour;
 mod graph;
+mod graph_columns;
+mod graph_enter;
+mod graph_heads;
+mod graph_units;
+mod graph_ways;
 mod harness;
 mod hostile;
 mod marks;
@@ -9,3 +14,4 @@ mod pins;
 mod random;
 mod screens;
 mod twins;
+mod walk;

@@ -5,7 +5,6 @@ use crate::analysis::Job;
 use crate::analysis::vocabulary::greatest;
 use crate::model::arch::Linear;
 use crate::model::relp::Gradients;
-use crate::model::relp::feeds::NeuronAt;
 use crate::model::relp::readers::{Readers, Reading};
 use crate::model::site::{BlockSite, Site};
 use crate::model::{frozen, ops};
@@ -54,12 +53,10 @@ impl Parts {
     }
 }
 
-/// The parts of a neuron's activation, which add up to it, and what every head carries of them.
-pub fn inputs(job: &Job, at: NeuronAt, feeds: &Gradients) -> Result<(Table, Table)> {
+/// The parts of a unit's named value at a position, which add up to it, and what every head carries of them.
+pub fn inputs(job: &Job, position: usize, whole: (&str, f32), feeds: &Gradients) -> Result<(Table, Table)> {
     let (model, trace, top) = (&job.model.decoder, job.trace(), job.values.count("top")?);
-    let NeuronAt { layer, position, neuron } = at;
-    let n = position + 1;
-    let value = trace.row(Site::Block(layer, BlockSite::MlpPost), position)?[neuron];
+    let (n, (name, value)) = (position + 1, whole);
     let mut parts = Parts::default();
     let by_position = |site: Site| -> Result<Vec<f32>> {
         let rows = trace.get(site)?.narrow(0, 0, n)?.to_dtype(DType::F32)?;
@@ -90,11 +87,11 @@ pub fn inputs(job: &Job, at: NeuronAt, feeds: &Gradients) -> Result<(Table, Tabl
     let rest = if job.edited.is_some() { "biases, edits" } else { "biases" };
     parts.push(rest, None, None, (f64::from(value) - parts.sum()) as f32);
     parts.truncate(top);
-    Ok((parts_table(job, parts, value), carried(job, feeds, value, n)?))
+    Ok((parts_table(job, parts, name, value), carried(job, feeds, value, n)?))
 }
 
 /// The strongest parts first, the others in one row, and the whole.
-fn parts_table(job: &Job, mut parts: Parts, value: f32) -> Table {
+fn parts_table(job: &Job, mut parts: Parts, name: &str, value: f32) -> Table {
     let mut table = Table::new([
         Column::text("component"),
         Column::address("unit"),
@@ -106,7 +103,7 @@ fn parts_table(job: &Job, mut parts: Parts, value: f32) -> Table {
     if others > 0 {
         parts.push(&format!("{others} more"), None, None, sum as f32);
     }
-    parts.push("activation", None, None, value);
+    parts.push(name, None, None, value);
     for part in parts.pieces {
         let token = part.position.and_then(|p| job.input.tokens.get(p));
         table.push([

@@ -1,9 +1,9 @@
 //! One neuron: what drives it at a position, who reads it, its tokens on either side, its activation everywhere.
 
-use super::{Layer, gate, layers, links, passes};
+use super::{Layer, gate, layers, links};
 use crate::address::{Address, Part, resolve_position};
-use crate::analysis::Job;
 use crate::analysis::vocabulary::{self, Projection, Ranked};
+use crate::analysis::{Job, passes};
 use crate::model::arch::Linear;
 use crate::model::edit::{self, Passes};
 use crate::model::forward::Step;
@@ -49,7 +49,8 @@ pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Repo
         };
         model.readers(job.trace(), here, gate(job)?, passes(job)?, top, step)?
     };
-    let (inputs, carried) = links::inputs(job, here, &feeds)?;
+    let value = job.trace().row(Site::Block(layer, BlockSite::MlpPost), position)?[neuron];
+    let (inputs, carried) = links::inputs(job, position, ("activation", value), &feeds)?;
     report.table("inputs", &format!("What makes {address} active at position {position}"), inputs);
     report.table("carried", "What heads carry of that, by any path through heads", carried);
     let (neurons, heads) = links::readers(job, &readers)?;

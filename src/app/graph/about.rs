@@ -20,12 +20,12 @@ impl App {
         let Some(shown) = self.graph.shown() else { return };
         let told = (self.graph.beside, self.graph_node().filter(|_| self.graph.beside == Beside::Node));
         let report = match (self.graph.beside, self.graph_node()) {
-            (Beside::Tests, _) => super::tests::report(shown),
+            (Beside::Tests, _) => self.tests_report(shown),
             (Beside::Both, _) => match self.graph.both() {
                 Some(report) => report,
                 None => return,
             },
-            (Beside::Groups, _) => super::groups::report(shown),
+            (Beside::Groups, _) => super::groups::report(shown, self.how_groups_are_made()),
             (Beside::Node, Some(node)) => about(shown, node),
             // The engine's answer stays until another node is selected.
             (Beside::Edge, _) => return,

@@ -1,7 +1,7 @@
 //! Groups of nodes: named from marks, listed with the summed edges between them, tested together.
 
-use super::Beside;
-use super::Shown;
+use super::{Beside, Shown};
+use crate::action::Action;
 use crate::app::App;
 use crate::engine::Slot;
 use crate::engine::tests::What;
@@ -21,7 +21,7 @@ impl App {
     pub(in crate::app) fn group_marks(&mut self, label: &str) -> Result<()> {
         let members = self.marked_nodes();
         if members.is_empty() {
-            bail!("no node of the graph is marked: Space marks the selected one");
+            bail!("no node of the graph is marked: {} marks the selected one", self.key_of(Action::Mark));
         }
         let Some(shown) = self.graph.shown_mut() else { bail!("there is no graph yet") };
         let ids: Vec<String> = members.iter().map(|n| shown.graph.nodes[*n as usize].id.to_string()).collect();
@@ -31,9 +31,21 @@ impl App {
         supernodes.push(Supernode { label: label.to_owned(), members: ids });
         self.marks.clear();
         (self.graph.beside, self.side) = (Beside::Groups, true);
-        self.message = Some(format!("{label}: {} nodes; v tests the group, W keeps it alone", members.len()));
+        self.message = Some(format!("{label}: {} nodes; {}", members.len(), self.what_groups_take()));
         self.show_graph();
         Ok(())
+    }
+
+    /// What can be done with a group.
+    fn what_groups_take(&self) -> String {
+        let (test, keep) = (self.key_of(Action::TestNode), self.key_of(Action::KeepOnly));
+        format!("{test} tests a group, {keep} keeps it alone")
+    }
+
+    /// How groups come about.
+    pub(super) fn how_groups_are_made(&self) -> String {
+        let [mark, group, draft] = [Action::Mark, Action::Group, Action::DraftGroups].map(|a| self.key_of(a));
+        format!("no groups yet: {mark} marks nodes, {group} names the marked ones as a group, {draft} drafts groups")
     }
 
     /// The groups beside the tree, or the selected node again.
@@ -81,10 +93,12 @@ impl App {
 impl App {
     /// Drafts groups of the kept units, beside those that are there.
     pub(in crate::app) fn draft_groups(&mut self) {
+        let (fewer, members) = (self.key_of(Action::FewerNodes), self.key_of(Action::Open));
+        let more = self.what_groups_take();
         let Some(shown) = self.graph.shown_mut() else { return };
         if shown.pruned.n_nodes() > DRAFTED {
             self.message = Some(format!(
-                "{} nodes are too many to draft groups of: < leaves fewer ({DRAFTED} at most)",
+                "{} nodes are too many to draft groups of: {fewer} leaves fewer ({DRAFTED} at most)",
                 shown.pruned.n_nodes()
             ));
             return;
@@ -99,8 +113,7 @@ impl App {
                 let drafted = drafts.len();
                 shown.graph.view.supernodes.extend(drafts);
                 shown.evidence = Some(evidence);
-                self.message =
-                    Some(format!("{drafted} groups drafted: Enter shows members, v tests a group, W keeps it alone"));
+                self.message = Some(format!("{drafted} groups drafted: {members} shows members, {more}"));
                 (self.graph.beside, self.side) = (Beside::Groups, true);
                 self.show_about();
             }
@@ -114,7 +127,9 @@ impl App {
             self.marks = group.members.iter().filter_map(|n| shown.graph.nodes[*n as usize].address()).collect();
         }
         self.side = false;
-        self.message = Some(format!("{}: its {} nodes are marked; g c unmarks them", group.label, group.members.len()));
+        let unmark = self.key_of(Action::ClearMarks);
+        let n = group.members.len();
+        self.message = Some(format!("{}: its {n} nodes are marked; {unmark} unmarks them", group.label));
         let Some(shown) = self.graph.shown() else { return };
         match group.members.iter().find(|n| shown.pruned.nodes()[**n as usize]) {
             Some(first) => self.go_to_node(*first),
@@ -131,7 +146,8 @@ impl App {
         } else if self.graph.both().is_some() {
             (self.graph.beside, self.side) = (Beside::Both, true);
         } else {
-            self.message = Some("only one graph of this prompt has been made: b makes the other".into());
+            let other = self.key_of(Action::Basis);
+            self.message = Some(format!("only one graph of this prompt has been made: {other} makes the other"));
             return;
         }
         self.show_about();
@@ -155,11 +171,11 @@ impl super::GraphTab {
 }
 
 /// Groups and the graph they make: every edge the sum of its members' edges.
-pub(super) fn report(shown: &Shown) -> Report {
+pub(super) fn report(shown: &Shown, before: String) -> Report {
     let mut report = Report::default();
     let (groups, unknown) = groups(&shown.graph);
     if groups.is_empty() {
-        report.note("none", "no groups yet: Space marks nodes, B names the marked ones as a group, A drafts groups");
+        report.note("none", before);
         return report;
     }
     let collapsed = match collapse(&shown.graph, &groups, None) {

@@ -5,6 +5,65 @@ use crate::graph::NodeKind;
 use crate::graph::tree::Item;
 use crate::report::{Cell, Column, Report, Table};
 
+/// What a line of the tab shows after the node's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The token at the node's position.
+    Token,
+    /// The signed weight of the edge.
+    Weight,
+    /// Its share, as a bar.
+    Bar,
+    /// Its share of all that feeds the node above.
+    Share,
+    /// The node's influence on the targets.
+    Influence,
+    /// How much of the node's own input comes from no unit shown.
+    Unexplained,
+    /// The effect of its last test as the graph predicts it.
+    Predicted,
+    /// The effect of its last test.
+    Measured,
+    /// Its label, or what it reads and writes.
+    Label,
+}
+
+impl Field {
+    /// Where it stands in the report of the lines.
+    pub fn column(self) -> usize {
+        match self {
+            Field::Token => 5,
+            Field::Weight => 6,
+            Field::Bar | Field::Share => 7,
+            Field::Influence => 8,
+            Field::Unexplained => 10,
+            Field::Predicted => 11,
+            Field::Measured => 12,
+            Field::Label => 13,
+        }
+    }
+}
+
+impl Shown {
+    /// What a line shows, left to right: a list has no branches to take shares of, files of others do not say what is unexplained, and effects are there
+    /// when something was tested.
+    pub fn fields(&self) -> Vec<Field> {
+        let mut fields = vec![Field::Token, Field::Weight];
+        if !self.flat {
+            fields.extend([Field::Bar, Field::Share]);
+        }
+        fields.push(Field::Influence);
+        if self.graph.nodes.iter().any(|node| node.certificate.is_some()) {
+            fields.push(Field::Unexplained);
+        }
+        if self.is_tested() {
+            fields.extend([Field::Predicted, Field::Measured]);
+        }
+        fields.push(Field::Label);
+        fields
+    }
+}
+
 /// The report of a graph's lines, in the order of [`Shown::rows`].
 pub(super) fn report(shown: &Shown) -> Report {
     let mut columns = vec![

@@ -1,8 +1,9 @@
 //! From a node to its unit, its label, and graphs as files.
 
 use super::Origin;
+use crate::action::Action;
 use crate::address::{Address, Part, Place};
-use crate::app::{App, Effect};
+use crate::app::{App, Effect, Tab};
 use crate::engine::Slot;
 use crate::engine::graph::Basis;
 use crate::graph::Influence;
@@ -30,6 +31,12 @@ impl App {
             (NodeKind::Neuron, Some(address)) => {
                 self.explain_as_graph(&target);
                 self.show_address(&address);
+                // Not the table that it stands in: the neuron itself.
+                self.side = self.tab == Tab::Neurons;
+            }
+            (NodeKind::Feature, Some(address)) => {
+                self.explain_as_graph(&target);
+                self.show_address(&address);
             }
             (NodeKind::Embedding { .. }, Some(address)) => self.show_address(&address),
             (NodeKind::Logit { token: Some(_), .. }, Some(Address { place, .. })) => {
@@ -46,9 +53,25 @@ impl App {
                 self.side = true;
                 self.graph.beside = super::Beside::Node;
                 self.show_about();
-                self.message = Some(format!("{name}: what feeds it and what it feeds; Esc goes back to the tree"));
+                let back = self.key_of(Action::Cancel);
+                self.message = Some(format!("{name}: what feeds it and what it feeds; {back} goes back to the tree"));
             }
         }
+    }
+
+    /// A feature in detail, at a position.
+    pub(in crate::app) fn show_feature(&mut self, layer: usize, feature: usize, position: Option<i64>) {
+        self.run_method("features");
+        self.selection.position = position.unwrap_or(self.selection.position);
+        let feature = format!("L{layer}.F{feature}");
+        self.method_params.extend([("feature".to_owned(), feature), ("tokens".into(), "10".into())]);
+    }
+
+    /// The row of a feature's report where it is looked at.
+    pub(in crate::app) fn row_of_feature(&self) -> Option<Address> {
+        let (_, feature) = self.method_params.iter().find(|(name, _)| name == "feature")?;
+        let address: Address = feature.parse().ok()?;
+        Some(address.at(self.position() as i64))
     }
 
     /// Enter in the pane beside the tree: a node of the graph is gone to in the tree, a head on its own tab.
@@ -87,7 +110,8 @@ impl App {
         match (self.graph.origin(), file) {
             (Origin::File, _) => {
                 (self.graph.of_file, self.graph.basis) = (false, Basis::Neurons);
-                self.message = Some("the graph of the prompt; b goes on to its features, then to the file".into());
+                let on = self.key_of(Action::Basis);
+                self.message = Some(format!("the graph of the prompt; {on} goes on to its features, then to the file"));
             }
             (Origin::Prompt(Basis::Features), Some(file)) => {
                 self.graph.of_file = true;
@@ -108,7 +132,7 @@ impl App {
             (pane.report, pane.asked) = (None, None);
             pane.arrange();
         }
-        self.go_to_tab(crate::app::Tab::Graph);
+        self.go_to_tab(Tab::Graph);
     }
 
     /// Saves what is kept of the graph; the name's ending chooses the format.

@@ -1,10 +1,10 @@
 //! A graph as it is looked at: thresholds, what is folded, and which node stands on which line.
 
-use crate::address::{Address, Part, Place};
+use super::enter::Within;
 use crate::engine::graph::Attribution;
 use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
 use crate::graph::verification::{Effect, Subject, Verification, With};
-use crate::graph::{Edges, Graph, Influence, Metadata, Node, NodeKind, Pruned, Thresholds, prune};
+use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet};
@@ -56,6 +56,8 @@ pub struct Shown {
     pub limits: Limits,
     /// Whether nodes are listed without a tree.
     pub flat: bool,
+    /// The place that the list is of; none lists all nodes.
+    pub within: Option<Within>,
     /// The tree, as last laid out.
     pub tree: Tree,
     /// What speaks for the groups that were drafted.
@@ -98,6 +100,7 @@ impl Shown {
             direction,
             limits,
             flat,
+            within: None,
             tree,
             evidence: None,
             effects,
@@ -125,6 +128,7 @@ impl Shown {
         self.root = before.same_in(before.root, self).unwrap_or(self.root);
         (self.limits, self.direction, self.flat) = (limits, before.direction, before.flat);
         self.at = at.or(before.at).and_then(|node| before.same_in(node, self));
+        self.within.clone_from(&before.within);
         self.evidence.clone_from(&before.evidence);
         self.stages.clone_from(&before.stages);
         self.stages.push(Arc::downgrade(&before.source));
@@ -203,8 +207,9 @@ impl Shown {
         lines.iter().enumerate().map(row).collect()
     }
 
-    /// The kept nodes by falling influence, targets first.
+    /// The kept nodes by falling influence, targets first; those that write into a place, if the list is of one.
     fn list(&self) -> Vec<Row> {
+        let here = |node: &u32| self.within.as_ref().is_none_or(|w| w.has(&self.graph.nodes[*node as usize]));
         let kept = self.pruned.nodes();
         let targets = self.graph.targets().map(|t| t as u32).filter(|t| kept[*t as usize]);
         let ranked = self.influence.ranked().iter().copied();
@@ -213,7 +218,7 @@ impl Shown {
             let weight = self.graph.edges.weight(self.root as usize, node).unwrap_or(0.0);
             Row { item: Item::Node { node, weight, share: 0.0, branch: Branch::Leaf }, parent: None, line: at }
         };
-        targets.chain(others).enumerate().map(row).collect()
+        targets.chain(others).filter(here).enumerate().map(row).collect()
     }
 
     /// The columns of the graph: every edge by its source.
@@ -231,6 +236,11 @@ impl Shown {
     /// What the last test of a node did to the target.
     pub fn effect(&self, node: u32) -> Option<&Effect> {
         self.effects.get(&node).map(|at| &self.graph.verified[at.0].effects[at.1])
+    }
+
+    /// Whether any node's effect on the target was measured.
+    pub fn is_tested(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     /// How the last test of a node changed it: what stands in one column was measured in one way.
@@ -269,47 +279,5 @@ impl Shown {
     pub fn set_thresholds(&mut self, node: f64, edge: f64) -> Result<()> {
         self.pruned = prune(&self.graph, &self.influence, Thresholds::new(node, edge)?)?;
         Ok(())
-    }
-
-    /// The node of a unit; the reason in words where there is none that is shown.
-    pub fn find(&self, unit: &Address) -> Result<u32, String> {
-        let same = |at: &usize| match (&self.graph.nodes[*at].kind, &unit.place) {
-            // The target's logit is known by its token, whatever the position.
-            (NodeKind::Logit { .. }, Place::Logit(_)) => {
-                self.graph.nodes[*at].address().is_some_and(|a| a.place == unit.place)
-            }
-            _ => self.graph.nodes[*at].address().as_ref() == Some(unit),
-        };
-        let all: Vec<usize> = (0..self.graph.nodes.len()).filter(same).collect();
-        if let Some(node) = all.iter().find(|n| self.pruned.nodes()[**n]) {
-            return Ok(*node as u32);
-        }
-        Err(match (all.first(), &unit.place) {
-            (Some(node), _) => {
-                let from = self.influence.cumulative()[*node];
-                let now = self.pruned.thresholds().node();
-                if from > now {
-                    format!("{unit} is below the threshold: it is needed from a node threshold of {from:.4} on")
-                } else {
-                    format!("no kept edge leads to {unit} or from it: more of them show it (a higher edge threshold)")
-                }
-            }
-            (None, Place::Unit { part: Part::Head(_) | Part::Attn, .. }) => {
-                format!(
-                    "{unit} is no node: heads carry edges, h on an edge shows which; what a head does through its pattern no edge shows"
-                )
-            }
-            (None, Place::Unit { part: Part::Neuron(_) | Part::Feature(_), .. }) => {
-                format!("{unit} is not among the graph's {} units: its effect on the target is too small", self.units())
-            }
-            (None, Place::Unit { .. }) => {
-                format!("{unit} is no node: a graph has embeddings, units, remainders and logits")
-            }
-            (None, _) => format!("{unit} is not in this graph"),
-        })
-    }
-
-    fn units(&self) -> usize {
-        self.graph.nodes.iter().filter(|n| n.kind.needs_inputs()).count()
     }
 }

@@ -15,21 +15,18 @@ use crate::report::{Cell, Column, Report, Table};
 const READING: &str = "why: what the measured effect has beside the predicted one. patterns: heads look elsewhere; norms: \
     norm scales answer; nonlinear: neurons do. The graph holds all three.";
 
+/// Characters of another prompt that are shown.
+const PROMPT: usize = 20;
+
 /// Units that are tested at once.
 const TOP: usize = 20;
-
-/// The ways that a key steps through.
-const WAYS: [With; 3] = [With::Zero, With::Mean, With::Scale(2.0)];
 
 impl App {
     pub(in crate::app) fn test_graph(&mut self, action: Action) {
         match action {
-            Action::TestWith => {
-                let at = WAYS.iter().position(|w| *w == self.graph.with).map_or(0, |at| (at + 1) % WAYS.len());
-                self.graph.with = WAYS[at].clone();
-                self.message = Some(format!("tests change units by: {}", self.graph.with));
-            }
+            Action::TestWith => self.next_way(),
             Action::Tests => {
+                self.graph.sought = None;
                 self.graph.beside = match self.graph.beside {
                     Beside::Tests => Beside::Node,
                     Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
@@ -42,6 +39,11 @@ impl App {
                     self.ask_tests(What::HeadPlaces(layer, head));
                 }
             }
+            Action::TestNode if self.tested_unit().is_some() => {
+                if let Some(unit) = self.tested_unit() {
+                    self.ask_tests(What::Unit(unit));
+                }
+            }
             Action::TestNode if self.tested_together().is_some() => {
                 if let Some(what) = self.tested_together() {
                     self.ask_tests(what);
@@ -52,8 +54,10 @@ impl App {
                 _ => match self.marked_nodes()[..] {
                     [node] => self.ask_tests(What::KeepOnly("the marked node".into(), vec![node])),
                     _ => {
-                        self.message =
-                            Some("no group is selected and no node is marked: Space marks nodes, C lists groups".into())
+                        let (mark, groups) = (self.key_of(Action::Mark), self.key_of(Action::Groups));
+                        self.message = Some(format!(
+                            "no group is selected and no node is marked: {mark} marks nodes, {groups} lists groups"
+                        ))
                     }
                 },
             },
@@ -76,7 +80,7 @@ impl App {
             Action::TestTop => self.ask_tests(What::Top(TOP)),
             Action::TestHeads => {
                 // Heads are not in the tree: keys go to where they are listed.
-                (self.graph.beside, self.side) = (Beside::Tests, true);
+                (self.graph.beside, self.side, self.graph.sought) = (Beside::Tests, true, None);
                 self.show_about();
                 self.ask_tests(What::Heads);
             }
@@ -85,41 +89,54 @@ impl App {
     }
 
     /// The head on the selected row of the tests.
-    fn tested_head(&self) -> Option<(usize, usize)> {
+    pub(super) fn tested_head(&self) -> Option<(usize, usize)> {
         match self.pane(self.focus()).address().filter(|_| self.side)?.place {
             Place::Unit { layer, part: Part::Head(head) } => Some((layer, head)),
             _ => None,
         }
     }
 
+    /// The unit that is no node on the selected row of the tests.
+    fn tested_unit(&self) -> Option<Address> {
+        let pane = self.pane(self.focus());
+        let unit = self.side && matches!(pane.cell("tested"), Some(Cell::Text(kind)) if kind == "unit");
+        pane.address().filter(|_| unit)
+    }
+
     fn ask_tests(&mut self, what: What) {
+        self.ask_tests_with(what, self.tests_change_by());
+    }
+
+    pub(super) fn ask_tests_with(&mut self, what: What, with: With) {
         let Some(shown) = self.graph.shown() else {
             self.message = Some("there is no graph yet".into());
             return;
         };
         let (of, target) = (shown.source.clone(), shown.first_target());
-        let (with, dictionary) = (self.graph.with.clone(), self.graph.dictionary.clone());
+        let dictionary = self.graph.dictionary.clone();
         self.ask(Slot::Verify, Ask::Test(Tests { of, dictionary, target, what, with }));
     }
 
     /// Measurements arrived.
     pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
-        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(&tests.of)) else {
+        if !self.graph.shown().is_some_and(|s| s.was(&tests.of)) {
             self.message = Some("the graph has changed since the test was asked for".into());
             return;
-        };
+        }
         let mut place = None;
+        let why = self.key_of(Action::Qk);
+        let Some(shown) = self.graph.shown_mut() else { return };
         self.message = match &found[..] {
             [one] => Some(said(shown, one)),
-            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all).map(|(unit, said)| {
+            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all, &why).map(|(unit, said)| {
                 place = Some(unit);
                 said
             }),
             all => Some(format!(
                 "{} tests ({}): {}",
                 all.len(),
-                tests.with,
+                in_short(&tests.with),
                 summary(all.iter().filter_map(Verification::target))
             )),
         };
@@ -131,19 +148,40 @@ impl App {
         if let Some(unit) = place {
             self.pane_mut(Slot::GraphSide).select(&unit);
         }
+        if matches!(tests.what, What::Heads | What::Unit(_)) {
+            self.say_why();
+        }
+    }
+
+    /// What was measured, under why the unit that was asked about is no node.
+    pub(super) fn tests_report(&self, shown: &Shown) -> Report {
+        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.key_of(a));
+        let before =
+            format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads");
+        report(shown, self.why_no_node(), before)
     }
 }
 
 /// Where a head that was tested at each position does most.
-fn strongest(shown: &Shown, tests: &[Verification]) -> Option<(Address, String)> {
+fn strongest(shown: &Shown, tests: &[Verification], why: &str) -> Option<(Address, String)> {
     let size = |test: &&Verification| test.target().map_or(0.0, |e| e.measured.abs());
     let most = tests.iter().max_by(|a, b| size(a).total_cmp(&size(b)))?;
     let Subject::Unit(unit) = &most.subject else { return None };
     let place: Address = unit.parse().ok()?;
     let position = place.position.and_then(|p| u32::try_from(p).ok());
     let token = shown.graph.metadata.token(position).unwrap_or_default();
-    let said = format!("most at {unit} \"{token}\" alone: {}; Q: why it looks there", most.target()?.verdict());
+    let said = format!("most at {unit} \"{token}\" alone: {}; {why}: why it looks there", most.target()?.verdict());
     Some((place, said))
+}
+
+/// A way in few words: the beginning of a prompt tells it from others.
+pub(super) fn in_short(with: &With) -> String {
+    match with {
+        With::Resample(prompt) if prompt.chars().count() > PROMPT => {
+            format!("resample \"{}...\"", prompt.chars().take(PROMPT).collect::<String>())
+        }
+        other => other.to_string(),
+    }
 }
 
 /// One test in words.
@@ -151,7 +189,7 @@ fn said(shown: &Shown, test: &Verification) -> String {
     let others = test.effects.iter().skip(1).map(|e| format!("; {} {}", node_name(shown, &e.node), e.verdict()));
     let others: String = others.take(1).collect();
     let target = test.target().map_or(String::new(), Effect::verdict);
-    format!("{} {}: {target}{others}", test.with, name(shown, &test.subject))
+    format!("{} {}: {target}{others}", in_short(&test.with), name(shown, &test.subject))
 }
 
 /// A node by its id, as readers name it.
@@ -186,8 +224,8 @@ impl Shown {
         let effects: Vec<&Effect> = self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
         let n = effects.len();
         Some(match n {
-            0 | 1 => format!("{n} tested ({way})"),
-            _ => format!("{n} tested ({way}): {}", summary(effects)),
+            0 | 1 => format!("{n} tested ({})", in_short(way)),
+            _ => format!("{n} tested ({}): {}", in_short(way), summary(effects)),
         })
     }
 }
@@ -195,16 +233,19 @@ impl Shown {
 /// What is said of the tests of one node.
 pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
     let of_node = shown.graph.verified_node(id).take(3);
-    of_node.filter_map(|test| Some(format!("{}: {}", test.with, test.target()?.verdict()))).collect()
+    of_node.filter_map(|test| Some(format!("{}: {}", in_short(&test.with), test.target()?.verdict()))).collect()
 }
 
 /// Everything measured, the largest effects first, over a scatter plot of measured against predicted.
-pub(super) fn report(shown: &Shown) -> Report {
+fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
     let mut report = Report::default();
     let tests = &shown.graph.verified;
     if tests.is_empty() {
-        report.note("none", "nothing was tested yet: v tests a node, V the 20 strongest, H the heads");
+        report.note("none", before);
         return report;
+    }
+    if let Some(text) = why_none {
+        report.note("why", text);
     }
     let ids = shown.graph.by_id();
     let mut table = Table::new([
@@ -228,13 +269,14 @@ pub(super) fn report(shown: &Shown) -> Report {
         };
         let label = match (&test.subject, &address) {
             (Subject::Group { .. }, _) | (_, None) => name(shown, &test.subject),
-            (Subject::Unit(_), Some(_)) => "head".into(),
+            (Subject::Unit(_), Some(Address { place: Place::Unit { part: Part::Head(_), .. }, .. })) => "head".into(),
+            (Subject::Unit(_), Some(_)) => "unit".into(),
             (Subject::Node(_), Some(_)) => "node".into(),
         };
         table.push([
             Cell::Text(label),
             address.map_or(Cell::Empty, Cell::Address),
-            test.with.to_string().into(),
+            in_short(&test.with).into(),
             effect.predicted.map_or(Cell::Empty, Cell::Number),
             effect.measured.into(),
             effect.through_patterns().into(),

@@ -8,7 +8,7 @@ use crate::graph::tree::{Branch, Direction, Item};
 use crate::graph::{Edge, Graph};
 
 /// Thresholds that keys step through.
-const STEPS: [f64; 12] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0];
+pub(super) const STEPS: [f64; 12] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0];
 
 impl Shown {
     /// Closes a branch; whether it was open.
@@ -136,6 +136,13 @@ impl App {
         self.pane_mut(Slot::Graph).cursor = cursor;
     }
 
+    /// Scrolls the columns behind the nodes' names.
+    pub(in crate::app) fn scroll_tree(&mut self, by: i64) {
+        let last = self.graph.shown().map_or(0, |shown| shown.fields().len().saturating_sub(1)) as i64;
+        let pane = self.pane_mut(Slot::Graph);
+        pane.skipped = (pane.skipped as i64).min(last).saturating_add(by).clamp(0, last) as usize;
+    }
+
     /// After the cursor moved in the tree: the pane beside follows.
     pub(in crate::app) fn graph_cursor_moved(&mut self) {
         if self.graph.beside == super::Beside::Edge {
@@ -159,7 +166,7 @@ impl App {
             Action::GraphList => {
                 let node = self.graph_node();
                 if let Some(shown) = self.graph.shown_mut() {
-                    shown.flat = !shown.flat;
+                    (shown.flat, shown.within) = (!shown.flat, None);
                     if let (false, Some(node)) = (shown.flat, node) {
                         shown.reveal(node);
                     }
@@ -220,7 +227,7 @@ impl App {
             Direction::Upstream => Direction::Downstream,
             Direction::Downstream => Direction::Upstream,
         };
-        (shown.root, shown.flat) = (node, false);
+        (shown.root, shown.flat, shown.within) = (node, false, None);
         self.pane_mut(Slot::Graph).sort = None;
         self.show_graph();
         self.select_node(node);
@@ -232,7 +239,7 @@ impl App {
         let Some(shown) = self.graph.shown_mut() else { return };
         let again = shown.root == node;
         let first = shown.first_target();
-        (shown.root, shown.flat) = (if again { first } else { node }, false);
+        (shown.root, shown.flat, shown.within) = (if again { first } else { node }, false, None);
         if again {
             shown.direction = Direction::Upstream;
             shown.reveal(node);

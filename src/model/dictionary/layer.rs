@@ -150,8 +150,7 @@ impl Layer {
         }
         let mut active = Vec::new();
         for (position, pre) in pre.chunks_exact(total).enumerate() {
-            // A jump keeps what is above its threshold, where circuit-tracer's form may be negative.
-            let floor = if self.form.rectified { 0.0 } else { f32::NEG_INFINITY };
+            let floor = self.floor();
             let on = |f: usize| match self.fit.nonlinearity {
                 Nonlinearity::JumpRelu => pre[f] > threshold[f].max(floor),
                 Nonlinearity::TopK(_) => pre[f] != 0.0,
@@ -166,6 +165,36 @@ impl Layer {
             active.extend(chosen.into_iter().map(|f| (position, f, pre[f])));
         }
         Ok(active)
+    }
+
+    /// One feature for inputs `x` `[pos, d_model]`: pre-activation and activation at every position.
+    pub fn over(&self, feature: usize, x: &[f32]) -> Result<Vec<(f32, f32)>> {
+        let (d, last, layer) = (self.fit.d, self.n_features - 1, self.fit.layer);
+        ensure!(feature <= last, "feature {feature}: layer {layer} of {} has features 0..={last}", self.weights.name());
+        let row = self.encoder_rows(&[feature])?;
+        let bias = self.weights.rows(&self.form.encoder_bias, feature, 1)?;
+        let mut pre = vec![0f32; x.len() / d];
+        matmul::linear(&mut pre, x, &row, Some(&bias), d, 1);
+        let mut over: Vec<(f32, f32)> = pre.into_iter().map(|pre| (pre, 0.0)).collect();
+        match self.fit.nonlinearity {
+            // Who is among the greatest depends on all others.
+            Nonlinearity::TopK(_) => {
+                for (position, _, activation) in self.encode(x)?.into_iter().filter(|found| found.1 == feature) {
+                    over[position].1 = activation;
+                }
+            }
+            Nonlinearity::Relu => over.iter_mut().for_each(|(pre, activation)| *activation = pre.max(0.0)),
+            Nonlinearity::JumpRelu => {
+                let threshold = self.weights.rows(&self.form.threshold, feature, 1)?[0].max(self.floor());
+                over.iter_mut().filter(|(pre, _)| *pre > threshold).for_each(|(pre, activation)| *activation = *pre);
+            }
+        }
+        Ok(over)
+    }
+
+    /// A jump keeps what is above its threshold, where circuit-tracer's form may be negative.
+    fn floor(&self) -> f32 {
+        if self.form.rectified { 0.0 } else { f32::NEG_INFINITY }
     }
 
     /// The encoder's rows of some features, `[features, d_model]`.

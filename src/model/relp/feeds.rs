@@ -47,23 +47,47 @@ impl Decoder {
         let pass = Pass { trace, passes, gate, direct: true };
         let block = &self.blocks[layer];
         let zero = Tensor::zeros((1, self.arch.d_model), DType::F32, self.device())?;
-        let mut stream = Stream { gradient: zero, first: position, n_pos: position + 1 };
+        let stream = Stream { gradient: zero, first: position, n_pos: position + 1 };
         let mut one = vec![0f32; self.arch.d_mlp];
         one[neuron] = 1.0;
         let one = Tensor::from_vec(one, (1, self.arch.d_mlp), self.device())?;
         let read = block.mlp.backward(layer, one, &stream, &pass)?;
         let read = norm_back(&read, &block.ln2, &stream.rows(trace, layer, S::Ln2Scale)?)?;
 
+        self.feeds_back(&pass, stream, layer, read, step)
+    }
+
+    /// As [`Decoder::feeds`], of anything that reads the residual stream before the MLP of a layer at a position along `read` `[1, d_model]` (f32).
+    ///
+    /// # Errors
+    /// As [`Decoder::feeds`].
+    pub fn feeds_of(
+        &self,
+        trace: &Trace,
+        (layer, position): (usize, usize),
+        read: Tensor,
+        passes: Passes,
+        step: Step,
+    ) -> Result<Gradients> {
+        NeuronAt { layer, position, neuron: 0 }.check(self, trace)?;
+        let pass = Pass { trace, passes, gate: Gate::default(), direct: true };
+        let stream = Stream { gradient: read.zeros_like()?, first: position, n_pos: position + 1 };
+        self.feeds_back(&pass, stream, layer, read, step)
+    }
+
+    /// From what is read before the MLP of `layer` down to the embeddings.
+    fn feeds_back(&self, pass: &Pass, mut stream: Stream, layer: usize, read: Tensor, step: Step) -> Result<Gradients> {
+        let (block, position) = (&self.blocks[layer], stream.first);
         let (mut neurons, mut heads) = (Vec::new(), Vec::new());
         if self.arch.parallel {
             stream.gradient = pass.passes.apply(Site::Block(layer, S::ResidPre), read, position)?;
         } else {
             let mid = pass.passes.apply(Site::Block(layer, S::ResidMid), read, position)?;
-            heads.push(block.attention_back(layer, &mut stream, mid.clone(), mid, &pass)?);
+            heads.push(block.attention_back(layer, &mut stream, mid.clone(), mid, pass)?);
         }
         for (l, block) in self.blocks[..layer].iter().enumerate().rev() {
             step(layer - 1 - l, layer)?;
-            let (to_neurons, to_heads) = block.backward(l, &mut stream, self.arch.parallel, &pass)?;
+            let (to_neurons, to_heads) = block.backward(l, &mut stream, self.arch.parallel, pass)?;
             neurons.push(to_neurons);
             heads.push(to_heads);
         }

@@ -1,7 +1,7 @@
 //! The lines of the tree.
 
 use crate::app::Slot;
-use crate::app::graph::{Row, Shown};
+use crate::app::graph::{Field, Row, Shown};
 use crate::app::pane::Line;
 use crate::graph::tree::{Branch, Item};
 use crate::report::{Body, Cell, Table};
@@ -9,23 +9,36 @@ use crate::view::{Canvas, Hit, Memory, text};
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
-/// Columns of a line: where each begins and how wide it is.
+/// The columns of a line, left to right after the node's name.
 struct Columns {
     name: usize,
     token: usize,
     bar: usize,
-    /// Whether measured effects are shown.
-    measured: bool,
+    fields: Vec<Field>,
     /// The share that a whole bar stands for.
     most: f32,
 }
 
-/// A signed weight, with a space before it.
-const WEIGHT: usize = 9;
-/// An effect, with a space before it.
-const EFFECT: usize = 8;
-/// A share in percent.
-const SHARE: usize = 5;
+impl Columns {
+    /// What a field takes, with the space after it; the label takes what is left.
+    fn width(&self, field: Field) -> usize {
+        match field {
+            Field::Token => self.token + 1,
+            Field::Weight => 9,
+            Field::Bar => self.bar + 1,
+            Field::Share | Field::Influence => 6,
+            Field::Unexplained => 7,
+            Field::Predicted | Field::Measured => 8,
+            Field::Label => 0,
+        }
+    }
+
+    /// What the fields take together.
+    fn rest(&self) -> usize {
+        1 + self.fields.iter().map(|field| self.width(*field)).sum::<usize>()
+    }
+}
+
 /// No name is wider while others need room.
 const WIDEST: usize = 44;
 
@@ -55,7 +68,7 @@ impl Canvas<'_> {
         let cursor = cursor - first;
         let names: Vec<(String, String)> = window.iter().map(|row| self.graph_name(shown, *row)).collect();
         let columns = self.graph_columns(shown, usize::from(area.width), &names, table, &window);
-        self.graph_header(area, shown, &columns);
+        self.graph_header(area, &columns);
         for (n, (row, name)) in window.iter().zip(&names).enumerate() {
             let Ok(y) = u16::try_from(n).map(|n| body.y + n) else { break };
             let line = Rect { y, height: 1, ..body };
@@ -70,6 +83,7 @@ impl Canvas<'_> {
         }
     }
 
+    /// Widths for the lines of a window. What does not fit is left out, what a node carries and gives is not; scrolled sideways, all follows.
     fn graph_columns(
         &self,
         shown: &Shown,
@@ -86,35 +100,51 @@ impl Canvas<'_> {
         };
         let token = window.iter().map(cell).max().unwrap_or(0).clamp(5, 14);
         let bar = if width >= 100 { 10 } else { 5 };
-        let measured = window.iter().any(|row| matches!(table.rows.get(*row).map(|r| &r[12]), Some(Cell::Number(_))));
-        let rest = token + WEIGHT + bar + SHARE + 4 + if measured { 2 * EFFECT } else { 0 };
         let share = |row: &usize| match (shown.rows.get(*row).map(|r| r.item), table.rows.get(*row).map(|r| &r[7])) {
             (Some(Item::Node { .. }), Some(Cell::Number(share))) => *share,
             _ => 0.0,
         };
         let most = window.iter().map(share).fold(0.01, f32::max);
-        Columns { most, measured, name: widest.min(WIDEST).min(width.saturating_sub(rest).max(12)), token, bar }
+        let fields = shown.fields();
+        let skipped = self.app.pane(Slot::Graph).skipped.min(fields.len().saturating_sub(1));
+        let fields = fields.into_iter().skip(skipped).collect();
+        let mut columns = Columns { most, name: widest.min(WIDEST), token, bar, fields };
+        // What tells nodes apart needs room too.
+        let label = if width < 90 { 24 } else { 16 };
+        for field in [Field::Unexplained, Field::Influence] {
+            // Nothing else stands in a list for how much a node matters.
+            let kept = skipped > 0 || (field == Field::Influence && shown.flat);
+            if !kept && columns.name + columns.rest() + label > width {
+                columns.fields.retain(|f| *f != field);
+            }
+        }
+        let rest = columns.rest();
+        columns.name = columns.name.min(width.saturating_sub(rest).max(12));
+        columns
     }
 
-    fn graph_header(&mut self, area: Rect, shown: &Shown, columns: &Columns) {
+    fn graph_header(&mut self, area: Rect, columns: &Columns) {
         let style = self.theme.dim().add_modifier(Modifier::BOLD);
-        let mut x = area.x;
-        let mut put = |canvas: &mut Self, text: &str, width: usize, right: bool| {
-            let pad = if right { width.saturating_sub(text.len()) } else { 0 };
-            canvas.put(area, x.saturating_add(pad as u16), area.y, text, style);
-            x = x.saturating_add(width as u16 + 1);
-        };
-        put(self, "node", columns.name, false);
-        put(self, "token", columns.token, false);
-        put(self, "weight", WEIGHT - 1, true);
-        put(self, "", columns.bar, false);
-        // A list has no branches to take shares of.
-        put(self, if shown.flat { "infl" } else { "share" }, SHARE, true);
-        if columns.measured {
-            put(self, "predict", EFFECT - 1, true);
-            put(self, "measure", EFFECT - 1, true);
+        self.put(area, area.x, area.y, "node", style);
+        let mut x = area.x.saturating_add(columns.name as u16 + 1);
+        for field in &columns.fields {
+            let width = columns.width(*field);
+            let text = match field {
+                Field::Token => "token",
+                Field::Weight => "weight",
+                Field::Bar => "",
+                Field::Share => "share",
+                Field::Influence => "infl",
+                Field::Unexplained => "unexpl",
+                Field::Predicted => "predict",
+                Field::Measured => "measure",
+                Field::Label => "reads > writes",
+            };
+            let right = !matches!(field, Field::Token | Field::Label);
+            let pad = if right { width.saturating_sub(1 + text.len()) } else { 0 };
+            self.put(area, x.saturating_add(pad as u16), area.y, text, style);
+            x = x.saturating_add(width as u16);
         }
-        put(self, "reads > writes", 14, false);
     }
 
     fn graph_line(
@@ -128,60 +158,47 @@ impl Canvas<'_> {
     ) {
         let Some((row, cells)) = shown.rows.get(at).zip(table.rows.get(at)) else { return };
         let theme = self.theme;
-        let mut x = area.x;
         let column = |x: u16, width: usize| Rect {
             width: area.width.min(x.saturating_sub(area.x).saturating_add(width as u16)),
             ..area
         };
-        let end = self.put(column(x, columns.name), x, area.y, &name.0, theme.dim());
+        let end = self.put(column(area.x, columns.name), area.x, area.y, &name.0, theme.dim());
         let style = match row.item {
             Item::Node { node, .. } if shown.graph.nodes[node as usize].kind.is_logit() => theme.target(),
             Item::Node { .. } => theme.address(),
             Item::More { .. } => theme.dim(),
         };
-        self.put(column(x, columns.name), end, area.y, &name.1, style);
-        x = x.saturating_add(columns.name as u16 + 1);
+        self.put(column(area.x, columns.name), end, area.y, &name.1, style);
+        let mut x = area.x.saturating_add(columns.name as u16 + 1);
         if let Cell::Address(address) = &cells[1]
             && self.app.marks.contains(address)
         {
             self.put(area, x.saturating_sub(1), area.y, theme.mark(), theme.key());
         }
-        if let Cell::Token(token) = &cells[5] {
-            self.put(column(x, columns.token), x, area.y, &format!("\"{token}\""), Style::new());
-        }
-        x = x.saturating_add(columns.token as u16 + 1);
-        if let Cell::Number(weight) = cells[6] {
-            let text = format!("{weight:>+width$.3}", width = WEIGHT - 1);
-            self.put(column(x, WEIGHT), x, area.y, &text, Style::new());
-        }
-        x = x.saturating_add(WEIGHT as u16);
-        if let Cell::Number(share) = cells[7] {
-            let sign = if let Cell::Number(weight) = cells[6] { weight.signum() } else { 1.0 };
-            if matches!(row.item, Item::Node { .. }) {
-                let bar = theme.bar_text(share / columns.most, columns.bar);
-                self.put(column(x, columns.bar), x, area.y, &bar, theme.shade(sign));
-            }
-            let percent = format!("{:>4.0}%", 100.0 * share);
-            let at = x.saturating_add(columns.bar as u16 + 1);
-            self.put(column(at, SHARE), at, area.y, &percent, Style::new());
-        }
-        if let (true, Cell::Number(influence)) = (shown.flat, &cells[8]) {
-            let text = format!("{influence:>SHARE$.3}");
-            let at = x.saturating_add(columns.bar as u16 + 1);
-            self.put(column(at, SHARE), at, area.y, &text, Style::new());
-        }
-        x = x.saturating_add((columns.bar + SHARE) as u16 + 2);
-        if columns.measured {
-            for cell in &cells[11..13] {
-                if let Cell::Number(effect) = cell {
-                    let text = format!("{effect:>+width$.2}", width = EFFECT - 1);
-                    self.put(column(x, EFFECT), x, area.y, &text, theme.edited());
+        let is_node = matches!(row.item, Item::Node { .. });
+        for field in &columns.fields {
+            let width = columns.width(*field);
+            let room = width.saturating_sub(1);
+            let (text, style) = match (field, &cells[field.column()]) {
+                (Field::Token, Cell::Token(token)) => (format!("\"{token}\""), Style::new()),
+                (Field::Weight, Cell::Number(weight)) => (format!("{weight:>+room$.3}"), Style::new()),
+                (Field::Bar, Cell::Number(share)) if is_node => {
+                    let sign = if let Cell::Number(weight) = cells[6] { weight.signum() } else { 1.0 };
+                    (theme.bar_text(share / columns.most, columns.bar), theme.shade(sign))
                 }
-                x = x.saturating_add(EFFECT as u16);
-            }
-        }
-        if let (Cell::Text(label), Item::Node { .. }) = (&cells[13], row.item) {
-            self.put(area, x, area.y, label, theme.dim());
+                (Field::Share | Field::Unexplained, Cell::Number(share)) => {
+                    (format!("{:>width$.0}%", 100.0 * share, width = room - 1), Style::new())
+                }
+                (Field::Influence, Cell::Number(influence)) => (format!("{influence:>room$.3}"), Style::new()),
+                (Field::Predicted | Field::Measured, Cell::Number(effect)) => {
+                    (format!("{effect:>+room$.2}"), theme.edited())
+                }
+                (Field::Label, Cell::Text(label)) if is_node => (label.clone(), theme.dim()),
+                _ => (String::new(), Style::new()),
+            };
+            let place = if *field == Field::Label { area } else { column(x, room) };
+            self.put(place, x, area.y, &text, style);
+            x = x.saturating_add(width as u16);
         }
     }
 

@@ -1,0 +1,75 @@
+//! How tests change units: a key steps through the ways, the palette takes a factor or a prompt.
+
+use crate::action::Action;
+use crate::app::App;
+use crate::graph::verification::With;
+use anyhow::{Context, Result, ensure};
+
+/// The ways that a key steps through, with the factor and the prompt that were typed last.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    at: usize,
+    factor: f32,
+    prompt: Option<String>,
+}
+
+impl Default for Ways {
+    fn default() -> Self {
+        Ways { at: 0, factor: 2.0, prompt: None }
+    }
+}
+
+impl Ways {
+    /// The way that holds.
+    pub fn with(&self) -> With {
+        match (self.at, &self.prompt) {
+            (1, _) => With::Mean,
+            (2, _) => With::Scale(self.factor),
+            (3, Some(prompt)) => With::Resample(prompt.clone()),
+            _ => With::Zero,
+        }
+    }
+
+    /// Turns to the next way; whether all is known that it needs.
+    fn step(&mut self) -> bool {
+        self.at = (self.at + 1) % 4;
+        let known = self.at != 3 || self.prompt.is_some();
+        if !known {
+            self.at = 0;
+        }
+        known
+    }
+}
+
+impl App {
+    /// The way of the tests to come.
+    pub(super) fn tests_change_by(&self) -> With {
+        self.graph.ways.with()
+    }
+
+    /// The next way; the last one needs a prompt, which is asked for.
+    pub(super) fn next_way(&mut self) {
+        if self.graph.ways.step() {
+            self.message = Some(format!("tests change units by: {}", super::tests::in_short(&self.graph.ways.with())));
+        } else {
+            self.perform(Action::Resample, 1);
+            self.message = Some("tests change units by: zero, or by what they are in the prompt typed here".into());
+        }
+    }
+
+    /// Tests the selection by what it is in another prompt, at the same positions.
+    pub(in crate::app) fn test_by_prompt(&mut self, prompt: &str) {
+        (self.graph.ways.at, self.graph.ways.prompt) = (3, Some(prompt.to_owned()));
+        self.perform(Action::TestNode, 1);
+    }
+
+    /// Tests the selection multiplied by a factor.
+    pub(in crate::app) fn test_by_factor(&mut self, text: &str) -> Result<()> {
+        let expected = || format!("found {text:?}, expected a factor such as 0.5 or -1");
+        let factor: f32 = text.trim().parse().with_context(expected)?;
+        ensure!(factor.is_finite(), expected());
+        (self.graph.ways.at, self.graph.ways.factor) = (2, factor);
+        self.perform(Action::TestNode, 1);
+        Ok(())
+    }
+}

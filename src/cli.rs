@@ -73,8 +73,8 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         keymap: Vec<String>,
     },
-    /// Print the settings that hold
-    Config,
+    /// Print the settings that hold, with these options, and where each comes from
+    Config(explore::Look),
     /// Print completions for a shell
     Completions(shell::Completions),
     /// Print a manual page: mechscope man | man -l -
@@ -243,7 +243,7 @@ impl Cli {
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Keys { keymap }) => explore::print_keys(&keymap),
-            Some(Command::Config) => explore::print_config(),
+            Some(Command::Config(look)) => look.print(),
             Some(Command::Completions(c)) => c.run(),
             Some(Command::Man(c)) => c.run(),
             Some(Command::Session { command }) => command.run(),

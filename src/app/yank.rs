@@ -193,7 +193,12 @@ pub fn command(app: &App) -> Result<String> {
         Tab::Method => {
             words.push(app.method.unwrap_or("methods").into());
             let params = app.method_params.iter();
-            words.extend(params.flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
+            words.extend(params.flat_map(|(name, value)| match value.as_str() {
+                // A flag is there or not.
+                "true" => vec![format!("--{name}")],
+                "false" => Vec::new(),
+                value => vec![format!("--{name}"), value.to_owned()],
+            }));
         }
     }
     words.extend(["--model".into(), app.model_name.clone(), "--prompt".into(), prompt.into()]);

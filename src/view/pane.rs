@@ -106,7 +106,7 @@ impl Canvas<'_> {
                     _ => "Neuron".to_owned(),
                 }
             }
-            Slot::Method => format!("{}  at {at} \"{token}\"", app.method.unwrap_or("Method")),
+            Slot::Method => format!("{}  at {at} \"{token}\"", app.method_title()),
             Slot::LensCell => {
                 let part = pane.report.as_ref().and_then(|r| r.parts.iter().find(|p| p.name == "cell"));
                 part.map_or_else(|| "This layer".to_owned(), |p| p.title.clone())

@@ -7,4 +7,5 @@ mod hostile;
 mod marks;
 mod random;
 mod screens;
+mod shell;
 mod twins;

@@ -7,7 +7,7 @@ pub mod detect;
 pub mod grounded;
 mod heads;
 pub mod input;
-mod intervene;
+pub mod intervene;
 mod lens;
 pub mod loadings;
 mod neurons;

@@ -1,5 +1,8 @@
 //! `mechscope config`: the settings that hold, and where each comes from.
 
+// Config directories elsewhere are not where XDG_CONFIG_HOME says.
+#![cfg(target_os = "linux")]
+
 mod program;
 
 use program::{Ran, program, run};
@@ -30,7 +33,6 @@ fn lines(ran: &Ran) -> Vec<String> {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn the_effective_settings_name_their_source() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("config/mechscope/config.toml").display().to_string();

@@ -3,9 +3,13 @@
 use crate::program::Program;
 use std::time::Duration;
 
-/// Escape sequences, controls of both kinds, joiners, marks of the direction of writing, lone accents.
-const PROMPT: &str = "ab\u{1b}]0;title\u{7}c\u{1b}[2Jd\u{1b}[6ne\u{1b}P+q\u{1b}\\f\u{1b}c\u{9b}31mg\u{85}h\nI\r\tj\u{8}\u{e}\u{c}\u{7f}\
-    k\u{200b}\u{200d}l\u{202e}m\u{2066}n\u{2069}\u{61c}o\u{feff}\u{301}p 👩\u{200d}👩\u{200d}👧 \u{e0041}ab\u{1b}]0;title";
+/// Escape sequences; controls of both kinds and line ends; joiners, marks of the direction of writing, lone accents. Each is short enough for
+/// the smallest model.
+const PROMPTS: [&str; 3] = [
+    "ab\u{1b}]0;title\u{7}c\u{1b}[2Jd\u{1b}[6ne\u{1b}P+q\u{1b}\\f\u{1b}cg",
+    "h\u{9b}31m\u{85}\nI\r\tj\u{8}\u{e}\u{c}\u{7f}k\u{200b}\u{200d}l\u{202e}m",
+    "n\u{2066}o\u{2069}\u{61c}p\u{feff}\u{301}q 👩\u{200d}👩 \u{e0041}",
+];
 
 /// What is no text in the bytes that reached the terminal, each once: whole escape sequences, other controls, characters that steer.
 fn steering(bytes: &[u8]) -> Vec<String> {
@@ -73,8 +77,8 @@ fn steering_is_told_from_text() {
 
 #[test]
 fn a_hostile_prompt_sends_nothing_of_its_own() {
-    for model in ["induction", "hello"] {
-        let mut p = Program::start(&["--model", model, "--prompt", PROMPT]);
+    for (model, prompt) in ["induction", "hello"].into_iter().flat_map(|model| PROMPTS.map(|prompt| (model, prompt))) {
+        let mut p = Program::start(&["--model", model, "--prompt", prompt]);
         p.see("Next token after");
         p.see("fresh");
         // Every tab with what stands beside it, at positions along the prompt; tokens as target and contrast.
@@ -105,7 +109,7 @@ fn a_hostile_prompt_sends_nothing_of_its_own() {
         p.send("q");
         assert_eq!(p.ends(), 0);
         let foreign: Vec<String> = steering(&p.bytes).into_iter().filter(|s| !own(s)).collect();
-        assert_eq!(foreign, [""; 0], "{model}");
-        assert_eq!(p.session()["prompt"], PROMPT, "the true text is kept");
+        assert_eq!(foreign, [""; 0], "{model}: {prompt:?}");
+        assert_eq!(p.session()["prompt"], prompt, "the true text is kept");
     }
 }

@@ -240,7 +240,8 @@ impl Explorer<'_> {
                     });
                 }
                 Effect::StopPipe => {
-                    for pipe in self.pipes.iter().cloned() {
+                    for pipe in &self.pipes {
+                        let pipe = pipe.clone();
                         self.aside(move || {
                             pipe.stop();
                             None

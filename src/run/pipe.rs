@@ -33,7 +33,12 @@ impl Pipe {
         let mut child = self.start(command)?;
         let stdin = child.stdin.take().context("no standard input")?;
         // A command that does not read all of its input is no failure.
-        std::thread::spawn(move || drop({ stdin }.write_all(input.as_bytes())));
+        let write = move || drop({ stdin }.write_all(input.as_bytes()));
+        if let Err(e) = std::thread::Builder::new().name("pipe".into()).spawn(write) {
+            self.stop();
+            self.reap(&mut child)?;
+            bail!("cannot start a thread: {e}");
+        }
         let mut output = Vec::new();
         let mut stdout = child.stdout.take().context("no standard output")?;
         let read = stdout.by_ref().take(OUTPUT as u64).read_to_end(&mut output);

@@ -23,7 +23,7 @@ fn steering(bytes: &[u8]) -> Vec<String> {
                 if chars.peek() == Some(&'[') {
                     sequence.extend(chars.next());
                     // Parameters, then the letter that says what it does.
-                    while let Some(c) = chars.next() {
+                    for c in chars.by_ref() {
                         sequence.push(c);
                         if ('@'..='~').contains(&c) {
                             break;

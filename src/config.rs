@@ -155,16 +155,17 @@ mod tests {
         let file = "mouse = true\ntheme = \"terminal\"\nkeymap = \"vim\"\n";
         let given = Given { theme: Some(ThemeName::Mono), ascii: true, ..Given::default() };
         let config = Config::parse("config.toml", file).unwrap().with(given);
-        let printed = config.print();
+        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let printed = words(config.print());
         for line in [
-            "theme = \"mono\"           # --theme\n",
-            "ascii = true             # --ascii\n",
-            "mouse = true             # config.toml:1\n",
-            "keymap = [\"vim\"]         # config.toml:3\n",
+            "theme = \"mono\" # --theme",
+            "ascii = true # --ascii",
+            "mouse = true # config.toml:1",
+            "keymap = [\"vim\"] # config.toml:3",
         ] {
             assert!(printed.contains(line), "{line:?} in {printed}");
         }
-        assert!(Config::default().print().contains("keymap = []              # default\n"));
+        assert!(words(Config::default().print()).ends_with("keymap = [] # default"));
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn a_hostile_prompt_sends_nothing_of_its_own() {
             p.see("fresh");
         }
         p.send("Mattribute\r");
-        p.see("direct logit attribution");
+        p.see("Direct effects on the target");
         // The prompt in its line of entry, and what was looked at.
         p.send("1i");
         p.see("typing");

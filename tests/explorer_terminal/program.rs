@@ -80,8 +80,9 @@ impl Program {
         }
     }
 
+    /// The screen's lines; spaces at their ends are no text, whether they were written or not.
     pub fn contents(&self) -> String {
-        self.screen.screen().contents()
+        self.screen.screen().contents().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until the screen shows a text.

@@ -161,7 +161,8 @@ actions! {
         YankMarkdown "yank_markdown" "Copy the table as Markdown";
         YankPython "yank_python" "Copy the TransformerLens expression";
         YankCommand "yank_command" "Copy the command that prints this";
-        Pipe "pipe" "Pipe the table to a shell command" : "shell command";
+        Pipe "pipe" "Pipe the marked rows, or the selected row or cell, to a shell command" : "shell command";
+        PipeTable "pipe_table" "Pipe the whole table to a shell command" : "shell command";
         Screenshot "screenshot" "Save the screen (FILE.svg, .txt or .ans)" : "file";
     }
     "Program" {

@@ -1,5 +1,5 @@
 //! Methods: what can be asked of a model. Each is one file with one [`Analysis`] and a line in [`ALL`]; the command line, the palette and the
-//! catalogue are made from that list.
+//! catalogue are made from that list. Methods whose answer is more than a report have commands of their own and a line in [`COMMANDS`].
 
 mod attribute;
 pub mod attribution_graph;
@@ -8,6 +8,7 @@ mod features;
 pub mod grounded;
 mod heads;
 pub mod input;
+pub mod intervene;
 mod lens;
 pub mod loadings;
 mod neurons;
@@ -37,6 +38,41 @@ use target::Target;
 /// Every method, in the order of the catalogue.
 pub const ALL: &[&dyn Analysis] =
     &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &features::Features, &qk::Qk];
+
+/// Methods with commands of their own: their answer is a graph, a file with tests in it, or there is more than one prompt or run to it.
+pub const COMMANDS: &[&Command] = &[
+    &next_token::PREDICT,
+    &intervene::INTERVENE,
+    &attribution_graph::GRAPH,
+    &loadings::LOADINGS,
+    &verify::VERIFY,
+    &verify::KEEP_ONLY,
+];
+
+/// A method with a command of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// Its entry in the catalogue; its parameters are the command's.
+    pub about: About,
+    /// What runs it.
+    pub run: &'static str,
+}
+
+/// A line of the catalogue.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the method is.
+    pub about: &'static About,
+    /// What runs it.
+    pub run: String,
+}
+
+/// Every method there is: those of [`ALL`], then those of [`COMMANDS`].
+pub fn catalogue() -> impl Iterator<Item = Entry> {
+    let asked = ALL.iter().map(|a| a.about());
+    let asked = asked.map(|about| Entry { about, run: format!("mechscope {} --prompt PROMPT", about.name) });
+    asked.chain(COMMANDS.iter().map(|c| Entry { about: &c.about, run: c.run.to_owned() }))
+}
 
 /// The method of this name.
 ///

@@ -8,13 +8,16 @@ pub mod graph;
 pub mod history;
 mod keys;
 mod marks;
+mod method;
 pub mod overlay;
 pub mod pane;
 mod perform;
+mod pipe;
 mod question;
 pub mod session;
 mod shade;
 mod submit;
+mod tab;
 pub mod yank;
 
 use crate::action::Action;
@@ -27,6 +30,7 @@ use history::History;
 use overlay::Overlay;
 use pane::{Pane, State};
 use session::Session;
+pub use tab::Tab;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +60,13 @@ pub enum Event {
     Exists(String),
     /// Something done in the background came to an end, with what is to be said about it.
     Said(String),
-    /// A shell command ended: what it printed.
-    Piped(String),
+    /// A shell command ended.
+    Piped {
+        /// Which one.
+        ticket: u64,
+        /// What it printed, or why nothing.
+        output: Result<String, String>,
+    },
     /// The process was asked to end by this signal.
     End(i32),
 }
@@ -73,11 +82,15 @@ pub enum Effect {
     Copy(String),
     /// Give a text to a shell command.
     Pipe {
+        /// Which one; [`Event::Piped`] carries it back.
+        ticket: u64,
         /// The command.
         command: String,
         /// Its input.
         input: String,
     },
+    /// End the shell command that runs, with all it started.
+    StopPipe,
     /// Write a file.
     Write {
         /// Where to.
@@ -89,71 +102,14 @@ pub enum Effect {
     },
     /// Save the screen to a file.
     Screenshot(String),
+    /// Write this into the log file, if there is one.
+    Log(String),
     /// Stop the process as Ctrl-Z does.
     Suspend,
     /// Write the whole screen again.
     Repaint,
     /// End with this exit code, after the session is saved.
     Quit(u8),
-}
-
-/// The tabs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tab {
-    /// The prompt, its tokens, the next-token table.
-    #[default]
-    Prompt,
-    /// What every layer would predict.
-    Lens,
-    /// The attention heads.
-    Heads,
-    /// The neurons.
-    Neurons,
-    /// The attribution graph.
-    Graph,
-    /// Any method of the catalogue.
-    Method,
-}
-
-impl Tab {
-    /// Every tab, left to right.
-    pub const ALL: [Tab; 6] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Graph, Tab::Method];
-
-    /// What it is called.
-    pub fn name(self) -> &'static str {
-        match self {
-            Tab::Prompt => "Prompt",
-            Tab::Lens => "Lens",
-            Tab::Heads => "Heads",
-            Tab::Neurons => "Neurons",
-            Tab::Graph => "Graph",
-            Tab::Method => "Method",
-        }
-    }
-
-    /// Its main pane and the one beside it.
-    pub fn slots(self) -> (Slot, Option<Slot>) {
-        match self {
-            Tab::Prompt => (Slot::Next, None),
-            Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
-            Tab::Heads => (Slot::Heads, Some(Slot::Head)),
-            Tab::Neurons => (Slot::Neurons, Some(Slot::Neuron)),
-            Tab::Graph => (Slot::Graph, Some(Slot::GraphSide)),
-            Tab::Method => (Slot::Method, None),
-        }
-    }
-
-    fn context(self) -> Context {
-        match self {
-            Tab::Prompt => Context::Prompt,
-            Tab::Lens => Context::Lens,
-            Tab::Heads => Context::Heads,
-            Tab::Neurons => Context::Neurons,
-            Tab::Graph => Context::Graph,
-            Tab::Method => Context::Normal,
-        }
-    }
 }
 
 /// What is selected, in every tab.
@@ -220,6 +176,10 @@ pub struct App {
     pub method_params: Vec<(String, String)>,
     /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
     pub options: Vec<(String, String)>,
+    /// The shell command that runs.
+    pub piping: Option<pipe::Running>,
+    /// What one printed, until nothing is typed any more.
+    output: Option<String>,
     /// What lies over the tabs.
     pub overlay: Option<Overlay>,
     /// Keys of a sequence that is not finished.
@@ -272,6 +232,8 @@ impl App {
             method: None,
             method_params: Vec::new(),
             options: session.options,
+            piping: None,
+            output: None,
             overlay: None,
             pending: Vec::new(),
             count: None,
@@ -297,7 +259,7 @@ impl App {
                 self.size = (columns, rows);
                 self.break_notes();
             }
-            Event::Wheel(rows) => self.move_rows(rows),
+            Event::Wheel(rows) => self.wheel(rows),
             Event::Click(tab) => self.go_to_tab(tab),
             Event::Pick { slot, line, column } => self.pick(slot, line, column),
             Event::Reply(reply) => self.reply(reply),
@@ -306,16 +268,13 @@ impl App {
                 self.message = Some(format!("{file} exists: saving to it once more writes over it"));
                 self.graph.kept_file = Some(file);
             }
-            Event::Piped(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
-            Event::Piped(text) => {
-                self.message = None;
-                self.overlay = Some(Overlay::text("Output", text));
-            }
+            Event::Piped { ticket, output } => self.piped(ticket, output),
             Event::End(signal) => {
                 let code = u8::try_from(128 + signal).unwrap_or(1);
                 self.effects.push(Effect::Quit(code));
             }
         }
+        self.show_output();
         self.ask_what_is_missing();
         std::mem::take(&mut self.effects)
     }
@@ -387,7 +346,7 @@ impl App {
 
     /// Whether anything runs.
     pub fn busy(&self) -> bool {
-        self.panes.iter().any(|p| matches!(p.state, State::Running(..)))
+        self.piping.is_some() || self.panes.iter().any(|p| matches!(p.state, State::Running(..)))
     }
 
     fn reply(&mut self, reply: Reply) {

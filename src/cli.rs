@@ -16,6 +16,7 @@ mod trace;
 mod verify;
 
 use crate::address::Edit;
+use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::next_token::NextToken;
 use crate::model::Model;
@@ -47,19 +48,23 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print the most probable next tokens
+    #[command(after_help = analysis::next_token::PREDICT.about.footer())]
     Predict(predict::Predict),
     /// Ask a method of the catalogue
     #[command(flatten)]
     Ask(ask::Ask),
     /// Run with edits: logits and probabilities before and after
+    #[command(after_help = analysis::intervene::INTERVENE.about.footer())]
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
+    #[command(after_help = analysis::attribution_graph::GRAPH.about.footer())]
     Graph(graph::GraphArgs),
     /// Open, print or check a graph file (also circuit-tracer's and Neuronpedia's)
     View(graph::ViewArgs),
     /// Test a graph file by intervention: measured effects beside predicted ones
+    #[command(after_help = analysis::verify::VERIFY.about.footer())]
     Verify(verify::Verify),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
@@ -73,8 +78,8 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         keymap: Vec<String>,
     },
-    /// Print the settings that hold
-    Config,
+    /// Print the settings that hold, with these options, and where each comes from
+    Config(explore::Look),
     /// Print completions for a shell
     Completions(shell::Completions),
     /// Print a manual page: mechscope man | man -l -
@@ -247,7 +252,7 @@ impl Cli {
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Keys { keymap }) => explore::print_keys(&keymap),
-            Some(Command::Config) => explore::print_config(),
+            Some(Command::Config(look)) => look.print(),
             Some(Command::Completions(c)) => c.run(),
             Some(Command::Man(c)) => c.run(),
             Some(Command::Session { command }) => command.run(),

@@ -2,6 +2,7 @@
 
 use crate::view::theme::ThemeName;
 use anyhow::{Result, anyhow};
+use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
@@ -17,6 +18,21 @@ pub struct Config {
     /// The model opened when none is named.
     pub model: Option<String>,
     /// Keymaps laid over the default one.
+    pub keymap: Vec<String>,
+    /// Where each setting that is not at its default comes from, by its name.
+    pub from: BTreeMap<&'static str, String>,
+}
+
+/// Settings of the command line, before those of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// `--theme`.
+    pub theme: Option<ThemeName>,
+    /// `--ascii`.
+    pub ascii: bool,
+    /// `--mouse`.
+    pub mouse: bool,
+    /// `--keymap`.
     pub keymap: Vec<String>,
 }
 
@@ -72,26 +88,50 @@ impl Config {
                 }
                 _ => return Err(anyhow!("{place}: there is no such setting; accepted: {FIELDS}")),
             }
+            if let Some(field) = FIELDS.split(", ").find(|f| *f == key.get_ref().as_ref()) {
+                config.from.insert(field, line(key.span().start));
+            }
         }
         Ok(config)
     }
 
-    /// The settings as a file that would make them.
+    /// Lays what the command line says over it.
+    pub fn with(mut self, given: Given) -> Self {
+        if let Some(theme) = given.theme {
+            self.theme = theme;
+            self.from.insert("theme", "--theme".into());
+        }
+        for (name, option, given, value) in
+            [("ascii", "--ascii", given.ascii, &mut self.ascii), ("mouse", "--mouse", given.mouse, &mut self.mouse)]
+        {
+            if given {
+                *value = true;
+                self.from.insert(name, option.into());
+            }
+        }
+        if !given.keymap.is_empty() {
+            self.keymap = given.keymap;
+            self.from.insert("keymap", "--keymap".into());
+        }
+        self
+    }
+
+    /// The settings as a file that would make them, with where each comes from behind it.
     pub fn print(&self) -> String {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let theme = match self.theme {
-            ThemeName::Auto => "auto",
-            ThemeName::Mono => "mono",
-            ThemeName::Terminal => "terminal",
-        };
-        let model = self.model.as_ref().map(|m| format!("model = {}\n", quoted(m))).unwrap_or_default();
         let keymap: Vec<String> = self.keymap.iter().map(|k| quoted(k)).collect();
-        format!(
-            "theme = \"{theme}\"\nascii = {}\nmouse = {}\n{model}keymap = [{}]\n",
-            self.ascii,
-            self.mouse,
-            keymap.join(", ")
-        )
+        let values = [
+            ("theme", Some(quoted(self.theme.name()))),
+            ("ascii", Some(self.ascii.to_string())),
+            ("mouse", Some(self.mouse.to_string())),
+            ("model", self.model.as_deref().map(quoted)),
+            ("keymap", Some(format!("[{}]", keymap.join(", ")))),
+        ];
+        let line = |(name, value): (&str, Option<String>)| {
+            let from = self.from.get(name).map_or("default", String::as_str);
+            Some(format!("{:<24}  # {from}\n", format!("{name} = {}", value?)))
+        };
+        values.into_iter().filter_map(line).collect()
     }
 }
 
@@ -103,8 +143,29 @@ mod tests {
     fn what_is_printed_reads_back() {
         let text = "theme = \"mono\"\nascii = true\nmouse = false\nmodel = \"a \\\"b\\\"\"\nkeymap = [\"vim\"]\n";
         let config = Config::parse("c", text).unwrap();
-        assert_eq!(config.print(), text);
+        let printed = config.print();
+        assert_eq!(Config::parse("c", &printed).unwrap(), config);
+        let values: Vec<&str> = printed.lines().map(|l| l.split("  #").next().unwrap().trim_end()).collect();
+        assert_eq!(values, text.lines().collect::<Vec<_>>());
         assert_eq!(Config::parse("c", "keymap = \"vim\"").unwrap().keymap, ["vim"]);
+    }
+
+    #[test]
+    fn the_command_line_comes_before_the_file() {
+        let file = "mouse = true\ntheme = \"terminal\"\nkeymap = \"vim\"\n";
+        let given = Given { theme: Some(ThemeName::Mono), ascii: true, ..Given::default() };
+        let config = Config::parse("config.toml", file).unwrap().with(given);
+        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let printed = words(config.print());
+        for line in [
+            "theme = \"mono\" # --theme",
+            "ascii = true # --ascii",
+            "mouse = true # config.toml:1",
+            "keymap = [\"vim\"] # config.toml:3",
+        ] {
+            assert!(printed.contains(line), "{line:?} in {printed}");
+        }
+        assert!(words(Config::default().print()).ends_with("keymap = [] # default"));
     }
 
     #[test]

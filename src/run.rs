@@ -1,5 +1,8 @@
 //! The loop: receive, drain, update, do what it takes, draw if anything changed.
 
+mod journal;
+mod pipe;
+
 use crate::app::session::Session;
 use crate::app::{App, Effect, Event};
 use crate::engine::{Engine, Reply, Setup};
@@ -10,10 +13,10 @@ use crate::view::theme::Theme;
 use crate::view::{self, Memory, picture};
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, KeyEventKind, MouseButton, MouseEventKind};
-use std::io::Write;
+use journal::Journal;
+use pipe::Pipe;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -25,9 +28,6 @@ const TYPED: Duration = Duration::from_millis(8);
 
 /// Keys rest when none came for so long: longer than between two of a key that is held down.
 const REST: Duration = Duration::from_millis(45);
-
-/// What a shell command's output is cut to.
-const OUTPUT: usize = 1 << 20;
 
 /// Set to make the program panic once it runs: tests look at what is left of the terminal.
 const PANIC: &str = "MECHSCOPE_TEST_PANIC";
@@ -44,7 +44,7 @@ pub struct Settings {
     pub theme: Theme,
     /// Whether the mouse is captured.
     pub mouse: bool,
-    /// Hears of what goes wrong, for the log file.
+    /// Hears of what is done and of what goes wrong, for the log file.
     pub log: fn(&str),
 }
 
@@ -56,7 +56,7 @@ enum Message {
     App(Event),
 }
 
-/// Runs the explorer until it is left; `save` keeps the session, whichever way it ends. Returns the exit code.
+/// Runs the explorer until it is left; `save` keeps the session, whichever way it ends, and before it is stopped. Returns the exit code.
 ///
 /// # Errors
 /// Standard output is no terminal, or the terminal is gone.
@@ -64,6 +64,8 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<
     let (sender, receiver) = mpsc::channel();
     guard::install_panic_hook(settings.log);
     signals::spawn(sender.clone(), Message::Signal)?;
+    let journal = Journal::new(settings.log);
+    journal.starts(&settings.session.model, &settings.setup);
     let mut screen = Screen::enter(settings.mouse)?;
     input::spawn(sender.clone(), Message::Input)?;
     let replies = sender.clone();
@@ -76,20 +78,26 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<
         engine,
         sender,
         typed: None,
+        journal,
+        save: &save,
+        pipes: Vec::new(),
         exit: None,
     };
     let ended = catch_unwind(AssertUnwindSafe(|| explorer.live(&mut screen, &receiver)));
     // The session first: on a hangup the terminal may not answer any more.
-    let saved = save(&explorer.app.session());
+    let saved = explorer.save();
     drop(screen);
-    if let Err(e) = &saved {
-        (settings.log)(&format!("{e:#}"));
-    }
+    explorer.pipes.iter().for_each(Pipe::stop);
+    explorer.journal.ends(&match &ended {
+        Ok(Ok(code)) => format!("exit code {code}"),
+        Ok(Err(e)) => format!("{e:#}"),
+        Err(_) => "a panic".into(),
+    });
     let code = ended.unwrap_or_else(|panic| resume_unwind(panic))?;
     saved.map(|()| code)
 }
 
-struct Explorer {
+struct Explorer<'a> {
     app: App,
     memory: Memory,
     theme: Theme,
@@ -97,6 +105,10 @@ struct Explorer {
     sender: Sender<Message>,
     /// The last key, until keys have rested.
     typed: Option<Instant>,
+    journal: Journal,
+    save: &'a dyn Fn(&Session) -> Result<()>,
+    /// Shell commands, those that ended perhaps among them.
+    pipes: Vec<Pipe>,
     exit: Option<u8>,
 }
 
@@ -107,7 +119,7 @@ impl Message {
     }
 }
 
-impl Explorer {
+impl Explorer<'_> {
     fn live(&mut self, screen: &mut Screen, receiver: &Receiver<Message>) -> Result<u8> {
         let mut drawn = Instant::now();
         let size = self.app.size;
@@ -163,18 +175,42 @@ impl Explorer {
         self.memory.hurry(false);
     }
 
+    fn save(&self) -> Result<()> {
+        let saved = (self.save)(&self.app.session());
+        self.journal.say(&match &saved {
+            Ok(()) => "the session is saved".to_owned(),
+            Err(e) => format!("{e:#}"),
+        });
+        saved
+    }
+
     fn draw(&mut self, screen: &mut Screen) -> Result<()> {
         screen.draw(|frame| view::draw(frame, &self.app, &mut self.memory, self.theme))
     }
 
     fn take(&mut self, screen: &mut Screen, message: Message) -> Result<()> {
         match message {
-            Message::Reply(reply) => self.update(screen, Event::Reply(reply)),
-            Message::App(event) => self.update(screen, event),
-            Message::Signal(Signal::Continue) => screen.resume(),
-            Message::Signal(Signal::End(signal)) => self.update(screen, Event::End(signal)),
-            // Nobody types on a terminal that is closed.
-            Message::Input(None) => self.update(screen, Event::End(libc::SIGHUP)),
+            Message::Reply(reply) => {
+                self.journal.replied(&reply);
+                self.update(screen, Event::Reply(reply))
+            }
+            Message::App(event) => {
+                self.journal.happened(&event);
+                self.update(screen, event)
+            }
+            Message::Signal(Signal::Continue) => {
+                self.journal.say("signal: continue");
+                screen.resume()
+            }
+            Message::Signal(Signal::End(signal)) => {
+                self.journal.say(&format!("signal {signal}"));
+                self.update(screen, Event::End(signal))
+            }
+            Message::Input(None) => {
+                self.journal.say("the terminal is closed");
+                // Nobody types on it any more.
+                self.update(screen, Event::End(libc::SIGHUP))
+            }
             Message::Input(Some(input)) => match input {
                 Input::Key(key) if key.kind != KeyEventKind::Release => {
                     if std::env::var_os(PANIC).is_some() {
@@ -208,18 +244,40 @@ impl Explorer {
     fn update(&mut self, screen: &mut Screen, event: Event) -> Result<()> {
         for effect in self.app.update(event) {
             match effect {
-                Effect::Ask(request) => self.engine.ask(request),
-                Effect::Cancel(slot) => self.engine.cancel(slot),
+                Effect::Ask(request) => {
+                    self.journal.asked(&request);
+                    self.engine.ask(request);
+                }
+                Effect::Cancel(slot) => {
+                    self.journal.cancelled(slot);
+                    self.engine.cancel(slot);
+                }
+                Effect::Log(text) => self.journal.say(&text),
                 Effect::Copy(text) => self.aside(move || {
-                    Event::Said(match clipboard::copy(&text) {
+                    Some(Event::Said(match clipboard::copy(&text) {
                         Ok(route) => format!("{route}, {} bytes: {}", text.len(), text.lines().next().unwrap_or("")),
                         Err(e) => format!("{e:#}"),
-                    })
+                    }))
                 }),
-                Effect::Pipe { command, input } => self.aside(move || match pipe(&command, &input) {
-                    Ok(output) => Event::Piped(output),
-                    Err(e) => Event::Said(format!("{command}: {e:#}")),
-                }),
+                Effect::Pipe { ticket, command, input } => {
+                    self.journal.say(&format!("{} bytes go to: {command}", input.len()));
+                    let pipe = Pipe::default();
+                    self.pipes.retain(Pipe::lives);
+                    self.pipes.push(pipe.clone());
+                    self.aside(move || {
+                        let output = pipe.run(&command, input).map_err(|e| format!("{e:#}"));
+                        Some(Event::Piped { ticket, output })
+                    });
+                }
+                Effect::StopPipe => {
+                    for pipe in &self.pipes {
+                        let pipe = pipe.clone();
+                        self.aside(move || {
+                            pipe.stop();
+                            None
+                        });
+                    }
+                }
                 Effect::Write { file, bytes, over } => {
                     if !over && Path::new(&file).is_file() {
                         self.update(screen, Event::Exists(file))?;
@@ -242,7 +300,13 @@ impl Explorer {
                     };
                     self.app.message = Some(said);
                 }
-                Effect::Suspend => screen.suspend()?,
+                Effect::Suspend => {
+                    // A stopped process may be killed before it goes on.
+                    if let Err(e) = self.save() {
+                        self.app.message = Some(format!("{e:#}"));
+                    }
+                    screen.suspend()?;
+                }
                 Effect::Repaint => screen.repaint()?,
                 Effect::Quit(code) => self.exit = Some(code),
             }
@@ -251,45 +315,18 @@ impl Explorer {
     }
 
     /// Does something that may wait, in a thread of its own; what it returns comes back as an event.
-    fn aside(&self, work: impl FnOnce() -> Event + Send + 'static) {
+    fn aside(&self, work: impl FnOnce() -> Option<Event> + Send + 'static) {
         let sender = self.sender.clone();
         let thread = std::thread::Builder::new().name("aside".into());
         let spawned = thread.spawn(move || {
-            // With the loop gone nobody waits for this any more.
-            let _ = sender.send(Message::App(work()));
+            if let Some(event) = work() {
+                // With the loop gone nobody waits for this any more.
+                let _ = sender.send(Message::App(event));
+            }
         });
         if let Err(e) = spawned {
             // The loop holds the receiver, so this arrives.
             let _ = self.sender.send(Message::App(Event::Said(format!("cannot start a thread: {e}"))));
         }
     }
-}
-
-/// Gives `input` to a shell command and returns what it prints. It runs in a session of its own: without a terminal it cannot draw over ours.
-fn pipe(command: &str, input: &str) -> Result<String> {
-    use std::os::unix::process::CommandExt;
-    let mut shell = Command::new("sh");
-    // Standard error goes where standard output goes.
-    shell.args(["-c", &format!("exec 2>&1\n{command}")]);
-    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    // SAFETY: setsid is async-signal-safe and touches nothing of this process.
-    unsafe {
-        shell.pre_exec(|| {
-            libc::setsid();
-            Ok(())
-        });
-    }
-    let mut child = shell.spawn().context("cannot run sh")?;
-    let mut stdin = child.stdin.take().context("no standard input")?;
-    let input = input.to_owned();
-    // A command that does not read all of its input is no failure.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-    let output = child.wait_with_output()?;
-    let _ = writer.join();
-    let text = &output.stdout[..output.stdout.len().min(OUTPUT)];
-    let mut text = String::from_utf8_lossy(text).into_owned();
-    if !output.status.success() {
-        text.push_str(&format!("\n({})", output.status));
-    }
-    Ok(text)
 }

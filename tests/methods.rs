@@ -161,11 +161,42 @@ fn every_report_ends_with_its_method_and_every_method_is_in_the_catalogue() {
     let catalogue = mechscope(&["methods", "--format", "json"]).output().unwrap();
     let catalogue: Value = serde_json::from_slice(&catalogue.stdout).unwrap();
     let names: Vec<&str> = rows(&catalogue, "methods").iter().map(|m| m["method"].as_str().unwrap()).collect();
-    for name in ["lens", "attribute", "heads", "neurons", "features", "qk"] {
-        assert!(names.contains(&name), "{name} in {names:?}");
-    }
+    let all = [
+        "lens",
+        "attribute",
+        "heads",
+        "neurons",
+        "features",
+        "qk",
+        "predict",
+        "intervene",
+        "graph",
+        "loadings",
+        "verify",
+        "keep-only",
+    ];
+    assert_eq!(names, all);
+    let parameter = |method: &str, name: &str| {
+        let found = rows(&catalogue, "parameters").iter().find(|p| p["method"] == method && p["parameter"] == name);
+        found.unwrap_or_else(|| panic!("{name} of {method}")).clone()
+    };
+    assert_eq!(parameter("graph", "nodes")["accepted"], "neurons, features");
+    assert_eq!(parameter("graph", "targets")["default"], "10");
+    assert_eq!(parameter("verify", "heads")["accepted"], "true, false");
+    assert_eq!(parameter("intervene", "top")["default"], "10");
     for method in rows(&catalogue, "methods") {
         let name = method["method"].as_str().unwrap();
+        for field in ["title", "question", "direction", "unit", "evidence", "assumes", "cost", "source", "command"] {
+            assert!(method[field].as_str().is_some_and(|f| f.len() > 2), "{field} of {name}");
+        }
+        if mechscope::analysis::named(name).is_err() {
+            // What runs it is a command there is, or is done in the explorer.
+            let mut words = method["command"].as_str().unwrap().split(' ');
+            let (program, command) = (words.next().unwrap(), words.next().unwrap());
+            let known = mechscope(&[command, "--help"]).output().unwrap().status.success();
+            assert!(program == "mechscope:" || known, "{method}");
+            continue;
+        }
         // Only this one has transcoders of its own.
         let model = if name == "features" { "hello" } else { "induction" };
         let footer = json_of(model, &[name])["method"].as_str().unwrap().to_owned();

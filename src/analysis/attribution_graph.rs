@@ -13,6 +13,7 @@ mod choose;
 mod ground;
 mod sources;
 
+use super::{About, Command, Direction, Evidence};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
@@ -29,6 +30,24 @@ use ground::Ground;
 
 /// Units attributed before the first ranking by influence; then as many again as there are, each time.
 const FIRST_ROUND: usize = 96;
+
+/// The entry of `mechscope graph`.
+pub static GRAPH: Command = Command {
+    about: About {
+        name: "graph",
+        title: "attribution graph",
+        question: "Which units carried the prediction, and by way of which others?",
+        direction: Direction::TopDown,
+        unit: "neuron or transcoder feature, remainder, embedding, logit",
+        evidence: Evidence::Approximation,
+        assumes: "attention patterns, norm scales and MLP gates are held at the run's values: what acts by changing them is on no edge; what a \
+                  dictionary does not reconstruct, and units without a row, are in the remainders",
+        cost: "1 forward pass, with neurons 1 backward pass for their relevance, and a linear backward pass for every target and unit with a row",
+        reference: "Ameisen et al. 2025, Circuit Tracing (features); Jafari et al. 2025, RelP (neurons)",
+        params: &[],
+    },
+    run: "mechscope graph --prompt PROMPT",
+};
 
 /// How a graph is to be made.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,7 @@
 //! Head loadings of a graph's edges: which heads carried what one node writes to where another reads.
 
 use super::grounded::Grounded;
+use super::{About, Command, Direction, Evidence};
 use crate::graph::NodeKind;
 use crate::model::dictionary::Active;
 use crate::model::linear::{Input, Loadings, Placed, SourceBlocks, Target, Write};
@@ -11,6 +12,23 @@ use anyhow::{Context, Result, bail, ensure};
 /// The part of an edge's weight by which its loadings may differ, besides what rounding leaves in its row's absolute sum.
 const SAME: f32 = 1e-4;
 const ROUNDING: f64 = 1e-5;
+
+/// The entry of head loadings: the explorer asks for them on a graph's edge.
+pub static LOADINGS: Command = Command {
+    about: About {
+        name: "loadings",
+        title: "head loadings of an edge",
+        question: "Which heads carried what one node of a graph writes to where another reads?",
+        direction: Direction::TopDown,
+        unit: "attention head",
+        evidence: Evidence::Approximation,
+        assumes: "as for the graph: attention patterns, norm scales and gates are held, so where heads look is taken as given",
+        cost: "1 forward pass, and one linear pass between the two nodes",
+        reference: "Kamath et al. 2025, Tracing Attention Computation Through Feature Interactions",
+        params: &[],
+    },
+    run: "mechscope: x on a node of the Graph tab",
+};
 
 impl Grounded<'_> {
     /// Which heads carried an edge of the graph, with gated neurons linearised as the graph says.

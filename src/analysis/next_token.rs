@@ -1,6 +1,24 @@
 //! The model's next token: logits, probabilities and ranks at one position.
 
+use super::{About, Command, Direction, Evidence};
 use crate::report::{Cell, Column, Table};
+
+/// The entry of `mechscope predict`.
+pub static PREDICT: Command = Command {
+    about: About {
+        name: "predict",
+        title: "next-token distribution",
+        question: "What comes next, and how sure is the model?",
+        direction: Direction::TopDown,
+        unit: "token of the vocabulary",
+        evidence: Evidence::Observation,
+        assumes: "nothing: these are the logits of the run, after the model's own soft-cap where it has one, and their softmax",
+        cost: "1 forward pass, with edits 2",
+        reference: "the model itself",
+        params: &[],
+    },
+    run: "mechscope predict --prompt PROMPT",
+};
 
 /// The distribution over the next token.
 #[derive(Clone, Debug)]

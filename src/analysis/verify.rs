@@ -19,6 +19,7 @@ mod acts;
 mod keep_only;
 
 use super::grounded::Grounded;
+use super::{About, Command, Direction, Evidence};
 use crate::graph::predict::Predictor;
 use crate::graph::verification::{Effect, Subject, Verification, With};
 use crate::graph::{Graph, Influence, NodeKind};
@@ -36,12 +37,30 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-pub use keep_only::KeepOnly;
+pub use keep_only::{KEEP_ONLY, KeepOnly};
 
 /// Copies that run together at most.
 const BATCH: usize = 32;
 /// Numbers of one layer's neurons that a batch may hold: bounds its memory.
 const BATCH_NUMBERS: usize = 1 << 22;
+
+/// The entry of `mechscope verify`.
+pub static VERIFY: Command = Command {
+    about: About {
+        name: "verify",
+        title: "test of a graph by intervention",
+        question: "Does a unit do what the graph says it does?",
+        direction: Direction::BottomUp,
+        unit: "neuron or transcoder feature, embedding, head, group",
+        evidence: Evidence::Intervention,
+        assumes: "zero, mean, another prompt's value or a factor stands for the unit doing something else; runs that hold attention patterns and norm \
+                  scales tell apart why measured and predicted effects differ",
+        cost: "1 forward pass, and 3 for every test from the first layer that it changes",
+        reference: "Ameisen et al. 2025, Circuit Tracing (validation by perturbation)",
+        params: &[],
+    },
+    run: "mechscope verify FILE",
+};
 
 /// A test to be made.
 #[derive(Clone, Debug, PartialEq)]

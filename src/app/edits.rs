@@ -1,14 +1,57 @@
 //! The user's edits: a list that can be changed, switched, undone and redone.
 
 use crate::address::Edit;
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
 
-/// One edit of the list.
-#[derive(Clone, Debug, PartialEq)]
+/// What stands before an edit that is switched off, as text.
+const OFF: &str = "off ";
+
+/// One edit of the list; as text it is the edit, after `off ` when it is switched off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Item {
     /// What is changed and how.
     pub edit: Edit,
     /// Whether it is applied.
     pub on: bool,
+}
+
+impl Item {
+    /// An edit that is applied.
+    pub fn on(edit: Edit) -> Self {
+        Item { edit, on: true }
+    }
+}
+
+impl Display for Item {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.on { "" } else { OFF }, self.edit)
+    }
+}
+
+impl FromStr for Item {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let off = text.strip_prefix(OFF);
+        Ok(Item { edit: off.unwrap_or(text).parse()?, on: off.is_none() })
+    }
+}
+
+impl From<Item> for String {
+    fn from(item: Item) -> Self {
+        item.to_string()
+    }
+}
+
+impl TryFrom<String> for Item {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        text.parse()
+    }
 }
 
 /// The edits with what they were before.
@@ -20,9 +63,9 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// Edits that are all on.
-    pub fn new(edits: Vec<Edit>) -> Self {
-        Edits { items: edits.into_iter().map(|edit| Item { edit, on: true }).collect(), ..Edits::default() }
+    /// A list to begin with.
+    pub fn new(items: Vec<Item>) -> Self {
+        Edits { items, ..Edits::default() }
     }
 
     /// Every edit.
@@ -38,7 +81,7 @@ impl Edits {
     /// Adds edits as one change, each in the place of one of the same target.
     pub fn add(&mut self, edits: impl IntoIterator<Item = Edit>) {
         self.change(|items| {
-            for item in edits.into_iter().map(|edit| Item { edit, on: true }) {
+            for item in edits.into_iter().map(Item::on) {
                 match items.iter_mut().find(|i| i.edit.target == item.edit.target) {
                     Some(old) => *old = item,
                     None => items.push(item),

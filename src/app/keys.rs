@@ -1,7 +1,7 @@
 //! Keys: to what lies on top, else through the keymap.
 
-use super::overlay::{Choice, Overlay, Picker};
-use super::{App, Effect};
+use super::overlay::{Choice, Overlay, Picker, PickerKind};
+use super::{App, Effect, method};
 use crate::action::{Action, Argument};
 use crate::keymap::{Key, Lookup};
 use crossterm::event::{KeyCode, KeyModifiers};
@@ -178,9 +178,23 @@ impl App {
         if typed.parse::<crate::address::Address>().is_ok() {
             return self.submit(Action::GoTo, typed);
         }
+        let method = method::called(picker.entry.text().trim_start());
+        let method = method.filter(|_| picker.kind != PickerKind::Columns).map(|(about, typed)| (about.name, typed));
+        let method = method.or(match picker.chosen() {
+            Some(Choice::Method(name)) => Some((name, "")),
+            _ => None,
+        });
+        if let Some((name, typed)) = method {
+            if let Err(e) = self.ask_method(name, typed) {
+                // What was typed is not lost: the list stays open under the complaint.
+                self.message = Some(format!("{e:#}"));
+                self.overlay = Some(Overlay::Picker(picker.clone()));
+            }
+            return;
+        }
         match picker.chosen() {
             Some(Choice::Action(action)) => self.perform(action, 1),
-            Some(Choice::Method(name)) => self.run_method(name),
+            Some(Choice::Method(_)) => {}
             Some(Choice::Column(at)) => {
                 let focus = self.focus();
                 self.pane_mut(focus).sort_by(at);

@@ -1,6 +1,7 @@
 //! What lies over the tabs: text entry, pickers, lists, texts.
 
 use super::entry::Entry;
+use super::{App, method};
 use crate::action::Action;
 use crate::keymap::{Context, Keymap};
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
@@ -92,7 +93,7 @@ impl Overlay {
         Overlay::Text { title: title.into(), text, scroll: 0 }
     }
 
-    /// All actions, with their keys from the live keymap.
+    /// All actions, with their keys from the live keymap; the palette has the methods too.
     pub fn actions(kind: PickerKind, keymap: &Keymap, context: Context) -> Self {
         let item = |action: &Action| Item {
             choice: Choice::Action(*action),
@@ -101,7 +102,11 @@ impl Overlay {
             keys: keymap.keys(context, *action).join("  "),
             about: action.about().to_owned(),
         };
-        Overlay::Picker(Picker::new(kind, Action::ALL.iter().map(item).collect()))
+        let mut all: Vec<Item> = Action::ALL.iter().map(item).collect();
+        if kind == PickerKind::Palette {
+            all.extend(catalogue());
+        }
+        Overlay::Picker(Picker::new(kind, all))
     }
 
     /// The columns of a table.
@@ -118,16 +123,42 @@ impl Overlay {
 
     /// The catalogue.
     pub fn methods() -> Self {
-        let item = |about: &'static crate::analysis::About| Item {
-            choice: Choice::Method(about.name),
-            group: "Methods",
-            name: about.name.to_owned(),
-            keys: about.evidence.to_string(),
-            about: about.question.to_owned(),
-        };
-        let all = crate::analysis::ALL.iter().map(|a| item(a.about())).collect();
-        Overlay::Picker(Picker::new(PickerKind::Methods, all))
+        Overlay::Picker(Picker::new(PickerKind::Methods, catalogue().collect()))
     }
+
+    /// Turns the wheel by so many rows over it.
+    fn scroll(&mut self, by: i64) {
+        match self {
+            Overlay::Picker(picker) => picker.step(by),
+            Overlay::Text { text, scroll, .. } => {
+                let last = text.lines().count().saturating_sub(1) as i64;
+                *scroll = (*scroll as i64).saturating_add(by).clamp(0, last) as usize;
+            }
+            // A line or a question has nothing to scroll; the list of edits moves as by keys.
+            Overlay::Prompt(..) | Overlay::Line(..) | Overlay::Edits { .. } | Overlay::Quit => {}
+        }
+    }
+}
+
+impl App {
+    /// The wheel turns what lies on top, never what is hidden behind it.
+    pub(super) fn wheel(&mut self, rows: i64) {
+        match &mut self.overlay {
+            None | Some(Overlay::Edits { .. }) => self.move_rows(rows),
+            Some(overlay) => overlay.scroll(rows),
+        }
+    }
+}
+
+/// Every method, with what its numbers are worth where actions have their keys.
+fn catalogue() -> impl Iterator<Item = Item> {
+    crate::analysis::catalogue().map(|entry| Item {
+        choice: Choice::Method(entry.about.name),
+        group: "Methods",
+        name: entry.about.name.to_owned(),
+        keys: entry.about.evidence.to_string(),
+        about: format!("{}: {}", entry.about.title, entry.about.question),
+    })
 }
 
 impl Picker {
@@ -136,13 +167,24 @@ impl Picker {
     }
 
     /// Matches again after typing: every word fuzzily in name, keys or description; in the help in its own order, else the best first.
+    ///
+    /// Behind the name of a method its parameters are shown.
     pub fn search(&mut self) {
         self.cursor = 0;
+        if let (PickerKind::Palette | PickerKind::Methods, Some((about, typed))) =
+            (self.kind, method::called(self.entry.text()))
+        {
+            (self.items, self.cursor) = method::parameters(about, typed);
+            return;
+        }
         let pattern = Pattern::parse(self.entry.text(), CaseMatching::Ignore, Normalization::Smart);
         let mut matcher = Matcher::new(Config::DEFAULT);
         let mut buffer = Vec::new();
         let mut score = |item: &Item| {
             let mut one = |text: &str| pattern.score(Utf32Str::new(text, &mut buffer), &mut matcher);
+            if item.name == self.entry.text() {
+                return Some(u32::MAX);
+            }
             // A match in the name counts for more than one in the description.
             let name = one(&item.name).map(|s| s * 2);
             name.or_else(|| one(&format!("{} {} {}", item.name, item.keys, item.about)))

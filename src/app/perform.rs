@@ -155,6 +155,7 @@ impl App {
             }
             Action::ZeroUnit => {
                 if let Err(e) = self.edit_chosen("=0") {
+                    self.effects.push(Effect::Log(format!("{action} failed: {e:#}")));
                     self.message = Some(format!("{e:#}"));
                 }
             }
@@ -193,7 +194,7 @@ impl App {
                 if self.overlay.take().is_some() {
                     return;
                 }
-                if self.cancel_all() {
+                if self.stop() {
                     self.message = Some("stopped".into());
                 } else if self.side {
                     self.side = false;
@@ -206,7 +207,7 @@ impl App {
             }
             Action::Interrupt => {
                 if self.overlay.take().is_none() {
-                    if self.cancel_all() {
+                    if self.stop() {
                         self.message = Some("stopped; once more quits".into());
                     } else {
                         self.effects.push(Effect::Quit(0));
@@ -233,6 +234,7 @@ impl App {
             | Action::Filter
             | Action::Edit
             | Action::Pipe
+            | Action::PipeTable
             | Action::UnfoldTo
             | Action::SetThresholds
             | Action::OpenGraph

@@ -1,7 +1,7 @@
 //! What is kept from one run to the next.
 
+use super::edits::Item;
 use super::{App, Tab};
-use crate::address::Edit;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +31,8 @@ pub struct Session {
     pub head: (usize, usize),
     /// The neuron: layer and number.
     pub neuron: Option<(usize, usize)>,
-    /// The edits that are on.
-    pub edits: Vec<Edit>,
+    /// The edits, those that are switched off too.
+    pub edits: Vec<Item>,
     /// The folder of transcoders that graphs take features from; none is the model's own.
     #[serde(default)]
     pub dictionary: Option<String>,
@@ -112,7 +112,7 @@ impl App {
             layer: selection.layer,
             head: selection.head,
             neuron: selection.neuron,
-            edits: self.edits.on(),
+            edits: self.edits.items().to_vec(),
             dictionary: self.graph.dictionary.clone(),
             basis: self.graph.basis,
             graph: self.graph.file.clone().filter(|_| self.graph.of_file),
@@ -122,5 +122,31 @@ impl App {
             log: self.log.clone(),
             ..Session::new(&self.model_name)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_keep_whether_they_are_on() {
+        let mut session = Session::new("induction");
+        session.edits =
+            ["L0.H1=0", "off L1.H2@5=from:\"off L0.H1=0\"", "L1.N3*=2"].map(|e| e.parse().unwrap()).to_vec();
+        assert_eq!(session.edits.iter().map(|i| i.on).collect::<Vec<_>>(), [true, false, true]);
+        let text = session.write().unwrap();
+        assert_eq!(Session::read(&text).unwrap(), session);
+        let wrong = text.replace("off L1.H2@5", "of L1.H2@5");
+        assert!(format!("{:#}", Session::read(&wrong).unwrap_err()).contains("of L1.H2@5"));
+    }
+
+    #[test]
+    fn files_of_earlier_versions_open() {
+        let text = r#"{"version": 1, "model": "induction", "prompt": "abc", "target": null, "contrast": null, "tab": "heads",
+            "position": -1, "layer": 0, "head": [1, 2], "neuron": null, "edits": ["L0.H1=0"], "prompts": [], "log": []}"#;
+        let session = Session::read(text).unwrap();
+        assert_eq!(session.edits, ["L0.H1=0".parse().unwrap()]);
+        assert_eq!((session.edits[0].on, session.head, session.graph), (true, (1, 2), None));
     }
 }

@@ -64,11 +64,8 @@ impl App {
             Action::Edit if text.trim_start().starts_with(['=', '*', '+']) => self.edit_chosen(text.trim()),
             Action::Edit => text.trim().parse::<Edit>().map(|edit| self.add_edits(vec![edit])),
             Action::GoTo => text.trim().parse::<Address>().map(|address| self.show_address(&address)),
-            Action::Pipe if text.trim().is_empty() => Ok(()),
-            Action::Pipe => super::yank::text(self, Action::YankTable).map(|input| {
-                self.message = Some(format!("running {text}"));
-                self.effects.push(Effect::Pipe { command: text.to_owned(), input });
-            }),
+            Action::Pipe | Action::PipeTable if text.trim().is_empty() => Ok(()),
+            Action::Pipe | Action::PipeTable => self.pipe(action, text),
             Action::UnfoldTo => self.unfold_to(text),
             Action::SetThresholds => self.submit_thresholds(text),
             Action::OpenGraph | Action::SaveGraph | Action::Dictionary if text.trim().is_empty() => Ok(()),
@@ -105,6 +102,7 @@ impl App {
             }
         };
         if let Err(e) = done {
+            self.effects.push(Effect::Log(format!("{action} {text} failed: {e:#}")));
             // What was typed is not lost: the line stays open under the complaint.
             self.message = Some(format!("{e:#}"));
             self.overlay = Some(super::overlay::Overlay::Line(action, super::entry::Entry::line(text)));

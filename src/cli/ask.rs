@@ -19,7 +19,7 @@ pub struct Ask {
 
 /// What every method can be told.
 #[derive(Args, Debug)]
-struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]

@@ -3,9 +3,10 @@
 use super::output::replace;
 use crate::address::Edit;
 use crate::app::Tab;
+use crate::app::edits::Item;
 use crate::app::session::Session;
 use crate::builtin;
-use crate::config::Config;
+use crate::config::{Config, Given};
 use crate::engine::Setup;
 use crate::engine::graph::Basis;
 use crate::graph::format::json;
@@ -60,6 +61,16 @@ pub struct Explore {
     /// Go on where the last session ended
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    look: Look,
+    /// Keep a log file in the state directory
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// How the explorer looks and listens, before what the file of settings says.
+#[derive(Args, Debug)]
+pub struct Look {
     /// auto, mono or terminal (the terminal's 16 colours)
     #[arg(long)]
     theme: Option<ThemeName>,
@@ -72,9 +83,6 @@ pub struct Explore {
     /// Keys laid over the default ones: vim, emacs or arrows
     #[arg(long, value_name = "NAME")]
     keymap: Vec<String>,
-    /// Keep a log file in the state directory
-    #[arg(short, long)]
-    verbose: bool,
 }
 
 /// What to do with the session.
@@ -87,9 +95,8 @@ pub enum SessionCommand {
 impl Explore {
     /// Runs the explorer; returns its exit code.
     pub fn run(self) -> Result<u8> {
-        let config = load_config()?;
-        let overlays: Vec<String> = if self.keymap.is_empty() { config.keymap.clone() } else { self.keymap };
-        let keymap = keymap(&overlays)?;
+        let config = load_config()?.with(self.look.into());
+        let keymap = keymap(&config.keymap)?;
         let mut session = match (self.resume, session_file()) {
             (true, Some(file)) if file.is_file() => read_session()?,
             _ => Session::new(&first_model(&config)),
@@ -105,7 +112,7 @@ impl Explore {
         if self.target.is_some() {
             (session.target, session.contrast) = (self.target, self.contrast);
         }
-        session.edits.extend(self.edits);
+        session.edits.extend(self.edits.into_iter().map(Item::on));
         let given = [
             ("device", self.device.map(|d| d.to_string())),
             ("dtype", self.dtype.map(|d| d.to_string())),
@@ -125,7 +132,7 @@ impl Explore {
         // What cannot be opened is said before a screen is there that would cut it off.
         Source::find(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
-        let colors = match (self.theme.unwrap_or(config.theme), shown) {
+        let colors = match (config.theme, shown) {
             (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
             (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
             _ => Colors::Many,
@@ -138,8 +145,8 @@ impl Explore {
             },
             session,
             keymap,
-            theme: Theme { colors, ascii: self.ascii || config.ascii },
-            mouse: self.mouse || config.mouse,
+            theme: Theme { colors, ascii: config.ascii },
+            mouse: config.mouse,
             log: if self.verbose { log::line } else { log::nothing },
         };
         run::run(settings, save)
@@ -175,14 +182,31 @@ pub fn print_keys(overlays: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Prints the effective settings.
-pub fn print_config() -> Result<()> {
-    let config = load_config()?;
-    let mut out = std::io::stdout().lock();
-    if let Some(folder) = paths::config() {
-        writeln!(out, "# {}", folder.join("config.toml").display())?;
+impl Look {
+    /// Prints the settings that hold with these options, and where each comes from.
+    pub fn print(self) -> Result<()> {
+        let mut config = load_config()?.with(self.into());
+        // As for the explorer: a keymap that does not load is an error here too.
+        keymap(&config.keymap)?;
+        config.model = Some(first_model(&config));
+        let variable = |name: &str| std::env::var_os(name);
+        if let (ThemeName::Auto, Depth::Mono) = (config.theme, depth(variable)) {
+            config.theme = ThemeName::Mono;
+            let no_color = variable("NO_COLOR").is_some_and(|v| !v.is_empty());
+            config.from.insert("theme", if no_color { "NO_COLOR" } else { "TERM=dumb" }.into());
+        }
+        let mut out = std::io::stdout().lock();
+        if let Some(folder) = paths::config() {
+            writeln!(out, "# {}", folder.join("config.toml").display())?;
+        }
+        Ok(out.write_all(config.print().as_bytes())?)
     }
-    Ok(out.write_all(config.print().as_bytes())?)
+}
+
+impl From<Look> for Given {
+    fn from(look: Look) -> Self {
+        Given { theme: look.theme, ascii: look.ascii, mouse: look.mouse, keymap: look.keymap }
+    }
 }
 
 fn load_config() -> Result<Config> {

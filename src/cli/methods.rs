@@ -1,11 +1,14 @@
 //! `mechscope methods`: the catalogue.
 
-use super::OutputArgs;
+use super::ask::Options;
 use super::output::{self, Format};
-use crate::analysis;
+use super::{Cli, OutputArgs};
+use crate::analysis::param::Kind;
+use crate::analysis::{self, Entry};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
-use clap::Args;
+use clap::{Arg, Args, Command, CommandFactory};
+use std::collections::BTreeSet;
 
 /// Options of `mechscope methods`.
 #[derive(Args, Debug)]
@@ -15,20 +18,21 @@ pub struct Methods {
 }
 
 /// Columns by name, with what stands in them.
-type Field = (&'static str, fn(&analysis::About) -> String);
+type Field = (&'static str, fn(&Entry) -> String);
 
 const SHORT: &[Field] = &[
-    ("method", |a| a.name.into()),
-    ("question", |a| a.question.into()),
-    ("direction", |a| a.direction.to_string()),
-    ("unit", |a| a.unit.into()),
-    ("evidence", |a| a.evidence.to_string()),
+    ("method", |e| e.about.name.into()),
+    ("question", |e| e.about.question.into()),
+    ("direction", |e| e.about.direction.to_string()),
+    ("unit", |e| e.about.unit.into()),
+    ("evidence", |e| e.about.evidence.to_string()),
 ];
 const LONG: &[Field] = &[
-    ("title", |a| a.title.into()),
-    ("cost", |a| a.cost.into()),
-    ("assumes", |a| a.assumes.into()),
-    ("source", |a| a.reference.into()),
+    ("title", |e| e.about.title.into()),
+    ("cost", |e| e.about.cost.into()),
+    ("assumes", |e| e.about.assumes.into()),
+    ("source", |e| e.about.reference.into()),
+    ("command", |e| e.run.clone()),
 ];
 
 impl Methods {
@@ -38,8 +42,8 @@ impl Methods {
         if self.output.format == Format::Text {
             // Sentences side by side would be wider than any terminal.
             report.table("methods", "Methods", methods(SHORT));
-            for about in analysis::ALL.iter().map(|a| a.about()) {
-                report.note(about.name, about.footer());
+            for entry in analysis::catalogue() {
+                report.note(entry.about.name, format!("{}\nCommand: {}", entry.about.footer(), entry.run));
             }
         } else {
             report.table("methods", "Methods", methods(&[SHORT, LONG].concat()));
@@ -51,8 +55,8 @@ impl Methods {
 
 fn methods(fields: &[Field]) -> Table {
     let mut table = Table::new(fields.iter().map(|(name, _)| Column::text(name)));
-    for analysis in analysis::ALL {
-        table.push(fields.iter().map(|(_, field)| Cell::from(field(analysis.about()))));
+    for entry in analysis::catalogue() {
+        table.push(fields.iter().map(|(_, field)| Cell::from(field(&entry))));
     }
     table
 }
@@ -65,5 +69,34 @@ fn parameters() -> Table {
             table.push([about.name, param.name, param.default, &accepted, param.help].map(Cell::from));
         }
     }
+    let program = Cli::command();
+    for about in analysis::COMMANDS.iter().map(|c| &c.about) {
+        for arg in program.find_subcommand(about.name).into_iter().flat_map(own_options) {
+            let default: Vec<_> = arg.get_default_values().iter().map(|d| d.to_string_lossy()).collect();
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let name = arg.get_long().unwrap_or(arg.get_id().as_str());
+            table.push([about.name, name, &default.join(" "), &accepted(arg), &help].map(Cell::from));
+        }
+    }
     table
+}
+
+/// The options of a command that are not those of every method.
+fn own_options(command: &Command) -> impl Iterator<Item = &Arg> {
+    let shared = Options::augment_args(Command::new(""));
+    let shared: BTreeSet<String> = shared.get_arguments().map(|a| a.get_id().to_string()).collect();
+    command.get_arguments().filter(move |a| !shared.contains(a.get_id().as_str()) && !a.is_hide_set())
+}
+
+/// What an option takes.
+fn accepted(arg: &Arg) -> String {
+    if !arg.get_action().takes_values() {
+        return Kind::Flag.accepted();
+    }
+    let words: Vec<String> = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
+    if !words.is_empty() {
+        return words.join(", ");
+    }
+    let names = arg.get_value_names().unwrap_or_default();
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -59,7 +59,7 @@ pub(super) fn of_head(model: &Model, dictionary: Option<&Dictionary>, wanted: &O
     let mut found = Vec::new();
     for (n, &(source, target)) in wanted.edges.iter().enumerate() {
         step(n, wanted.edges.len())?;
-        let loadings = grounded.loadings(source, target, Gate::default())?;
+        let loadings = grounded.edge(source, target)?;
         let at = (0..loadings.through.len()).find(|at| loadings.head(*at) == wanted.head);
         let through = at.map_or(0.0, |at| loadings.through[at]);
         if through != 0.0 {

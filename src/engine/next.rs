@@ -2,7 +2,8 @@
 
 use super::{Answer, Change, Next, Question, Sampling, Token};
 use crate::address::resolve_position;
-use crate::analysis::next_token::{self, NextToken};
+use crate::analysis::intervene::INTERVENE;
+use crate::analysis::next_token::{self, NextToken, PREDICT};
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
 use crate::model::Model;
@@ -33,7 +34,8 @@ pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: St
         }
         Some(edited) => changes(model, &before, &next_token(model, edited, position)?, &target),
     };
-    report.table("top", "Next token", table);
+    let method = if runs.edited().is_some() { &INTERVENE } else { &PREDICT };
+    report.table("top", "Next token", table).note("method", method.about.footer());
     // A named target is what follows the prompt; the most probable token is that of the position looked at.
     let explained = if target.by_default { position } else { runs.input().tokens.len() - 1 };
     let change = match runs.edited() {

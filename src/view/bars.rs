@@ -275,6 +275,10 @@ fn freshness(app: &App) -> String {
     if let Some(count) = app.count {
         return format!("{count}×");
     }
+    if let Some(pipe) = &app.piping {
+        // The command's first word: what it is about is for the line where it was typed.
+        return format!("piping to {}", pipe.command.split_whitespace().next().unwrap_or_default());
+    }
     use crate::app::Slot::{Generate, Model, Next};
     let model = app.pane(Model);
     let (main, side) = app.tab.slots();

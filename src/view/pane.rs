@@ -117,12 +117,7 @@ impl Canvas<'_> {
                     _ => "Neuron".to_owned(),
                 }
             }
-            Slot::Method => {
-                // The unit that it is about, if it is about one.
-                let unit = |(name, _): &&(String, String)| ["feature", "neuron", "head"].contains(&name.as_str());
-                let unit = app.method_params.iter().find(unit).map_or(String::new(), |(_, unit)| format!(" {unit}"));
-                format!("{}{unit}  at {at} \"{token}\"", app.method.unwrap_or("Method"))
-            }
+            Slot::Method => format!("{}  at {at} \"{token}\"", app.method_title()),
             Slot::LensCell => {
                 let part = pane.report.as_ref().and_then(|r| r.parts.iter().find(|p| p.name == "cell"));
                 part.map_or_else(|| "This layer".to_owned(), |p| p.title.clone())

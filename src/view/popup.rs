@@ -78,7 +78,7 @@ impl Canvas<'_> {
     fn picker(&mut self, area: Rect, picker: &Picker) -> Position {
         let theme = self.theme;
         let title = match picker.kind {
-            PickerKind::Palette => "All actions",
+            PickerKind::Palette => "All actions and methods",
             PickerKind::Help => "Help: type to search",
             PickerKind::Methods => "Methods",
             PickerKind::Columns => "Sort by",

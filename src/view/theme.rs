@@ -29,6 +29,17 @@ pub enum ThemeName {
     Terminal,
 }
 
+impl ThemeName {
+    /// What `--theme` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ThemeName::Auto => "auto",
+            ThemeName::Mono => "mono",
+            ThemeName::Terminal => "terminal",
+        }
+    }
+}
+
 impl FromStr for ThemeName {
     type Err = anyhow::Error;
 

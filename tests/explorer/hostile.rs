@@ -2,13 +2,14 @@
 
 use crate::harness::Harness;
 use mechscope::app::Event;
+use mechscope::builtin;
 use mechscope::engine::{Answer, Next, Reply, Slot, Token};
 use mechscope::model::text::Text;
 use mechscope::report::{Cell, Column, Report, Table};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Every token of the test tokenizers, and worse.
+/// Every token of the test tokenizers and of the built-in ones, and worse.
 fn tokens() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data/tokenizers");
     let mut all = Vec::new();
@@ -20,6 +21,11 @@ fn tokens() -> Vec<String> {
         tokenizers += 1;
     }
     assert!(tokenizers >= 3, "{tokenizers} tokenizers");
+    let built_in = builtin::all().iter().map(|b| (b.name, b.file("tokenizer.json").unwrap()));
+    for (name, bytes) in built_in {
+        let text = Text::from_bytes(bytes, None, name).unwrap();
+        all.extend((0..text.n_ids() as u32).map(|id| text.piece(id)));
+    }
     let worse = [
         "\u{1b}]52;c;eA==\u{7}",
         "\u{1b}[2J",

@@ -13,5 +13,6 @@ mod marks;
 mod pins;
 mod random;
 mod screens;
+mod shell;
 mod twins;
 mod walk;

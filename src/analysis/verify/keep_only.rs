@@ -1,10 +1,29 @@
 //! Whether a group is enough, and whether it is needed.
 
 use super::{Acts, Verifier};
+use crate::analysis::{About, Command, Direction, Evidence};
 use crate::graph::verification::With;
 use crate::model::forward::Step;
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
+
+/// The entry of `mechscope verify --groups`.
+pub static KEEP_ONLY: Command = Command {
+    about: About {
+        name: "keep-only",
+        title: "faithfulness and completeness of a group",
+        question: "Is a group of units enough for the answer, and is it needed?",
+        direction: Direction::TopDown,
+        unit: "group of units",
+        evidence: Evidence::Intervention,
+        assumes: "the mean over the prompt's positions stands for a unit doing nothing in particular; inputs, remainders and what the graph does not show \
+                  stay as they are",
+        cost: "4 forward passes",
+        reference: "Wang et al. 2022, Interpretability in the Wild",
+        params: &[],
+    },
+    run: "mechscope verify FILE --groups",
+};
 
 /// The target with parts of the graph's units mean-ablated.
 ///

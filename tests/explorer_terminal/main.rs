@@ -1,152 +1,13 @@
 //! The program on a real terminal: what it leaves behind, however it ends. Nobody answers the terminal queries it might send.
 
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+mod beside;
+mod hostile;
+mod program;
+
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use program::{PATIENCE, Program};
+use std::io::Read;
 use std::time::{Duration, Instant};
-
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Program {
-    child: Box<dyn Child + Send + Sync>,
-    master: Box<dyn MasterPty + Send>,
-    input: Box<dyn Write + Send>,
-    output: Receiver<Vec<u8>>,
-    screen: vt100::Parser,
-    bytes: Vec<u8>,
-    home: tempfile::TempDir,
-}
-
-impl Program {
-    fn start(arguments: &[&str]) -> Self {
-        Program::shell(&[], arguments, false)
-    }
-
-    /// Starts the program itself, or a shell that starts it.
-    fn shell(environment: &[(&str, &str)], arguments: &[&str], shell: bool) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let program = env!("CARGO_BIN_EXE_mechscope");
-        let mut command = if shell { CommandBuilder::new("sh") } else { CommandBuilder::new(program) };
-        if shell {
-            // Job control, so that Ctrl-Z stops the program and fg goes on.
-            command.args(["-i"]);
-        } else {
-            command.args(arguments);
-        }
-        command.env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", home.path());
-        command.env("TERM", "xterm-256color");
-        command.env("PS1", "ready> ");
-        environment.iter().for_each(|(name, value)| command.env(name, value));
-        let pty = native_pty_system().openpty(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
-        let child = pty.slave.spawn_command(command).unwrap();
-        let mut reader = pty.master.try_clone_reader().unwrap();
-        let (sender, output) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 65536];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..n].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        let input = pty.master.take_writer().unwrap();
-        let screen = vt100::Parser::new(24, 80, 0);
-        Program { child, master: pty.master, input, output, screen, bytes: Vec::new(), home }
-    }
-
-    fn send(&mut self, keys: &str) {
-        self.input.write_all(keys.as_bytes()).unwrap();
-        self.input.flush().unwrap();
-    }
-
-    fn read(&mut self, wait: Duration) -> bool {
-        match self.output.recv_timeout(wait) {
-            Ok(bytes) => {
-                self.screen.process(&bytes);
-                self.bytes.extend(bytes);
-                true
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => false,
-        }
-    }
-
-    fn contents(&self) -> String {
-        self.screen.screen().contents()
-    }
-
-    /// Waits until the screen shows a text.
-    fn see(&mut self, text: &str) {
-        let begun = Instant::now();
-        while !self.contents().contains(text) {
-            assert!(begun.elapsed() < PATIENCE, "{text:?} is not on the screen:\n{}", self.contents());
-            self.read(Duration::from_millis(100));
-        }
-    }
-
-    /// Leaves what lies on top and waits until it is gone: keys that follow Esc at once would be Alt with a key.
-    fn escape(&mut self, gone: &str) {
-        self.send("\u{1b}");
-        let begun = Instant::now();
-        while self.contents().contains(gone) {
-            assert!(begun.elapsed() < PATIENCE, "{gone:?} stays on the screen:\n{}", self.contents());
-            self.read(Duration::from_millis(100));
-        }
-    }
-
-    /// Waits until the shell asks for a command on a screen of its own.
-    fn at_prompt(&mut self) {
-        let begun = Instant::now();
-        while self.screen.screen().alternate_screen() || !self.contents().trim_end().ends_with("ready>") {
-            assert!(begun.elapsed() < PATIENCE, "no prompt:\n{}", self.contents());
-            self.read(Duration::from_millis(100));
-        }
-    }
-
-    fn signal(&mut self, signal: i32) {
-        let pid = self.child.process_id().unwrap() as i32;
-        // SAFETY: the process is our child and has not been waited for.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-    }
-
-    /// Waits for the end, and checks that the terminal is as it was.
-    fn ends(&mut self) -> u32 {
-        let begun = Instant::now();
-        let status = loop {
-            self.read(Duration::from_millis(50));
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(begun.elapsed() < PATIENCE, "still running:\n{}", self.contents());
-        };
-        while self.read(Duration::from_millis(200)) {}
-        self.whole();
-        status.exit_code()
-    }
-
-    fn whole(&self) {
-        let screen = self.screen.screen();
-        assert!(!screen.alternate_screen(), "the alternate screen is left");
-        assert!(!screen.hide_cursor(), "the cursor is shown");
-        assert!(!screen.bracketed_paste(), "bracketed paste is off");
-        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
-        let modes = self.master.get_termios().expect("the terminal's modes");
-        let cooked = line_mode();
-        assert!(modes.local_flags.bits() & cooked == cooked, "raw mode is left");
-    }
-
-    fn session(&self) -> serde_json::Value {
-        let file = self.home.path().join(".local/state/mechscope/session.json");
-        serde_json::from_slice(&std::fs::read(file).expect("the session is saved")).unwrap()
-    }
-}
-
-/// Line by line, with echo and signals.
-fn line_mode() -> libc::tcflag_t {
-    libc::ICANON | libc::ECHO | libc::ISIG
-}
 
 #[test]
 fn a_session_from_start_to_quit() {
@@ -171,6 +32,11 @@ fn a_session_from_start_to_quit() {
     p.see("Help");
     p.escape("Help");
     p.send("|");
+    p.see("shell command:");
+    p.send("tr b-u B-U\r");
+    p.see("Output");
+    p.escape("Output");
+    p.send("g|");
     p.see("shell command:");
     p.send("head -1 | tr a-z A-Z\r");
     p.see("RANK");
@@ -244,7 +110,8 @@ fn it_stops_and_goes_on() {
     p.send("\u{1a}");
     p.at_prompt();
     assert!(p.contents().contains("Stopped"), "{}", p.contents());
-    assert!(!p.screen.screen().hide_cursor());
+    p.whole();
+    assert_eq!(p.session()["tab"], "heads", "saved before it stopped");
     p.send("fg\n");
     p.see("Heads by");
     p.send("1");

@@ -1,0 +1,118 @@
+//! Methods of the catalogue: chosen from a list, their parameters typed behind their name.
+
+use super::App;
+use super::overlay::Item;
+use crate::action::Action;
+use crate::analysis::param::{Kind, Param, Values};
+use crate::analysis::{self, About};
+use anyhow::{Context, Result, bail, ensure};
+
+/// What begins a method here that is no report of the Method tab.
+const BEGUN_BY: [(&str, Action); 6] = [
+    ("predict", Action::TabPrompt),
+    ("intervene", Action::Edit),
+    ("graph", Action::TabGraph),
+    ("verify", Action::TestNode),
+    ("keep-only", Action::KeepOnly),
+    ("loadings", Action::ExplainEdge),
+];
+
+impl App {
+    /// Runs a method with what was typed behind its name: `layer=2 top=50`, a flag by its name alone.
+    ///
+    /// # Errors
+    /// What the method does not accept; the error names what it does.
+    pub(super) fn ask_method(&mut self, name: &'static str, typed: &str) -> Result<()> {
+        let Ok(method) = analysis::named(name) else {
+            ensure!(
+                typed.trim().is_empty(),
+                "{name} takes no parameters here: mechscope methods lists those of its command"
+            );
+            let begun_by = BEGUN_BY.iter().find(|(begun, _)| *begun == name);
+            let (_, action) = begun_by.with_context(|| format!("{name} is a command: mechscope methods"))?;
+            self.perform(*action, 1);
+            return Ok(());
+        };
+        let params = method.about().params;
+        let given = given(params, typed).with_context(|| name.to_owned())?;
+        self.run_method(name);
+        self.method_params = given;
+        Ok(())
+    }
+
+    /// The method of the Method tab with its parameters, as they are typed.
+    pub fn method_title(&self) -> String {
+        let params = self.method_params.iter().map(|(name, value)| format!(" {name}={value}"));
+        self.method.unwrap_or("Method").to_owned() + &params.collect::<String>()
+    }
+}
+
+/// The method that a line begins with, and what stands behind its name; none while the name is being typed.
+pub(super) fn called(line: &str) -> Option<(&'static About, &str)> {
+    let (name, rest) = line.split_once(' ')?;
+    let entry = analysis::catalogue().find(|entry| entry.about.name == name)?;
+    Some((entry.about, rest))
+}
+
+/// Reads parameters, each checked against the method's own list.
+fn given(params: &'static [Param], typed: &str) -> Result<Vec<(String, String)>> {
+    let mut given = Vec::new();
+    for word in typed.split_whitespace() {
+        let flag = params.iter().any(|p| p.name == word && p.kind == Kind::Flag);
+        let Some((name, value)) = word.split_once('=').or_else(|| flag.then_some((word, "true"))) else {
+            let names: Vec<String> = params.iter().map(|p| format!("{}={}", p.name, p.default)).collect();
+            bail!("found {word:?}; accepted: {}", names.join(" "));
+        };
+        given.retain(|(other, _)| other != name);
+        given.push((name.to_owned(), value.to_owned()));
+    }
+    Values::parse(params, &given)?;
+    Ok(given)
+}
+
+/// The parameters of a method for a list to read while typing, and which of them is being typed.
+pub(super) fn parameters(about: &'static About, typed: &str) -> (Vec<Item>, usize) {
+    let item = |param: &Param| Item {
+        choice: super::overlay::Choice::Method(about.name),
+        group: "Parameters",
+        name: format!("{}={}", param.name, param.default),
+        keys: String::new(),
+        about: format!("{} ({})", param.help, param.kind.accepted()),
+    };
+    let word = typed.rsplit(' ').next().unwrap_or_default();
+    let word = word.split('=').next().unwrap_or_default();
+    let at = about.params.iter().position(|p| !word.is_empty() && p.name.starts_with(word));
+    (about.params.iter().map(item).collect(), at.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMS: &[Param] = &[
+        Param { name: "top", kind: Kind::Count, default: "20", help: "" },
+        Param { name: "probe", kind: Kind::Flag, default: "false", help: "" },
+    ];
+
+    #[test]
+    fn parameters_are_read_and_checked() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(given(PARAMS, "").unwrap(), []);
+        assert_eq!(given(PARAMS, " probe  top=3 ").unwrap(), [pair("probe", "true"), pair("top", "3")]);
+        assert_eq!(given(PARAMS, "top=3 probe=false top=4").unwrap(), [pair("probe", "false"), pair("top", "4")]);
+        let error = |text| format!("{:#}", given(PARAMS, text).unwrap_err());
+        assert_eq!(error("top"), "found \"top\"; accepted: top=20 probe=false");
+        assert_eq!(error("tip=3"), "no parameter is called \"tip\"; accepted: top, probe");
+        assert_eq!(error("top=x"), "top: found \"x\", expected a whole number");
+        assert_eq!(error("probe=yes"), "probe: found \"yes\", expected true, false");
+    }
+
+    #[test]
+    fn everything_in_the_catalogue_is_begun_by_something() {
+        for entry in analysis::catalogue() {
+            let name = entry.about.name;
+            let begun = BEGUN_BY.iter().any(|(begun, _)| *begun == name);
+            assert_ne!(begun, analysis::named(name).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What goes into the log file: what was asked and how it ended, signals, what failed.
+
+use crate::app::Event;
+use crate::engine::{Answer, Ask, Question, Reply, Request, Setup, Slot};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Characters of a prompt that are logged.
+const PROMPT: usize = 200;
+
+/// Writes the log.
+pub(super) struct Journal {
+    log: fn(&str),
+    /// Requests without an answer: ticket and when they were made.
+    open: BTreeMap<Slot, (u64, Instant)>,
+}
+
+impl Journal {
+    pub(super) fn new(log: fn(&str)) -> Self {
+        Journal { log, open: BTreeMap::new() }
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        (self.log)(text);
+    }
+
+    pub(super) fn starts(&self, model: &str, setup: &Setup) {
+        let (version, options) = (env!("CARGO_PKG_VERSION"), setup.options);
+        self.say(&format!(
+            "mechscope {version} starts: model {model}, device {:?}, dtype {:?}, bos {}",
+            options.device, options.dtype, setup.bos
+        ));
+    }
+
+    pub(super) fn asked(&mut self, request: &Request) {
+        let Request { slot, ticket, ask } = request;
+        self.closed(*slot, "replaced");
+        self.open.insert(*slot, (*ticket, Instant::now()));
+        self.say(&format!("#{ticket} {slot:?} asks: {}", what(ask)));
+    }
+
+    pub(super) fn cancelled(&mut self, slot: Slot) {
+        self.closed(slot, "cancelled");
+    }
+
+    pub(super) fn replied(&mut self, reply: &Reply) {
+        let (slot, ticket, end) = match reply {
+            Reply::Progress { .. } | Reply::Partial { .. } => return,
+            Reply::Done { slot, ticket, answer: Answer::Opened(model) } => {
+                let (layers, heads, neurons) = (model.n_layers, model.n_heads, model.d_mlp);
+                let shape = format!("{layers} layers of {heads} heads and {neurons} neurons");
+                (slot, ticket, format!("opened {} on {} in {}, {shape},", model.name, model.device, model.dtype))
+            }
+            Reply::Done { slot, ticket, .. } => (slot, ticket, "done".to_owned()),
+            Reply::Failed { slot, ticket, error } => (slot, ticket, format!("failed: {error};")),
+        };
+        // An answer to what was replaced or cancelled is not read any more.
+        if self.open.get(slot).is_some_and(|(open, _)| open == ticket) {
+            self.closed(*slot, &end);
+        }
+    }
+
+    /// What came back from beside the loop.
+    pub(super) fn happened(&self, event: &Event) {
+        match event {
+            Event::Piped { output: Ok(text), .. } => self.say(&format!("a shell command printed {} bytes", text.len())),
+            Event::Piped { output: Err(error), .. } => self.say(&format!("a shell command failed: {error}")),
+            Event::Said(text) => self.say(text),
+            _ => {}
+        }
+    }
+
+    /// Closes what is open at the end.
+    pub(super) fn ends(&mut self, how: &str) {
+        for slot in Slot::ALL {
+            self.closed(slot, "not done at the end");
+        }
+        self.say(&format!("mechscope ends: {how}"));
+    }
+
+    fn closed(&mut self, slot: Slot, how: &str) {
+        if let Some((ticket, begun)) = self.open.remove(&slot) {
+            self.say(&format!("#{ticket} {slot:?} {how} after {} ms", begun.elapsed().as_millis()));
+        }
+    }
+}
+
+/// A request in a line.
+fn what(ask: &Ask) -> String {
+    match ask {
+        Ask::Open(name) => format!("open {name}"),
+        Ask::Next(question) => format!("next token {}, prompt {:?}", of(question), begin(&question.prompt)),
+        Ask::Generate { question, count, sampling } => format!("{count} tokens more, {sampling:?}, {}", of(question)),
+        Ask::Method { name, question, params } => {
+            let params: String = params.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            format!("{name}{params} {}", of(question))
+        }
+        Ask::Graph(wanted) => match &wanted.file {
+            Some(file) => format!("graph of the file {file}"),
+            None => {
+                let most = wanted.max_nodes.map_or("all".to_owned(), |n| n.to_string());
+                let explained = (&wanted.target, &wanted.contrast);
+                format!("graph of {most} {}, target and contrast {explained:?}", wanted.basis.name())
+            }
+        },
+        Ask::Edge(_) => "which heads carried an edge".into(),
+        Ask::EdgesOf(of) => format!("which edges L{}.H{} carried", of.head.0, of.head.1),
+        Ask::Test(tests) => format!("tests of {:?} with {}", tests.what, tests.with),
+    }
+}
+
+fn of(question: &Question) -> String {
+    let mut text = format!("at {}", question.position);
+    if let Some(target) = &question.target {
+        text += &format!(", target {target:?}");
+    }
+    if let Some(contrast) = &question.contrast {
+        text += &format!(", contrast {contrast:?}");
+    }
+    for edit in &question.edits {
+        text += &format!(", edit {edit}");
+    }
+    text
+}
+
+fn begin(prompt: &str) -> &str {
+    prompt.char_indices().nth(PROMPT).map_or(prompt, |(at, _)| &prompt[..at])
+}

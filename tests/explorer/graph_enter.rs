@@ -250,6 +250,7 @@ fn a_neuron_outside_the_graph_is_measured() {
     assert!((attribution + effect.predicted.unwrap()).abs() < 1e-4, "{attribution} and {:?}", effect.predicted);
     assert!(text.contains("RelP attribution to the target is "), "{text}");
     assert!(text.contains("is not among the graph's ") && text.contains(" units"), "{text}");
+    assert!(text.contains("That is little of the target's +19.11"), "{text}");
     // The same test by hand, from its row.
     let before = shown(&h).graph.verified.len();
     h.press("m v");

@@ -14,6 +14,9 @@ use crate::graph::{Node, NodeKind};
 use anyhow::Result;
 use std::ops::Range;
 
+/// An effect below this share of the target is small.
+const SMALL: f32 = 0.01;
+
 /// A place of the residual stream: the list of nodes is of those that write into it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Within {
@@ -280,7 +283,9 @@ impl App {
                 .map_or(String::new(), |p| format!(": its RelP attribution to the target is {:+.4}", -p));
             format!("{unit} is not among the graph's {units} units{so_far}{attribution}. Set to zero: {verdict}.")
         };
+        let small = effect.measured.abs() < SMALL * effect.before.abs();
         text += &match (effect.cause(), head) {
+            (_, false) if small => format!(" That is little of the target's {:+.2}.", effect.before),
             (Some(Cause::Patterns), true) => format!(
                 " No edge holds what it does by where it looks: {} finds the position, {} why it looks there.",
                 self.key_of(Action::TestNode),
@@ -290,7 +295,6 @@ impl App {
                 " It moves where heads look, and the graph holds that: no edge can show it.".into()
             }
             (Some(Cause::Norms), _) => " It moves norm scales, which the graph holds.".into(),
-            (_, false) if !effect.is_felt() => " It does nothing for the target.".into(),
             (_, false) => " Units with more influence were taken before it.".into(),
             _ => String::new(),
         };

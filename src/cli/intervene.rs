@@ -22,7 +22,7 @@ pub struct Intervene {
     #[command(flatten)]
     edits: EditArgs,
     /// How many tokens of either run to print
-    #[arg(short = 'k', long, default_value_t = 10)]
+    #[arg(short = 'k', long, default_value_t = 10, value_name = "N")]
     top: usize,
     #[command(flatten)]
     output: OutputArgs,

@@ -18,7 +18,7 @@ pub struct Predict {
     #[command(flatten)]
     edits: EditArgs,
     /// How many tokens to print
-    #[arg(short = 'k', long, default_value_t = 10)]
+    #[arg(short = 'k', long, default_value_t = 10, value_name = "N")]
     top: usize,
     #[command(flatten)]
     output: OutputArgs,

@@ -25,7 +25,7 @@ pub struct Intervene {
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     position: i64,
     /// How many tokens of either run to print
-    #[arg(short = 'k', long, default_value_t = 10)]
+    #[arg(short = 'k', long, default_value_t = 10, value_name = "N")]
     top: usize,
     #[command(flatten)]
     output: OutputArgs,

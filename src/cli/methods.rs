@@ -72,7 +72,8 @@ fn parameters() -> Table {
     let program = Cli::command();
     for about in analysis::COMMANDS.iter().map(|c| &c.about) {
         for arg in program.find_subcommand(about.name).into_iter().flat_map(own_options) {
-            let default: Vec<_> = arg.get_default_values().iter().map(|d| d.to_string_lossy()).collect();
+            let flag = (!arg.get_action().takes_values()).then(|| "false".into());
+            let default: Vec<_> = arg.get_default_values().iter().map(|d| d.to_string_lossy()).chain(flag).collect();
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             let name = arg.get_long().unwrap_or(arg.get_id().as_str());
             table.push([about.name, name, &default.join(" "), &accepted(arg), &help].map(Cell::from));

@@ -50,7 +50,7 @@ pub fn copy(text: &str) -> Result<Route> {
     }
     ensure!(
         text.len() <= LIMIT,
-        "{} bytes are too many for OSC 52 (at most {LIMIT}): pipe them to a file (|)",
+        "{} bytes are too many for OSC 52 (at most {LIMIT}): pipe them to a file (:pipe, :pipe_table)",
         text.len()
     );
     let mut out = std::io::stdout().lock();

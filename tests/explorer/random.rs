@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const STRUNG: usize = 10;
 
 /// The most events of a sequence.
-const LONGEST: usize = 24;
+const LONGEST: usize = 20;
 
 /// A number below `below`, the same one in every run.
 fn next(rng: &mut TestRng, below: usize) -> usize {

@@ -42,7 +42,11 @@ impl App {
 
     /// The method of the Method tab with its parameters, as they are typed.
     pub fn method_title(&self) -> String {
-        let params = self.method_params.iter().map(|(name, value)| format!(" {name}={value}"));
+        let params = self.method_params.iter().map(|(name, value)| match name.as_str() {
+            // The unit that it is about.
+            "feature" | "neuron" | "head" => format!(" {value}"),
+            _ => format!(" {name}={value}"),
+        });
         self.method.unwrap_or("Method").to_owned() + &params.collect::<String>()
     }
 }

@@ -34,6 +34,9 @@ pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
     tabs
 }
 
+/// Columns for what is selected, on a wide status line.
+const SELECTED: u16 = 26;
+
 impl Canvas<'_> {
     pub(super) fn header(&mut self, area: Rect) {
         let theme = self.theme;
@@ -87,6 +90,10 @@ impl Canvas<'_> {
                 None => next.tokens.get(at).map_or("", |t| t.text.as_str()),
             };
             x = self.put(left, x, left.y, &format!(" \"{token}\""), Style::new());
+            // In one place whatever is selected, where there is room: a move does not write all of the line anew.
+            if area.width >= crate::app::WIDE {
+                x = x.max(left.x + SELECTED).min(left.right());
+            }
             let contrast = next.contrast.as_ref().map(|c| format!(" - \"{}\"", c.text)).unwrap_or_default();
             x = self.put(left, x, left.y, "  target ", theme.dim());
             x = self.put(left, x, left.y, &format!("\"{}\"{contrast}", next.target.text), theme.target());

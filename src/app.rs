@@ -409,7 +409,12 @@ impl App {
                     self.log_command();
                 }
             }
-            Answer::Graph(graph) => self.take_graph(graph),
+            Answer::Graph(graph) => {
+                self.take_graph(graph);
+                if self.tab == Tab::Graph {
+                    self.log_command();
+                }
+            }
             Answer::Said(text) => self.message = Some(text),
             Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(prompt) => self.generated(prompt),

@@ -67,6 +67,12 @@ static ABOUT: About = About {
             help: "What makes a neuron strong, by size",
         },
         Param {
+            name: "order",
+            kind: Kind::Choice(&["size", "high", "low"]),
+            default: "size",
+            help: "What comes first: the largest whatever its sign, the highest or the lowest",
+        },
+        Param {
             name: "filter",
             kind: Kind::Text,
             default: "",

@@ -54,7 +54,8 @@ pub static VERIFY: Command = Command {
         unit: "neuron or transcoder feature, embedding, head, group",
         evidence: Evidence::Intervention,
         assumes: "zero, mean, another prompt's value or a factor stands for the unit doing something else; runs that hold attention patterns and norm \
-                  scales tell apart why measured and predicted effects differ",
+                  scales tell apart why measured and predicted effects differ; effects are of the logit less the mean of all logits, as in the graph, and \
+                  predicted by the edges that the file has: a pruned graph predicts less",
         cost: "1 forward pass, and 3 for every test from the first layer that it changes",
         reference: "Ameisen et al. 2025, Circuit Tracing (validation by perturbation)",
         params: &[],

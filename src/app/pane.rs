@@ -100,9 +100,11 @@ impl Pane {
 
     /// Takes a new report; the cursor stays on its line as far as there is one.
     pub fn show(&mut self, report: Arc<Report>) {
-        let address = self.address();
+        // What is said of another unit is read from its beginning.
+        let same = self.report.as_ref().is_none_or(|before| subject(before) == subject(&report));
+        let address = self.address().filter(|_| same);
         let part = self.part_name().map(str::to_owned);
-        let before = self.report.as_ref().map(|_| self.cursor);
+        let before = self.report.as_ref().map(|_| if same { self.cursor } else { 0 });
         self.report = Some(report);
         self.arrange();
         // The first time the cursor starts on a unit, where there is one.
@@ -112,9 +114,19 @@ impl Pane {
         };
         self.cursor = before.or_else(unit).unwrap_or(0).min(self.lines.len().saturating_sub(1));
         self.settle();
-        if let Some(address) = address {
-            self.select_in(&address, part.as_deref());
+        if let Some(address) = address
+            && !self.select_in(&address, part.as_deref())
+            && self.slot == Slot::Neurons
+        {
+            self.to_first_unit();
         }
+    }
+
+    /// Puts the cursor on the first row of the table of units.
+    pub fn to_first_unit(&mut self) {
+        let part = self.sortable().map(|(part, _)| part);
+        let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if Some(*p) == part));
+        self.cursor = first.unwrap_or(self.cursor);
     }
 
     /// The name of the part that the cursor is in.
@@ -189,10 +201,10 @@ impl Pane {
 
     /// To the first unit, when a report in another order was waited for; whether it was.
     pub fn go_to_top(&mut self) -> bool {
-        let part = self.sortable().map(|(part, _)| part);
-        let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if Some(*p) == part));
         let go = std::mem::take(&mut self.anew);
-        self.cursor = first.filter(|_| go).unwrap_or(self.cursor);
+        if go {
+            self.to_first_unit();
+        }
         go
     }
 
@@ -366,7 +378,11 @@ impl Pane {
             Line::Row(part, _) => Some(report.parts[*part].name.as_str()) == preferred,
             _ => false,
         };
-        let (first, then): (Vec<_>, Vec<_>) = self.lines.iter().enumerate().partition(|(_, line)| in_part(line));
+        let (first, mut then): (Vec<_>, Vec<_>) = self.lines.iter().enumerate().partition(|(_, line)| in_part(line));
+        if self.slot == Slot::Neurons && !first.is_empty() {
+            // The grid below has every neuron of the table, those too that the filter keeps out of it.
+            then.clear();
+        }
         let lines: Vec<(usize, Line)> = first.into_iter().chain(then).map(|(at, line)| (at, *line)).collect();
         // The very address before the same unit elsewhere.
         for (exact, (at, line)) in [true, false].into_iter().flat_map(|exact| lines.iter().map(move |l| (exact, *l))) {
@@ -426,6 +442,11 @@ impl Pane {
         }
         self.arrange();
     }
+}
+
+/// The unit that a report is about, if it is about one.
+fn subject(report: &Report) -> Option<&Cell> {
+    report.facts.iter().find(|(name, _)| ["neuron", "head", "feature"].contains(&name.as_str())).map(|(_, cell)| cell)
 }
 
 /// Numbers by size (magnitude does not count, what is no number comes first), texts by letters.

@@ -54,6 +54,12 @@ impl App {
             Action::Qk => {
                 // A head that was tested is asked about where it was.
                 let row = self.pane(self.focus()).address();
+                let key = match (self.focus(), self.pane(self.focus()).cell("key")) {
+                    (Slot::Head, Some(Cell::Integer(key))) => Some(key.to_string()),
+                    _ => None,
+                };
+                // The place that is gone back to is the one before it moved.
+                self.run_method("qk");
                 if let Some((layer, Part::Head(head), position)) = row.and_then(|a| match a.place {
                     Place::Unit { layer, part } => Some((layer, part, a.position)),
                     _ => None,
@@ -63,10 +69,7 @@ impl App {
                 }
                 let (layer, head) = self.selection.head;
                 let mut params = vec![("head".to_owned(), format!("L{layer}.H{head}"))];
-                if let (Slot::Head, Some(Cell::Integer(key))) = (self.focus(), self.pane(self.focus()).cell("key")) {
-                    params.push(("key".into(), key.to_string()));
-                }
-                self.run_method("qk");
+                params.extend(key.map(|key| ("key".to_owned(), key)));
                 self.method_params = params;
             }
             Action::TestNode
@@ -415,6 +418,8 @@ impl App {
         self.message = Some(format!("{names}: {prompt} shows before and after, {undo} undoes"));
         self.announced = Some(names);
         self.edits.add(edits);
+        // What was changed stays in the table, weak or not.
+        self.sought = self.selection.neuron.or(self.sought);
     }
 
     /// Says what the edits just made did to the target, now that it is known.

@@ -65,7 +65,10 @@ impl App {
                     ("target-position", self.target_position()),
                 ];
                 let pane = self.pane(Slot::Neurons);
-                params.extend(pane.sort.as_ref().and_then(|(column, _)| Some(("sort", strength(column)?))));
+                if let Some((by, down)) = pane.sort.as_ref().and_then(|(column, down)| Some((strength(column)?, down)))
+                {
+                    params.extend([("sort", by), ("order", if *down { "high" } else { "low" }.into())]);
+                }
                 params.extend(pane.units_filter().map(|filter| ("filter", filter)));
                 let sought = self.sought.filter(|(layer, _)| self.all_layers || *layer == self.selection.layer);
                 params.extend(sought.map(|(layer, neuron)| ("include", format!("L{layer}.N{neuron}"))));

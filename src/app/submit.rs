@@ -128,8 +128,9 @@ impl App {
         let before = pane.lines.get(pane.cursor).copied();
         pane.arrange();
         // The row that the cursor was on, if the filter lets it through.
-        if let Some(line) = pane.lines.iter().position(|line| Some(*line) == before) {
-            pane.go_to_line(line);
+        match pane.lines.iter().position(|line| Some(*line) == before) {
+            Some(line) => pane.go_to_line(line),
+            None => pane.to_first_unit(),
         }
         self.selection_follows_cursor();
         Ok(())

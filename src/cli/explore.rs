@@ -19,7 +19,7 @@ use crate::run::{self, Settings};
 use crate::terminal::color::{Depth, depth};
 use crate::view::theme::{Colors, Theme, ThemeName};
 use crate::{log, paths};
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -238,7 +238,12 @@ fn session_file() -> Option<PathBuf> {
 fn read_session() -> Result<Session> {
     let file = session_file().context("there is no home folder to keep sessions in")?;
     let place = || file.display().to_string();
-    let text = std::fs::read_to_string(&file).with_context(place)?;
+    let text = match std::fs::read_to_string(&file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            bail!("{}: no session is kept yet; the explorer writes it when it is left", place())
+        }
+        read => read.with_context(place)?,
+    };
     Session::read(&text).with_context(place)
 }
 

@@ -74,6 +74,9 @@ impl Canvas<'_> {
         if memory.strip > at {
             memory.strip = at;
         }
+        if widths.iter().sum::<usize>() <= columns {
+            memory.strip = 0;
+        }
         while memory.strip < at && !fits(memory.strip) {
             memory.strip += 1;
         }

@@ -5,6 +5,11 @@ use mechscope::address::Address;
 use mechscope::app::pane::Line;
 use mechscope::app::session::Session;
 use mechscope::app::{Slot, Tab};
+use mechscope::model::Model;
+use mechscope::model::forward::Logits;
+use mechscope::model::open::Options;
+use mechscope::model::site::{BlockSite, Sites};
+use mechscope::model::text::Bos;
 use mechscope::report::{Body, Cell};
 use std::process::Command;
 
@@ -88,6 +93,7 @@ fn numbers_on_the_screen_are_those_the_command_prints() {
             ("[ [", Slot::Neurons),
             ("Enter", Slot::Neuron),
             ("Esc s m a x _ a c Enter", Slot::Neurons),
+            ("S", Slot::Neurons),
             ("f m a x _ a c > 0 . 1 Enter", Slot::Neurons),
             ("a", Slot::Neurons),
             ("1", Slot::Next),
@@ -101,6 +107,43 @@ fn numbers_on_the_screen_are_those_the_command_prints() {
             assert!(compare(&mut h, slot) >= 8, "{model} {keys} {slot:?}: nothing to compare");
         }
     }
+}
+
+/// From high to low there is no gap before the last row: every neuron that is left out is lower.
+#[test]
+fn a_sorted_table_leaves_nothing_out_between_its_rows() {
+    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    h.press("4 s a c t i v a t i o n Enter");
+    let shown = |h: &Harness| -> Vec<f32> {
+        let report = h.app.pane(Slot::Neurons).report.clone().unwrap();
+        let Body::Table(table) = &report.parts[1].body else { panic!("no table") };
+        let number = |row: &Vec<Cell>| match row[1] {
+            Cell::Number(value) => value,
+            _ => f32::NAN,
+        };
+        table.rows.iter().map(number).collect()
+    };
+    let model = Model::open("hello", Options::default(), Box::new(|_, _| {})).unwrap();
+    let ids = model.encode(h.app.prompt.as_deref().unwrap(), Bos::Auto).unwrap().ids();
+    let run = model.run(&ids, &Sites::Standard, Logits::Last).unwrap();
+    let mut all: Vec<f32> = run.block(0, BlockSite::MlpPost).unwrap().to_vec2().unwrap().pop().unwrap();
+    all.sort_by(|a, b| b.total_cmp(a));
+    assert_eq!(shown(&h), all[..100]);
+    h.press("S");
+    all.reverse();
+    assert_eq!(shown(&h), all[..100], "and from low to high");
+}
+
+/// `Q` moves the position to where the head was tested; going back brings back the place before.
+#[test]
+fn going_back_from_a_question_about_a_head_restores_the_place() {
+    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    h.press("5 H v");
+    let before = h.app.selection.clone();
+    h.press("Q");
+    assert_eq!(h.app.tab, Tab::Method);
+    h.press("Ctrl-o");
+    assert_eq!((h.app.tab, &h.app.selection), (Tab::Graph, &before));
 }
 
 /// The table has the strongest by whatever it is sorted by, and all that the filter lets through, not those of another order.

@@ -41,30 +41,43 @@ fn all(layers: &[Layer]) -> Vec<Neuron> {
     layers.iter().enumerate().flat_map(of).collect()
 }
 
-/// The `top` strongest, strongest first.
+/// The first `top` in the order that was asked for.
 fn rank(job: &Job, layers: &[Layer], order: &mut Vec<Neuron>, top: usize) -> Result<()> {
-    let sizes = |values: &[f32]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
     let by = job.values.choice("sort")?;
-    let key = |layer: &Layer| -> Result<Vec<f32>> {
+    let value = |layer: &Layer| -> Result<Vec<f32>> {
         Ok(match by {
-            "activation" => sizes(&layer.activation),
-            "direct_effect" => sizes(&layer.direct),
-            "max_activation" => layer.greatest.iter().map(|g| g.0.abs()).collect(),
+            "activation" => layer.activation.clone(),
+            "direct_effect" => layer.direct.clone(),
+            "max_activation" => layer.greatest.iter().map(|g| g.0).collect(),
             "write_norm" => {
                 let norms = column_norms(&job.model.decoder, job.trace(), job.position, layer.layer)?;
                 norms.iter().zip(&layer.activation).map(|(n, a)| n * a.abs()).collect()
             }
             "address" => vec![0.0; layer.activation.len()],
-            _ => sizes(&layer.attribution),
+            _ => layer.attribution.clone(),
         })
     };
-    let keys = layers.iter().map(key).collect::<Result<Vec<_>>>()?;
-    let stronger = |a: &Neuron, b: &Neuron| keys[b.0][b.1].total_cmp(&keys[a.0][a.1]).then(a.cmp(b));
+    let end = job.values.choice("order")?;
+    let keys = layers.iter().map(|layer| {
+        let mut keys = value(layer)?;
+        keys.iter_mut().for_each(|key| match end {
+            "high" => {}
+            "low" => *key = -*key,
+            _ => *key = key.abs(),
+        });
+        Ok(keys)
+    });
+    let keys = keys.collect::<Result<Vec<_>>>()?;
+    let backwards = by == "address" && end == "high";
+    let before = |a: &Neuron, b: &Neuron| {
+        let ties = if backwards { b.cmp(a) } else { a.cmp(b) };
+        keys[b.0][b.1].total_cmp(&keys[a.0][a.1]).then(ties)
+    };
     if top < order.len() {
-        order.select_nth_unstable_by(top - 1, stronger);
+        order.select_nth_unstable_by(top - 1, before);
         order.truncate(top);
     }
-    order.sort_unstable_by(stronger);
+    order.sort_unstable_by(before);
     Ok(())
 }
 

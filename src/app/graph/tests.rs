@@ -170,7 +170,7 @@ fn strongest(shown: &Shown, tests: &[Verification], why: &str) -> Option<(Addres
     let place: Address = unit.parse().ok()?;
     let position = place.position.and_then(|p| u32::try_from(p).ok());
     let token = shown.graph.metadata.token(position).unwrap_or_default();
-    let said = format!("most at {unit} \"{token}\" alone: {}; {why}: why it looks there", most.target()?.verdict());
+    let said = format!("{unit} \"{token}\": {}; {why}: why it looks there", most.target()?.verdict());
     Some((place, said))
 }
 

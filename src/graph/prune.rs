@@ -130,8 +130,8 @@ pub fn prune(graph: &Graph, influence: &Influence, thresholds: Thresholds) -> Re
     let stays = always_kept(graph);
     let nodes = strongest_nodes(&stays, influence, thresholds.node);
     let kept = Mask::new(&nodes);
-    let scales = edge_scales(graph, influence, &kept);
-    let selection = select(&graph.edges, &kept, &scales, thresholds.edge);
+    let (scales, total) = edge_scales(graph, influence, &kept);
+    let selection = select(&graph.edges, &kept, &scales, total, thresholds.edge);
     let mut pruned = Pruned { thresholds, nodes, n_nodes: 0, n_edges: 0, scales, cut: selection.cut };
     pruned.n_edges = cleanup::drop_dead_ends(graph, &stays, &mut pruned, selection);
     pruned.n_nodes = pruned.nodes.iter().filter(|&&kept| kept).count();
@@ -157,16 +157,21 @@ fn strongest_nodes(stays: &[bool], influence: &Influence, threshold: f64) -> Vec
     stays.iter().zip(values).map(|(&stays, &value)| stays || (value > 0.0 && value >= cut)).collect()
 }
 
-/// Per target, what turns an absolute weight into an edge score: `(I' + w) / row sum` on the kept nodes, 0 where nothing arrives.
-fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> Vec<f32> {
+/// Per target, what turns an absolute weight into an edge score: `(I' + w) / row sum` on the kept nodes, 0 where nothing arrives; and what
+/// all scores add up to, rounding aside: the scores of a row are its target's `I' + w`.
+fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> (Vec<f32>, f64) {
     let edges = &graph.edges;
     if (0..kept.0.len()).all(|i| kept.has(i) || influence.values()[i] == 0.0) {
-        return influence.scales().to_vec();
+        let scales = influence.scales().to_vec();
+        let values = influence.values().iter().zip(influence.weights()).map(|(value, weight)| value + weight);
+        let total = scales.iter().zip(values).filter(|(scale, _)| **scale > 0.0).map(|(_, value)| value).sum();
+        return (scales, total);
     }
     // Some rows at a time: those whose sums were just taken in parallel are still at hand when they are passed on.
     const AT_ONCE: usize = 64;
     let mut values = influence.weights().to_vec();
     let mut scales = vec![0.0; kept.0.len()];
+    let mut total = 0.0;
     for targets in influence.order().chunks(AT_ONCE) {
         let sum = |target: &u32| kept.sum(*target as usize, edges.row(*target as usize));
         let sums: Vec<f64> = match edges.len() > WORTH_A_TASK {
@@ -183,9 +188,10 @@ fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> Vec<f32> {
             // Dropped sources collect influence too; nothing reads it.
             blocks::pass_on(row, scale, &mut values);
             scales[target] = scale as f32;
+            total += scale * sum;
         }
     }
-    scales
+    (scales, total)
 }
 
 /// Calls `work` with ranges of rows of about as many edges each, in parallel when that is worth it; results come in order.

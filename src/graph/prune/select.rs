@@ -30,8 +30,9 @@ pub(super) struct Selection {
 const SAMPLE: usize = 1 << 17;
 
 /// Keeps the highest scores (absolute weight times the target's scale) until they have `threshold` of the sum, and scores equal to the last.
-pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Selection {
-    if let Some((low, high)) = guess_range(edges, kept, scales, threshold) {
+/// `total` is about what all add up to; nothing but the time depends on it.
+pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], total: f64, threshold: f64) -> Selection {
+    if let Some((low, high)) = guess_range(edges, kept, scales, total, threshold) {
         let mut survey = survey(edges, kept, scales, (low, high));
         let missing = threshold * survey.total - survey.above;
         let listed: f64 = survey.border.iter().map(|edge| f64::from(edge.weight)).sum();
@@ -49,7 +50,7 @@ pub(super) fn select(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64)
 }
 
 /// From a sample, where the last kept score probably lies; `None` for few edges, or when everything is kept.
-fn guess_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Option<(f32, f32)> {
+fn guess_range(edges: &Edges, kept: &Mask, scales: &[f32], total: f64, threshold: f64) -> Option<(f32, f32)> {
     let stride = edges.len() / SAMPLE;
     if stride < 8 || threshold >= 1.0 {
         return None;
@@ -63,11 +64,10 @@ fn guess_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Op
         sample.extend(some.map(|(source, weight)| kept.magnitude(*source, *weight) * scale).filter(|s| *s > 0.0));
     }
     sample.par_sort_unstable_by(f32::total_cmp);
-    let total: f64 = sample.iter().map(|s| f64::from(*s)).sum();
-    // From the lowest, what is left out: with few large scores the sample says little of those.
+    // From the lowest, what is left out: of the few large scores, which make up most of the total, the sample says little.
     let mut left_out = 0.0;
     let last = sample.iter().position(|s| {
-        left_out += f64::from(*s);
+        left_out += f64::from(*s) * stride as f64;
         left_out > (1.0 - threshold) * total
     })?;
     // Five standard deviations of the number of sampled scores below a point, at most: half a root each.
@@ -281,9 +281,9 @@ mod tests {
         scores.sort_unstable_by(|a, b| b.total_cmp(a));
         let total: f64 = scores.iter().map(|s| f64::from(*s)).sum();
         for threshold in [0.3, 0.8, 0.98, 0.99, 0.999] {
-            assert!(guess_range(&edges, &mask, &scales, threshold).is_some(), "{threshold} is not sampled");
+            assert!(guess_range(&edges, &mask, &scales, total, threshold).is_some(), "{threshold} is not sampled");
             let last = by_sorting(&scores, threshold * total).unwrap();
-            let found = select(&edges, &mask, &scales, threshold);
+            let found = select(&edges, &mask, &scales, total, threshold);
             assert!((found.cut / last - 1.0).abs() < 1e-5, "{threshold}: {} for {last}", found.cut);
             let count = scores.iter().filter(|s| **s >= found.cut).count() as u32;
             assert_eq!(found.outputs.iter().sum::<u32>(), count, "{threshold}");

@@ -76,7 +76,7 @@ impl Pair {
             self.kernels.embed.chunks(self.kernels.d_model).chain(written.writes.iter().map(|w| &w.vector[..]));
         let longest = vectors.map(length).fold(0.0, f32::max);
         for (t, (got, want)) in got.iter().zip(&want).enumerate() {
-            let slack = 1e-5 * want.abs_sum + 1e-6 * length(&targets[t].vector) * longest;
+            let slack = 1e-5 * want.abs_sum + 32.0 * f32::EPSILON * length(&targets[t].vector) * longest;
             let alike = |part: &str, got: &[f32], want: &[f32]| {
                 assert_eq!(got.len(), want.len(), "{name}: {part} of target {t}");
                 for (i, (g, w)) in got.iter().zip(want).enumerate() {

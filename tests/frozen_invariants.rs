@@ -15,13 +15,12 @@ use mechscope::model::linear::{Frozen, Row, SourceBlocks, Target};
 use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite, Sites};
 use mechscope::model::trace::Trace;
-use proptest::test_runner::{Config, TestRunner};
-use random_models::{Recipe, families, recipes};
+use random_models::{Recipe, families, recipes, runner};
 use std::cell::Cell;
 use std::path::Path;
 
 /// Models of each family.
-const CASES: u32 = 12;
+const CASES: u32 = 24;
 const TOKEN: u32 = 3;
 
 /// Layer, position, neuron.
@@ -83,9 +82,7 @@ fn rows(frozen: &Frozen, targets: &[Target], sources: &SourceBlocks) -> Vec<Row>
 /// Runs `test` on random models of every family, with both gate rules where there are gates.
 fn for_all(test: impl Fn(&Recipe, Gate)) {
     for family in families() {
-        let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-        let mut runner = TestRunner::new(config);
-        let result = runner.run(&recipes(family), |recipe| {
+        let result = runner(CASES).run(&recipes(family), |recipe| {
             test(&recipe, Gate::Half);
             if !family.starts_with("gpt") {
                 test(&recipe, Gate::Freeze);

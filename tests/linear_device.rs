@@ -15,8 +15,7 @@ use mechscope::model::ops::Route;
 use mechscope::model::relp::Gate;
 use mechscope::model::site::Sites;
 use mechscope::model::trace::Trace;
-use proptest::test_runner::{Config, TestRunner};
-use random_models::{families, recipes};
+use random_models::{families, recipes, runner};
 
 const CASES: u32 = 12;
 
@@ -117,8 +116,7 @@ impl Numbers {
 /// Runs `test` on random models of every family.
 fn for_all(test: impl Fn(&str, Pair)) {
     for family in families() {
-        let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-        let result = TestRunner::new(config).run(&recipes(family), |recipe| {
+        let result = runner(CASES).run(&recipes(family), |recipe| {
             test(&format!("{recipe:?}"), Pair::new(recipe.model_on(&device()), &recipe.prompt, None));
             Ok(())
         });

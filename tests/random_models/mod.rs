@@ -8,8 +8,19 @@ use mechscope::model::config::Config;
 use mechscope::model::families;
 use mechscope::model::source::Source;
 use proptest::prelude::*;
+use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+
+/// Runs tests on random models: the same ones every time. Of any number of them a few are as ill-conditioned as one likes, so the tolerances
+/// hold for these; `MECHSCOPE_SEED` tries others.
+pub fn runner(cases: u32) -> TestRunner {
+    let seed: u64 = std::env::var("MECHSCOPE_SEED").map_or(0, |seed| seed.parse().expect("MECHSCOPE_SEED: a number"));
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = RunnerConfig { cases, failure_persistence: None, ..RunnerConfig::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
 
 /// What a random model is made from.
 #[derive(Clone, Debug)]

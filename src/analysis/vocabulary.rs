@@ -2,7 +2,7 @@
 
 use crate::model::arch::{Decoder, Linear, Norm};
 use crate::model::{Model, ops};
-use crate::report::Cell;
+use crate::report::{Cell, Column, Table};
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
@@ -108,6 +108,15 @@ pub fn neuron_directions(model: &Decoder, layer: usize, neurons: &[usize]) -> Re
         Some(norm) => rows.broadcast_mul(&norm.weight)?,
         None => rows,
     })
+}
+
+/// Tokens as a table: id, text and weight.
+pub fn table(model: &Model, ranked: &Ranked) -> Table {
+    let mut table = Table::new([Column::integer("id"), Column::token("token"), Column::number("weight", "", 4)]);
+    for (id, weight) in ranked {
+        table.push([(*id).into(), Cell::token(model.piece(*id)), (*weight).into()]);
+    }
+    table
 }
 
 /// Tokens as one cell: `" the" " a"`.

@@ -123,5 +123,10 @@ fn arg(param: &Param) -> Arg {
         _ => param.help.to_owned(),
     };
     let arg = arg.help(help).value_name(name).default_value(param.default).value_parser(move |t: &str| kind.parse(t));
-    if matches!(kind, Kind::Position | Kind::Key) { arg.allow_negative_numbers(true) } else { arg }
+    match kind {
+        Kind::Position | Kind::Key => arg.allow_negative_numbers(true),
+        // A text may begin with anything.
+        Kind::Text => arg.allow_hyphen_values(true),
+        _ => arg,
+    }
 }

@@ -112,26 +112,12 @@ impl Worker {
             Ask::EdgesOf(wanted) => {
                 let model = self.model.as_ref().context("no model is open")?;
                 let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                let mut step = |done: usize, total: usize| {
-                    if self.tickets.current(slot) != ticket {
-                        bail!("cancelled");
-                    }
-                    (self.reply)(Reply::Progress { slot, ticket, done, total });
-                    Ok(())
-                };
-                edge::of_head(model, dictionary, &wanted, &mut step)
+                edge::of_head(model, dictionary, &wanted, &mut self.step(slot, ticket))
             }
             Ask::Test(wanted) => {
                 let model = self.model.as_ref().context("no model is open")?;
                 let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                let mut step = |done: usize, total: usize| {
-                    if self.tickets.current(slot) != ticket {
-                        bail!("cancelled");
-                    }
-                    (self.reply)(Reply::Progress { slot, ticket, done, total });
-                    Ok(())
-                };
-                tests::answer(model, dictionary, &wanted, &mut step)
+                tests::answer(model, dictionary, &wanted, &mut self.step(slot, ticket))
             }
             Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
                 let method = analysis::named(name)?;
@@ -169,6 +155,17 @@ impl Worker {
         Ok(Answer::Opened(info))
     }
 
+    /// Tells how far a request is, and ends work that nobody waits for any more.
+    fn step(&self, slot: Slot, ticket: u64) -> impl FnMut(usize, usize) -> Result<()> {
+        move |done, total| {
+            if self.tickets.current(slot) != ticket {
+                bail!("cancelled");
+            }
+            (self.reply)(Reply::Progress { slot, ticket, done, total });
+            Ok(())
+        }
+    }
+
     /// Calls `work` with the model and the runs of the question's prompt; those of a job that fails are kept too, as far as they got.
     fn with<T>(
         &mut self,
@@ -183,14 +180,7 @@ impl Worker {
             None => Runs::new(Input::of_prompt(model, question.prompt.clone(), self.setup.bos)?, Vec::new()),
         };
         runs.set_edits(question.edits.clone());
-        let mut step = |done: usize, total: usize| {
-            if self.tickets.current(slot) != ticket {
-                bail!("cancelled");
-            }
-            (self.reply)(Reply::Progress { slot, ticket, done, total });
-            Ok(())
-        };
-        let answer = work(model, &mut runs, &mut step);
+        let answer = work(model, &mut runs, &mut self.step(slot, ticket));
         self.runs.push((question.prompt.clone(), runs));
         let surplus = self.runs.len().saturating_sub(KEPT);
         self.runs.drain(..surplus);

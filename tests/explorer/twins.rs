@@ -95,6 +95,8 @@ fn numbers_on_the_screen_are_those_the_command_prints() {
             ("Esc s m a x _ a c Enter", Slot::Neurons),
             ("S", Slot::Neurons),
             ("f m a x _ a c > 0 . 1 Enter", Slot::Neurons),
+            // A text that begins with a hyphen.
+            ("f Ctrl-u - 0 Enter", Slot::Neurons),
             ("a", Slot::Neurons),
             ("1", Slot::Next),
             ("3 0 4", Slot::Neurons),

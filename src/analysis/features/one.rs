@@ -3,7 +3,7 @@
 use super::written;
 use crate::address::{Address, Part};
 use crate::analysis::neurons::links;
-use crate::analysis::vocabulary::{self, Projection, Ranked};
+use crate::analysis::vocabulary::{self, Projection};
 use crate::analysis::{Job, passes};
 use crate::model::dictionary::{Dictionary, ReadPoint};
 use crate::model::forward::Step;
@@ -38,7 +38,11 @@ pub fn report(job: &Job, dictionary: &Dictionary, layer: usize, feature: usize, 
     if let Some(clean) = &clean {
         report.fact("activation_clean", clean[position].1);
     }
-    report.table("activations", "Activation at every token", activations(job, &address, &here, clean.as_deref()));
+    let mut everywhere = activations(job, &address, &here);
+    if let Some(clean) = &clean {
+        everywhere = everywhere.beside(&activations(job, &address, clean), &["activation"]);
+    }
+    report.table("activations", "Activation at every token", everywhere);
 
     let read = read_back(job, dictionary, layer, &row)?;
     let feeds = job.model.decoder.feeds_of(job.trace(), (layer, position), read, passes(job)?, step)?;
@@ -47,14 +51,14 @@ pub fn report(job: &Job, dictionary: &Dictionary, layer: usize, feature: usize, 
     report.table("carried", "What heads carry of that, by any path through heads", carried);
 
     let found = drivers(job, dictionary, layer, &row)?;
-    report.table("driven_by", "Tokens whose embedding drives it", tokens(job, &found.promoted));
-    report.table("inhibited_by", "Tokens whose embedding inhibits it", tokens(job, &found.suppressed));
+    report.table("driven_by", "Tokens whose embedding drives it", vocabulary::table(job.model, &found.promoted));
+    report.table("inhibited_by", "Tokens whose embedding inhibits it", vocabulary::table(job.model, &found.suppressed));
     let (rows, sum) = written(job.model, dictionary, layer, feature)?;
     let direction = Tensor::from_vec(sum, (1, arch.d_model), job.model.decoder.device())?;
     let k = job.values.count("tokens")?;
     let found = vocabulary::project(&job.model.decoder, &direction, k)?.pop().unwrap_or_default();
-    report.table("promoted", "Tokens it promotes", tokens(job, &found.promoted));
-    report.table("suppressed", "Tokens it suppresses", tokens(job, &found.suppressed));
+    report.table("promoted", "Tokens it promotes", vocabulary::table(job.model, &found.promoted));
+    report.table("suppressed", "Tokens it suppresses", vocabulary::table(job.model, &found.suppressed));
     if rows.len() > 1 {
         report.table("writes", "Where it writes", writes(layer, &rows));
     }
@@ -84,24 +88,12 @@ fn drivers(job: &Job, dictionary: &Dictionary, layer: usize, row: &Tensor) -> Re
     Ok(found.into_iter().next().unwrap_or_default())
 }
 
-fn activations(job: &Job, unit: &Address, here: &[(f32, f32)], clean: Option<&[(f32, f32)]>) -> Table {
-    let mut columns = vec![Column::address("unit"), Column::token("token"), Column::number("activation", "", 4)];
-    columns.push(Column::number("pre", "", 4));
-    if clean.is_some() {
-        columns.push(Column::number("activation_clean", "", 4));
-    }
-    let mut table = Table::new(columns);
+/// Activation and pre-activation at every token.
+fn activations(job: &Job, unit: &Address, here: &[(f32, f32)]) -> Table {
+    let number = |name| Column::number(name, "", 4);
+    let mut table = Table::new([Column::address("unit"), Column::token("token"), number("activation"), number("pre")]);
     for (p, (token, (pre, activation))) in job.input.tokens.iter().zip(here).enumerate() {
-        let cells = [unit.clone().at(p as i64).into(), Cell::token(&token.text), (*activation).into(), (*pre).into()];
-        table.push(cells.into_iter().chain(clean.map(|clean| Cell::from(clean[p].1))));
-    }
-    table
-}
-
-fn tokens(job: &Job, ranked: &Ranked) -> Table {
-    let mut table = Table::new([Column::integer("id"), Column::token("token"), Column::number("weight", "", 4)]);
-    for (id, weight) in ranked {
-        table.push([(*id).into(), Cell::token(job.model.piece(*id)), (*weight).into()]);
+        table.push([unit.clone().at(p as i64).into(), Cell::token(&token.text), (*activation).into(), (*pre).into()]);
     }
     table
 }

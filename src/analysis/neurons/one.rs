@@ -61,7 +61,7 @@ pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Repo
         report.table("logits", &title, links::logits(job, &readers, at)?);
     }
     for (name, title, ranked) in vocabulary_sides(job, layer, neuron)? {
-        report.table(name, &title, tokens(job, &ranked));
+        report.table(name, &title, vocabulary::table(job.model, &ranked));
     }
     let mut everywhere = activations(job, job.trace(), layer, neuron)?;
     if job.edited.is_some() {
@@ -93,14 +93,6 @@ fn vocabulary_sides(job: &Job, layer: usize, neuron: usize) -> Result<Vec<(&'sta
     sides.push(("promoted", "Tokens it promotes when positive".to_owned(), found.promoted));
     sides.push(("suppressed", "Tokens it suppresses when positive".to_owned(), found.suppressed));
     Ok(sides)
-}
-
-fn tokens(job: &Job, ranked: &Ranked) -> Table {
-    let mut table = Table::new([Column::integer("id"), Column::token("token"), Column::number("weight", "", 4)]);
-    for (id, weight) in ranked {
-        table.push([(*id).into(), Cell::token(job.model.piece(*id)), (*weight).into()]);
-    }
-    table
 }
 
 fn activations(job: &Job, trace: &Trace, layer: usize, neuron: usize) -> Result<Table> {

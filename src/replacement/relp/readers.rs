@@ -2,14 +2,15 @@
 //! [`feeds`](super::feeds).
 
 use super::feeds::NeuronAt;
-use super::{Gate, Pass, Stream};
+use super::{Pass, Stream};
 use crate::model::arch::{Block, Decoder, Linear};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
-use crate::model::frozen::{coefficient, norm_forward};
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
+use crate::replacement::rules::Gate;
+use crate::replacement::transpose::coefficient;
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
 
@@ -65,7 +66,7 @@ impl Decoder {
         let mut written = column.broadcast_mul(&activation.to_dtype(DType::F32)?)?.contiguous()?;
         if let Some(norm) = &block.ln2_post {
             let scale = trace.block(layer, S::Ln2PostScale)?.narrow(0, position, 1)?;
-            written = norm_forward(&written, norm, &scale)?;
+            written = ops::norm_with_scale(&written, norm, &scale)?;
         }
         let written = pass.passes.apply(Site::Block(layer, S::MlpOut), written, position)?;
         let mut x = written.pad_with_zeros(0, 0, rows - 1)?;

@@ -2,12 +2,13 @@
 //! held the model between is linear: activation times gradient of an earlier neuron is its exact direct effect, and embeddings, neurons and biases
 //! add up to the activation.
 
-use super::{Gate, Gradients, Pass, Stream};
+use super::{Gradients, Pass, Stream};
 use crate::model::arch::Decoder;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
+use crate::replacement::rules::Gate;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 

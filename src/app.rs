@@ -16,6 +16,7 @@ mod pipe;
 mod question;
 pub mod session;
 mod shade;
+mod slot;
 mod submit;
 mod tab;
 pub mod yank;
@@ -23,14 +24,15 @@ pub mod yank;
 use crate::action::Action;
 use crate::address::Address;
 pub use crate::analysis::prediction::Next;
-use crate::engine::{Answer, Reply, Request};
-pub use crate::engine::{ModelInfo, Slot};
+pub use crate::engine::ModelInfo;
+use crate::engine::{Answer, JobId, Reply, Request, Said};
 use crate::keymap::{Context, Key, Keymap};
 use edits::Edits;
 use history::History;
 use overlay::Overlay;
 use pane::{Pane, State};
 use session::Session;
+pub use slot::Slot;
 pub use tab::Tab;
 
 /// Something that happened.
@@ -77,8 +79,8 @@ pub enum Event {
 pub enum Effect {
     /// Ask the engine.
     Ask(Request),
-    /// Cancel what a slot asked.
-    Cancel(Slot),
+    /// End a job.
+    Cancel(JobId),
     /// Put a text on the clipboard.
     Copy(String),
     /// Give a text to a shell command.
@@ -277,6 +279,7 @@ impl App {
         }
         self.show_output();
         self.ask_what_is_missing();
+        self.end_what_is_obsolete();
         std::mem::take(&mut self.effects)
     }
 
@@ -351,19 +354,15 @@ impl App {
     }
 
     fn reply(&mut self, reply: Reply) {
-        let (Reply::Progress { slot, ticket, .. }
-        | Reply::Partial { slot, ticket, .. }
-        | Reply::Done { slot, ticket, .. }
-        | Reply::Failed { slot, ticket, .. }) = &reply;
-        let (slot, ticket) = (*slot, *ticket);
-        let pane = self.pane_mut(slot);
-        if pane.ticket != ticket {
-            return;
-        }
-        match reply {
-            Reply::Progress { done, total, .. } => pane.state = State::Running(done, total),
-            Reply::Partial { answer, .. } => self.answer(slot, answer),
-            Reply::Failed { error, .. } => {
+        // What was asked for anew since has another number.
+        let Some(pane) = self.panes.iter_mut().find(|pane| pane.job == Some(reply.job)) else { return };
+        let slot = pane.slot;
+        match reply.said {
+            Said::Progress(far) => {
+                (pane.state, pane.seconds_left) = (State::Running(far.done, far.of), far.seconds_left)
+            }
+            Said::Partial(answer) => self.answer(slot, answer),
+            Said::Failed(error) => {
                 pane.state = State::Failed(error.clone());
                 if slot == Slot::Graph {
                     self.graph_failed();
@@ -377,7 +376,7 @@ impl App {
                 }
                 self.message = Some(error);
             }
-            Reply::Done { answer, .. } => {
+            Said::Done(answer, _) => {
                 pane.state = State::Idle;
                 pane.fresh = true;
                 self.answer(slot, answer);
@@ -416,7 +415,7 @@ impl App {
                     self.log_command();
                 }
             }
-            Answer::Said(text) => self.message = Some(text),
+            Answer::Kept(kept) => self.take_kept(kept),
             Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(prompt) => self.generated(prompt),
             Answer::Report(report) => {

@@ -30,6 +30,7 @@ use site::{Site, Sites};
 use source::Source;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use text::Bos;
 use text::{Encoding, Piece, Text};
 use trace::Trace;
@@ -44,6 +45,8 @@ pub struct Model {
     pub text: Option<Text>,
     /// Folders in which saved steering directions are looked for, after the current one.
     pub directions: Vec<PathBuf>,
+    /// Forward passes that began at tokens.
+    passes: AtomicU64,
 }
 
 /// A step callback that does nothing.
@@ -52,6 +55,27 @@ fn silent(_: usize, _: usize) -> Result<()> {
 }
 
 impl Model {
+    /// A model of these parts.
+    pub fn new(source: Source, decoder: Decoder, text: Option<Text>) -> Self {
+        Model { source, decoder, text, directions: Vec::new(), passes: AtomicU64::new(0) }
+    }
+
+    /// How many forward passes began at tokens so far; those that go on from a recorded residual stream do not count.
+    pub fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
+    }
+
+    /// [`Decoder::run`], counted.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`].
+    pub fn forward(&self, start: Start, sites: &Sites, plan: &Plan, logits: Logits, step: Step) -> Result<Trace> {
+        if matches!(start, Start::Tokens(_)) {
+            self.passes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.decoder.run(start, sites, plan, logits, step)
+    }
+
     /// The tokenizer.
     ///
     /// # Errors
@@ -88,7 +112,7 @@ impl Model {
     /// # Errors
     /// As [`Decoder::run`].
     pub fn run(&self, ids: &[u32], sites: &Sites, logits: Logits) -> Result<Trace> {
-        self.decoder.run(Start::Tokens(&[ids.to_vec()]), sites, Plan::NONE, logits, &mut silent)
+        self.forward(Start::Tokens(&[ids.to_vec()]), sites, Plan::NONE, logits, &mut silent)
     }
 
     /// Runs one prompt with edits, from the first edited block on when `clean` has recorded what that takes
@@ -113,7 +137,7 @@ impl Model {
             }
             _ => Start::Tokens(clean.prompts()),
         };
-        self.decoder.run(start, sites, &plan, logits, step)
+        self.forward(start, sites, &plan, logits, step)
     }
 
     /// Edits for a batch of copies of the prompt of `clean`: one list for each copy. `bos` says how prompts named in edits are encoded.
@@ -143,11 +167,11 @@ impl Model {
         match plan.first_layer().filter(|layer| clean.batched(stream(*layer)).is_some()) {
             Some(layer) => {
                 let copies = clean.copies(stream(layer), n)?;
-                self.decoder.run(Start::Block { layer, clean: &copies }, sites, plan, logits, step)
+                self.forward(Start::Block { layer, clean: &copies }, sites, plan, logits, step)
             }
             None => {
                 let copies = vec![clean.tokens().to_vec(); n];
-                self.decoder.run(Start::Tokens(&copies), sites, plan, logits, step)
+                self.forward(Start::Tokens(&copies), sites, plan, logits, step)
             }
         }
     }

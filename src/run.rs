@@ -248,9 +248,9 @@ impl Explorer<'_> {
                     self.journal.asked(&request);
                     self.engine.ask(request);
                 }
-                Effect::Cancel(slot) => {
-                    self.journal.cancelled(slot);
-                    self.engine.cancel(slot);
+                Effect::Cancel(job) => {
+                    self.journal.cancelled(job);
+                    self.engine.cancel(job);
                 }
                 Effect::Log(text) => self.journal.say(&text),
                 Effect::Copy(text) => self.aside(move || {

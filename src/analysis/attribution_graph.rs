@@ -17,13 +17,15 @@ use super::{About, Command, Direction, Evidence};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::forward::Step;
+use crate::model::forward::{Logits, Step};
 use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
+use crate::model::trace::Trace;
 use crate::replacement::Gate;
 use crate::replacement::{Columns, ReplacementModel, Row, Target};
-use anyhow::{Result, ensure};
-use std::collections::HashMap;
+use anyhow::{Result, bail, ensure};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 pub use choose::{LogitTarget, most_probable};
 use ground::Ground;
@@ -109,9 +111,29 @@ pub fn grow(
     settings: Settings,
     watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
 ) -> Result<Graph> {
-    ensure!(!targets.is_empty(), "a graph needs at least one target");
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
-    let ground = Ground::new(model, &ids, dictionary, targets, settings)?;
+    let trace = model.run(&ids, &Sites::Only(sites(model, dictionary)?), Logits::Last)?;
+    grow_on(model, Arc::new(trace), tokens, dictionary, targets, settings, &mut || Ok(()), watch)
+}
+
+/// [`grow`] on a run of the tokens that recorded [`sites`] and the last logits. `go_on` is asked once a layer or more before there is anything to
+/// watch.
+///
+/// # Errors
+/// As [`grow`]; what `go_on` returns.
+#[expect(clippy::too_many_arguments, reason = "what a graph is of, and who is told of it")]
+pub fn grow_on(
+    model: &Model,
+    trace: Arc<Trace>,
+    tokens: &[Piece],
+    dictionary: Option<&Dictionary>,
+    targets: &[LogitTarget],
+    settings: Settings,
+    go_on: &mut dyn FnMut() -> Result<()>,
+    watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
+) -> Result<Graph> {
+    ensure!(!targets.is_empty(), "a graph needs at least one target");
+    let ground = Ground::new(model, trace, dictionary, targets, settings, go_on)?;
     let limit = ground.limit;
     let mut growth = Growth { ground, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
     growth.complete = growth.run(limit, settings, watch)?;
@@ -214,11 +236,18 @@ impl Growth<'_> {
     }
 }
 
-/// The sites a graph is made from, besides those of its dictionary: for callers that record once and ask often.
-pub fn sites(model: &Model) -> Vec<Site> {
-    let Sites::Only(mut sites) = ReplacementModel::sites(&model.decoder) else { return Vec::new() };
-    sites.extend(model.decoder.relp_sites());
-    sites.into_iter().collect()
+/// The sites a graph is made from, those of its dictionary included.
+///
+/// # Errors
+/// There are none for a model of a known family.
+pub fn sites(model: &Model, dictionary: Option<&Dictionary>) -> Result<BTreeSet<Site>> {
+    let decoder = &model.decoder;
+    let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { bail!("a frozen model names its sites") };
+    sites.extend(decoder.relp_sites());
+    if let Some(d) = dictionary {
+        sites.extend((0..decoder.arch.n_layers).flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
+    }
+    Ok(sites)
 }
 
 /// The layout of rows, for callers outside.

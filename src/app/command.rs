@@ -31,8 +31,8 @@ impl App {
                 self.asked(&mut words, &question);
             }
             Ask::Method { name, question, params } => {
-                words.push(name.into());
-                words.extend(options(name, &params)?);
+                words.push(name.clone());
+                words.extend(options(&name, &params)?);
                 self.asked(&mut words, &question);
             }
             Ask::Graph(wanted) => self.graph_command(&mut words, wanted),

@@ -1,7 +1,8 @@
 //! More tokens at the end of the prompt: the most probable ones, or drawn.
 
 use super::App;
-use crate::engine::{Ask, Sampling, Slot};
+use super::Slot;
+use crate::engine::{Ask, Sampling};
 use anyhow::{Context, Result, bail, ensure};
 
 /// The most tokens added at once.

@@ -19,10 +19,11 @@ pub use enter::Within;
 pub use lines::Field;
 pub use shown::{Row, Shown};
 
+use super::App;
 use super::pane::State;
-use super::{App, Effect};
-use crate::analysis::attribution::{Attribution, Basis, GraphRequest};
-use crate::engine::{Ask, Slot};
+use crate::analysis::attribution::{Attribution, Basis, GraphId, GraphRequest};
+use crate::app::Slot;
+use crate::engine::Ask;
 use crate::graph::Graph;
 use crate::graph::format::json;
 use std::collections::BTreeMap;
@@ -146,6 +147,11 @@ impl GraphTab {
         self.shown.get(&self.face?).map(|(_, shown)| shown)
     }
 
+    /// Whether the graph of this number is at hand, or one that it has grown into.
+    pub(super) fn has(&self, graph: GraphId) -> bool {
+        self.shown.values().any(|(_, shown)| shown.was(graph))
+    }
+
     /// What the graph that is looked at is of; before there is one, what is wanted.
     pub fn name(&self) -> &str {
         let file = match (self.answered(), self.origin()) {
@@ -206,12 +212,9 @@ impl App {
         let known = self.graph.shown.get(&origin).is_some_and(|(of, s)| of == wanted && !s.graph.metadata.partial);
         if known {
             let ask = ask.clone();
+            self.end(Slot::Graph);
             let pane = self.pane_mut(Slot::Graph);
-            if matches!(pane.state, State::Running(..)) {
-                self.effects.push(Effect::Cancel(Slot::Graph));
-            }
-            let pane = self.pane_mut(Slot::Graph);
-            (pane.asked, pane.fresh, pane.state, pane.ticket) = (Some(ask), true, State::Idle, 0);
+            (pane.asked, pane.fresh, pane.state) = (Some(ask), true, State::Idle);
             self.turn_to(origin);
             self.enter_what_was_asked_for();
         }

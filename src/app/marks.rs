@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::address::{Address, Edit};
-use crate::engine::Slot;
+use crate::app::Slot;
 use anyhow::{Context, Result};
 
 impl App {

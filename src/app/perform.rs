@@ -1,11 +1,12 @@
 //! What every action does.
 
+use super::Slot;
 use super::entry::Entry;
 use super::overlay::{Overlay, PickerKind};
 use super::{App, Effect, Tab, yank};
 use crate::action::{Action, Argument};
 use crate::address::{Part, Place};
-use crate::engine::{Sampling, Slot};
+use crate::engine::Sampling;
 use crate::report::Cell;
 use crate::report::filter::plain;
 

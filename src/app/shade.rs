@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::address::{Address, Part, Place};
-use crate::engine::Slot;
+use crate::app::Slot;
 use crate::report::{Axis, Body, Cell, Grid, Kind, Report, Table};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use super::{App, Effect, Selection, Tab};
 use crate::action::Action;
 use crate::address::{Address, Edit, Part, Place};
-use crate::engine::Slot;
+use crate::app::Slot;
 use crate::report::filter::Filter;
 
 /// Prompts remembered.

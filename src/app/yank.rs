@@ -5,6 +5,8 @@ use super::pane::Line;
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::report::filter::plain;
+use crate::report::json::Printed;
+use crate::report::json::Printed;
 use crate::report::{Body, Cell, Column, Grid, Kind, Report, Table};
 use anyhow::{Context, Result, bail};
 
@@ -155,7 +157,7 @@ fn json(cell: &Cell) -> serde_json::Value {
     match cell {
         Cell::Empty => serde_json::Value::Null,
         Cell::Integer(value) => (*value).into(),
-        Cell::Number(_) | Cell::Series(_) => serde_json::to_value(cell).unwrap_or(serde_json::Value::Null),
+        Cell::Number(_) | Cell::Series(_) => serde_json::to_value(Printed(cell)).unwrap_or(serde_json::Value::Null),
         other => plain(other).into(),
     }
 }

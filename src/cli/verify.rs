@@ -2,11 +2,11 @@
 
 use super::graph_file::{self, GraphFile, GraphFileArgs};
 use super::output::{self, Format};
-use crate::analysis::verify::{KeepOnly, Test, Verifier};
+use crate::analysis::verify::{Test, Verifier};
 use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
-use crate::graph::verification::{Effect, Subject, Summary, Verification, With};
+use crate::graph::verification::{Effect, Kept, Subject, Summary, Verification, With};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -107,7 +107,7 @@ impl Verify {
         let mut kept = Vec::new();
         let has_units = |group: &&Group| group.members.iter().any(|m| graph.nodes[*m as usize].is_unit());
         for group in groups.iter().filter(has_units) {
-            kept.push((group.label.clone(), verifier.keep_only(&group.members, &mut |_, _| Ok(()))?));
+            kept.push(verifier.kept(&group.label, &group.members, &mut |_, _| Ok(()))?);
         }
 
         let target = verifier.target();
@@ -132,6 +132,7 @@ impl Verify {
             report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
         }
         found.into_iter().for_each(|verification| graph.record(verification));
+        kept.into_iter().for_each(|kept| graph.record_kept(kept));
         output::replace(self.out.as_deref().unwrap_or(&self.file.file), |to| {
             json::write(&graph, &mut BufWriter::new(to))
         })?;
@@ -228,7 +229,7 @@ fn downstream(graph: &Graph, found: &[Verification]) -> Table {
     table
 }
 
-fn keep_only(kept: &[(String, KeepOnly)]) -> Table {
+fn keep_only(kept: &[Kept]) -> Table {
     let number = |name| Column::number(name, "", 4);
     let mut table = Table::new([
         Column::text("group"),
@@ -241,7 +242,7 @@ fn keep_only(kept: &[(String, KeepOnly)]) -> Table {
         number("faithfulness"),
         number("completeness"),
     ]);
-    for (label, k) in kept {
+    for Kept { label, found: k, .. } in kept {
         let values = [k.whole, k.group, k.rest, k.empty].map(Cell::from);
         let scores = [k.faithfulness(), k.completeness()].map(Cell::from);
         let start = [label.clone().into(), k.kept.into(), k.ablated.into()];

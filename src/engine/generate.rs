@@ -1,6 +1,6 @@
 //! More tokens for a prompt.
 
-use super::Sampling;
+use super::protocol::Sampling;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{last_stream, next_token};
 use crate::model::Model;

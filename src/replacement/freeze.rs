@@ -147,7 +147,15 @@ impl ReplacementModel {
     /// # Errors
     /// A site was not recorded.
     pub fn new(model: &Decoder, trace: &Trace) -> Result<Self> {
-        Self::new_by(Route::best(model.device(), DType::F32), model, trace)
+        Self::new_while(model, trace, &mut || Ok(()))
+    }
+
+    /// [`ReplacementModel::new`], asking whether to go on after as many blocks as there are threads.
+    ///
+    /// # Errors
+    /// As [`ReplacementModel::new`]; what `go_on` returns.
+    pub fn new_while(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
+        Self::by(Route::best(model.device(), DType::F32), model, trace, go_on)
     }
 
     /// [`ReplacementModel::new`] by a given route; the kernels' takes copies of the weights to the CPU.
@@ -155,20 +163,33 @@ impl ReplacementModel {
     /// # Errors
     /// As [`ReplacementModel::new`].
     pub fn new_by(route: Route, model: &Decoder, trace: &Trace) -> Result<Self> {
-        let blocks = || model.blocks.iter().enumerate();
+        Self::by(route, model, trace, &mut || Ok(()))
+    }
+
+    fn by(route: Route, model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
+        let mut blocks = model.blocks.iter().enumerate();
         let (layers, blocks) = match route {
             Route::Kernels => {
                 let one = |(l, block)| Layer::with(PackedBlock::new, block, l, trace);
                 // Work on a GPU stays on one thread: candle orders none of it between threads.
-                let made: Vec<_> = match model.device().is_cpu() {
-                    true => model.blocks.par_iter().enumerate().map(one).collect::<Result<_>>()?,
-                    false => blocks().map(one).collect::<Result<_>>()?,
-                };
+                let at_once = if model.device().is_cpu() { rayon::current_num_threads() } else { 1 };
+                let mut made = Vec::with_capacity(model.blocks.len());
+                for (part, some) in model.blocks.chunks(at_once).enumerate() {
+                    go_on()?;
+                    let numbered = some.par_iter().enumerate().map(|(i, block)| (part * at_once + i, block));
+                    match at_once {
+                        1 => made.push(one((part, &some[0]))?),
+                        _ => made.extend(numbered.map(one).collect::<Result<Vec<_>>>()?),
+                    }
+                }
                 let (layers, packed) = made.into_iter().unzip();
                 (layers, Blocks::Packed(packed))
             }
             Route::Portable => {
-                let made = blocks().map(|(l, block)| Layer::with(TensorBlock::new, block, l, trace));
+                let made = blocks.by_ref().map(|(l, block)| {
+                    go_on()?;
+                    Layer::with(TensorBlock::new, block, l, trace)
+                });
                 let (layers, tensors) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
                 (layers, Blocks::Tensors(tensors, model.device().clone()))
             }

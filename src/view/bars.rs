@@ -4,7 +4,7 @@ use super::{Canvas, text};
 use crate::action::{Action, Argument};
 use crate::app::graph::Origin;
 use crate::app::overlay::Overlay;
-use crate::app::pane::State;
+use crate::app::pane::{Pane, State};
 use crate::app::{App, Tab};
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
@@ -277,6 +277,12 @@ impl Canvas<'_> {
     }
 }
 
+/// The time until the end of a pane's job, where it is long enough to be told.
+fn left(pane: &Pane) -> String {
+    let seconds = pane.seconds_left.filter(|s| *s >= 2.0);
+    seconds.map_or_else(String::new, |s| format!(", {s:.0} s left"))
+}
+
 /// How far the shown panes are from being what was asked for.
 fn freshness(app: &App) -> String {
     if let Some(count) = app.count {
@@ -299,8 +305,12 @@ fn freshness(app: &App) -> String {
             }
             State::Running(..) if slot == Model => return "loading".into(),
             State::Running(_, 0) => return "running".into(),
-            State::Running(done, total) if slot == crate::app::Slot::Graph => return format!("row {done}/{total}"),
-            State::Running(done, total) if slot == crate::app::Slot::Verify => return format!("test {done}/{total}"),
+            State::Running(done, total) if slot == crate::app::Slot::Graph => {
+                return format!("row {done}/{total}{}", left(app.pane(slot)));
+            }
+            State::Running(done, total) if slot == crate::app::Slot::Verify => {
+                return format!("test {done}/{total}{}", left(app.pane(slot)));
+            }
             State::Running(done, total) => return format!("layer {}/{total}", done + 1),
             State::Cancelled => return "stopped".into(),
             State::Failed(_) => return "failed".into(),

@@ -46,7 +46,7 @@ impl Harness {
         for effect in self.app.update(event) {
             match effect {
                 Effect::Ask(request) => self.engine.ask(request),
-                Effect::Cancel(slot) => self.engine.cancel(slot),
+                Effect::Cancel(job) => self.engine.cancel(job),
                 other => self.effects.push(other),
             }
         }

@@ -5,14 +5,13 @@ use super::sources::{feature_sources, input_of, neuron_sources};
 use super::{Settings, always_on};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::forward::Logits;
-use crate::model::site::Sites;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
 use crate::replacement::{ReplacementModel, Row, SourceBlocks, Target};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Candidates beyond those that will be shown: the most that a ranking by relevance is given to be wrong about.
 const SPARE: usize = 2048;
@@ -40,7 +39,7 @@ pub(super) struct Unit {
 pub(super) struct Ground<'a> {
     pub model: &'a Model,
     pub dictionary: Option<&'a Dictionary>,
-    pub trace: Trace,
+    pub trace: Arc<Trace>,
     pub frozen: ReplacementModel,
     pub units: Vec<Unit>,
     pub sources: SourceBlocks,
@@ -55,25 +54,20 @@ pub(super) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
+    /// On a run that recorded [`super::sites`] and the last logits. `go_on` is asked once a layer or more.
     pub fn new(
         model: &'a Model,
-        ids: &[u32],
+        trace: Arc<Trace>,
         dictionary: Option<&'a Dictionary>,
         targets: &[LogitTarget],
         settings: Settings,
+        go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
-        let decoder = &model.decoder;
-        let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { bail!("a frozen model names its sites") };
-        sites.extend(decoder.relp_sites());
-        if let Some(d) = dictionary {
-            sites.extend((0..decoder.arch.n_layers).flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
-        }
-        let trace = model.run(ids, &Sites::Only(sites), Logits::Last)?;
-        let mut frozen = ReplacementModel::new(decoder, &trace)?;
+        let mut frozen = ReplacementModel::new_while(&model.decoder, &trace, go_on)?;
         let (gate, zero_positions) = (settings.gate, settings.zero_positions);
         let (units, sources, always_on, limit) = match dictionary {
             None => {
-                let mut ranked = ranked_neurons(model, &trace, &frozen, targets, settings)?;
+                let mut ranked = ranked_neurons(model, &trace, &frozen, targets, settings, go_on)?;
                 let limit = settings.max_nodes.unwrap_or(usize::MAX);
                 let limit = ranked.enough(settings.share).min(limit);
                 let units = ranked.take(limit.saturating_add(limit.min(SPARE)));
@@ -83,7 +77,8 @@ impl<'a> Ground<'a> {
                 (units, sources, always_on, limit)
             }
             Some(d) => {
-                let (units, sources, always_on) = feature_sources(d, model, &trace, &mut frozen, zero_positions)?;
+                let (units, sources, always_on) =
+                    feature_sources(d, model, &trace, &mut frozen, zero_positions, go_on)?;
                 let limit = settings.max_nodes.unwrap_or(usize::MAX).min(units.len());
                 (units, sources, always_on, limit)
             }

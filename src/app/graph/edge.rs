@@ -3,7 +3,8 @@
 use super::Beside;
 use crate::analysis::loadings::{self, Edge, OfHead};
 use crate::app::App;
-use crate::engine::{Ask, Slot};
+use crate::app::Slot;
+use crate::engine::Ask;
 
 impl App {
     /// Asks for the heads of the edge between the selected node and the one it hangs from, and shows them beside the tree.
@@ -25,8 +26,8 @@ impl App {
             crate::graph::tree::Direction::Upstream => (node, parent),
             crate::graph::tree::Direction::Downstream => (parent, node),
         };
-        let (of, dictionary) = (shown.source.clone(), self.graph.dictionary.clone());
-        self.ask_beside(Ask::Edge(Edge { of, dictionary, source, target }));
+        let (graph, dictionary) = (shown.source.id, self.graph.dictionary.clone());
+        self.ask_beside(Ask::Edge(Edge { graph, dictionary, source, target }));
     }
 
     /// Asks what a head carries of the edges that pass its layer, the strongest for the target of them.
@@ -37,8 +38,8 @@ impl App {
             self.message = Some(format!("no edge that is kept passes layer {}", head.0));
             return;
         }
-        let (of, dictionary) = (shown.source.clone(), self.graph.dictionary.clone());
-        self.ask_beside(Ask::EdgesOf(OfHead { of, dictionary, head, edges }));
+        let (graph, dictionary) = (shown.source.id, self.graph.dictionary.clone());
+        self.ask_beside(Ask::EdgesOf(OfHead { graph, dictionary, head, edges }));
     }
 
     fn ask_beside(&mut self, ask: Ask) {

@@ -4,7 +4,7 @@ use super::{Beside, Shown};
 use crate::action::Action;
 use crate::analysis::verify_request::Subjects;
 use crate::app::App;
-use crate::engine::Slot;
+use crate::app::Slot;
 use crate::graph::group::{Collapsed, Group, Item, add_drafts, collapse, groups};
 use crate::graph::{Graph, Supernode};
 use crate::report::{Cell, Column, Report, Table};

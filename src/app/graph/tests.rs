@@ -5,10 +5,11 @@ use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::app::App;
-use crate::engine::{Ask, Slot};
+use crate::app::Slot;
+use crate::engine::Ask;
 use crate::graph::NodeKind;
 use crate::graph::tree::Direction;
-use crate::graph::verification::{Cause, Effect, Subject, Summary, Verification, With};
+use crate::graph::verification::{Cause, Effect, Kept, Subject, Summary, Verification, With};
 use crate::report::{Cell, Column, Report, Table};
 
 /// What the words of the table mean.
@@ -112,15 +113,15 @@ impl App {
             self.message = Some("there is no graph yet".into());
             return;
         };
-        let (of, target) = (shown.source.clone(), shown.first_target());
+        let (graph, target) = (shown.source.id, shown.first_target());
         let dictionary = self.graph.dictionary.clone();
-        self.ask(Slot::Verify, Ask::Test(TestRequest { of, dictionary, target, what, with }));
+        self.ask(Slot::Verify, Ask::Test(TestRequest { graph, dictionary, target, what, with }));
     }
 
     /// Measurements arrived.
     pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
-        if !self.graph.shown().is_some_and(|s| s.was(&tests.of)) {
+        if !self.graph.shown().is_some_and(|s| s.was(tests.graph)) {
             self.message = Some("the graph has changed since the test was asked for".into());
             return;
         }
@@ -151,6 +152,17 @@ impl App {
         if matches!(tests.what, Subjects::Heads | Subjects::Unit(_)) {
             self.say_why();
         }
+    }
+
+    /// What a group does alone was measured.
+    pub(in crate::app) fn take_kept(&mut self, kept: Kept) {
+        let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
+        match self.graph.shown_mut().filter(|shown| shown.was(tests.graph)) {
+            Some(shown) => shown.graph.record_kept(kept.clone()),
+            None => return self.message = Some("the graph has changed since the test was asked for".into()),
+        }
+        self.message = Some(kept_alone(&kept));
+        self.show_about();
     }
 
     /// What was measured, under why the unit that was asked about is no node.
@@ -190,6 +202,45 @@ fn said(shown: &Shown, test: &Verification) -> String {
     let others: String = others.take(1).collect();
     let target = test.target().map_or(String::new(), Effect::verdict);
     format!("{} {}: {target}{others}", in_short(&test.with), name(shown, &test.subject))
+}
+
+/// What a group does alone, in words.
+fn kept_alone(kept: &Kept) -> String {
+    let share = |s: Option<f32>| s.map_or("-".to_owned(), |s| format!("{s:.3}"));
+    let found = &kept.found;
+    format!(
+        "{} kept, {} other units at their means: target {:+.3} (all {:+.3}, none {:+.3}, without it {:+.3}); faithfulness {}, completeness {}",
+        kept.label,
+        found.ablated,
+        found.group,
+        found.whole,
+        found.empty,
+        found.rest,
+        share(found.faithfulness()),
+        share(found.completeness())
+    )
+}
+
+/// Groups that were kept alone, with all other units at their means.
+fn kept_table(shown: &Shown) -> Table {
+    let target = &shown.graph.nodes[shown.first_target() as usize].id;
+    let number = |name| Column::number(name, "", 3);
+    let mut table = Table::new([
+        Column::text("group"),
+        number("alone"),
+        number("all"),
+        number("none"),
+        number("without_it"),
+        number("faithfulness"),
+        number("completeness"),
+    ]);
+    for kept in shown.graph.kept.iter().filter(|kept| kept.target == **target) {
+        let found = &kept.found;
+        let values = [found.group, found.whole, found.empty, found.rest].map(Cell::from);
+        let shares = [found.faithfulness(), found.completeness()].map(Cell::from);
+        table.push([Cell::from(kept.label.clone())].into_iter().chain(values).chain(shares));
+    }
+    table
 }
 
 /// A node by its id, as readers name it.
@@ -239,13 +290,18 @@ pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
 /// Everything measured, the largest effects first, over a scatter plot of measured against predicted.
 fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
     let mut report = Report::default();
-    let tests = &shown.graph.verified;
-    if tests.is_empty() {
+    let (tests, kept) = (&shown.graph.verified, kept_table(shown));
+    if !kept.rows.is_empty() {
+        report.table("kept", "Groups kept alone", kept);
+    } else if tests.is_empty() {
         report.note("none", before);
         return report;
     }
     if let Some(text) = why_none {
         report.note("why", text);
+    }
+    if tests.is_empty() {
+        return report;
     }
     let ids = shown.graph.by_id();
     let mut table = Table::new([

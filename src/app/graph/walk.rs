@@ -3,7 +3,7 @@
 use super::Shown;
 use crate::action::Action;
 use crate::app::App;
-use crate::engine::Slot;
+use crate::app::Slot;
 use crate::graph::tree::{Branch, Direction, Item};
 use crate::graph::{Edge, Graph};
 

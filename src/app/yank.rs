@@ -4,7 +4,6 @@ use super::App;
 use super::pane::Line;
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
-use crate::report::filter::plain;
 use crate::report::json::Printed;
 use crate::report::json::Printed;
 use crate::report::{Body, Cell, Column, Grid, Kind, Report, Table};

@@ -102,7 +102,6 @@ const MIXTURES: &[(&str, &str)] = &[
     ("olmoe", "OLMoE"),
     ("granitemoe", "Granite-MoE"),
     ("granitemoeshared", "Granite-MoE"),
-    ("granitemoehybrid", "Granite 4"),
     ("phimoe", "Phi-3.5-MoE"),
     ("deepseek_v2", "DeepSeek-V2"),
     ("deepseek_v3", "DeepSeek-V3, R1"),

@@ -90,6 +90,7 @@ impl Verifier<'_> {
     /// # Errors
     /// A subject that does not exist, or that cannot be changed this way; the error says why.
     pub(super) fn acts(&self, subject: &Subject, with: &With) -> Result<Acts> {
+        ensure!(with.factor().is_none_or(f32::is_finite), "{with}: accepted: a finite factor");
         match subject {
             Subject::Node(id) => self.node_acts(self.find(id)?, with),
             Subject::Unit(address) => self.unit_acts(address, with).with_context(|| address.clone()),

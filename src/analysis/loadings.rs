@@ -4,9 +4,9 @@ use super::grounded::Grounded;
 use super::{About, Command, Direction, Evidence};
 use crate::graph::NodeKind;
 use crate::model::dictionary::Active;
-use crate::model::linear::{Input, Loadings, Placed, SourceBlocks, Target, Write};
-use crate::model::relp::Gate;
 use crate::model::site::Site;
+use crate::replacement::Gate;
+use crate::replacement::{Input, Loadings, Placed, SourceBlocks, Target, Write};
 use anyhow::{Context, Result, bail, ensure};
 
 /// The part of an edge's weight by which its loadings may differ, besides what rounding leaves in its row's absolute sum.

@@ -2,7 +2,6 @@
 
 use super::arch::{Attention, Block, Decoder, Linear, Mlp, Norm};
 use super::edit::Plan;
-use super::frozen::norm_forward;
 use super::kernel::attention::Rule;
 use super::ops::{self, Route};
 use super::site::{BlockSite as S, Site, Sites};
@@ -315,7 +314,7 @@ impl Pass<'_> {
 fn held_norm(x: &Tensor, norm: &Norm, scales: &Tensor) -> Result<(Tensor, Tensor)> {
     let (batch, pos, _) = x.dims3()?;
     let scale = scales.narrow(0, scales.dim(0)? - pos, pos)?;
-    let y = norm_forward(&x.to_dtype(DType::F32)?, norm, &scale)?;
+    let y = ops::norm_with_scale(&x.to_dtype(DType::F32)?, norm, &scale)?;
     let y = match &norm.bias {
         Some(bias) => y.broadcast_add(bias)?,
         None => y,

@@ -121,6 +121,12 @@ pub fn norm(route: Route, x: &Tensor, n: &Norm) -> Result<(Tensor, Tensor)> {
     }
 }
 
+/// A norm with its scale held, without its bias: `weight * centred x / scale`, `[.., rows, width]`; `scale` is `[rows, 1]`.
+pub fn norm_with_scale(x: &Tensor, n: &Norm, scale: &Tensor) -> Result<Tensor> {
+    let x = if n.centre { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
+    x.broadcast_div(scale)?.broadcast_mul(&n.weight)
+}
+
 /// `act(x)`, or `act(x) * up` for a gated MLP.
 pub fn activate(route: Route, kind: Activation, x: &Tensor, up: Option<&Tensor>) -> Result<Tensor> {
     match route {

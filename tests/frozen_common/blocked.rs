@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 use mechscope::model::Model;
-use mechscope::model::linear::{Entry, Target};
 use mechscope::model::site::BlockSite as S;
 use mechscope::model::trace::Trace;
+use mechscope::replacement::{Entry, Target};
 
 /// The frozen model run forwards in f64, from a change of the residual stream to a target.
 pub fn forward(model: &Model, trace: &Trace, from: (usize, usize), write: &[f32], target: &Target) -> f64 {

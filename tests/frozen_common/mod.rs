@@ -4,9 +4,9 @@
 use candle_core::{D, DType, Device, Tensor};
 use mechscope::model::Model;
 use mechscope::model::arch::{Linear, Norm};
-use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite as S, Site};
 use mechscope::model::trace::Trace;
+use mechscope::replacement::Gate;
 
 /// A change of one number of the run.
 #[derive(Clone, Copy)]

@@ -7,9 +7,9 @@ use crate::analysis::{Job, passes};
 use crate::model::arch::Linear;
 use crate::model::edit::{self, Passes};
 use crate::model::forward::Step;
-use crate::model::relp::feeds::NeuronAt;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
+use crate::replacement::relp::feeds::NeuronAt;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 

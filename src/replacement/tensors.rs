@@ -9,12 +9,12 @@
 //!
 //! Products take f32 in full, whatever the dtype of the model.
 
-use super::frozen::{Frozen, Layer, Skip};
+use super::freeze::{Layer, ReplacementModel, Skip};
 use super::pack::Lane;
 use super::sources::{Place, Sides};
 use super::targets::{Entry, Target};
+use super::transpose::norm_back;
 use crate::model::arch::{Block, Linear, Norm};
-use crate::model::frozen::norm_back;
 use crate::model::ops::{self, Route};
 use crate::model::site::BlockSite as S;
 use crate::model::trace::Trace;
@@ -246,7 +246,7 @@ impl Sheet {
 
 /// What targets gather on their way down.
 pub(super) fn sweep(
-    (frozen, blocks, device): (&Frozen, &[TensorBlock], &Device),
+    (frozen, blocks, device): (&ReplacementModel, &[TensorBlock], &Device),
     targets: &[Target],
     sources: &Sides<Vec<Tile>>,
     lane: impl Fn(usize) -> Lane,

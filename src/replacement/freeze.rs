@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// A model frozen at one run.
-pub struct Frozen {
+pub struct ReplacementModel {
     /// Positions of the run.
     pub n_pos: usize,
     /// Width of the residual stream.
@@ -51,7 +51,7 @@ pub(super) struct Layer {
     pub ln2: FrozenNorm,
     /// The norm on the MLP's output.
     pub ln2_post: Option<FrozenNorm>,
-    /// The linear skip of a dictionary, see [`Frozen::set_skip`].
+    /// The linear skip of a dictionary, see [`ReplacementModel::set_skip`].
     pub skip: Option<Skip>,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn vector(t: &Tensor) -> Result<Vec<f32>> {
     Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-impl Frozen {
+impl ReplacementModel {
     /// The sites a run must record to be frozen.
     pub fn sites(model: &Decoder) -> Sites {
         let block = [S::Ln1Scale, S::Pattern, S::Z, S::Ln1PostScale, S::Ln2Scale, S::Ln2PostScale];
@@ -130,7 +130,7 @@ impl Frozen {
         Sites::only(blocks.chain(outer.into_iter().filter(|s| model.has_site(*s))))
     }
 
-    /// Freezes `model` at a run that recorded [`Frozen::sites`] and the logits of every position. Rows come from our
+    /// Freezes `model` at a run that recorded [`ReplacementModel::sites`] and the logits of every position. Rows come from our
     /// kernels where the model is on the CPU, else from tensor operations on its device.
     ///
     /// # Errors
@@ -139,10 +139,10 @@ impl Frozen {
         Self::new_by(Route::best(model.device(), DType::F32), model, trace)
     }
 
-    /// [`Frozen::new`] by a given route; the kernels' takes copies of the weights to the CPU.
+    /// [`ReplacementModel::new`] by a given route; the kernels' takes copies of the weights to the CPU.
     ///
     /// # Errors
-    /// As [`Frozen::new`].
+    /// As [`ReplacementModel::new`].
     pub fn new_by(route: Route, model: &Decoder, trace: &Trace) -> Result<Self> {
         let blocks = || model.blocks.iter().enumerate();
         let (layers, blocks) = match route {
@@ -162,7 +162,7 @@ impl Frozen {
                 (layers, Blocks::Tensors(tensors, model.device().clone()))
             }
         };
-        Ok(Frozen {
+        Ok(ReplacementModel {
             n_pos: trace.n_pos(),
             d_model: model.arch.d_model,
             parallel: model.arch.parallel,

@@ -5,7 +5,7 @@
 //! source up) and by the last one (which delivered it at the target's position). Ameisen et al. 2025, "QK attributions" (Kamath et al. 2025),
 //! name the heads of an edge so.
 
-use super::frozen::{Frozen, FrozenNorm, Skip, vector};
+use super::freeze::{FrozenNorm, ReplacementModel, Skip, vector};
 use super::targets::{Entry, Target, dot};
 use crate::model::arch::{Block, Decoder};
 use crate::model::kernel::matmul;
@@ -67,7 +67,7 @@ struct Layer<'a> {
     all: usize,
 }
 
-impl Frozen {
+impl ReplacementModel {
     /// What carries the effect of a source on a target: `source` is all that the source writes. `trace` is the run that was frozen.
     ///
     /// # Errors

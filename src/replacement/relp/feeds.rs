@@ -2,13 +2,14 @@
 //! held the model between is linear: activation times gradient of an earlier neuron is its exact direct effect, and embeddings, neurons and biases
 //! add up to the activation.
 
-use super::{Gate, Gradients, Pass, Stream};
+use super::{Gradients, Pass, Stream};
 use crate::model::arch::Decoder;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
-use crate::model::frozen::norm_back;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
+use crate::replacement::rules::Gate;
+use crate::replacement::transpose::norm_back;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 

@@ -9,44 +9,17 @@
 pub mod feeds;
 pub mod readers;
 
-use super::arch::{Block, Decoder, Mlp};
 use super::direct::Logits;
-use super::edit::Passes;
-use super::forward::Step;
-use super::frozen::{coefficient, linear_back, norm_back};
-use super::site::{BlockSite as S, Site};
-use super::trace::Trace;
+use super::rules::Gate;
+use super::transpose::{coefficient, linear_back, norm_back};
+use crate::model::arch::{Block, Decoder, Mlp};
+use crate::model::edit::Passes;
+use crate::model::forward::Step;
+use crate::model::site::{BlockSite as S, Site};
+use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
-
-/// What is held of a gated product `act(gate) * up`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gate {
-    /// Half of the gradient goes through either branch, the other being held (RelP's half rule).
-    #[default]
-    Half,
-    /// The gate is held, all goes through the linear branch.
-    Freeze,
-}
-
-impl Gate {
-    /// Every rule.
-    pub const ALL: [Gate; 2] = [Gate::Half, Gate::Freeze];
-
-    /// Its name on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Gate::Half => "half",
-            Gate::Freeze => "freeze",
-        }
-    }
-
-    /// The rule of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Gate::ALL.into_iter().find(|gate| gate.name() == name)
-    }
-}
 
 /// Gradients of a target in the frozen model, over positions `0 .. n` with `n - 1` the target's position; f32.
 #[derive(Clone, Debug)]

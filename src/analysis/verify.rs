@@ -307,8 +307,9 @@ impl<'a> Verifier<'a> {
         let Some(deltas) = &acts.deltas else { return Ok(None) };
         let together;
         let gradients = if acts.edits.len() + acts.rows.len() > 1 {
-            let n_pos = self.on.trace.n_pos();
-            together = self.gradients_with(Passes::new(&self.on.model.decoder, &acts.edits, n_pos)?)?;
+            let (model, trace) = (self.on.model, &self.on.trace);
+            let mut directions = |name: &str, layer, width| model.direction(name, layer, width);
+            together = self.gradients_with(Passes::new(&model.scope(trace.tokens()), &acts.edits, &mut directions)?)?;
             &together
         } else {
             self.gradients()?

@@ -11,6 +11,7 @@ pub mod edit;
 pub mod families;
 pub mod forward;
 pub mod frozen;
+pub mod gguf;
 pub mod kernel;
 pub mod linear;
 pub mod open;

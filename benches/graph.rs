@@ -14,8 +14,8 @@ use mechscope::model::Model;
 use mechscope::model::forward::Logits;
 use mechscope::model::kernel::matmul::{Strided, gemm};
 use mechscope::model::kernel::shared::Block;
-use mechscope::model::linear::{Frozen, cost};
-use mechscope::model::relp::Gate;
+use mechscope::replacement::Gate;
+use mechscope::replacement::{ReplacementModel, cost};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -73,8 +73,8 @@ fn show(name: &str, flops: f64, took: Took, peak: Took) {
 
 /// The operations that a graph's rows must take.
 fn operations(model: &Model, graph: &Graph, ids: &[u32]) -> f64 {
-    let trace = model.run(ids, &Frozen::sites(&model.decoder), Logits::Last).expect("a run");
-    let frozen = Frozen::new(&model.decoder, &trace).expect("a frozen run");
+    let trace = model.run(ids, &ReplacementModel::sites(&model.decoder), Logits::Last).expect("a run");
+    let frozen = ReplacementModel::new(&model.decoder, &trace).expect("a frozen run");
     let maker = frozen.targets(&model.decoder, &trace, Gate::Half);
     let mut rows = vec![maker.logits(ids.len() - 1, &[(100, 1.0)], true).expect("a target")];
     for node in graph.nodes.iter().filter(|n| n.kind == NodeKind::Neuron) {

@@ -14,6 +14,7 @@ pub mod keymap;
 pub mod log;
 pub mod model;
 pub mod paths;
+pub mod replacement;
 pub mod report;
 pub mod run;
 pub mod terminal;

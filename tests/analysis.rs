@@ -10,10 +10,11 @@ use mechscope::address::Edit;
 use mechscope::model::Model;
 use mechscope::model::edit::{Passes, Plan};
 use mechscope::model::forward::{Logits, Start};
-use mechscope::model::relp::{Gate, Gradients};
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::text::Bos;
 use mechscope::model::trace::Trace;
+use mechscope::replacement::Gate;
+use mechscope::replacement::relp::Gradients;
 
 fn flat(t: &Tensor) -> Vec<f32> {
     t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -47,7 +48,7 @@ fn direct_effects_equal_the_reference_and_add_up() {
         for (k, target) in targets.iter().enumerate() {
             let direct = model.decoder.direct(&trace, position, &[(*target, 1.0)], true).unwrap();
             let per_layer =
-                |f: fn(&mechscope::model::direct::Layer) -> Vec<f32>| direct.layers.iter().flat_map(f).collect();
+                |f: fn(&mechscope::replacement::direct::Layer) -> Vec<f32>| direct.layers.iter().flat_map(f).collect();
             let got: [(&str, Vec<f32>); 9] = [
                 ("embed", vec![direct.embed]),
                 ("pos_embed", direct.pos_embed.into_iter().collect()),

@@ -8,9 +8,9 @@ use common::{open, shared, test_data};
 use mechscope::model::Model;
 use mechscope::model::dictionary::{Dictionary, WritePoint};
 use mechscope::model::forward::Logits;
-use mechscope::model::linear::{Frozen, SourceBlocks, Target, Write};
-use mechscope::model::relp::Gate;
 use mechscope::model::site::{Site, Sites};
+use mechscope::replacement::Gate;
+use mechscope::replacement::{ReplacementModel, SourceBlocks, Target, Write};
 use std::path::PathBuf;
 
 /// The third of circuit-tracer's modes: patterns, norms and MLPs held.
@@ -103,8 +103,8 @@ fn activations_are_the_references() {
 fn held_the_logits_move_by_the_edges() {
     for case in cases() {
         let decoder = &case.model.decoder;
-        let trace = case.model.run(&case.ids, &Frozen::sites(decoder), Logits::Last).unwrap();
-        let frozen = Frozen::new(decoder, &trace).unwrap();
+        let trace = case.model.run(&case.ids, &ReplacementModel::sites(decoder), Logits::Last).unwrap();
+        let frozen = ReplacementModel::new(decoder, &trace).unwrap();
         let mut writes = Vec::new();
         for (column, &(layer, position, feature, activation)) in case.features.iter().enumerate() {
             for (above, row) in case.dictionary.decoder_rows(layer, feature).unwrap().into_iter().enumerate() {
@@ -124,7 +124,7 @@ fn held_the_logits_move_by_the_edges() {
         let vocab = case.base.len() as u32;
         let targets: Vec<Target> = (0..vocab).map(|v| maker.logits(last, &[(v, 1.0)], false).unwrap()).collect();
         let mut effects = vec![vec![0f32; n]; targets.len()];
-        let take = |rows: Vec<(usize, mechscope::model::linear::Row)>| {
+        let take = |rows: Vec<(usize, mechscope::replacement::Row)>| {
             rows.into_iter().for_each(|(t, row)| effects[t].copy_from_slice(&row.effects[..n]));
             Ok(())
         };

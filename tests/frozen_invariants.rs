@@ -11,10 +11,10 @@ use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::edit::Passes;
 use mechscope::model::forward::Logits;
-use mechscope::model::linear::{Frozen, Row, SourceBlocks, Target};
-use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite, Sites};
 use mechscope::model::trace::Trace;
+use mechscope::replacement::Gate;
+use mechscope::replacement::{ReplacementModel, Row, SourceBlocks, Target};
 use random_models::{Recipe, families, recipes, runner};
 use std::cell::Cell;
 use std::path::Path;
@@ -30,7 +30,7 @@ type Neuron = (usize, usize, usize);
 struct Case {
     model: Model,
     trace: Trace,
-    frozen: Frozen,
+    frozen: ReplacementModel,
     neurons: Vec<Neuron>,
     sources: SourceBlocks,
     targets: Vec<Target>,
@@ -41,10 +41,10 @@ impl Case {
     fn new(recipe: &Recipe, gate: Gate, demeaned: bool) -> Self {
         let model = recipe.model();
         let decoder = &model.decoder;
-        let Sites::Only(mut sites) = Frozen::sites(decoder) else { panic!("sites by name") };
+        let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { panic!("sites by name") };
         sites.extend(decoder.relp_sites());
         let trace = model.run(&recipe.prompt, &Sites::Only(sites), Logits::Last).unwrap();
-        let frozen = Frozen::new(decoder, &trace).unwrap();
+        let frozen = ReplacementModel::new(decoder, &trace).unwrap();
         let n_pos = frozen.n_pos;
         let of = |l| (0..n_pos).flat_map(move |p| (0..decoder.arch.d_mlp).map(move |n| (l, p, n)));
         let neurons: Vec<Neuron> = (0..frozen.n_layers()).flat_map(of).collect();
@@ -69,7 +69,7 @@ impl Case {
     }
 }
 
-fn rows(frozen: &Frozen, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
+fn rows(frozen: &ReplacementModel, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
     let mut rows = vec![None; targets.len()];
     let take = |done: Vec<(usize, Row)>| {
         done.into_iter().for_each(|(t, row)| rows[t] = Some(row));

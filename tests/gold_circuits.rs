@@ -8,10 +8,10 @@ use mechscope::graph::tree::strongest_paths;
 use mechscope::graph::{Graph, Influence, Node, NodeKind};
 use mechscope::model::Model;
 use mechscope::model::forward::Logits;
-use mechscope::model::linear::{Frozen, SourceBlocks};
-use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite, Sites};
 use mechscope::model::text::Bos;
+use mechscope::replacement::Gate;
+use mechscope::replacement::{ReplacementModel, SourceBlocks};
 
 fn close(got: f32, want: f32) -> bool {
     (got - want).abs() <= 1e-6
@@ -75,8 +75,8 @@ fn a_frozen_graph_is_blind_to_where_a_head_looks() {
     let certificate = graph.nodes[place(&graph, "logit:2@5")].certificate.unwrap();
     assert!(close(certificate.value, induction::VALUE) && certificate.holds(), "{certificate:?}");
 
-    let trace = model.run(&induction::IDS, &Frozen::sites(&model.decoder), Logits::All).unwrap();
-    let frozen = Frozen::new(&model.decoder, &trace).unwrap();
+    let trace = model.run(&induction::IDS, &ReplacementModel::sites(&model.decoder), Logits::All).unwrap();
+    let frozen = ReplacementModel::new(&model.decoder, &trace).unwrap();
     let biases = SourceBlocks::output_biases(&frozen, &model.decoder).unwrap();
     let sources = SourceBlocks::new(&frozen, &trace, 0, &[], &biases, None).unwrap();
     let maker = frozen.targets(&model.decoder, &trace, Gate::Half);
@@ -147,10 +147,10 @@ fn edges_of_the_two_hops_hold_when_measured() {
 fn at_the_kink_nothing_passes() {
     let model = two_hops::model();
     let ids = two_hops::ids(two_hops::DALLAS);
-    let trace = model.run(&ids, &Frozen::sites(&model.decoder), Logits::Last).unwrap();
+    let trace = model.run(&ids, &ReplacementModel::sites(&model.decoder), Logits::Last).unwrap();
     let pre = trace.block(1, BlockSite::MlpPre).unwrap().get(3).unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(pre[two_hops::SAY_OLYMPIA], 0.0, "one of the two that it needs");
-    let frozen = Frozen::new(&model.decoder, &trace).unwrap();
+    let frozen = ReplacementModel::new(&model.decoder, &trace).unwrap();
     let maker = frozen.targets(&model.decoder, &trace, Gate::Half);
     let target = maker.neurons(1, &[(3, two_hops::SAY_OLYMPIA)]).unwrap().remove(0);
     assert!(target.vector.iter().all(|v| *v == 0.0) && target.bias == 0.0, "u > 0 is strict");

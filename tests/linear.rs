@@ -10,26 +10,26 @@ use common::{Reference, device, open_on, references, shared, test_data};
 use mechscope::model::Model;
 use mechscope::model::device::DTypeChoice;
 use mechscope::model::forward::Logits;
-use mechscope::model::linear::{Entry, Frozen, Row, SourceBlocks, Target};
 use mechscope::model::ops::Route;
-use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite as S, Sites};
 use mechscope::model::trace::Trace;
+use mechscope::replacement::Gate;
+use mechscope::replacement::{Entry, ReplacementModel, Row, SourceBlocks, Target};
 use std::path::{Path, PathBuf};
 
 /// A model frozen at a prompt.
 struct Case {
     model: Model,
     trace: Trace,
-    frozen: Frozen,
+    frozen: ReplacementModel,
 }
 
 impl Case {
     fn new(folder: &Path, ids: &[u32], route: Route) -> Self {
         let device = if route == Route::Kernels { Device::Cpu } else { device() };
         let model = open_on(folder, &device, DTypeChoice::F32);
-        let trace = model.run(ids, &Frozen::sites(&model.decoder), Logits::All).unwrap();
-        let frozen = Frozen::new_by(route, &model.decoder, &trace).unwrap();
+        let trace = model.run(ids, &ReplacementModel::sites(&model.decoder), Logits::All).unwrap();
+        let frozen = ReplacementModel::new_by(route, &model.decoder, &trace).unwrap();
         Case { model, trace, frozen }
     }
 

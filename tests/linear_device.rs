@@ -10,11 +10,11 @@ use mechscope::model::Model;
 use mechscope::model::device::DTypeChoice;
 use mechscope::model::dictionary::{Dictionary, ReadPoint, WritePoint};
 use mechscope::model::forward::Logits;
-use mechscope::model::linear::{Frozen, Input, Row, SourceBlocks, Target, Write};
 use mechscope::model::ops::Route;
-use mechscope::model::relp::Gate;
 use mechscope::model::site::Sites;
 use mechscope::model::trace::Trace;
+use mechscope::replacement::Gate;
+use mechscope::replacement::{Input, ReplacementModel, Row, SourceBlocks, Target, Write};
 use random_models::{families, recipes, runner};
 
 const CASES: u32 = 12;
@@ -23,8 +23,8 @@ const CASES: u32 = 12;
 struct Pair {
     model: Model,
     trace: Trace,
-    kernels: Frozen,
-    tensors: Frozen,
+    kernels: ReplacementModel,
+    tensors: ReplacementModel,
 }
 
 /// What sources write: `[layer][pos]` vectors of biases and of linear skips beside the writes themselves.
@@ -37,13 +37,13 @@ struct Written {
 
 impl Pair {
     fn new(model: Model, ids: &[u32], dictionary: Option<&Dictionary>) -> Self {
-        let Sites::Only(mut sites) = Frozen::sites(&model.decoder) else { panic!("sites by name") };
+        let Sites::Only(mut sites) = ReplacementModel::sites(&model.decoder) else { panic!("sites by name") };
         let parallel = model.decoder.arch.parallel;
         let read = |d: &Dictionary| (0..model.decoder.blocks.len()).flat_map(|l| d.read_sites(l, parallel)).collect();
         let read: Vec<_> = dictionary.map_or(Vec::new(), read);
         sites.extend(read);
         let trace = model.run(ids, &Sites::Only(sites), Logits::Last).unwrap();
-        let by = |route| Frozen::new_by(route, &model.decoder, &trace).unwrap();
+        let by = |route| ReplacementModel::new_by(route, &model.decoder, &trace).unwrap();
         let (kernels, tensors) = (by(Route::Kernels), by(Route::Portable));
         Pair { model, trace, kernels, tensors }
     }
@@ -61,7 +61,7 @@ impl Pair {
         Written { columns: which.len(), writes, biases, skips: None }
     }
 
-    fn sources(&self, frozen: &Frozen, w: &Written) -> SourceBlocks {
+    fn sources(&self, frozen: &ReplacementModel, w: &Written) -> SourceBlocks {
         SourceBlocks::new(frozen, &self.trace, w.columns, &w.writes, &w.biases, w.skips.as_deref()).unwrap()
     }
 
@@ -90,7 +90,7 @@ impl Pair {
     }
 }
 
-fn rows(frozen: &Frozen, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
+fn rows(frozen: &ReplacementModel, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
     let mut rows = vec![None; targets.len()];
     let take = |done: Vec<(usize, Row)>| {
         done.into_iter().for_each(|(t, row)| rows[t] = Some(row));
@@ -150,7 +150,7 @@ fn rows_of_units_with_skips_are_those_of_the_kernels() {
         let (n_layers, n_pos, d) = (pair.kernels.n_layers(), pair.kernels.n_pos, pair.kernels.d_model);
         let mut numbers = Numbers(name.len() as u64);
         let inputs = [Input::Residual, Input::Normalized, Input::Unweighted];
-        let centred = pair.model.decoder.blocks[0].ln2.centre;
+        let centred = pair.model.decoder.blocks[0].ln2.as_ref().is_some_and(|norm| norm.centre);
         let reads = |l: usize| if centred && l % 3 == 2 { Input::Normalized } else { inputs[l % 3] };
         for l in 0..n_layers {
             let weight: Vec<f32> = numbers.take(d * d).iter().map(|x| x / (d as f32).sqrt()).collect();
@@ -270,7 +270,7 @@ fn a_walk_by_tensors_ends_when_it_is_told_to() {
 fn the_route_follows_the_device() {
     let model = open_on(&test_data().join("models/tiny-gpt2"), &Device::Cpu, DTypeChoice::F32);
     let pair = Pair::new(model, &[1, 2, 3, 4, 5], None);
-    let own = Frozen::new(&pair.model.decoder, &pair.trace).unwrap();
+    let own = ReplacementModel::new(&pair.model.decoder, &pair.trace).unwrap();
     let written = pair.neurons(&[(0, 1, 2), (1, 2, 7)]);
     let maker = pair.kernels.targets(&pair.model.decoder, &pair.trace, Gate::Half);
     let targets = maker.neurons(2, &[(3, 1), (4, 9)]).unwrap();

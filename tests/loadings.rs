@@ -15,8 +15,8 @@ use mechscope::model::dictionary::Dictionary;
 use mechscope::model::edit::Passes;
 use mechscope::model::forward::Logits;
 use mechscope::model::qk::Part;
-use mechscope::model::relp::Gate;
 use mechscope::model::site::{BlockSite as S, Site, Sites};
+use mechscope::replacement::Gate;
 
 fn families() -> Vec<Reference> {
     let mut all = references();

@@ -8,10 +8,10 @@ use common::{open, shared, test_data};
 use mechscope::model::Model;
 use mechscope::model::edit::{Passes, Plan};
 use mechscope::model::forward::{Logits, Start};
-use mechscope::model::relp::Gate;
-use mechscope::model::relp::feeds::NeuronAt;
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::trace::Trace;
+use mechscope::replacement::Gate;
+use mechscope::replacement::relp::feeds::NeuronAt;
 use program::{arg, mechscope, model};
 use std::collections::HashMap;
 
@@ -126,7 +126,7 @@ fn who_reads_a_neuron_is_what_autograd_says() {
                 NeuronAt { layer: column / (n_pos * d_mlp), position: column / d_mlp % n_pos, neuron: column % d_mlp };
             let found =
                 model.readers(trace, source, graph.rule, Passes::default(), usize::MAX, &mut |_, _| Ok(())).unwrap();
-            let of = |r: &&mechscope::model::relp::readers::Reading| {
+            let of = |r: &&mechscope::replacement::relp::readers::Reading| {
                 (r.layer, r.position, r.unit) == (at.layer, at.position, at.neuron)
             };
             let got = found.neurons.iter().find(of).map_or(0.0, |r| r.size);
@@ -163,11 +163,12 @@ fn the_report_adds_up_and_reads_the_weights() {
         let decoder = &tensors.decoder;
         let block = &decoder.blocks[2];
         let (d, row) = (decoder.arch.d_model, numbers(&block.mlp.input.weight.narrow(0, 17, 1).unwrap()));
-        let (weight, embed) = (numbers(&block.ln2.weight), numbers(&decoder.embed));
+        let norm = block.ln2.as_ref().unwrap();
+        let (weight, embed) = (numbers(&norm.weight), numbers(&decoder.embed));
         // The definition, token by token: the row against the normed embedding, but for the norm's scale.
         let by_hand = |id: usize| {
             let e = &embed[id * d..][..d];
-            let mean = if block.ln2.centre { e.iter().sum::<f32>() / d as f32 } else { 0.0 };
+            let mean = if norm.centre { e.iter().sum::<f32>() / d as f32 } else { 0.0 };
             let normed: Vec<f32> = e.iter().zip(&weight).map(|(e, w)| (e - mean) * w).collect();
             product(&normed, &row) * decoder.embed_scale.unwrap_or(1.0)
         };

@@ -18,10 +18,10 @@ use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
-use crate::model::linear::{Columns, Frozen, Row, Target};
-use crate::model::relp::Gate;
 use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
+use crate::replacement::Gate;
+use crate::replacement::{Columns, ReplacementModel, Row, Target};
 use anyhow::{Result, ensure};
 use std::collections::HashMap;
 
@@ -216,7 +216,7 @@ impl Growth<'_> {
 
 /// The sites a graph is made from, besides those of its dictionary: for callers that record once and ask often.
 pub fn sites(model: &Model) -> Vec<Site> {
-    let Sites::Only(mut sites) = Frozen::sites(&model.decoder) else { return Vec::new() };
+    let Sites::Only(mut sites) = ReplacementModel::sites(&model.decoder) else { return Vec::new() };
     sites.extend(model.decoder.relp_sites());
     sites.into_iter().collect()
 }

@@ -4,12 +4,12 @@ use crate::graph::{Graph, Node, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::forward::Logits;
-use crate::model::linear::{Frozen, Input};
-use crate::model::relp::Gate;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::source;
 use crate::model::text::Bos;
 use crate::model::trace::Trace;
+use crate::replacement::Gate;
+use crate::replacement::{Input, ReplacementModel};
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ pub struct Grounded<'a> {
     pub trace: Trace,
     /// What was done about BOS: other prompts begin as the graph's does, so that positions stand for the same.
     pub bos: Bos,
-    frozen: OnceCell<Frozen>,
+    frozen: OnceCell<ReplacementModel>,
 }
 
 /// The token ids of a graph's prompt: as the file has them, or from its text.
@@ -86,7 +86,7 @@ impl<'a> Grounded<'a> {
     fn run(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph) -> Result<Self> {
         let ids = prompt_ids(model, graph)?;
         let decoder = &model.decoder;
-        let Sites::Only(mut sites) = Frozen::sites(decoder) else { bail!("a frozen model names its sites") };
+        let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { bail!("a frozen model names its sites") };
         sites.extend(decoder.relp_sites());
         let layers = 0..decoder.arch.n_layers;
         sites.extend(layers.clone().map(|l| Site::Block(l, S::ResidPre)));
@@ -284,11 +284,11 @@ impl<'a> Grounded<'a> {
     ///
     /// # Errors
     /// A dictionary that cannot be read.
-    pub fn frozen(&self) -> Result<&Frozen> {
+    pub fn frozen(&self) -> Result<&ReplacementModel> {
         if let Some(frozen) = self.frozen.get() {
             return Ok(frozen);
         }
-        let mut frozen = Frozen::new(&self.model.decoder, &self.trace)?;
+        let mut frozen = ReplacementModel::new(&self.model.decoder, &self.trace)?;
         if let Some(dictionary) = self.dictionary {
             for layer in 0..frozen.n_layers() {
                 if let Some(skip) = dictionary.skip(layer)? {

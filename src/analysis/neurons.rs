@@ -3,6 +3,7 @@
 mod choose;
 pub(super) mod links;
 mod one;
+mod sections;
 mod table;
 
 use super::param::{Kind, Param, Values};
@@ -12,9 +13,9 @@ use crate::address::resolve_position;
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
-use crate::model::relp::Gate;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
+use crate::replacement::Gate;
 use crate::report::Report;
 use anyhow::{Result, ensure};
 use candle_core::DType;
@@ -147,7 +148,7 @@ impl Analysis for Neurons {
         target.describe(&mut report, job.model, at);
         report.fact("position", job.position);
         report.fact("neurons_in_all", here.iter().map(|layer| layer.activation.len()).sum::<usize>());
-        table::fill(job, &mut report, &here, clean.as_deref())?;
+        sections::fill(job, &mut report, &here, clean.as_deref())?;
         Ok(report)
     }
 }

@@ -14,9 +14,9 @@ use mechscope::model::Model;
 use mechscope::model::edit::Passes;
 use mechscope::model::forward::Logits;
 use mechscope::model::open::Options;
-use mechscope::model::relp::Gate;
 use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
+use mechscope::replacement::Gate;
 use mechscope::report::{Body, Cell};
 
 /// Goes to an address and from there into the graph; returns what is said.

@@ -3,8 +3,8 @@
 use super::choose::LogitTarget;
 use super::ground::Ground;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
-use crate::model::linear::Row;
 use crate::model::text::Piece;
+use crate::replacement::Row;
 use anyhow::Result;
 use std::collections::{BTreeSet, HashMap};
 

@@ -6,9 +6,9 @@ use crate::analysis::next_token::NextToken;
 use crate::analysis::target::Target;
 use crate::model::Model;
 use crate::model::edit::Passes;
-use crate::model::linear::{Frozen, Row};
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
+use crate::replacement::{ReplacementModel, Row};
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 use std::cmp::Ordering;
@@ -64,7 +64,7 @@ pub(super) struct Ranked {
 pub(super) fn ranked_neurons(
     model: &Model,
     trace: &Trace,
-    frozen: &Frozen,
+    frozen: &ReplacementModel,
     targets: &[LogitTarget],
     settings: Settings,
 ) -> Result<Ranked> {

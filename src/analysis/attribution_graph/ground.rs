@@ -6,10 +6,10 @@ use super::{Settings, always_on};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Logits;
-use crate::model::linear::{Frozen, Row, SourceBlocks, Target};
-use crate::model::relp::Gate;
 use crate::model::site::Sites;
 use crate::model::trace::Trace;
+use crate::replacement::Gate;
+use crate::replacement::{ReplacementModel, Row, SourceBlocks, Target};
 use anyhow::{Context, Result, bail};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -41,7 +41,7 @@ pub(super) struct Ground<'a> {
     pub model: &'a Model,
     pub dictionary: Option<&'a Dictionary>,
     pub trace: Trace,
-    pub frozen: Frozen,
+    pub frozen: ReplacementModel,
     pub units: Vec<Unit>,
     pub sources: SourceBlocks,
     pub zero_positions: usize,
@@ -63,13 +63,13 @@ impl<'a> Ground<'a> {
         settings: Settings,
     ) -> Result<Self> {
         let decoder = &model.decoder;
-        let Sites::Only(mut sites) = Frozen::sites(decoder) else { bail!("a frozen model names its sites") };
+        let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { bail!("a frozen model names its sites") };
         sites.extend(decoder.relp_sites());
         if let Some(d) = dictionary {
             sites.extend((0..decoder.arch.n_layers).flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
         }
         let trace = model.run(ids, &Sites::Only(sites), Logits::Last)?;
-        let mut frozen = Frozen::new(decoder, &trace)?;
+        let mut frozen = ReplacementModel::new(decoder, &trace)?;
         let (gate, zero_positions) = (settings.gate, settings.zero_positions);
         let (units, sources, always_on, limit) = match dictionary {
             None => {

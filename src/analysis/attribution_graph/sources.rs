@@ -4,13 +4,18 @@ use super::always_on;
 use super::ground::{Place, Unit};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
-use crate::model::linear::{Frozen, Input, SourceBlocks, Write};
 use crate::model::trace::Trace;
+use crate::replacement::{Input, ReplacementModel, SourceBlocks, Write};
 use anyhow::Result;
 use std::collections::HashSet;
 
 /// Neurons, one column each in their order.
-pub(super) fn neuron_sources(model: &Model, trace: &Trace, frozen: &Frozen, units: &[Unit]) -> Result<SourceBlocks> {
+pub(super) fn neuron_sources(
+    model: &Model,
+    trace: &Trace,
+    frozen: &ReplacementModel,
+    units: &[Unit],
+) -> Result<SourceBlocks> {
     let which: Vec<(usize, usize, usize)> = units.iter().map(|u| (u.layer, u.position, u.index)).collect();
     let writes = SourceBlocks::neuron_writes(frozen, &model.decoder, trace, &which)?;
     let biases = SourceBlocks::output_biases(frozen, &model.decoder)?;
@@ -32,7 +37,7 @@ pub(super) fn feature_sources(
     dictionary: &Dictionary,
     model: &Model,
     trace: &Trace,
-    frozen: &mut Frozen,
+    frozen: &mut ReplacementModel,
     zero_positions: usize,
 ) -> Result<(Vec<Unit>, SourceBlocks, HashSet<Place>)> {
     let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
@@ -42,8 +47,9 @@ pub(super) fn feature_sources(
     let mut active: Vec<Active> = Vec::new();
     let (mut biases, mut skips) = (Vec::new(), Vec::new());
     let mut any_skip = false;
-    let through =
-        |frozen: &Frozen, l: usize, p: usize, v: Vec<f32>| if before_norm { frozen.written(l, p, v) } else { v };
+    let through = |frozen: &ReplacementModel, l: usize, p: usize, v: Vec<f32>| {
+        if before_norm { frozen.written(l, p, v) } else { v }
+    };
     for l in 0..n_layers {
         let x = dictionary.input(l, decoder.arch.parallel, trace)?;
         active.extend(dictionary.encode(l, &x)?);

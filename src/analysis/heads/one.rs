@@ -7,7 +7,7 @@ use crate::analysis::{Job, target};
 use crate::model::arch::{Decoder, Linear};
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
-use crate::model::{edit, frozen, ops};
+use crate::model::{edit, ops};
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -114,7 +114,7 @@ fn read(model: &Decoder, trace: &Trace, layer: usize, head: usize, position: usi
         Ok(match &block.ln1_post {
             Some(norm) => {
                 let scale = trace.block(layer, BlockSite::Ln1PostScale)?.narrow(0, position, 1)?;
-                frozen::norm_forward(&x, norm, &scale.broadcast_as((x.dim(0)?, 1))?.contiguous()?)?
+                ops::norm_with_scale(&x, norm, &scale.broadcast_as((x.dim(0)?, 1))?.contiguous()?)?
             }
             None => x,
         })

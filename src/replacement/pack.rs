@@ -3,7 +3,7 @@
 //! `G` of a pack is `[pos, d_model, lane]`, so every product reads it in order. Work is split by heads and by positions
 //! within a pack as well, for when there are fewer packs than threads.
 
-use super::frozen::Layer;
+use super::freeze::Layer;
 use super::packed::PackedBlock;
 use super::sources::Rows;
 use super::targets::Target;

@@ -1,6 +1,6 @@
 //! Sources: vectors written to the residual stream, gathered by layer and position.
 
-use super::frozen::{Blocks, Frozen, vector};
+use super::freeze::{Blocks, ReplacementModel, vector};
 use super::tensors::Tile;
 use crate::model::arch::Decoder;
 use crate::model::kernel::lanes::Packed;
@@ -122,7 +122,7 @@ impl SourceBlocks {
     /// # Errors
     /// MLP outputs that the run did not record.
     pub fn new(
-        frozen: &Frozen,
+        frozen: &ReplacementModel,
         trace: &Trace,
         n_sources: usize,
         writes: &[Write],
@@ -191,7 +191,7 @@ impl SourceBlocks {
     ///
     /// # Errors
     /// The tensors cannot be read.
-    pub fn output_biases(frozen: &Frozen, model: &Decoder) -> Result<Vec<Vec<Vec<f32>>>> {
+    pub fn output_biases(frozen: &ReplacementModel, model: &Decoder) -> Result<Vec<Vec<Vec<f32>>>> {
         let one = |l: usize| -> Result<Vec<Vec<f32>>> {
             let bias = match &model.blocks[l].mlp.output.bias {
                 Some(b) => vector(b)?,
@@ -215,7 +215,7 @@ impl SourceBlocks {
     /// # Errors
     /// Activations that the run did not record.
     pub fn neuron_writes(
-        frozen: &Frozen,
+        frozen: &ReplacementModel,
         model: &Decoder,
         trace: &Trace,
         neurons: &[(usize, usize, usize)],

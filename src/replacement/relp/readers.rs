@@ -2,14 +2,15 @@
 //! [`feeds`](super::feeds).
 
 use super::feeds::NeuronAt;
-use super::{Gate, Pass, Stream};
+use super::{Pass, Stream};
 use crate::model::arch::{Block, Decoder, Linear};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
-use crate::model::frozen::{coefficient, norm_forward};
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
+use crate::replacement::rules::Gate;
+use crate::replacement::transpose::coefficient;
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
 
@@ -65,7 +66,7 @@ impl Decoder {
         let mut written = column.broadcast_mul(&activation.to_dtype(DType::F32)?)?.contiguous()?;
         if let Some(norm) = &block.ln2_post {
             let scale = trace.block(layer, S::Ln2PostScale)?.narrow(0, position, 1)?;
-            written = norm_forward(&written, norm, &scale)?;
+            written = ops::norm_with_scale(&written, norm, &scale)?;
         }
         let written = pass.passes.apply(Site::Block(layer, S::MlpOut), written, position)?;
         let mut x = written.pad_with_zeros(0, 0, rows - 1)?;
@@ -94,7 +95,7 @@ impl Block {
     /// What attention moves of `x` `[rows, d_model]`: all heads together `[rows, d_model]`, and the norm of each `[rows, n_heads]`.
     fn moved(&self, l: usize, x: &Tensor, stream: &Stream, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let (rows, width) = (x.dim(0)?, self.attention.d_head);
-        let x = norm_forward(x, &self.ln1, &stream.rows(pass.trace, l, S::Ln1Scale)?)?;
+        let x = stream.norm_forward(x, &self.ln1, pass.trace, l, S::Ln1Scale)?;
         let values = linear(&x, &self.attention.v)?;
         let kv_heads = values.dim(1)? / width;
         let heads = self.attention.q.weight.dim(0)? / width;
@@ -109,10 +110,8 @@ impl Block {
         for head in 0..heads {
             let weight = self.attention.o.weight.narrow(1, head * width, width)?.contiguous()?;
             let z = z.narrow(1, head * width, width)?.contiguous()?;
-            let mut out = linear(&z, &Linear { weight, bias: None })?;
-            if let Some(norm) = &self.ln1_post {
-                out = norm_forward(&out, norm, &stream.rows(pass.trace, l, S::Ln1PostScale)?)?;
-            }
+            let out = linear(&z, &Linear { weight, bias: None })?;
+            let out = stream.norm_forward(&out, &self.ln1_post, pass.trace, l, S::Ln1PostScale)?;
             norms.push(out.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?);
             all = Some(match all {
                 Some(all) => (all + out)?,
@@ -128,7 +127,7 @@ impl Block {
 
     /// What the MLP's neurons read of `x` `[rows, d_model]`, as parts of their activations: `[rows, d_mlp]`.
     fn read(&self, l: usize, x: &Tensor, stream: &Stream, pass: &Pass) -> Result<Tensor> {
-        let x = norm_forward(x, &self.ln2, &stream.rows(pass.trace, l, S::Ln2Scale)?)?;
+        let x = stream.norm_forward(x, &self.ln2, pass.trace, l, S::Ln2Scale)?;
         let pre = stream.rows(pass.trace, l, S::MlpPre)?;
         let c = coefficient(self.mlp.activation, &pre)?;
         let input = linear(&x, &self.mlp.input)?;

@@ -1,10 +1,10 @@
 //! The backward operations of the frozen model, in f32: attention patterns, norm scales and activation coefficients are constants of one run, so
 //! every part is linear and its backward pass is its transpose.
 
-use super::arch::{Linear, Norm};
-use super::kernel::activation::Activation;
-use super::kernel::matmul;
-use super::ops::{Route, numbers};
+use crate::model::arch::{Linear, Norm};
+use crate::model::kernel::activation::Activation;
+use crate::model::kernel::matmul;
+use crate::model::ops::{Route, numbers};
 use candle_core::{D, DType, Device, Result, Tensor};
 
 /// The transpose of a linear map: `g W`, `[rows, out] -> [rows, in]`.
@@ -28,12 +28,6 @@ pub fn linear_back(g: &Tensor, l: &Linear) -> Result<Tensor> {
 pub fn norm_back(g: &Tensor, n: &Norm, scale: &Tensor) -> Result<Tensor> {
     let g = g.broadcast_mul(&n.weight)?.broadcast_div(scale)?;
     if n.centre { g.broadcast_sub(&g.mean_keepdim(D::Minus1)?) } else { Ok(g) }
-}
-
-/// A norm with its scale held, without its bias: `weight * centred x / scale`, `[.., rows, width]`; `scale` is `[rows, 1]`.
-pub fn norm_forward(x: &Tensor, n: &Norm, scale: &Tensor) -> Result<Tensor> {
-    let x = if n.centre { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
-    x.broadcast_div(scale)?.broadcast_mul(&n.weight)
 }
 
 /// `c(x)` with `activation(x) = x c(x)`, what the frozen model keeps of a nonlinearity.

@@ -3,10 +3,11 @@
 //!
 //! Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021).
 
-use super::arch::{Decoder, Norm};
-use super::site::{BlockSite as S, Site};
-use super::trace::Trace;
-use super::{frozen, ops};
+use super::transpose;
+use crate::model::arch::{Decoder, Norm};
+use crate::model::ops;
+use crate::model::site::{BlockSite as S, Site};
+use crate::model::trace::Trace;
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
@@ -84,7 +85,7 @@ impl Decoder {
     pub fn target_direction(&self, trace: &Trace, position: usize, target: &Logits) -> Result<Tensor> {
         let resid = trace.block(self.arch.n_layers - 1, S::ResidPost)?.narrow(0, position, 1)?;
         let (_, scale) = ops::norm(self.route(), &resid.contiguous()?, &self.ln_final)?;
-        Ok(frozen::norm_back(&self.target_row(target)?, &self.ln_final, &scale)?)
+        Ok(transpose::norm_back(&self.target_row(target)?, &self.ln_final, &scale)?)
     }
 
     /// The sites that [`Decoder::direct`] reads.
@@ -149,7 +150,7 @@ impl Decoder {
         let scale = |site| -> Result<Tensor> { Ok(trace.block(l, site)?.narrow(0, position, 1)?) };
         let through = |norm: &Option<Norm>, site| -> Result<Tensor> {
             Ok(match norm {
-                Some(norm) => frozen::norm_back(direction, norm, &scale(site)?)?,
+                Some(norm) => transpose::norm_back(direction, norm, &scale(site)?)?,
                 None => direction.clone(),
             })
         };
@@ -158,14 +159,14 @@ impl Decoder {
         };
 
         let at_attn = through(&block.ln1_post, S::Ln1PostScale)?;
-        let (z, per_z) = (row(S::Z)?, numbers(&frozen::linear_back(&at_attn, &block.attention.o)?)?);
+        let (z, per_z) = (row(S::Z)?, numbers(&transpose::linear_back(&at_attn, &block.attention.o)?)?);
         let width = block.attention.d_head;
         let heads: Vec<f32> = z.chunks(width).zip(per_z.chunks(width)).map(|(z, w)| dot(z, w)).collect();
         let attn_bias = bias(&block.attention.o.bias, &at_attn)?;
 
         let at_mlp = through(&block.ln2_post, S::Ln2PostScale)?;
         let neurons = if neurons {
-            let per_neuron = numbers(&frozen::linear_back(&at_mlp, &block.mlp.output)?)?;
+            let per_neuron = numbers(&transpose::linear_back(&at_mlp, &block.mlp.output)?)?;
             row(S::MlpPost)?.iter().zip(&per_neuron).map(|(a, w)| a * w).collect()
         } else {
             Vec::new()

@@ -4,7 +4,7 @@
 //! they are put side by side by position, so that few positions behind it are: [`LANES`] at a time for the kernels, in
 //! larger sheets for tensors.
 
-use super::frozen::{Blocks, Frozen, Layer};
+use super::freeze::{Blocks, Layer, ReplacementModel};
 use super::pack::{Lane, Pack, merge};
 use super::packed::PackedBlock;
 use super::sources::{Gathered, Rows, Sides, SourceBlocks};
@@ -34,7 +34,7 @@ pub struct Row {
 }
 
 /// Floating-point operations that the rows of these targets must take: each target to its own layer and position.
-pub fn cost(frozen: &Frozen, targets: &[Target]) -> u64 {
+pub fn cost(frozen: &ReplacementModel, targets: &[Target]) -> u64 {
     let one = |t: &Target| -> u64 {
         let p = t.position as u64 + 1;
         let steps = match t.entry {
@@ -50,7 +50,7 @@ pub fn cost(frozen: &Frozen, targets: &[Target]) -> u64 {
     targets.iter().map(one).sum()
 }
 
-impl Frozen {
+impl ReplacementModel {
     /// The rows of `targets`. `batch` receives them as they are done: indices into `targets` with their rows; its
     /// error ends the walk.
     ///
@@ -68,7 +68,7 @@ impl Frozen {
         self.rows_while(targets, sources, &mut || Ok(()), batch)
     }
 
-    /// [`Frozen::rows`], asking before every layer of a batch whether to go on.
+    /// [`ReplacementModel::rows`], asking before every layer of a batch whether to go on.
     ///
     /// # Errors
     /// What `batch` or `go_on` returns; rows of the batch in hand are lost. A device that fails.

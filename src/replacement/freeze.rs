@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// A model frozen at one run.
-pub struct Frozen {
+pub struct ReplacementModel {
     /// Positions of the run.
     pub n_pos: usize,
     /// Width of the residual stream.
@@ -47,11 +47,11 @@ pub(super) struct Layer {
     pub width: usize,
     /// What attention adds without looking at any token: biases through values, output and post-norm, `[pos, d_model]`.
     pub attn_bias: Vec<f32>,
-    /// The norm the MLP reads through.
+    /// The norm the MLP reads through; one that changes nothing where the block has none.
     pub ln2: FrozenNorm,
     /// The norm on the MLP's output.
     pub ln2_post: Option<FrozenNorm>,
-    /// The linear skip of a dictionary, see [`Frozen::set_skip`].
+    /// The linear skip of a dictionary, see [`ReplacementModel::set_skip`].
     pub skip: Option<Skip>,
 }
 
@@ -83,6 +83,17 @@ impl FrozenNorm {
         };
         let inverse = vector(scale)?.into_iter().map(|s| 1.0 / s).collect();
         Ok(FrozenNorm { centre: norm.centre, weight, bias, inverse })
+    }
+
+    /// A block's norm with the scales that `site` of `trace` recorded; without one all passes unchanged.
+    pub(super) fn of(norm: &Option<Norm>, trace: &Trace, (l, site): (usize, S), d: usize) -> Result<Self> {
+        match norm {
+            Some(norm) => Self::new(norm, &trace.block(l, site)?),
+            None => {
+                let (weight, bias, inverse) = (vec![1.0; d], vec![0.0; d], vec![1.0; trace.n_pos()]);
+                Ok(FrozenNorm { centre: false, weight, bias, inverse })
+            }
+        }
     }
 
     /// The linear part of the norm at a position: `C(x) . gamma * s`.
@@ -118,7 +129,7 @@ pub(super) fn vector(t: &Tensor) -> Result<Vec<f32>> {
     Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-impl Frozen {
+impl ReplacementModel {
     /// The sites a run must record to be frozen.
     pub fn sites(model: &Decoder) -> Sites {
         let block = [S::Ln1Scale, S::Pattern, S::Z, S::Ln1PostScale, S::Ln2Scale, S::Ln2PostScale];
@@ -130,7 +141,7 @@ impl Frozen {
         Sites::only(blocks.chain(outer.into_iter().filter(|s| model.has_site(*s))))
     }
 
-    /// Freezes `model` at a run that recorded [`Frozen::sites`] and the logits of every position. Rows come from our
+    /// Freezes `model` at a run that recorded [`ReplacementModel::sites`] and the logits of every position. Rows come from our
     /// kernels where the model is on the CPU, else from tensor operations on its device.
     ///
     /// # Errors
@@ -139,10 +150,10 @@ impl Frozen {
         Self::new_by(Route::best(model.device(), DType::F32), model, trace)
     }
 
-    /// [`Frozen::new`] by a given route; the kernels' takes copies of the weights to the CPU.
+    /// [`ReplacementModel::new`] by a given route; the kernels' takes copies of the weights to the CPU.
     ///
     /// # Errors
-    /// As [`Frozen::new`].
+    /// As [`ReplacementModel::new`].
     pub fn new_by(route: Route, model: &Decoder, trace: &Trace) -> Result<Self> {
         let blocks = || model.blocks.iter().enumerate();
         let (layers, blocks) = match route {
@@ -162,7 +173,7 @@ impl Frozen {
                 (layers, Blocks::Tensors(tensors, model.device().clone()))
             }
         };
-        Ok(Frozen {
+        Ok(ReplacementModel {
             n_pos: trace.n_pos(),
             d_model: model.arch.d_model,
             parallel: model.arch.parallel,
@@ -268,7 +279,7 @@ impl Layer {
             kv_heads: a.k.weight.dim(0)? / a.d_head,
             width: a.d_head,
             attn_bias,
-            ln2: FrozenNorm::new(&block.ln2, &trace.block(l, S::Ln2Scale)?)?,
+            ln2: FrozenNorm::of(&block.ln2, trace, (l, S::Ln2Scale), constant.len())?,
             ln2_post: post(&block.ln2_post, S::Ln2PostScale)?,
             skip: None,
         })

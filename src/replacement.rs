@@ -1,4 +1,4 @@
-//! The frozen model: attention patterns, norm scales and MLP coefficients held at the values of one run. It is linear
+//! The local replacement model: attention patterns, norm scales and MLP coefficients held at the values of one run. It is linear
 //! in the residual stream, so the direct effect of every source on a target is one backward pass of matrix products,
 //! without a tape and exact.
 //!
@@ -11,17 +11,22 @@
 //! Rows come by one of two routes: on the CPU from our kernels, on packed copies of the weights; of a model on a GPU from
 //! tensor operations there, on the model's own weights. They agree but for rounding.
 
-mod frozen;
+pub mod direct;
+mod freeze;
 mod loadings;
 mod pack;
 mod packed;
+pub mod relp;
+mod rows;
+mod rules;
 mod sources;
 mod targets;
 mod tensors;
-mod walk;
+pub mod transpose;
 
-pub use frozen::Frozen;
+pub use freeze::ReplacementModel;
 pub use loadings::{Loadings, Placed};
+pub use rows::{Row, cost};
+pub use rules::Gate;
 pub use sources::{Columns, SourceBlocks, Write};
 pub use targets::{Entry, Input, Target, TargetMaker};
-pub use walk::{Row, cost};

@@ -1,9 +1,9 @@
 //! Targets: linear functionals of the residual stream, with the value they stand for.
 
-use super::frozen::{Frozen, vector};
+use super::freeze::{ReplacementModel, vector};
+use super::rules::Gate;
 use crate::model::arch::{Decoder, Linear};
 use crate::model::ops::{Route, numbers};
-use crate::model::relp::Gate;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
@@ -61,12 +61,12 @@ pub struct Target {
 /// The parts of a model that neuron and logit targets are made of.
 pub struct TargetMaker<'a> {
     model: &'a Decoder,
-    frozen: &'a Frozen,
+    frozen: &'a ReplacementModel,
     trace: &'a Trace,
     rule: Gate,
 }
 
-impl Frozen {
+impl ReplacementModel {
     /// Makes targets from the run this model was frozen at.
     pub fn targets<'a>(&'a self, model: &'a Decoder, trace: &'a Trace, rule: Gate) -> TargetMaker<'a> {
         TargetMaker { model, frozen: self, trace, rule }
@@ -108,7 +108,7 @@ impl Frozen {
     }
 }
 
-impl Frozen {
+impl ReplacementModel {
     /// The mean row of the unembedding, `[d_model]`; computed once.
     fn unembed_mean(&self, model: &Decoder) -> Result<&[f32]> {
         if let Some(mean) = self.unembed_mean.get() {

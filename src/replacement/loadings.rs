@@ -5,7 +5,7 @@
 //! source up) and by the last one (which delivered it at the target's position). Ameisen et al. 2025, "QK attributions" (Kamath et al. 2025),
 //! name the heads of an edge so.
 
-use super::frozen::{Frozen, FrozenNorm, Skip, vector};
+use super::freeze::{FrozenNorm, ReplacementModel, Skip, vector};
 use super::targets::{Entry, Target, dot};
 use crate::model::arch::{Block, Decoder};
 use crate::model::kernel::matmul;
@@ -67,7 +67,7 @@ struct Layer<'a> {
     all: usize,
 }
 
-impl Frozen {
+impl ReplacementModel {
     /// What carries the effect of a source on a target: `source` is all that the source writes. `trace` is the run that was frozen.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl<'a> Layer<'a> {
         let post = block.ln1_post.as_ref().map(|p| FrozenNorm::new(p, &trace.block(l, S::Ln1PostScale)?));
         let (width, d) = (a.d_head, a.o.weight.dim(0)?);
         Ok(Layer {
-            norm: FrozenNorm::new(&block.ln1, &trace.block(l, S::Ln1Scale)?)?,
+            norm: FrozenNorm::of(&block.ln1, trace, (l, S::Ln1Scale), d)?,
             post: post.transpose()?,
             w_v: vector(&a.v.weight)?,
             w_o: vector(&a.o.weight)?,

@@ -9,6 +9,7 @@ pub mod dictionary;
 pub mod edit;
 pub mod families;
 pub mod forward;
+pub mod gguf;
 pub mod kernel;
 pub mod open;
 pub mod ops;

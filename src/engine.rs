@@ -57,7 +57,7 @@ impl Engine {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + 'static) -> Result<Self> {
+    pub fn start(setup: Setup, reply: impl Fn(Reply) -> bool + Send + Sync + 'static) -> Result<Self> {
         let (requests, receiver) = mpsc::channel();
         let live = Arc::<Live>::default();
         // Where the pool runs already it stays as it is: only keys wait a little longer.
@@ -65,7 +65,7 @@ impl Engine {
         let alive = live.clone();
         let work = move || {
             behind_keys();
-            worker::Worker::new(setup, alive, receiver, Box::new(reply)).run();
+            worker::Worker::new(setup, alive, receiver, Arc::new(reply)).run();
         };
         let thread = std::thread::Builder::new().name("engine".into()).stack_size(STACK);
         thread.spawn(work).context("cannot start the engine thread")?;

@@ -5,7 +5,7 @@
 pub mod filter;
 mod grid;
 pub mod json;
-mod plain;
+pub(crate) mod plain;
 mod table;
 pub mod text;
 pub mod tsv;

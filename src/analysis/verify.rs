@@ -249,10 +249,10 @@ impl<'a> Verifier<'a> {
                 let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| Effect {
                     node: self.on.node(*node).id.to_string(),
                     before: before[n] as f32,
-                    predicted: predicted[n],
-                    measured: (measured[b][n] - before[n]) as f32,
-                    held: (held[b][n] - before[n]) as f32,
-                    norms_held: (norms_held[b][n] - before[n]) as f32,
+                    predicted: predicted[n].filter(|p| p.is_finite()),
+                    measured: change(measured[b][n], before[n]),
+                    held: change(held[b][n], before[n]),
+                    norms_held: change(norms_held[b][n], before[n]),
                 });
                 let effects = effects.collect();
                 found(*i, Verification { subject: test.subject.clone(), with: test.with.clone(), effects });
@@ -342,8 +342,10 @@ impl<'a> Verifier<'a> {
     fn frozen_effect(&self, acts: &Acts, step: Step) -> Result<Option<f32>> {
         let Some(deltas) = &acts.deltas else { return Ok(None) };
         let gradients = if acts.edits.len() + acts.rows.len() > 1 {
-            let n_pos = self.on.trace.n_pos();
-            Rc::new(self.gradients_with(Passes::new(&self.on.model.decoder, &acts.edits, n_pos)?, step)?)
+            let (model, trace) = (self.on.model, &self.on.trace);
+            let mut directions = |name: &str, layer, width| model.direction(name, layer, width);
+            let passes = Passes::new(&model.scope(trace.tokens()), &acts.edits, &mut directions)?;
+            Rc::new(self.gradients_with(passes, step)?)
         } else {
             self.gradients(step)?
         };
@@ -361,4 +363,10 @@ impl<'a> Verifier<'a> {
         }
         Ok(Some(sum as f32))
     }
+}
+
+/// `after - before`; NaN when the run left the range of its numbers.
+fn change(after: f64, before: f64) -> f32 {
+    let change = (after - before) as f32;
+    if change.is_finite() { change } else { f32::NAN }
 }

@@ -3,7 +3,7 @@
 use super::generate;
 use super::jobs::Job;
 use super::kept::Open;
-use super::protocol::{Answer, Ask, ModelInfo, Question, Said, Sampling};
+use super::protocol::{Answer, Ask, ModelInfo, Progress, Question, Reply, Said, Sampling, Work};
 use super::worker::Worker;
 use crate::analysis::attribution::{self, GraphRequest};
 use crate::analysis::input::Input;
@@ -37,12 +37,13 @@ impl Worker {
     }
 
     fn load(&self, job: &Job, name: &str) -> Result<Answer> {
-        let mut shown = 0;
-        let progress = |done: u64, total: u64| {
+        let (mut shown, reply, id) = (0, self.reply.clone(), job.id);
+        let progress = move |done: u64, total: u64| {
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0) as usize;
             if percent > shown {
                 shown = percent;
-                self.say(job.id, Said::Progress(job.progress(percent, 100)));
+                let far = Progress { what: Work::Loading, done: percent, of: 100, seconds_left: None };
+                reply(Reply { job: id, said: Said::Progress(far) });
             }
         };
         let mut model = Model::open(name, self.setup.options, Box::new(progress))?;

@@ -23,7 +23,7 @@ pub(super) struct Worker {
     pub setup: Setup,
     pub live: Arc<Live>,
     requests: Receiver<Request>,
-    reply: Box<dyn Fn(Reply) -> bool>,
+    pub reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
     waiting: RefCell<Vec<Waiting>>,
     pub open: RefCell<Option<Rc<Open>>>,
     /// The number of the last graph.
@@ -33,7 +33,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(setup: Setup, live: Arc<Live>, requests: Receiver<Request>, reply: Box<dyn Fn(Reply) -> bool>) -> Self {
+    pub fn new(
+        setup: Setup,
+        live: Arc<Live>,
+        requests: Receiver<Request>,
+        reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
+    ) -> Self {
         let (waiting, open) = (RefCell::default(), RefCell::default());
         Worker { setup, live, requests, reply, waiting, open, graphs: Cell::default(), deaf: Cell::default() }
     }

@@ -35,7 +35,7 @@ impl Number {
 }
 
 /// One number: `#[serde(with = "plain::number")]`.
-pub(super) mod number {
+pub mod number {
     use super::Number;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -49,7 +49,7 @@ pub(super) mod number {
 }
 
 /// Many numbers: `#[serde(with = "plain::numbers")]`.
-pub(super) mod numbers {
+pub mod numbers {
     use super::Number;
     use serde::{Deserialize, Deserializer, Serializer};
 

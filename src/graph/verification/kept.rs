@@ -11,12 +11,16 @@ pub struct KeepOnly {
     /// Units outside of it.
     pub ablated: usize,
     /// `m(M)`: the target in the clean run.
+    #[serde(with = "crate::report::plain::number")]
     pub whole: f32,
     /// `m(C)`: with all units but the group's ablated.
+    #[serde(with = "crate::report::plain::number")]
     pub group: f32,
     /// `m(M - C)`: with the group's units ablated.
+    #[serde(with = "crate::report::plain::number")]
     pub rest: f32,
     /// `m(0)`: with every unit of the graph ablated.
+    #[serde(with = "crate::report::plain::number")]
     pub empty: f32,
 }
 
@@ -33,7 +37,8 @@ impl KeepOnly {
 
     fn share(&self, value: f32) -> Option<f32> {
         let all = self.whole - self.empty;
-        (all.abs() > 1e-6).then(|| (value - self.empty) / all)
+        // A run that left the range of its numbers says nothing.
+        (all.abs() > 1e-6).then(|| (value - self.empty) / all).filter(|share| share.is_finite())
     }
 }
 

@@ -17,9 +17,13 @@ fn read_one(value: &Value) -> Result<Kept> {
         let found = value.get(key).and_then(Value::as_str).map(str::to_owned);
         found.with_context(|| format!("{key}: missing, expected a text"))
     };
-    let number = |key: &'static str| -> Result<f32> {
-        let found = value.get(key).and_then(Value::as_f64).map(|x| x as f32).filter(|x| x.is_finite());
-        found.with_context(|| format!("{key}: found {:?}, expected a number", value.get(key)))
+    // Null is what a run that left the range of its numbers is written as.
+    let number = |key: &'static str| match value.get(key) {
+        Some(Value::Null) => Ok(f32::NAN),
+        found => {
+            let number = found.and_then(Value::as_f64).map(|x| x as f32).filter(|x| x.is_finite());
+            number.with_context(|| format!("{key}: found {found:?}, expected a number"))
+        }
     };
     let count = |key: &'static str| -> Result<usize> {
         let found = value.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());

@@ -339,6 +339,12 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
+    /// Marks tensors as read whose names begin with one of `prefixes`: parts of the checkpoint that are not opened.
+    pub fn pass_over(&self, prefixes: &[&str]) {
+        let names = self.names().into_iter().filter(|name| prefixes.iter().any(|p| name.starts_with(p)));
+        self.used.borrow_mut().extend(names);
+    }
+
     /// Ends the reading.
     ///
     /// # Errors

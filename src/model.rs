@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod open;
 pub mod ops;
 pub mod qk;
+mod range;
 pub mod readout;
 pub mod rope;
 pub mod site;
@@ -75,10 +76,22 @@ impl Model {
     /// # Errors
     /// As [`Decoder::run`].
     pub fn forward(&self, start: Start, sites: &Sites, plan: &Plan, logits: Logits, step: Step) -> Result<Trace> {
+        self.forward_by(self.decoder.route(), start, sites, plan, logits, step)
+    }
+
+    fn forward_by(
+        &self,
+        route: Route,
+        start: Start,
+        sites: &Sites,
+        plan: &Plan,
+        logits: Logits,
+        step: Step,
+    ) -> Result<Trace> {
         if matches!(start, Start::Tokens(_)) {
             self.passes.fetch_add(1, Ordering::Relaxed);
         }
-        self.decoder.run(start, sites, plan, logits, step)
+        self.decoder.run_by(route, start, sites, plan, logits, step)
     }
 
     /// The tokenizer.
@@ -186,10 +199,10 @@ impl Model {
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
-    /// stream before it.
+    /// stream before it. A copy whose numbers left the range of its dtype is no error: the caller looks.
     ///
     /// # Errors
-    /// As [`Decoder::run`].
+    /// As [`Decoder::run_by`].
     pub fn run_copies(
         &self,
         clean: &Trace,
@@ -199,15 +212,16 @@ impl Model {
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
+        let route = self.decoder.route();
         let stream = |layer| Site::Block(layer, site::BlockSite::ResidPre);
         match plan.first_layer().filter(|layer| clean.batched(stream(*layer)).is_some()) {
             Some(layer) => {
                 let copies = clean.copies(stream(layer), n)?;
-                self.forward(Start::Block { layer, clean: &copies }, sites, plan, logits, step)
+                self.forward_by(route, Start::Block { layer, clean: &copies }, sites, plan, logits, step)
             }
             None => {
                 let copies = vec![clean.tokens().to_vec(); n];
-                self.forward(Start::Tokens(&copies), sites, plan, logits, step)
+                self.forward_by(route, Start::Tokens(&copies), sites, plan, logits, step)
             }
         }
     }

@@ -29,6 +29,7 @@ use arch::Decoder;
 use dictionary::Dictionary;
 use edit::{Plan, Reference, References, Scope};
 use forward::{Logits, Start, Step};
+use ops::Route;
 use site::{Site, Sites};
 use source::Source;
 use std::collections::HashMap;

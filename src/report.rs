@@ -6,6 +6,7 @@ pub mod filter;
 mod grid;
 pub mod json;
 pub(crate) mod plain;
+pub(crate) mod shared;
 mod table;
 pub mod text;
 pub mod tsv;

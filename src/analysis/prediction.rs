@@ -37,6 +37,7 @@ pub struct Next {
     /// What the edits did to the target where it is explained; none without edits.
     pub change: Option<Change>,
     /// The next-token table at the position, before and after where there are edits.
+    #[serde(with = "crate::report::shared")]
     pub report: Arc<Report>,
 }
 

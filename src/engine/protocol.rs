@@ -153,9 +153,9 @@ pub enum Answer {
     /// To [`Ask::Generate`].
     Prompt(String),
     /// To [`Ask::Method`].
-    Report(Arc<Report>),
+    Report(#[serde(with = "crate::report::shared")] Arc<Report>),
     /// To [`Ask::Graph`].
-    Graph(Arc<Attribution>),
+    Graph(#[serde(with = "crate::report::shared")] Arc<Attribution>),
     /// To [`Ask::Test`].
     Tested(Vec<Verification>),
     /// To an [`Ask::Test`] of a group that is kept alone.

@@ -271,7 +271,9 @@ fn drivers(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Res
                 block.mlp.gate.as_ref().unwrap_or(&block.mlp.input).weight.index_select(&index, 0)?
             }
         };
-        for ((at, _), found) in units.into_iter().zip(vocabulary::drivers(decoder, &rows, &block.ln2, PROMOTED)?) {
+        for ((at, _), found) in
+            units.into_iter().zip(vocabulary::drivers(decoder, &rows, block.ln2.as_ref(), PROMOTED)?)
+        {
             texts[at] = found.promoted.iter().map(|(id, _)| model.piece(*id)).collect();
         }
     }

@@ -47,7 +47,7 @@ pub(super) struct Layer {
     pub width: usize,
     /// What attention adds without looking at any token: biases through values, output and post-norm, `[pos, d_model]`.
     pub attn_bias: Vec<f32>,
-    /// The norm the MLP reads through.
+    /// The norm the MLP reads through; one that changes nothing where the block has none.
     pub ln2: FrozenNorm,
     /// The norm on the MLP's output.
     pub ln2_post: Option<FrozenNorm>,
@@ -83,6 +83,17 @@ impl FrozenNorm {
         };
         let inverse = vector(scale)?.into_iter().map(|s| 1.0 / s).collect();
         Ok(FrozenNorm { centre: norm.centre, weight, bias, inverse })
+    }
+
+    /// A block's norm with the scales that `site` of `trace` recorded; without one all passes unchanged.
+    pub(super) fn of(norm: &Option<Norm>, trace: &Trace, (l, site): (usize, S), d: usize) -> Result<Self> {
+        match norm {
+            Some(norm) => Self::new(norm, &trace.block(l, site)?),
+            None => {
+                let (weight, bias, inverse) = (vec![1.0; d], vec![0.0; d], vec![1.0; trace.n_pos()]);
+                Ok(FrozenNorm { centre: false, weight, bias, inverse })
+            }
+        }
     }
 
     /// The linear part of the norm at a position: `C(x) . gamma * s`.
@@ -268,7 +279,7 @@ impl Layer {
             kv_heads: a.k.weight.dim(0)? / a.d_head,
             width: a.d_head,
             attn_bias,
-            ln2: FrozenNorm::new(&block.ln2, &trace.block(l, S::Ln2Scale)?)?,
+            ln2: FrozenNorm::of(&block.ln2, trace, (l, S::Ln2Scale), constant.len())?,
             ln2_post: post(&block.ln2_post, S::Ln2PostScale)?,
             skip: None,
         })

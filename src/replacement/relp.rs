@@ -12,9 +12,10 @@ pub mod readers;
 use super::direct::Logits;
 use super::rules::Gate;
 use super::transpose::{coefficient, linear_back, norm_back};
-use crate::model::arch::{Block, Decoder, Mlp};
+use crate::model::arch::{Block, Decoder, Mlp, Norm};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
+use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
@@ -124,6 +125,22 @@ impl Stream {
         let rows = trace.block(layer, site)?.narrow(0, self.first, self.n_pos - self.first)?;
         Ok(rows.to_dtype(DType::F32)?.contiguous()?)
     }
+
+    /// The transpose of a block's norm with the scales of the run; without a norm the gradient itself.
+    fn norm_back(&self, g: Tensor, norm: &Option<Norm>, trace: &Trace, layer: usize, site: S) -> Result<Tensor> {
+        match norm {
+            Some(norm) => Ok(norm_back(&g, norm, &self.rows(trace, layer, site)?)?),
+            None => Ok(g),
+        }
+    }
+
+    /// A block's norm with the scales of the run, without its bias; without a norm `x` itself.
+    fn norm_forward(&self, x: &Tensor, norm: &Option<Norm>, trace: &Trace, layer: usize, site: S) -> Result<Tensor> {
+        match norm {
+            Some(norm) => Ok(ops::norm_with_scale(x, norm, &self.rows(trace, layer, site)?)?),
+            None => Ok(x.clone()),
+        }
+    }
 }
 
 impl Block {
@@ -134,17 +151,14 @@ impl Block {
         let after = pass.passes.apply(at(S::ResidPost), stream.gradient.clone(), first)?;
 
         let out = pass.passes.apply(at(S::MlpOut), after.clone(), first)?;
-        let out = match &self.ln2_post {
-            Some(norm) => norm_back(&out, norm, &stream.rows(pass.trace, l, S::Ln2PostScale)?)?,
-            None => out,
-        };
+        let out = stream.norm_back(out, &self.ln2_post, pass.trace, l, S::Ln2PostScale)?;
         let to_neurons = linear_back(&out, &self.mlp.output)?;
         let by_mlp = if pass.direct {
             None
         } else {
             let through = pass.passes.apply(at(S::MlpPost), to_neurons.clone(), first)?;
             let read = self.mlp.backward(l, through, stream, pass)?;
-            Some(norm_back(&read, &self.ln2, &stream.rows(pass.trace, l, S::Ln2Scale)?)?)
+            Some(stream.norm_back(read, &self.ln2, pass.trace, l, S::Ln2Scale)?)
         };
         let to_neurons = stream.whole(&to_neurons)?;
         let with_mlp = |x: Tensor| -> Result<Tensor> {
@@ -177,10 +191,7 @@ impl Block {
         let at = |site| Site::Block(l, site);
         let first = stream.first;
         let out = pass.passes.apply(at(S::AttnOut), at_attn, first)?;
-        let out = match &self.ln1_post {
-            Some(norm) => norm_back(&out, norm, &stream.rows(pass.trace, l, S::Ln1PostScale)?)?,
-            None => out,
-        };
+        let out = stream.norm_back(out, &self.ln1_post, pass.trace, l, S::Ln1PostScale)?;
         let to_heads = linear_back(&out, &self.attention.o)?;
         let through = pass.passes.apply(at(S::Z), to_heads.clone(), first)?;
         let to_heads = stream.whole(&to_heads)?;
@@ -188,7 +199,7 @@ impl Block {
         let kept = stream.whole(&kept)?;
         stream.first = 0;
         let read = linear_back(&values, &self.attention.v)?;
-        let by_attn = norm_back(&read, &self.ln1, &stream.rows(pass.trace, l, S::Ln1Scale)?)?;
+        let by_attn = stream.norm_back(read, &self.ln1, pass.trace, l, S::Ln1Scale)?;
         stream.gradient = pass.passes.apply(at(S::ResidPre), (kept + by_attn)?, 0)?;
         Ok(to_heads)
     }

@@ -9,7 +9,6 @@ use crate::model::forward::Step;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use crate::replacement::rules::Gate;
-use crate::replacement::transpose::norm_back;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
@@ -53,7 +52,7 @@ impl Decoder {
         one[neuron] = 1.0;
         let one = Tensor::from_vec(one, (1, self.arch.d_mlp), self.device())?;
         let read = block.mlp.backward(layer, one, &stream, &pass)?;
-        let read = norm_back(&read, &block.ln2, &stream.rows(trace, layer, S::Ln2Scale)?)?;
+        let read = stream.norm_back(read, &block.ln2, trace, layer, S::Ln2Scale)?;
 
         self.feeds_back(&pass, stream, layer, read, step)
     }

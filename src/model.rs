@@ -1,6 +1,7 @@
 //! The model side: checkpoints, families, the forward pass with its sites, and edits.
 
 pub mod arch;
+pub mod cache;
 pub mod caught;
 pub mod checkpoint;
 pub mod config;

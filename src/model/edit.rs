@@ -40,7 +40,7 @@ pub trait References {
     fn direction(&mut self, name: &str, width: usize) -> Result<Vec<f32>>;
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum How {
     Set(f32),
     Scale(f32),
@@ -189,21 +189,56 @@ impl Plan {
         self.changes.keys().filter_map(|s| s.layer()).chain(self.cuts.keys().copied()).min()
     }
 
+    /// The first of `n` positions at which `other` does something else to the first prompt; `n` when there is none. What was computed
+    /// before it under one plan holds under the other.
+    pub fn parts_from(&self, other: &Plan, n: usize) -> usize {
+        let sites = self.changes.keys().chain(other.changes.keys()).collect::<BTreeSet<_>>();
+        let changes = |plan: &Plan, site: &Site| -> Vec<Change> {
+            let all = plan.changes.get(site).into_iter().flatten().filter(|c| c.batch == 0);
+            all.map(|c| Change { rows: c.rows.start.min(n)..c.rows.end.min(n), ..c.clone() }).collect()
+        };
+        let mut first = n;
+        for site in sites {
+            let (a, b) = (changes(self, site), changes(other, site));
+            if a.len() != b.len() {
+                first = a.iter().chain(&b).map(|c| c.rows.start).fold(first, usize::min);
+            }
+            for (a, b) in a.iter().zip(&b) {
+                let (x, y) = (&a.rows, &b.rows);
+                if a.cols != b.cols || a.how != b.how || (x.start != y.start && x.end.min(y.end) > 0) {
+                    first = first.min(x.start).min(y.start);
+                } else if x.end != y.end {
+                    first = first.min(x.end.min(y.end));
+                }
+            }
+        }
+        let layers = self.cuts.keys().chain(other.cuts.keys()).collect::<BTreeSet<_>>();
+        for layer in layers {
+            let cuts = |plan: &Plan| -> BTreeSet<_> {
+                plan.cuts(*layer).first().into_iter().flatten().map(|c| (c.1, c.0, c.2)).collect()
+            };
+            let parted = cuts(self).symmetric_difference(&cuts(other)).next().map(|c| c.0);
+            first = parted.map_or(first, |query| first.min(query));
+        }
+        first
+    }
+
     /// The edges taken out of a layer, for every prompt of the batch.
     pub(super) fn cuts(&self, layer: usize) -> &[Cuts] {
         self.cuts.get(&layer).map_or(&[], Vec::as_slice)
     }
 
-    /// `value` `[batch, pos, ...]` after the edits at `site`; the same tensor when there are none.
-    pub(super) fn apply(&self, site: Site, value: Tensor) -> Result<Tensor> {
+    /// `value` `[batch, pos, ...]`, whose rows are the positions from `first` on, after the edits at `site`; the same tensor when there are
+    /// none.
+    pub(super) fn apply(&self, site: Site, value: Tensor, first: usize) -> Result<Tensor> {
         let Some(changes) = self.changes.get(&site) else { return Ok(value) };
         let (shape, dtype, device) = (value.shape().clone(), value.dtype(), value.device().clone());
         let (batches, n_pos) = (value.dim(0)?, value.dim(1)?);
         let width = value.elem_count() / (batches * n_pos);
         let mut numbers: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         for change in changes.iter().filter(|c| c.batch < batches) {
-            for p in change.rows.clone() {
-                let row = &mut numbers[(change.batch * n_pos + p) * width..][..width][change.cols.clone()];
+            for p in change.rows.start.max(first)..change.rows.end.min(first + n_pos) {
+                let row = &mut numbers[(change.batch * n_pos + p - first) * width..][..width][change.cols.clone()];
                 change.how.apply(row, p);
             }
         }

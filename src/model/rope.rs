@@ -167,11 +167,26 @@ impl Rope {
 
     /// Cosine and sine of every (position, pair): two `[n_pos, pairs]` tables.
     pub fn tables(&self, n_pos: usize) -> (Vec<f32>, Vec<f32>) {
-        let frequencies = match &self.beyond {
+        self.tables_of(0..n_pos, n_pos)
+    }
+
+    /// Whether two lengths of a prompt turn with the same frequencies.
+    pub fn same_at(&self, a: usize, b: usize) -> bool {
+        self.at(a) == self.at(b)
+    }
+
+    /// The frequencies for a prompt of `n_pos` tokens.
+    fn at(&self, n_pos: usize) -> &[f32] {
+        match &self.beyond {
             Some((limit, long)) if n_pos > *limit => long,
             _ => &self.frequencies,
-        };
-        let angles = (0..n_pos).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
+        }
+    }
+
+    /// The tables of some positions of a prompt of `n_pos` tokens.
+    pub fn tables_of(&self, positions: std::ops::Range<usize>, n_pos: usize) -> (Vec<f32>, Vec<f32>) {
+        let frequencies = self.at(n_pos);
+        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
         // The angle is rounded to f32 as in transformers; its cosine is taken in f64.
         angles
             .map(|a| (a as f64).sin_cos())

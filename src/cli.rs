@@ -3,6 +3,7 @@
 mod ask;
 mod doctor;
 mod explore;
+mod generate;
 mod graph;
 mod intervene;
 mod methods;
@@ -56,6 +57,9 @@ pub enum Command {
     /// Run with edits: logits and probabilities before and after
     #[command(after_help = analysis::intervene::INTERVENE.about.footer())]
     Intervene(intervene::Intervene),
+    /// Write on after a prompt, with edits or without
+    #[command(after_help = analysis::generate::GENERATE.about.footer())]
+    Generate(generate::Generate),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
@@ -236,6 +240,7 @@ impl Cli {
             Some(Command::Predict(c)) => c.run(),
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Generate(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => match c.explores() {

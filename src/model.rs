@@ -106,8 +106,7 @@ impl Model {
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
-        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
-        let plan = Plan::new(&self.decoder, edits, clean.n_pos(), &mut references)?;
+        let plan = Plan::new(&self.decoder, edits, clean.n_pos(), &mut self.references(clean, bos))?;
         let start = match plan.first_layer() {
             Some(layer) if clean.batched(Site::Block(layer, site::BlockSite::ResidPre)).is_some() => {
                 Start::Block { layer, clean }
@@ -122,8 +121,13 @@ impl Model {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
-        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
-        Plan::batch(&self.decoder, edits, clean.n_pos(), &mut references)
+        Plan::batch(&self.decoder, edits, clean.n_pos(), &mut self.references(clean, bos))
+    }
+
+    /// Where edits of the prompt of `clean` take values from; what was computed or read once is kept. `bos` says how prompts named in edits
+    /// are encoded.
+    pub fn references<'a>(&'a self, clean: &'a Trace, bos: Bos) -> impl References + 'a {
+        ModelReferences { model: self, clean, bos, traces: HashMap::new(), directions: HashMap::new() }
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
@@ -171,6 +175,7 @@ struct ModelReferences<'a> {
     clean: &'a Trace,
     bos: Bos,
     traces: HashMap<(String, Site), candle_core::Tensor>,
+    directions: HashMap<(String, usize), Vec<f32>>,
 }
 
 impl References for ModelReferences<'_> {
@@ -193,6 +198,12 @@ impl References for ModelReferences<'_> {
     }
 
     fn direction(&mut self, name: &str, width: usize) -> Result<Vec<f32>> {
-        steer::direction(name, &self.model.directions, width)
+        let key = (name.to_owned(), width);
+        if let Some(direction) = self.directions.get(&key) {
+            return Ok(direction.clone());
+        }
+        let direction = steer::direction(name, &self.model.directions, width)?;
+        self.directions.insert(key, direction.clone());
+        Ok(direction)
     }
 }

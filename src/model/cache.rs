@@ -11,6 +11,7 @@ use candle_core::{Device, Tensor};
 /// The keys and values of one prompt in every layer.
 #[derive(Debug)]
 pub struct Cache {
+    route: Route,
     tokens: Vec<u32>,
     layers: Vec<Layer>,
 }
@@ -28,9 +29,19 @@ struct Layer {
 impl Cache {
     /// Holds no position of `model` yet.
     pub fn new(model: &Decoder) -> Self {
-        let empty = || Rows::new(model.route());
-        let layer = |window| Layer { first: 0, window, keys: empty(), values: empty() };
-        Cache { tokens: Vec::new(), layers: model.blocks.iter().map(|b| layer(b.attention.window)).collect() }
+        Self::by(model.route(), model)
+    }
+
+    /// The same, for runs by a given route.
+    pub fn by(route: Route, model: &Decoder) -> Self {
+        let layer = |window| Layer { first: 0, window, keys: Rows::new(route), values: Rows::new(route) };
+        let layers = model.blocks.iter().map(|b| layer(b.attention.window)).collect();
+        Cache { route, tokens: Vec::new(), layers }
+    }
+
+    /// The route that runs take.
+    pub fn route(&self) -> Route {
+        self.route
     }
 
     /// Positions.
@@ -82,7 +93,6 @@ impl Cache {
     pub(super) fn attend(
         &mut self,
         layer: usize,
-        route: Route,
         (q, k, v): (&Tensor, &Tensor, &Tensor),
         rule: Rule,
         cuts: &[Cuts],
@@ -104,7 +114,7 @@ impl Cache {
             }
             (Rows::Device(used, Some(keys)), Rows::Device(_, Some(values))) => {
                 let (keys, values) = (keys.narrow(1, 0, *used)?, values.narrow(1, 0, *used)?);
-                Ok(ops::attend(route, q, &keys, &values, rule, &[cuts], (false, false))?)
+                Ok(ops::attend(self.route, q, &keys, &values, rule, &[cuts], (false, false))?)
             }
             _ => bail!("the cache of a layer is on two devices: a bug in mechscope"),
         }
@@ -115,7 +125,7 @@ impl Layer {
     /// Forgets what lies outside the window, not at every step: moving the rest down costs as much as it holds.
     fn roll(&mut self) -> Result<()> {
         let Some(window) = self.window else { return Ok(()) };
-        let (kept, room) = (self.keys.len(), window.max(64));
+        let (kept, room) = (self.keys.len(), window.max(16));
         if kept > window + 2 * room {
             let surplus = kept - window - room;
             self.first += surplus;

@@ -115,7 +115,7 @@ impl Decoder {
         }
         cache.begin();
         let first = cache.len();
-        let (route, sites) = (self.route(), &Sites::None);
+        let (route, sites) = (cache.route(), &Sites::None);
         let (trace, tables) = (Trace::new(vec![all[first..].to_vec()]), self.tables(first, n_pos)?);
         let mut pass = Pass { route, sites, edits, trace, first, cache: Some(cache), tables };
         let mut resid = self.embed(&[all[first..].to_vec()], &mut pass)?;
@@ -277,7 +277,7 @@ impl Attention {
         let attended = match (pass.edits.held(l), &mut pass.cache) {
             (Some(pattern), _) => ops::mix(pattern, &v, want.1)?,
             (None, None) => ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?,
-            (None, Some(cache)) => cache.attend(l, pass.route, (&q, &k, &v), rule, pass.edits.cuts(l))?,
+            (None, Some(cache)) => cache.attend(l, (&q, &k, &v), rule, pass.edits.cuts(l))?,
         };
         for (site, value) in [(S::AttnScores, attended.scores), (S::Pattern, attended.pattern)] {
             if let Some(value) = value {

@@ -1,0 +1,210 @@
+//! Generation: the cache changes no number, edits act where they are said to, text is put together from ids.
+
+mod common;
+
+use common::{Reference, references};
+use mechscope::address::Edit;
+use mechscope::analysis::generate::{Ended, Generated, Sampling, Settings, generate};
+use mechscope::model::Model;
+use mechscope::model::cache::Cache;
+use mechscope::model::edit::Plan;
+use mechscope::model::forward::{Logits, Start};
+use mechscope::model::ops::Route;
+use mechscope::model::site::Sites;
+use mechscope::model::text::Bos;
+
+fn models() -> Vec<Reference> {
+    let mut all = references();
+    all.retain(|r| r.name.starts_with("tiny-") && !r.name.ends_with("-sharded"));
+    all.dedup_by(|a, b| a.name == b.name);
+    all
+}
+
+/// Ids that no model has seen together, the same in every run.
+fn ids(model: &Model, n: usize) -> Vec<u32> {
+    let rows = model.decoder.arch.d_vocab as u32;
+    (0..n as u32).map(|i| (i * 37 + i * i * 11 + 5) % rows).collect()
+}
+
+fn whole(model: &Model, ids: &[u32], route: Route) -> Vec<Vec<f32>> {
+    let prompt = [ids.to_vec()];
+    let run =
+        model.decoder.run_by(route, Start::Tokens(&prompt), &Sites::None, Plan::NONE, Logits::All, &mut |_, _| Ok(()));
+    run.unwrap().logits().unwrap().to_vec2().unwrap()
+}
+
+fn extend(model: &Model, cache: &mut Cache, ids: &[u32]) -> Vec<Vec<f32>> {
+    let logits = model.decoder.extend(cache, ids, Plan::NONE, Logits::All, &mut |_, _| Ok(()));
+    logits.unwrap().to_vec2().unwrap()
+}
+
+fn close(got: &[Vec<f32>], want: &[Vec<f32>], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let top = want.iter().flatten().fold(0f32, |m, x| m.max(x.abs()));
+    for (p, (got, want)) in got.iter().zip(want).enumerate() {
+        let off = got.iter().zip(want).fold(0f32, |m, (g, w)| m.max((g - w).abs()));
+        assert!(off <= 1e-5 * top, "{what}: row {p} is off by {off:e}, the largest logit is {top}");
+    }
+}
+
+#[test]
+fn a_run_in_pieces_has_the_logits_of_the_whole() {
+    for reference in models() {
+        let model = reference.model();
+        let n = model.decoder.arch.n_ctx.min(150);
+        let ids = ids(&model, n);
+        for route in [Route::Kernels, Route::Portable] {
+            let want = whole(&model, &ids, route);
+            let what = format!("{} {route:?}", reference.name);
+            let mut cache = Cache::by(route, &model.decoder);
+            // A prompt, single tokens, a few together, past every window.
+            let mut got = extend(&model, &mut cache, &ids[..7]);
+            while cache.len() < n {
+                let more = [1, 1, 2, 1, 6, 1, 19][cache.len() % 7].min(n - cache.len());
+                let from = cache.len();
+                got.extend(extend(&model, &mut cache, &ids[from..from + more]));
+            }
+            close(&got, &want, &what);
+            assert_eq!(cache.tokens(), ids, "{what}");
+            // Some steps back, and all of them.
+            for back in [1, 3, n - 2] {
+                cache.truncate(n - back);
+                let from = cache.len();
+                assert!(from == n - back || from == 0, "{what}: {from}");
+                close(&extend(&model, &mut cache, &ids[from..]), &want[from..], &format!("{what} {back} back"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_that_was_ended_leaves_the_cache_as_it_was() {
+    for reference in models() {
+        let model = reference.model();
+        let ids = ids(&model, 12);
+        let mut cache = Cache::new(&model.decoder);
+        extend(&model, &mut cache, &ids[..8]);
+        let ended = model.decoder.extend(&mut cache, &ids[8..], Plan::NONE, Logits::Last, &mut |layer, _| {
+            anyhow::ensure!(layer == 0, "ended");
+            Ok(())
+        });
+        assert!(ended.is_err());
+        assert_eq!(cache.len(), 8);
+        let want = whole(&model, &ids, Route::Kernels);
+        close(&extend(&model, &mut cache, &ids[8..]), &want[8..], &reference.name);
+    }
+}
+
+/// Generation without a cache: every token by a run of everything before it.
+fn slowly(model: &Model, prompt: &[u32], edits: &[Edit], count: usize) -> Vec<(u32, f32)> {
+    let mut ids = prompt.to_vec();
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let (_, run) = model.intervene(&ids, edits, Bos::Auto, Logits::Last).unwrap();
+        let next = mechscope::analysis::next_token::NextToken::new(run.last_logits(0).unwrap());
+        let id = next.top(1)[0];
+        all.push((id, next.logprob(id)));
+        ids.push(id);
+    }
+    all
+}
+
+fn quickly(model: &Model, prompt: &[u32], edits: &[Edit], settings: &Settings) -> (Vec<Generated>, Ended) {
+    let mut all = Vec::new();
+    let ended = generate(model, prompt, edits, Bos::Auto, settings, &mut |_, _| Ok(()), &mut |token| {
+        all.push(token.clone());
+        Ok(true)
+    });
+    (all, ended.unwrap_or_else(|e| panic!("{edits:?}: {e:#}")))
+}
+
+#[test]
+fn edits_act_as_without_a_cache() {
+    for reference in models() {
+        let model = reference.model();
+        let prompt = ids(&model, 9);
+        let lists: [&[&str]; 9] = [
+            &[],
+            &["L1.mlp*=0.5"],
+            &["L0.resid_post@-1*=3"],
+            &["L1.H1@-3=0", "L1.attn@2*=-2"],
+            &["embed@0*=2", "L1.N3@-1=4"],
+            &["L1.H0@-1<--4=0"],
+            &["L1.H0@-1<--2=0", "L0.H1@4<-1=0"],
+            &["L0.mlp@-2=0", "L1.mlp@-1+=0.5", "L1.attn*=2"],
+            &["L0.H0=0", "L1.resid_pre@8*=2"],
+        ];
+        for list in lists {
+            let edits: Vec<Edit> = list.iter().map(|e| e.parse().unwrap()).collect();
+            let (got, ended) = quickly(&model, &prompt, &edits, &Settings { count: 12, ..Settings::default() });
+            assert_eq!(ended, Ended::Count);
+            let want = slowly(&model, &prompt, &edits, 12);
+            for (n, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert_eq!(got.id, want.0, "{} {list:?}: token {n}", reference.name);
+                assert!(
+                    (got.logprob - want.1).abs() < 1e-4,
+                    "{} {list:?}: token {n}: {got:?} {want:?}",
+                    reference.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn values_of_runs_are_those_of_the_prompt() {
+    let model = models().remove(0).model();
+    let text = "The king said to the people";
+    let prompt = model.encode(text, Bos::Auto).unwrap().ids();
+    // Patching the prompt from itself changes nothing, however many tokens follow.
+    let settings = Settings { count: 6, ..Settings::default() };
+    let edit = |e: String| vec![e.parse::<Edit>().unwrap()];
+    let (plain, _) = quickly(&model, &prompt, &[], &settings);
+    let (patched, _) = quickly(&model, &prompt, &edit(format!("L1.resid_post=from:{text:?}")), &settings);
+    let ids = |all: &[Generated]| all.iter().map(|t| t.id).collect::<Vec<_>>();
+    assert_eq!(ids(&plain), ids(&patched));
+    // The mean over the prompt, set by hand, is the mean.
+    let (mean, _) = quickly(&model, &prompt, &edit("L1.N3=mean".into()), &settings);
+    let run = model.run(&prompt, &Sites::Standard, Logits::Last).unwrap();
+    let site = mechscope::model::site::Site::Block(1, mechscope::model::site::BlockSite::MlpPost);
+    let width = model.decoder.arch.d_mlp;
+    let column = run.numbers(site).unwrap().chunks(width).map(|row| row[3] as f64).sum::<f64>() / prompt.len() as f64;
+    let (set, _) = quickly(&model, &prompt, &edit(format!("L1.N3={}", column as f32)), &settings);
+    assert_eq!(mean, set);
+}
+
+#[test]
+fn generation_ends_where_it_should() {
+    for reference in models() {
+        let model = reference.model();
+        let limit = model.decoder.arch.n_ctx;
+        if limit <= 256 {
+            let prompt = ids(&model, limit - 3);
+            let (all, ended) = quickly(&model, &prompt, &[], &Settings { count: 9, ..Settings::default() });
+            // The last position predicts one token more than the model can read.
+            assert_eq!((all.len(), ended), (4, Ended::Context(limit)), "{}", reference.name);
+        }
+        let prompt = ids(&model, 5);
+        let (all, _) = quickly(&model, &prompt, &[], &Settings { count: 5, ..Settings::default() });
+        let ends = vec![all[2].id];
+        let first = all.iter().position(|t| t.id == ends[0]).unwrap();
+        let settings = Settings { count: 5, ends, alternatives: 3, ..Settings::default() };
+        let (cut, ended) = quickly(&model, &prompt, &[], &settings);
+        assert_eq!((cut.len(), ended), (first + 1, Ended::End(all[2].id)));
+        assert_eq!(cut[0].alternatives.len(), 3);
+        assert_eq!(cut[0].alternatives[0], (cut[0].id, cut[0].logprob));
+    }
+}
+
+#[test]
+fn the_same_seed_draws_the_same_tokens() {
+    let model = models().remove(0).model();
+    let prompt = ids(&model, 5);
+    let drawn = |seed| {
+        let sampling = Some(Sampling { seed, temperature: 1.5, top_k: Some(40), top_p: Some(0.95) });
+        let (all, _) = quickly(&model, &prompt, &[], &Settings { count: 10, sampling, ..Settings::default() });
+        all.iter().map(|t| t.id).collect::<Vec<_>>()
+    };
+    assert_eq!(drawn(3), drawn(3));
+    assert_ne!(drawn(3), drawn(4));
+}

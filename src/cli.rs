@@ -12,6 +12,7 @@ mod methods;
 mod models;
 mod output;
 mod overview;
+mod plan;
 mod predict;
 mod shell;
 mod target;
@@ -24,6 +25,7 @@ use crate::analysis::input::Input;
 use crate::analysis::next_token::NextToken;
 use crate::model::Model;
 use crate::model::device::{DTypeChoice, DeviceChoice, dtype_name};
+use crate::model::memory::{Planned, plan_only, planned};
 use crate::model::open::Options;
 use crate::model::source;
 use crate::model::text::Bos;
@@ -110,6 +112,9 @@ pub struct ModelArgs {
     /// Where it computes.
     #[command(flatten)]
     pub on: DeviceArgs,
+    /// Only print what this needs of memory and what there is
+    #[arg(long)]
+    pub plan: bool,
 }
 
 /// Where a model computes.
@@ -126,6 +131,10 @@ pub struct DeviceArgs {
 impl ModelArgs {
     /// Opens the model; progress of a long load goes to standard error when that is a terminal.
     pub fn open(&self) -> Result<Model> {
+        if self.plan {
+            plan_only();
+        }
+        plan::check_base()?;
         self.on.open(&self.model)
     }
 }
@@ -239,6 +248,13 @@ impl Cli {
     /// # Errors
     /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
     pub fn run(self) -> Result<u8> {
+        match self.done() {
+            Err(e) if e.downcast_ref::<Planned>().is_some() => plan::print(&planned()),
+            done => done,
+        }
+    }
+
+    fn done(self) -> Result<u8> {
         match self.command {
             None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => return self.explore.run(),
             None => overview::print(),

@@ -11,6 +11,7 @@ pub mod edit;
 pub mod families;
 pub mod forward;
 pub mod kernel;
+pub mod memory;
 pub mod open;
 pub mod ops;
 pub mod qk;

@@ -4,7 +4,8 @@ mod common;
 
 use common::{Reference, references};
 use mechscope::address::Edit;
-use mechscope::analysis::generate::{Ended, Generated, Sampling, Settings, generate};
+use mechscope::analysis::generate::{Ended, Generated, Sampling, Settings, generate, longer};
+use mechscope::analysis::input::Input;
 use mechscope::model::Model;
 use mechscope::model::cache::Cache;
 use mechscope::model::edit::Plan;
@@ -207,4 +208,105 @@ fn the_same_seed_draws_the_same_tokens() {
     };
     assert_eq!(drawn(3), drawn(3));
     assert_ne!(drawn(3), drawn(4));
+}
+
+#[test]
+fn every_token_that_was_written_is_read_again() {
+    let mut partial = 0;
+    for reference in models() {
+        let model = reference.model();
+        for seed in 0..12 {
+            // Far from what the model would write: parts of characters too.
+            let sampling = Some(Sampling { temperature: 50.0, ..Sampling::seeded(seed) });
+            let mut input = Input::of_prompt(&model, "Zażółć 語".into(), Bos::Auto).unwrap();
+            for _ in 0..3 {
+                let before = input.ids();
+                let longer = longer(&model, &input, &[], (4, sampling), &mut |_, _| Ok(())).unwrap();
+                let after = match &longer.ids {
+                    Some(ids) => Input::of_tokens(&model, longer.prompt.clone(), ids, Bos::Auto).unwrap(),
+                    None => Input::of_prompt(&model, longer.prompt.clone(), Bos::Auto).unwrap(),
+                };
+                assert_eq!(after.ids()[..before.len()], before, "{} {:?}", reference.name, longer.prompt);
+                assert_eq!(after.ids().len(), before.len() + 4, "{} {:?}", reference.name, longer.prompt);
+                partial += usize::from(longer.ids.is_some());
+                input = after;
+            }
+        }
+    }
+    assert!(partial > 20, "only {partial} texts were not their tokens");
+}
+
+#[test]
+fn a_character_is_completed_by_the_next_token() {
+    let model = models().into_iter().find(|r| r.name == "tiny-gpt2").unwrap().model();
+    let text = model.text().unwrap();
+    let ids = |t: &str| text.encode(t, Bos::Never).unwrap().ids();
+    // Three tokens, one a byte.
+    let parts = ids("語");
+    assert!(parts.len() > 1, "{parts:?}");
+    let prompt: Vec<u32> = ids("ab").into_iter().chain(parts[..1].iter().copied()).collect();
+    let shown = format!("ab{}", text.piece(parts[0]));
+    let input = Input::of_tokens(&model, shown, &prompt, Bos::Never).unwrap();
+    // What follows is set by hand: every logit but one token's is far away.
+    let wanted = parts[1];
+    let edits: Vec<Edit> = Vec::new();
+    let mut found = None;
+    for seed in 0..20_000 {
+        let sampling = Some(Sampling { temperature: 1e6, ..Sampling::seeded(seed) });
+        let longer = longer(&model, &input, &edits, (1, sampling), &mut |_, _| Ok(())).unwrap();
+        if longer.ids.as_ref().is_some_and(|ids| ids.last() == Some(&wanted)) {
+            found = Some(longer);
+            break;
+        }
+    }
+    let bytes: String = "語".bytes().take(2).map(|b| format!("\\x{b:02X}")).collect();
+    assert_eq!(found.expect("the second byte").prompt, format!("ab{bytes}"));
+}
+
+fn program(args: &[&str]) -> (bool, String, String) {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_mechscope")).arg("generate").args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.success(), text(out.stdout), text(out.stderr))
+}
+
+#[test]
+fn the_command_prints_text_tables_and_json() {
+    let prompt = ["-p", "The capital of the state containing Dallas is", "-n", "6"];
+    let with = |more: &[&str]| program(&[&prompt[..], more].concat());
+    let (done, text, said) = with(&[]);
+    assert!(done, "{said}");
+    let (_, json, _) = with(&["--format", "json", "-k", "2"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(text, format!("{}\n", json["text"].as_str().unwrap()));
+    let generated = json["generated"].as_array().unwrap();
+    assert!(said.starts_with(&format!("{} tokens", generated.len())), "{said}");
+    for token in generated {
+        let first = &token["alternatives"][0];
+        assert_eq!(
+            (&first["id"], &first["logprob"], &first["text"]),
+            (&token["id"], &token["logprob"], &token["text"])
+        );
+        assert_eq!(token["alternatives"].as_array().unwrap().len(), 2);
+    }
+    // What predict says comes next is the first token.
+    let predict = ["predict", "-p", prompt[1], "--format", "json", "--top", "1"];
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_mechscope")).args(predict).output().unwrap();
+    let predict: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(predict["top"][0]["id"], generated[0]["id"]);
+    let (_, tsv, _) = with(&["--format", "tsv"]);
+    assert!(tsv.contains(&format!("{}\t", generated[1]["id"])), "{tsv}");
+    // A stop text is not part of the text.
+    let stop = generated[1]["text"].as_str().unwrap();
+    let (_, stopped, said) = with(&["--stop", stop]);
+    assert_eq!(stopped, format!("{}\n", generated[0]["text"].as_str().unwrap()));
+    assert!(said.contains("a stop text came"), "{said}");
+    // Drawn twice with a seed is drawn alike; an edit changes what is written.
+    let drawn = |seed| with(&["--temperature", "1.5", "--top-k", "50", "--top-p", "0.99", "--seed", seed]).1;
+    assert_eq!(drawn("4"), drawn("4"));
+    let (done, edited, said) = with(&["--edit", "L2.mlp*=-3"]);
+    assert!(done && edited != text, "{edited} {said}");
+    for wrong in [["--temperature", "-1"], ["--top-p", "0"], ["--top-k", "0"], ["--edit", "L99.H0=0"]] {
+        let (done, _, said) = with(&wrong);
+        assert!(!done && said.starts_with("error: "), "{wrong:?}: {said}");
+    }
 }

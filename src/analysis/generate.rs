@@ -6,9 +6,11 @@
 //! edits, but for rounding: keys and values are kept from token to token as far as the edits leave them alone ([`Plan::parts_from`]).
 
 mod draw;
+mod longer;
 mod stop;
 
 pub use draw::Sampling;
+pub use longer::{Longer, longer};
 pub use stop::{Stops, Written};
 
 use super::next_token::NextToken;
@@ -18,6 +20,7 @@ use crate::model::Model;
 use crate::model::cache::Cache;
 use crate::model::edit::{Plan, References, needs};
 use crate::model::forward::{Logits, Start, Step};
+use crate::model::memory::Need;
 use crate::model::site::Sites;
 use crate::model::text::Bos;
 use crate::model::trace::Trace;
@@ -92,6 +95,13 @@ pub fn generate(
     step: Step,
     each: &mut dyn FnMut(&Generated) -> Result<bool>,
 ) -> Result<Ended> {
+    let arch = &model.decoder.arch;
+    if model.decoder.device().is_cpu() {
+        let positions = (ids.len() + settings.count).min(arch.n_ctx.max(ids.len()));
+        let bytes = 2 * 4 * arch.n_layers * arch.n_kv_heads * arch.d_head * positions;
+        let run = Need::of_run(arch, (1, ids.len()), &Sites::None, Logits::Last);
+        run.and("keys and values", bytes as u64).check_now("a text of this length")?;
+    }
     let clean = clean_run(model, ids, edits, step)?;
     let mut references = model.references(&clean, bos);
     let edits = unfolded(edits, ids.len());

@@ -304,6 +304,12 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
+    /// Bytes that the tensors asked for so far take in memory.
+    pub fn bytes_used(&self) -> u64 {
+        let one = |name: &String| self.shape(name).map_or(0, |shape| shape.iter().product::<usize>() as u64);
+        self.used.borrow().iter().map(one).sum::<u64>() * self.dtype.size_in_bytes() as u64
+    }
+
     /// Ends the reading.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod read;
 use super::arch::Decoder;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
+use super::memory::{self, Need};
 use anyhow::{Context, Result};
 
 /// A family of checkpoints.
@@ -72,9 +73,16 @@ pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
     let kind = || format!("cannot read it as a {} model", family.name);
     // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
-    weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
+    let rehearsed = weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
     config.finish()?;
     // A tied head may be stored a second time; it is not used.
     weights.finish(|name| name == "lm_head.weight" || name == "embed_out.weight")?;
+    if weights.device().is_cpu() {
+        Need::of("weights", weights.bytes_used()).check_load("the model")?;
+    }
+    if memory::planning() {
+        return Ok(rehearsed);
+    }
+    drop(rehearsed);
     (family.build)(config, weights).with_context(kind)
 }

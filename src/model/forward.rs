@@ -4,6 +4,7 @@ use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
 use super::cache::Cache;
 use super::edit::Plan;
 use super::kernel::attention::{Pairs, Rule};
+use super::memory::Need;
 use super::ops::{self, Route};
 use super::site::{BlockSite as S, Site, Sites};
 use super::trace::Trace;
@@ -78,6 +79,9 @@ impl Decoder {
         };
         self.check(&prompts)?;
         let n_pos = prompts[0].len();
+        if self.device().is_cpu() {
+            Need::of_run(&self.arch, (prompts.len(), n_pos), sites, logits).check_now("this run")?;
+        }
         let tables = self.tables(0, n_pos)?;
         let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), first: 0, cache: None, tables };
         let mut resid = match start {

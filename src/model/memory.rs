@@ -2,9 +2,11 @@
 //! names both numbers and not the end of the process.
 
 pub mod allocator;
+mod plan;
 mod room;
 
-pub use room::{Room, of_device};
+pub use plan::{Planned, plan_only, planned, planning};
+pub use room::Room;
 
 use super::arch::Arch;
 use super::forward::Logits;
@@ -66,12 +68,47 @@ impl Need {
         bail!("{what} needs {} ({self}), and {} {}", Size(self.total()), Size(room.bytes), room.by)
     }
 
-    /// [`Need::check`] against what there is for this process now, when it is worth a look.
+    /// What a graph of `units` takes beside the weights and its run: copies of the attention weights, what the units write, one row for each
+    /// of them, and the edges.
+    pub fn of_graph(arch: &Arch, n_pos: usize, units: usize) -> Self {
+        let [pos, n, d, layers] = [n_pos, units, arch.d_model, arch.n_layers].map(|x| x as u64);
+        let attention = ((arch.n_heads + arch.n_kv_heads) * arch.d_head) as u64 * d;
+        let columns = 2 * n + (layers + 2) * pos;
+        let threads = rayon::current_num_threads() as u64;
+        Need::of("attention weights", 4 * layers * attention)
+            .and("patterns", 4 * layers * arch.n_heads as u64 * pos * pos)
+            .and("units", 2 * 4 * 2 * n * d)
+            .and("rows", 4 * n * (columns + layers * arch.n_heads as u64))
+            .and("edges", 24 * n * columns / 2)
+            .and("targets at once", threads * 3 * 4 * pos * d * 16)
+    }
+
+    /// This and all parts of another.
+    pub fn with(mut self, other: Need) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// [`Need::check`] against what there is for this process now, when it is worth a look: before weights are read.
     ///
     /// # Errors
     /// As [`Need::check`].
-    pub fn check_now(&self, what: &str) -> Result<()> {
-        if self.total() < SMALL { Ok(()) } else { self.check(&Room::now(), what) }
+    pub fn check_load(self, what: &str) -> Result<()> {
+        match planning() {
+            true => plan::note(what, self),
+            false if self.total() < SMALL => {}
+            false => self.check(&Room::now(), what)?,
+        }
+        Ok(())
+    }
+
+    /// [`Need::check_load`] before something is computed, which only planning ends ([`Planned`]).
+    ///
+    /// # Errors
+    /// As [`Need::check`].
+    pub fn check_now(self, what: &str) -> Result<()> {
+        self.check_load(what)?;
+        if planning() { Err(Planned.into()) } else { Ok(()) }
     }
 }
 

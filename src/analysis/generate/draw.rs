@@ -15,6 +15,13 @@ pub struct Sampling {
     pub top_p: Option<f32>,
 }
 
+impl Sampling {
+    /// By the model's own probabilities.
+    pub fn seeded(seed: u64) -> Self {
+        Sampling { seed, temperature: 1.0, top_k: None, top_p: None }
+    }
+}
+
 /// The token that follows: the most probable one, or the one that the `n`th random number of the seed draws. None of an empty vocabulary.
 pub(super) fn choose(next: &NextToken, sampling: Option<&Sampling>, n: u64) -> Option<u32> {
     let Some(sampling) = sampling else { return next.top(1).first().copied() };

@@ -79,7 +79,7 @@ impl Written {
 }
 
 /// Bytes at the end of `bytes` that begin a character of more bytes.
-fn unfinished(bytes: &[u8]) -> usize {
+pub(super) fn unfinished(bytes: &[u8]) -> usize {
     for n in 1..=bytes.len().min(3) {
         let first = bytes[bytes.len() - n];
         let length = match first {
@@ -96,7 +96,7 @@ fn unfinished(bytes: &[u8]) -> usize {
 }
 
 /// Bytes as text, those that are no whole character as `\xE0`.
-fn shown(bytes: &[u8]) -> String {
+pub(super) fn shown(bytes: &[u8]) -> String {
     let one = |chunk: std::str::Utf8Chunk| {
         let invalid: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")).collect();
         format!("{}{invalid}", chunk.valid())

@@ -14,30 +14,116 @@ pub fn before_the_end(last: fn()) {
     LAST.store(last as *mut (), Ordering::SeqCst);
 }
 
-/// The system's allocator with an orderly end.
+/// From so many bytes on a block is a mapping of its own, on large pages: the logits of a thousand tokens are 200 MB, which on pages of 4 kB
+/// take 50,000 faults before the first number is written, at every run. Smaller blocks the system's allocator keeps for the next run.
+const LARGE: usize = 32 << 20;
+
+/// The system's allocator with an orderly end, and with large pages for large blocks.
 pub struct Allocator;
 
-// SAFETY: every call is passed on to the system's allocator as it is; a call that fails does not return.
+// SAFETY: a layout is served by the system's allocator or, by its size alone, as a mapping; either takes back what it gave. A call that
+// fails does not return.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if mapping::serves(layout) {
+            return checked(mapping::take(layout.size()), layout.size());
+        }
         // SAFETY: the caller's promises are those of the system's allocator.
         checked(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if mapping::serves(layout) {
+            // New mappings are zero.
+            return checked(mapping::take(layout.size()), layout.size());
+        }
         // SAFETY: as above.
         checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as above.
-        checked(unsafe { System.realloc(old, layout, size) }, size)
+        // SAFETY: the caller's promises make the new layout a valid one.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if !mapping::serves(layout) && !mapping::serves(new) {
+            // SAFETY: as above.
+            return checked(unsafe { System.realloc(old, layout, size) }, size);
+        }
+        // SAFETY: both blocks hold what is copied, and the old one is given up.
+        unsafe {
+            let to = self.alloc(new);
+            std::ptr::copy_nonoverlapping(old, to, layout.size().min(size));
+            self.dealloc(old, layout);
+            to
+        }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        if mapping::serves(layout) {
+            return mapping::give(old, layout.size());
+        }
         // SAFETY: as above.
         unsafe { System.dealloc(old, layout) }
     }
+}
+
+#[cfg(target_os = "linux")]
+mod mapping {
+    use super::LARGE;
+    use std::alloc::Layout;
+
+    /// A large page.
+    const PAGE: usize = 2 << 20;
+
+    /// Whether blocks of this layout are mappings.
+    pub fn serves(layout: Layout) -> bool {
+        layout.size() >= LARGE && layout.align() <= 4096
+    }
+
+    /// A block that begins at a large page; null when there is none.
+    pub fn take(size: usize) -> *mut u8 {
+        let Some(whole) = size.checked_next_multiple_of(PAGE).and_then(|n| n.checked_add(PAGE)) else {
+            return std::ptr::null_mut();
+        };
+        let (readable, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping touches nobody's memory; what is unmapped of it again are its ends.
+        unsafe {
+            let at = libc::mmap(std::ptr::null_mut(), whole, readable, private, -1, 0);
+            if at == libc::MAP_FAILED {
+                return std::ptr::null_mut();
+            }
+            let before = at.addr().next_multiple_of(PAGE) - at.addr();
+            let block = at.byte_add(before);
+            if before > 0 {
+                libc::munmap(at, before);
+            }
+            let kept = size.next_multiple_of(PAGE);
+            libc::munmap(block.byte_add(kept), whole - before - kept);
+            // A kernel without large pages says no, and the block has small ones.
+            libc::madvise(block, kept, libc::MADV_HUGEPAGE);
+            block.cast()
+        }
+    }
+
+    /// Takes back a block of [`take`].
+    pub fn give(block: *mut u8, size: usize) {
+        // SAFETY: the block is a mapping of this length, and nobody uses it any more.
+        unsafe { libc::munmap(block.cast(), size.next_multiple_of(PAGE)) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod mapping {
+    use std::alloc::Layout;
+
+    pub fn serves(_: Layout) -> bool {
+        false
+    }
+
+    pub fn take(_: usize) -> *mut u8 {
+        std::ptr::null_mut()
+    }
+
+    pub fn give(_: *mut u8, _: usize) {}
 }
 
 #[inline(always)]
@@ -98,17 +184,6 @@ impl Line {
     }
 }
 
-/// Tells the system's allocator to keep large blocks that are freed instead of handing them back to the system page by page: the logits of a
-/// long prompt are then not faulted in again at every run. Call it before the first thread starts.
-pub fn keep_large_blocks() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: both only set numbers of the allocator.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +198,27 @@ mod tests {
         let mut line = Line { bytes: [0; 128], len: 0 };
         (0..20).for_each(|_| line.add(b"0123456789"));
         assert_eq!(line.len, 128);
+    }
+
+    #[test]
+    fn large_blocks_come_go_and_grow() {
+        let layout = |size| Layout::from_size_align(size, 64).unwrap();
+        let (small, large, larger) = (layout(1000), layout(LARGE), layout(2 * LARGE + 5));
+        // SAFETY: every block is written inside its size and given back once, with its last layout.
+        unsafe {
+            let block = Allocator.alloc(small);
+            block.write_bytes(7, 1000);
+            let block = Allocator.realloc(block, small, LARGE);
+            block.add(LARGE - 1).write(9);
+            let block = Allocator.realloc(block, large, larger.size());
+            assert_eq!((block.read(), block.add(999).read(), block.add(LARGE - 1).read()), (7, 7, 9));
+            block.add(larger.size() - 1).write(3);
+            let block = Allocator.realloc(block, larger, 500);
+            assert_eq!(block.add(499).read(), 7);
+            Allocator.dealloc(block, layout(500));
+            let zeroed = Allocator.alloc_zeroed(larger);
+            assert!((0..larger.size()).step_by(4097).all(|i| zeroed.add(i).read() == 0));
+            Allocator.dealloc(zeroed, larger);
+        }
     }
 }

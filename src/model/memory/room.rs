@@ -1,7 +1,6 @@
 //! How much memory this process may still take: the least of what the machine has free, what a control group allows, and the limits of
 //! `ulimit`.
 
-use candle_core::Device;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,17 +20,6 @@ impl Room {
         let none = Room { bytes: u64::MAX, by: "are free".into() };
         bounds.into_iter().flatten().min_by_key(|room| room.bytes).unwrap_or(none)
     }
-}
-
-/// What is free on a GPU; none on other devices, and where its driver does not say.
-pub fn of_device(device: &Device) -> Option<Room> {
-    #[cfg(feature = "cuda")]
-    if device.is_cuda() {
-        let (free, _) = candle_core::cuda_backend::cudarc::driver::result::mem_get_info().ok()?;
-        return Some(Room { bytes: free as u64, by: "of GPU memory are free".into() });
-    }
-    let _ = device;
-    None
 }
 
 /// `MemAvailable` of the machine: what can be taken without swapping.
@@ -74,11 +62,7 @@ fn left(group: &Path) -> Option<Room> {
     };
     let (limit, used, cached) = match number("memory.max") {
         Some(limit) => (limit, number("memory.current")?, pages("inactive_file")),
-        None => (
-            number("memory.limit_in_bytes")?,
-            number("memory.usage_in_bytes")?,
-            pages("total_inactive_file"),
-        ),
+        None => (number("memory.limit_in_bytes")?, number("memory.usage_in_bytes")?, pages("total_inactive_file")),
     };
     let bytes = limit.saturating_sub(used.saturating_sub(cached));
     Some(Room { bytes, by: format!("are left of the {} of its control group", super::Size(limit)) })
@@ -125,7 +109,10 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             files.iter().for_each(|(name, text)| fs::write(folder.join(name), text).unwrap());
         };
-        write("jobs", &[("memory.max", "1000\n"), ("memory.current", "900\n"), ("memory.stat", "anon 1\ninactive_file 50\n")]);
+        write(
+            "jobs",
+            &[("memory.max", "1000\n"), ("memory.current", "900\n"), ("memory.stat", "anon 1\ninactive_file 50\n")],
+        );
         write("jobs/one", &[("memory.max", "max\n"), ("memory.current", "10\n")]);
         write("memory/old", &[("memory.limit_in_bytes", "500"), ("memory.usage_in_bytes", "100")]);
         let all = groups("0::/jobs/one\n3:cpu,memory:/old\n2:pids:/x\n", root.path());

@@ -10,6 +10,7 @@ pub mod dictionary;
 pub mod edit;
 pub mod families;
 pub mod forward;
+pub mod gguf;
 pub mod kernel;
 pub mod memory;
 pub mod open;

@@ -1,6 +1,7 @@
 //! Weights by name: safetensors (and NumPy's npz) files read tensor by tensor into the compute dtype, so that never more
 //! than one tensor exists twice.
 
+mod form;
 mod header;
 mod npz;
 mod read;
@@ -12,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub use header::Entry;
+use super::gguf::{self, Gguf};
+pub use form::{Form, Rows};
+pub use header::{Entry, Stored};
 
 /// Where the bytes of a safetensors file are.
 enum Bytes {
@@ -26,7 +29,12 @@ struct Part {
     name: String,
     bytes: Bytes,
     data: u64,
+    /// The number types it may hold, for messages.
+    accepted: &'static str,
 }
+
+/// The number types of safetensors and NumPy files that are read.
+const FLOATS: &str = "F32, F16, BF16, F64";
 
 enum Store {
     Parts { parts: Vec<Part>, entries: BTreeMap<String, (usize, Entry)> },
@@ -91,6 +99,25 @@ impl<'a> Checkpoint<'a> {
         Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, Box::new(|_, _| {})))
     }
 
+    /// Opens the files of a GGUF model, its tensors under the names of a Hugging Face checkpoint.
+    ///
+    /// # Errors
+    /// A file that is missing; settings that the names need and that are not there.
+    pub fn gguf(model: &Gguf, device: &Device, dtype: DType, progress: Progress<'a>) -> Result<Self> {
+        let mut parts = Vec::new();
+        for (path, data) in &model.files {
+            let name = path.display().to_string();
+            let bytes = Bytes::File(File::open(path).with_context(|| format!("cannot open {name}"))?);
+            parts.push(Part { name, bytes, data: *data, accepted: gguf::kind::ACCEPTED });
+        }
+        let (mut entries, mut total) = (BTreeMap::new(), 0);
+        for (tensor, file, entry) in model.renamed()? {
+            total += entry.end - entry.start;
+            ensure!(entries.insert(tensor.clone(), (file, entry)).is_none(), "{}: {tensor:?} twice", model.place());
+        }
+        Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, progress))
+    }
+
     /// Takes tensors made by the caller.
     pub fn from_tensors(tensors: HashMap<String, Tensor>, device: &Device, dtype: DType) -> Self {
         Self::new(Store::Tensors(tensors), 0, device, dtype, Box::new(|_, _| {}))
@@ -118,7 +145,7 @@ impl<'a> Checkpoint<'a> {
                     bail!("tensor {tensor:?} stands both in {} and in {name}", other.name);
                 }
             }
-            parts.push(Part { name, bytes, data });
+            parts.push(Part { name, bytes, data, accepted: FLOATS });
         }
         Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, progress))
     }
@@ -152,7 +179,7 @@ impl<'a> Checkpoint<'a> {
     /// It is missing.
     pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
         let shape = match &self.store {
-            Store::Parts { entries, .. } => entries.get(name).map(|(_, e)| e.shape.clone()),
+            Store::Parts { entries, .. } => entries.get(name).map(|(_, e)| e.wanted_shape()),
             Store::Tensors(map) => map.get(name).map(|t| t.dims().to_vec()),
         };
         shape.with_context(|| format!("{}: tensor {name:?} is missing", self.name()))
@@ -288,7 +315,9 @@ impl<'a> Checkpoint<'a> {
                 let (part, entry) =
                     entries.get(name).with_context(|| format!("{}: tensor {name:?} is missing", self.name()))?;
                 let part = &parts[*part];
-                ensure!(entry.shape == shape, mismatch(&part.name, &entry.shape));
+                let found = entry.wanted_shape();
+                ensure!(found == shape, mismatch(&part.name, &found));
+                let turned = turned != entry.form.turned;
                 let reader = read::Reader { part, name, entry };
                 reader.check()?;
                 if self.rehearsing() {

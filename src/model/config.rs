@@ -87,6 +87,11 @@ impl Config {
         Ok(Config { file: file.into(), path: String::new(), fields, read: BTreeSet::new() })
     }
 
+    /// Settings that were read from another kind of file.
+    pub fn from_fields(place: &str, fields: Map<String, Value>) -> Self {
+        Config { file: place.into(), path: String::new(), fields, read: BTreeSet::new() }
+    }
+
     /// File and, inside it, the object: for error messages.
     pub fn place(&self) -> String {
         if self.path.is_empty() { self.file.clone() } else { format!("{}: {}", self.file, self.path) }

@@ -17,7 +17,7 @@ use super::{About, Command, Direction, Evidence};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::forward::{Logits, Step};
+use crate::model::forward::Step;
 use crate::model::memory::{Need, planning};
 use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
@@ -112,7 +112,7 @@ pub fn plan(model: &Model, n_pos: usize, features: bool, settings: Settings) -> 
     if !model.decoder.device().is_cpu() {
         return Ok(());
     }
-    let run = Need::of_run(arch, (1, n_pos), &ReplacementModel::sites(&model.decoder), Logits::Last);
+    let run = Need::of_run(arch, (1, n_pos), &ReplacementModel::sites(&model.decoder), false);
     run.with(Need::of_graph(arch, n_pos, units)).check_now("this graph")
 }
 

@@ -99,7 +99,7 @@ pub fn generate(
     if model.decoder.device().is_cpu() {
         let positions = (ids.len() + settings.count).min(arch.n_ctx.max(ids.len()));
         let bytes = 2 * 4 * arch.n_layers * arch.n_kv_heads * arch.d_head * positions;
-        let run = Need::of_run(arch, (1, ids.len()), &Sites::None, Logits::Last);
+        let run = Need::of_run(arch, (1, ids.len()), &Sites::None, false);
         run.and("keys and values", bytes as u64).check_now("a text of this length")?;
     }
     let clean = clean_run(model, ids, edits, step)?;

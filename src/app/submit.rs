@@ -46,9 +46,7 @@ impl App {
             }
             Action::OpenModel if text.trim().is_empty() => Ok(()),
             Action::OpenModel => {
-                self.model_name = text.trim().to_owned();
-                // Another model's tokens mean something else.
-                self.ids = None;
+                (self.model_name, self.ids) = (text.trim().to_owned(), None);
                 Ok(())
             }
             Action::Search => {

@@ -80,7 +80,7 @@ impl Decoder {
         self.check(&prompts)?;
         let n_pos = prompts[0].len();
         if self.device().is_cpu() {
-            Need::of_run(&self.arch, (prompts.len(), n_pos), sites, logits).check_now("this run")?;
+            Need::of_run(&self.arch, (prompts.len(), n_pos), sites, logits == Logits::All).check_now("this run")?;
         }
         let tables = self.tables(0, n_pos)?;
         let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), first: 0, cache: None, tables };

@@ -9,7 +9,6 @@ pub use plan::{Planned, plan_only, planned, planning};
 pub use room::Room;
 
 use super::arch::Arch;
-use super::forward::Logits;
 use super::site::{BlockSite as S, Site, Sites};
 use anyhow::{Result, bail};
 use std::fmt;
@@ -44,7 +43,7 @@ impl Need {
     }
 
     /// What a forward pass takes beside the weights: the sites it records, the numbers of the block that is computed, the logits.
-    pub fn of_run(arch: &Arch, (batch, n_pos): (usize, usize), sites: &Sites, logits: Logits) -> Self {
+    pub fn of_run(arch: &Arch, (batch, n_pos): (usize, usize), sites: &Sites, all_logits: bool) -> Self {
         let rows = (batch * n_pos) as u64;
         let recorded = (0..arch.n_layers).map(|l| recorded(arch, l, n_pos, sites)).sum::<u64>();
         let d = arch.d_model as u64;
@@ -52,7 +51,7 @@ impl Need {
         // The stream, its norm and what is added to it; queries, keys, values and z, once more rotated; the MLP before and after its
         // activation.
         let live = 6 * d + 2 * heads + 3 * arch.d_mlp as u64;
-        let logit_rows = if logits == Logits::All { rows } else { batch as u64 };
+        let logit_rows = if all_logits { rows } else { batch as u64 };
         let copies = if arch.final_softcap.is_some() { 2 } else { 1 };
         Need::of("recorded sites", 4 * rows * recorded)
             .and("activations", 4 * rows * live)

@@ -24,15 +24,17 @@ pub mod steer;
 pub mod text;
 pub mod trace;
 
-use crate::address::Edit;
+use crate::address::{Edit, Op};
 use anyhow::{Context, Result};
 use arch::Decoder;
-use edit::{Plan, Reference, References};
+use dictionary::Dictionary;
+use edit::{Plan, Reference, References, Scope};
 use forward::{Logits, Start, Step};
 use site::{Site, Sites};
 use source::Source;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use text::Bos;
 use text::{Encoding, Piece, Text};
 use trace::Trace;
@@ -47,6 +49,8 @@ pub struct Model {
     pub text: Option<Text>,
     /// Folders in which saved steering directions are looked for, after the current one.
     pub directions: Vec<PathBuf>,
+    /// The dictionary whose features edits can name.
+    pub dictionary: Option<Arc<Dictionary>>,
 }
 
 /// A step callback that does nothing.
@@ -108,7 +112,7 @@ impl Model {
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
-        let plan = Plan::new(&self.decoder, edits, clean.n_pos(), &mut self.references(clean, bos))?;
+        let plan = self.plan(clean, &[edits], bos)?;
         let start = match plan.first_layer() {
             Some(layer) if clean.batched(Site::Block(layer, site::BlockSite::ResidPre)).is_some() => {
                 Start::Block { layer, clean }
@@ -118,12 +122,44 @@ impl Model {
         self.decoder.run(start, sites, &plan, logits, step)
     }
 
+    /// What edits of a prompt are resolved against.
+    pub fn scope(&self, tokens: &[u32]) -> Scope<'_> {
+        Scope::of(self, tokens)
+    }
+
+    /// A saved direction of `width` numbers, for an edit in `layer`.
+    ///
+    /// # Errors
+    /// As [`steer::direction`].
+    pub fn direction(&self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
+        steer::direction(name, &self.directions, layer, self.decoder.arch.n_layers, width)
+    }
+
+    /// Refuses edits that change nothing at all: a factor of 1, nothing added, values from the prompt itself.
+    ///
+    /// # Errors
+    /// There is one; the error says why.
+    pub fn refuse_idle(&self, tokens: &[u32], edits: &[Edit], bos: Bos) -> Result<()> {
+        for edit in edits {
+            let same = match &edit.op {
+                // A prompt that cannot be encoded is an error where its values are read.
+                Op::From(prompt) => self.encode(prompt, bos).is_ok_and(|other| other.ids() == tokens),
+                _ => false,
+            };
+            let why = if same { Some("its values come from the prompt itself") } else { edit.op.idle() };
+            if let Some(why) = why {
+                anyhow::bail!("{edit} changes nothing: {why}");
+            }
+        }
+        Ok(())
+    }
+
     /// Edits for a batch of copies of the prompt of `clean`: one list for each copy. `bos` says how prompts named in edits are encoded.
     ///
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
-        Plan::batch(&self.decoder, edits, clean.n_pos(), &mut self.references(clean, bos))
+        Plan::batch(&self.scope(clean.tokens()), edits, &mut self.references(clean, bos))
     }
 
     /// Where edits of the prompt of `clean` take values from; what was computed or read once is kept. `bos` says how prompts named in edits
@@ -164,7 +200,7 @@ impl Model {
     /// # Errors
     /// As [`Model::run_edited`].
     pub fn intervene(&self, ids: &[u32], edits: &[Edit], bos: Bos, logits: Logits) -> Result<(Trace, Trace)> {
-        let sites = Sites::Only(edit::needs(&self.decoder, edits, ids.len())?);
+        let sites = Sites::Only(edit::needs(&self.scope(ids), edits)?);
         let clean = self.run(ids, &sites, logits)?;
         let edited = self.run_edited(&clean, edits, bos, &Sites::None, logits, &mut silent)?;
         Ok((clean, edited))
@@ -177,7 +213,7 @@ struct ModelReferences<'a> {
     clean: &'a Trace,
     bos: Bos,
     traces: HashMap<(String, Site), candle_core::Tensor>,
-    directions: HashMap<(String, usize), Vec<f32>>,
+    directions: HashMap<(String, Option<usize>, usize), Vec<f32>>,
 }
 
 impl References for ModelReferences<'_> {
@@ -199,12 +235,12 @@ impl References for ModelReferences<'_> {
         Ok(value)
     }
 
-    fn direction(&mut self, name: &str, width: usize) -> Result<Vec<f32>> {
-        let key = (name.to_owned(), width);
+    fn direction(&mut self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
+        let key = (name.to_owned(), layer, width);
         if let Some(direction) = self.directions.get(&key) {
             return Ok(direction.clone());
         }
-        let direction = steer::direction(name, &self.model.directions, width)?;
+        let direction = self.model.direction(name, layer, width)?;
         self.directions.insert(key, direction.clone());
         Ok(direction)
     }

@@ -124,7 +124,7 @@ fn edits_act_as_without_a_cache() {
     for reference in models() {
         let model = reference.model();
         let prompt = ids(&model, 9);
-        let lists: [&[&str]; 9] = [
+        let lists: [&[&str]; 11] = [
             &[],
             &["L1.mlp*=0.5"],
             &["L0.resid_post@-1*=3"],
@@ -134,6 +134,8 @@ fn edits_act_as_without_a_cache() {
             &["L1.H0@-1<--2=0", "L0.H1@4<-1=0"],
             &["L0.mlp@-2=0", "L1.mlp@-1+=0.5", "L1.attn*=2"],
             &["L0.H0=0", "L1.resid_pre@8*=2"],
+            &["L1.mlp@8..*=2", "L0.attn@-3..-2=0"],
+            &["L1.H0.pattern@-1<-0=0.5"],
         ];
         for list in lists {
             let edits: Vec<Edit> = list.iter().map(|e| e.parse().unwrap()).collect();
@@ -150,6 +152,19 @@ fn edits_act_as_without_a_cache() {
             }
         }
     }
+}
+
+#[test]
+fn an_edit_at_the_end_may_act_from_there_on() {
+    let model = models().remove(0).model();
+    let prompt = ids(&model, 9);
+    let write = |edit: &str, onward| {
+        let settings = Settings { count: 8, onward, ..Settings::default() };
+        quickly(&model, &prompt, &[edit.parse().unwrap()], &settings).0
+    };
+    assert_eq!(write("L1.mlp@-1*=-3", true), write("L1.mlp@8..*=-3", false));
+    assert_ne!(write("L1.mlp@-1*=-3", true), write("L1.mlp@-1*=-3", false));
+    assert_eq!(write("L1.mlp@4*=-3", true), write("L1.mlp@4*=-3", false));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Generation: tokens after tokens, each appended as an id and never as text, under the edits that are on.
 //!
 //! Where edits apply while the prompt grows: one without a position at every token, new ones too; `@5` at that token alone; a position from
-//! the end (`@-1`) at the newest token alone, which an earlier newest token then loses again. Values that edits take from a run (`=mean`,
+//! the end (`@-1`) at the newest token alone, which an earlier newest token then loses again, or, if so chosen ([`Settings::onward`]), from
+//! there on as steering tools with a cache do; a range with an open end (`@5..`) at new tokens too. Values that edits take from a run (`=mean`,
 //! `=from:`, `diff:`) are those of the prompt's run and stay as they are. The numbers are those of a run of the whole text so far with these
 //! edits, but for rounding: keys and values are kept from token to token as far as the edits leave them alone ([`Plan::parts_from`]).
 
@@ -15,7 +16,7 @@ pub use stop::{Stops, Written};
 
 use super::next_token::NextToken;
 use super::{About, Command, Direction, Evidence};
-use crate::address::{Edit, Op, Target};
+use crate::address::{Edit, Op, Positions, Span, Target, resolve_position};
 use crate::model::Model;
 use crate::model::cache::Cache;
 use crate::model::edit::{Plan, References, needs};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub sampling: Option<Sampling>,
     /// Alternatives listed beside every token.
     pub alternatives: usize,
+    /// Edits at a position counted from the end act from there on, and not at that distance from the newest token.
+    pub onward: bool,
     /// Tokens that end the text, see [`end_ids`].
     pub ends: Vec<u32>,
 }
@@ -104,7 +107,7 @@ pub fn generate(
     }
     let clean = clean_run(model, ids, edits, step)?;
     let mut references = model.references(&clean, bos);
-    let edits = unfolded(edits, ids.len());
+    let edits = unfolded(edits, ids.len(), settings.onward)?;
     let mut writer =
         Writer { model, edits: &edits, tokens: ids.to_vec(), cache: Cache::new(&model.decoder), plan: Plan::default() };
     for n in 0..settings.count {
@@ -141,16 +144,22 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// What comes after the tokens so far.
     fn next(&mut self, references: &mut dyn References, step: Step) -> Result<NextToken> {
-        let n = self.tokens.len();
+        let decoder = &self.model.decoder;
         if !self.edits.is_empty() {
-            let plan = Plan::new(&self.model.decoder, self.edits, n, references)?;
+            let plan = Plan::new(&self.model.scope(&self.tokens), self.edits, references)?;
             // What was computed where the edits now act otherwise is computed again.
             let same = self.plan.parts_from(&plan, self.cache.len());
             self.cache.truncate(same);
             self.plan = plan;
         }
-        let new = &self.tokens[self.cache.len()..];
-        let logits = self.model.decoder.extend(&mut self.cache, new, &self.plan, Logits::Last, step)?;
+        let logits = if self.plan.needs_all_positions() {
+            let prompt = [self.tokens.clone()];
+            let run = decoder.run(Start::Tokens(&prompt), &Sites::None, &self.plan, Logits::Last, step)?;
+            run.logits()?
+        } else {
+            let new = &self.tokens[self.cache.len()..];
+            decoder.extend(&mut self.cache, new, &self.plan, Logits::Last, step)?
+        };
         let next = NextToken::new(logits.flatten_all()?.to_vec1()?);
         ensure!(next.is_finite(), "the logits hold NaN or infinity: the run left the range of its dtype");
         Ok(next)
@@ -163,21 +172,29 @@ fn clean_run(model: &Model, ids: &[u32], edits: &[Edit], step: Step) -> Result<T
     if !edits.iter().any(|e| e.op == Op::Mean) {
         return Ok(Trace::new(prompt.to_vec()));
     }
-    let sites = Sites::Only(needs(&model.decoder, edits, ids.len())?);
+    let sites = Sites::Only(needs(&model.scope(ids), edits)?);
     model.decoder.run(Start::Tokens(&prompt), &sites, Plan::NONE, Logits::Last, step)
 }
 
-/// The edits, those that patch every position of the prompt from another prompt position by position: new tokens have no partner there.
-fn unfolded(edits: &[Edit], n_pos: usize) -> Vec<Edit> {
-    let one = |edit: &Edit| -> Vec<Edit> {
-        match (&edit.target, &edit.op) {
-            (Target::Unit(address), Op::From(_)) if address.position.is_none() => (0..n_pos)
-                .map(|p| Edit { target: Target::Unit(address.clone().at(p as i64)), op: edit.op.clone() })
-                .collect(),
-            _ => vec![edit.clone()],
+/// The edits of a prompt of `n_pos` tokens as they are to grow with it. Those that patch positions to the end from another prompt do so position
+/// by position: new tokens have no partner there. If `onward`, what acts at a position counted from the end acts from there on.
+fn unfolded(edits: &[Edit], n_pos: usize, onward: bool) -> Result<Vec<Edit>> {
+    let mut all = Vec::new();
+    for edit in edits {
+        let at = |positions| Edit { target: Target { positions, ..edit.target.clone() }, op: edit.op.clone() };
+        match (&edit.target.positions, &edit.op) {
+            (Positions::Span(Span { first, last: None }), Op::From(_)) => {
+                let first = first.map_or(Ok(0), |first| resolve_position(first, n_pos))?;
+                all.extend((first..n_pos).map(|p| at(Positions::one(p as i64))));
+            }
+            (Positions::Span(span), _) if onward && span.single().is_some_and(|p| p < 0) => {
+                let first = resolve_position(span.first.unwrap_or(-1), n_pos)? as i64;
+                all.push(at(Positions::Span(Span { first: Some(first), last: None })));
+            }
+            _ => all.push(edit.clone()),
         }
-    };
-    edits.iter().flat_map(one).collect()
+    }
+    Ok(all)
 }
 
 /// The tokens that end a text: `eos_token_id` of `generation_config.json`, else of `config.json`; one or a list. None where neither says so.

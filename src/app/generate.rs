@@ -1,7 +1,7 @@
 //! More tokens at the end of the prompt: the most probable ones, or drawn.
 
 use super::App;
-use crate::address::{Edit, Target};
+use crate::address::{Edit, Positions};
 use crate::analysis::generate::{Ended, Longer, Sampling};
 use crate::engine::{Ask, Slot};
 use anyhow::{Context, Result, bail, ensure};
@@ -55,10 +55,12 @@ impl App {
 
 /// Whether an edit's position counts from the end, and so moves when the prompt grows.
 fn from_the_end(edit: &Edit) -> bool {
-    match &edit.target {
-        Target::Unit(address) => address.position.is_some_and(|p| p < 0),
-        Target::AttentionEdge { query, key, .. } => *query < 0 || *key < 0,
-    }
+    let negative = |end: Option<i64>| end.is_some_and(|p| p < 0);
+    let moves = |positions: &Positions| match positions {
+        Positions::Span(span) => negative(span.first) || negative(span.last),
+        Positions::Token(_) => false,
+    };
+    moves(&edit.target.positions) || edit.target.keys.as_ref().is_some_and(moves)
 }
 
 /// Reads `20`, `20 temperature=0.8`, `20 seed=7 temperature=0.8`; `seed` stands in where only a temperature was given.

@@ -42,6 +42,9 @@ pub struct Generate {
     /// Write on after the model's end-of-text token
     #[arg(long)]
     ignore_end: bool,
+    /// An edit at @-1 acts from the prompt's last token on (without it: on the newest token alone), as in steering tools with a cache
+    #[arg(long)]
+    onward: bool,
     /// How many of the most probable tokens to list beside each one (json, tsv)
     #[arg(short = 'k', long, default_value_t = 5, value_name = "N")]
     top: usize,
@@ -56,7 +59,7 @@ impl Generate {
         let model = self.model.open()?;
         let input = self.prompt.read(&model)?;
         let ends = if self.ignore_end { Vec::new() } else { end_ids(&model) };
-        let settings = Settings { count: self.tokens, sampling, alternatives: self.top, ends };
+        let settings = Settings { count: self.tokens, sampling, alternatives: self.top, onward: self.onward, ends };
         let stream = self.output.format == Format::Text && self.output.out.is_none();
         let (mut written, mut all) = (Written::new(Stops::new(&self.stop)), Vec::new());
         let show = |text: &str| -> Result<()> {

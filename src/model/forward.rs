@@ -3,6 +3,7 @@
 use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
 use super::cache::Cache;
 use super::edit::Plan;
+use super::edit::features::Added;
 use super::kernel::attention::{Pairs, Rule};
 use super::memory::Need;
 use super::ops::{self, Route};
@@ -48,6 +49,10 @@ struct Pass<'a> {
     cache: Option<&'a mut Cache>,
     /// Cosine and sine of every rotary embedding of the model, and which features it pairs.
     tables: Vec<(Tensor, Tensor, Pairs)>,
+    /// What edited features read.
+    reads: Trace,
+    /// What edited features add at sites to come.
+    added: Vec<Added>,
 }
 
 impl Decoder {
@@ -83,7 +88,8 @@ impl Decoder {
             Need::of_run(&self.arch, (prompts.len(), n_pos), sites, logits == Logits::All).check_now("this run")?;
         }
         let tables = self.tables(0, n_pos)?;
-        let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), first: 0, cache: None, tables };
+        let (trace, reads) = (Trace::new(prompts.clone()), Trace::new(prompts));
+        let mut pass = Pass { route, sites, edits, trace, first: 0, cache: None, tables, reads, added: Vec::new() };
         let mut resid = match start {
             Start::Tokens(prompts) => self.embed(prompts, &mut pass)?,
             Start::Block { layer, clean } => {
@@ -106,9 +112,10 @@ impl Decoder {
     /// of the prompt; an edit of a position that the cache holds is not applied again ([`Cache::truncate`] forgets it).
     ///
     /// # Errors
-    /// No ids, ids outside the vocabulary, more positions than the model was made for, or what `step` returns; the cache is then as before.
+    /// No ids, edits that need all positions ([`Plan::needs_all_positions`]), ids outside the vocabulary, more positions than the model was made for, or what `step` returns; the cache is then as before.
     pub fn extend(&self, cache: &mut Cache, ids: &[u32], edits: &Plan, logits: Logits, step: Step) -> Result<Tensor> {
         ensure!(!ids.is_empty(), "there is no token to predict from");
+        ensure!(!edits.needs_all_positions(), "edits of patterns and features need a run of all positions");
         let (old, n_pos) = (cache.len(), cache.len() + ids.len());
         let mut all = cache.tokens().to_vec();
         all.extend_from_slice(ids);
@@ -121,7 +128,8 @@ impl Decoder {
         let first = cache.len();
         let (route, sites) = (cache.route(), &Sites::None);
         let (trace, tables) = (Trace::new(vec![all[first..].to_vec()]), self.tables(first, n_pos)?);
-        let mut pass = Pass { route, sites, edits, trace, first, cache: Some(cache), tables };
+        let reads = Trace::default();
+        let mut pass = Pass { route, sites, edits, trace, first, cache: Some(cache), tables, reads, added: Vec::new() };
         let mut resid = self.embed(&[all[first..].to_vec()], &mut pass)?;
         for (l, block) in self.blocks.iter().enumerate() {
             step(l, self.blocks.len())?;
@@ -278,11 +286,18 @@ impl Attention {
 
         let want = (pass.sites.has(Site::Block(l, S::AttnScores)), pass.sites.has(Site::Block(l, S::Pattern)));
         let rule = Rule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
-        let attended = match (pass.edits.held(l), &mut pass.cache) {
+        let edited = pass.edits.edits_pattern(l);
+        let want = (want.0, want.1 || edited);
+        let mut attended = match (pass.edits.held(l), &mut pass.cache) {
             (Some(pattern), _) => ops::mix(pattern, &v, want.1)?,
             (None, None) => ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?,
             (None, Some(cache)) => cache.attend(l, (&q, &k, &v), rule, pass.edits.cuts(l))?,
         };
+        if let Some(pattern) = attended.pattern.take_if(|_| edited) {
+            let pattern = pass.edits.apply_to_pattern(l, pattern)?;
+            attended.z = ops::mix_each(pass.route, &pattern, &v, self.window)?;
+            attended.pattern = pass.sites.has(Site::Block(l, S::Pattern)).then_some(pattern);
+        }
         for (site, value) in [(S::AttnScores, attended.scores), (S::Pattern, attended.pattern)] {
             if let Some(value) = value {
                 pass.trace.put(Site::Block(l, site), value);
@@ -370,10 +385,32 @@ impl Pass<'_> {
     /// Passes through a site: edits what is to be edited there, records what is to be recorded.
     fn at(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
         let value = self.edits.apply(site, value, self.first)?;
+        let value = self.with_features(site, value)?;
         if self.sites.has(site) {
             self.trace.put(site, value.clone());
         }
         Ok(value)
+    }
+
+    /// `value` `[batch, pos, d_model]` with what edited features add to it here.
+    fn with_features(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
+        let Some(features) = self.edits.features() else { return Ok(value) };
+        if features.reads(site) {
+            self.reads.put(site, value.clone());
+        }
+        self.added.extend(features.added(site, &self.reads)?);
+        let (here, later) = std::mem::take(&mut self.added).into_iter().partition::<Vec<Added>, _>(|a| a.0 == site);
+        self.added = later;
+        if here.is_empty() {
+            return Ok(value);
+        }
+        let (shape, dtype, device) = (value.dims3()?, value.dtype(), value.device().clone());
+        let mut numbers: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        for (_, batch, position, row) in here {
+            let to = &mut numbers[(batch * shape.1 + position) * shape.2..][..shape.2];
+            to.iter_mut().zip(row).for_each(|(x, by)| *x += by);
+        }
+        Ok(Tensor::from_vec(numbers, shape, &device)?.to_dtype(dtype)?)
     }
 
     /// What attention or MLP reads of the residual stream `x`: through its norm where it has one.
@@ -388,6 +425,9 @@ impl Pass<'_> {
             Some(held) => held_norm(x, norm, held)?,
             None => ops::norm(self.route, x, norm)?,
         };
+        if self.edits.features().is_some_and(|f| f.reads(scale_site)) {
+            self.reads.put(scale_site, scale.clone());
+        }
         if self.sites.has(scale_site) {
             self.trace.put(scale_site, scale);
         }

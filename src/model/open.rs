@@ -67,7 +67,7 @@ impl Model {
                 decoder.arch.d_vocab
             );
         }
-        Ok(Model { source, decoder, text, directions: Vec::new() })
+        Ok(Model { source, decoder, text, directions: Vec::new(), dictionary: None })
     }
 }
 

@@ -135,7 +135,7 @@ fn edits_act_as_without_a_cache() {
             &["L0.mlp@-2=0", "L1.mlp@-1+=0.5", "L1.attn*=2"],
             &["L0.H0=0", "L1.resid_pre@8*=2"],
             &["L1.mlp@8..*=2", "L0.attn@-3..-2=0"],
-            &["L1.H0.pattern@-1<-0=0.5"],
+            &["L1.H0.pattern@-1<--2=0.5"],
         ];
         for list in lists {
             let edits: Vec<Edit> = list.iter().map(|e| e.parse().unwrap()).collect();

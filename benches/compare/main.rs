@@ -43,7 +43,9 @@ fn peak() -> f64 {
 }
 
 fn main() {
-    let folder = std::env::args().skip(1).find(|a| !a.starts_with("--")).expect("the folder of a model");
+    let Some(folder) = std::env::args().skip(1).find(|a| !a.starts_with("--")) else {
+        return println!("the folder of a model is missing: compare.py says how this is used");
+    };
     let options = Options { device: DeviceChoice::Cpu, dtype: DTypeChoice::F32 };
     let model = Model::open(&folder, options, Box::new(|_, _| {})).expect("a model");
     println!("ready");

@@ -2,7 +2,6 @@
 //! background, on the same thread: the cores are its own meanwhile, and nothing is computed twice at a time.
 
 mod answer;
-mod generate;
 mod jobs;
 mod kept;
 mod protocol;
@@ -16,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 
-pub use protocol::{Answer, Ask, JobId, Lane, ModelInfo, Progress, Question, Reply, Request, Said, Sampling, Work};
+pub use protocol::{Answer, Ask, JobId, Lane, ModelInfo, Progress, Question, Reply, Request, Said, Work};
 
 /// How far the computing threads stand back.
 #[cfg(target_os = "linux")]

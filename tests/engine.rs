@@ -79,7 +79,7 @@ fn graph() -> Ask {
 }
 
 fn question(prompt: &str) -> Question {
-    Question { prompt: prompt.into(), edits: Vec::new(), position: -1, target: None, contrast: None }
+    Question { prompt: prompt.into(), ids: None, edits: Vec::new(), position: -1, target: None, contrast: None }
 }
 
 fn tests(graph: &Attribution, what: Subjects) -> Ask {

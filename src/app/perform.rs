@@ -6,7 +6,7 @@ use super::overlay::{Overlay, PickerKind};
 use super::{App, Effect, Tab, yank};
 use crate::action::{Action, Argument};
 use crate::address::{Part, Place};
-use crate::engine::Sampling;
+use crate::analysis::generate::Sampling;
 use crate::report::Cell;
 use crate::report::filter::plain;
 
@@ -119,7 +119,7 @@ impl App {
             },
             Action::ClearTarget => (self.selection.target, self.selection.contrast) = (None, None),
             Action::Generate => self.generate(count, None),
-            Action::Sample => self.generate(count, Some(Sampling { seed: self.next_seed(), temperature: 1.0 })),
+            Action::Sample => self.generate(count, Some(Sampling::seeded(self.next_seed()))),
             Action::Mark => self.toggle_mark(),
             Action::ClearMarks => {
                 self.message = Some(format!("{} unmarked", self.marks.len()));

@@ -23,6 +23,7 @@ impl App {
     pub(super) fn question(&self) -> Option<Question> {
         Some(Question {
             prompt: self.prompt.clone()?,
+            ids: self.ids.clone(),
             edits: self.edits.on(),
             position: self.selection.position,
             target: self.selection.target.clone(),
@@ -156,10 +157,10 @@ impl App {
         let gone = |graph: &GraphId| !self.graph.has(*graph);
         match ask {
             Ask::Next(question) | Ask::Generate { question, .. } | Ask::Method { question, .. } => {
-                prompt != Some(&question.prompt) || question.edits != self.edits.on()
+                prompt != Some(&question.prompt) || question.ids != self.ids || question.edits != self.edits.on()
             }
             // A file's graph is the same whatever the prompt.
-            Ask::Graph(wanted) => wanted.file.is_none() && prompt != Some(&wanted.prompt),
+            Ask::Graph(wanted) => wanted.file.is_none() && (prompt != Some(&wanted.prompt) || wanted.ids != self.ids),
             Ask::Edge(edge) => gone(&edge.graph),
             Ask::EdgesOf(head) => gone(&head.graph),
             Ask::Test(tests) => gone(&tests.graph),

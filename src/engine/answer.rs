@@ -1,11 +1,11 @@
 //! What every request is answered with.
 
-use super::generate;
 use super::jobs::Job;
 use super::kept::Open;
-use super::protocol::{Answer, Ask, ModelInfo, Progress, Question, Reply, Said, Sampling, Work};
+use super::protocol::{Answer, Ask, ModelInfo, Progress, Question, Reply, Said, Work};
 use super::worker::Worker;
 use crate::analysis::attribution::{self, GraphRequest};
+use crate::analysis::generate::{self, Sampling};
 use crate::analysis::input::Input;
 use crate::analysis::loadings::{self, Edge, OfHead};
 use crate::analysis::param::Values;
@@ -27,7 +27,7 @@ impl Worker {
         match ask {
             Ask::Open(name) => self.load(job, &name),
             Ask::Next(question) => self.predict(job, &question),
-            Ask::Generate { question, count, sampling } => self.generate(job, question, count, sampling),
+            Ask::Generate { question, count, sampling } => self.generate(job, &question, (count, sampling)),
             Ask::Graph(wanted) => self.graph(job, &wanted),
             Ask::Edge(edge) => self.edge(job, &edge),
             Ask::EdgesOf(wanted) => self.edges_of(job, &wanted),
@@ -68,8 +68,15 @@ impl Worker {
 
     /// The runs of a prompt, as far as they are kept.
     fn runs(&self, open: &Open, question: &Question) -> Result<Runs> {
-        let input = Input::of_prompt(&open.model, question.prompt.clone(), self.setup.bos)?;
+        let input = self.input(open, &question.prompt, question.ids.as_deref())?;
         Ok(Runs::kept_in(open.runs.clone(), input, question.edits.clone()))
+    }
+
+    fn input(&self, open: &Open, prompt: &str, ids: Option<&[u32]>) -> Result<Input> {
+        match ids {
+            Some(ids) => Input::of_tokens(&open.model, prompt.to_owned(), ids, self.setup.bos),
+            None => Input::of_prompt(&open.model, prompt.to_owned(), self.setup.bos),
+        }
     }
 
     fn predict(&self, job: &Job, question: &Question) -> Result<Answer> {
@@ -80,16 +87,11 @@ impl Worker {
         prediction::next(&open.model, &mut runs, question.position, target, step).map(Answer::Next)
     }
 
-    fn generate(&self, job: &Job, mut question: Question, count: usize, sampling: Option<Sampling>) -> Result<Answer> {
+    fn generate(&self, job: &Job, question: &Question, how: (usize, Option<Sampling>)) -> Result<Answer> {
         let open = self.opened()?;
-        let mut step = self.step(job);
-        for n in 0..count {
-            let draw = sampling.map(|s| (s, n as u64));
-            let mut runs = self.runs(&open, &question)?;
-            let step = &mut |_: usize, _: usize| step(n, count);
-            question.prompt = generate::longer(&open.model, &mut runs, &question.prompt, draw, step)?;
-        }
-        Ok(Answer::Prompt(question.prompt))
+        let input = self.input(&open, &question.prompt, question.ids.as_deref())?;
+        let step = &mut self.step(job);
+        generate::longer(&open.model, &input, &question.edits, how, step).map(Answer::Prompt)
     }
 
     fn method(&self, job: &Job, name: &str, question: &Question, params: &[(String, String)]) -> Result<Answer> {
@@ -111,7 +113,7 @@ impl Worker {
             return attribution::of_file(&open.model, &open.dictionaries, file, go_on).map(numbered);
         }
         // A graph is of the run without edits.
-        let input = Input::of_prompt(&open.model, wanted.prompt.clone(), self.setup.bos)?;
+        let input = self.input(&open, &wanted.prompt, wanted.ids.as_deref())?;
         let mut runs = Runs::kept_in(open.runs.clone(), input, Vec::new());
         let preview = &mut |graph| {
             if self.live.has(job.id) {

@@ -2,6 +2,7 @@
 
 use crate::address::Edit;
 use crate::analysis::attribution::{Attribution, GraphId, GraphRequest};
+use crate::analysis::generate::{Longer, Sampling};
 use crate::analysis::loadings::{Edge, OfHead};
 use crate::analysis::prediction::Next;
 use crate::analysis::verify_request::{Subjects, TestRequest};
@@ -61,6 +62,8 @@ pub struct Progress {
 pub struct Question {
     /// The prompt.
     pub prompt: String,
+    /// Its tokens where they are not those of its text: some were generated.
+    pub ids: Option<Vec<u32>>,
     /// The edits that are on.
     pub edits: Vec<Edit>,
     /// Where to look, negative from the end.
@@ -69,15 +72,6 @@ pub struct Question {
     pub target: Option<String>,
     /// The token to subtract.
     pub contrast: Option<String>,
-}
-
-/// How tokens are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    /// Of the random numbers: the same seed draws the same tokens.
-    pub seed: u64,
-    /// Logits are divided by it; greater than 0.
-    pub temperature: f32,
 }
 
 /// A request's content.
@@ -151,7 +145,7 @@ pub enum Answer {
     /// To [`Ask::Next`].
     Next(Next),
     /// To [`Ask::Generate`].
-    Prompt(String),
+    Prompt(Longer),
     /// To [`Ask::Method`].
     Report(#[serde(with = "crate::report::shared")] Arc<Report>),
     /// To [`Ask::Graph`].

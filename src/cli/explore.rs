@@ -55,6 +55,9 @@ pub struct Explore {
     /// auto, f32, bf16 or f16
     #[arg(long)]
     dtype: Option<DTypeChoice>,
+    /// A field of config.json that is not known, to be let pass all the same; repeatable
+    #[arg(long, value_name = "FIELD")]
+    accept_config: Vec<String>,
     /// Begin prompts with the BOS token: auto, always or never
     #[arg(long)]
     bos: Option<Bos>,
@@ -139,7 +142,11 @@ impl Explore {
         };
         let settings = Settings {
             setup: Setup {
-                options: Options { device: option(&session, "device")?, dtype: option(&session, "dtype")? },
+                options: Options {
+                    device: option(&session, "device")?,
+                    dtype: option(&session, "dtype")?,
+                    accept: Vec::leak(self.accept_config),
+                },
                 bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
             },

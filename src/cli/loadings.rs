@@ -68,6 +68,7 @@ impl Loadings {
         let mut report = Report::default();
         report.fact("graph", self.file.file.display().to_string());
         report.fact("model", model.source.to_string());
+        output::unread(&mut report, &model);
         report.fact("prompt", graph.metadata.prompt.clone());
         report.facts.extend(found.facts);
         report.parts.extend(found.parts);

@@ -48,6 +48,13 @@ pub fn print(report: &Report, output: &OutputArgs) -> Result<()> {
     }
 }
 
+/// What was decided about fields of the model's settings that nobody reads, where there are any.
+pub fn unread(report: &mut Report, model: &Model) {
+    if let Some(unread) = &model.unread {
+        report.fact("config", unread.clone());
+    }
+}
+
 /// The start of every report: model, prompt, what was done about BOS, and the tokens.
 pub fn begin(model: &Model, input: &Input, output: &OutputArgs) -> Report {
     let mut report = Report::default();
@@ -56,6 +63,7 @@ pub fn begin(model: &Model, input: &Input, output: &OutputArgs) -> Report {
     report.fact("bos", input.bos.to_string());
     report.fact("device", device_name(model.decoder.device()));
     report.fact("dtype", dtype_name(model.decoder.dtype()));
+    unread(&mut report, model);
     if output.format == Format::Text {
         // A reader wants to see where the tokens part, not a table as long as the prompt.
         let pieces: Vec<&str> = input.tokens.iter().map(|t| t.text.as_str()).collect();

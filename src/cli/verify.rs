@@ -114,6 +114,7 @@ impl Verify {
         let mut report = Report::default();
         report.fact("graph", self.file.file.display().to_string());
         report.fact("model", model.source.to_string());
+        output::unread(&mut report, &model);
         report.fact("prompt", graph.metadata.prompt.clone());
         report.fact(
             "target",

@@ -17,7 +17,7 @@ mod qwen2;
 mod qwen3;
 mod read;
 
-use super::arch::Decoder;
+use super::arch::{Arch, Decoder};
 use super::checkpoint::Checkpoint;
 use super::config::Config;
 use anyhow::{Context, Result};
@@ -70,11 +70,21 @@ pub fn of(config: &mut Config) -> Result<&'static Family> {
 /// Everything that is wrong with the folder: a missing or misshapen tensor, an unknown field, NaN.
 pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
-    let kind = || format!("cannot read it as a {} model", family.name);
     // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
-    weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
+    check(config, weights)?;
+    (family.build)(config, weights).with_context(|| format!("cannot read it as a {} model", family.name))
+}
+
+/// The sizes of a model whose settings and tensors fit each other; reads no numbers.
+///
+/// # Errors
+/// As [`build`], but for what numbers are.
+pub fn check(config: &mut Config, weights: &Checkpoint) -> Result<Arch> {
+    let family = of(config)?;
+    let kind = || format!("cannot read it as a {} model", family.name);
+    let decoder = weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
     config.finish()?;
     // A tied head may be stored a second time; it is not used.
     weights.finish(|name| name == "lm_head.weight" || name == "embed_out.weight")?;
-    (family.build)(config, weights).with_context(kind)
+    Ok(decoder.arch)
 }

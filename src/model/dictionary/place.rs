@@ -126,7 +126,8 @@ pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
     if let Some(revision) = query.split('&').find_map(|q| q.strip_prefix("revision=")) {
         spec = format!("{spec}@{revision}");
     }
-    let missing = || format!("{uri} is not in the Hugging Face cache (fill it with: hf download {spec} {file})");
+    let missing =
+        || format!("{uri} is not in the Hugging Face cache (fill it with: {})", source::download_hint(&spec, file));
     let found = source::snapshot(&spec)?.with_context(missing)?.join(file);
     ensure!(found.is_file(), missing());
     Ok(found)

@@ -8,10 +8,11 @@ mod read;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::gguf::{self, Gguf};
 pub use form::{Form, Rows};
@@ -42,18 +43,23 @@ enum Store {
 }
 
 /// Called with bytes read so far and bytes in all.
-pub type Progress<'a> = Box<dyn FnMut(u64, u64) + 'a>;
+pub type Progress<'a> = Box<dyn FnMut(u64, u64) + Send + 'a>;
 
 /// The tensors of a model.
 pub struct Checkpoint<'a> {
     store: Store,
     device: Device,
     dtype: DType,
-    used: RefCell<BTreeSet<String>>,
+    used: Mutex<BTreeSet<String>>,
     total: u64,
-    done: Cell<u64>,
-    progress: RefCell<Progress<'a>>,
-    rehearsing: Cell<bool>,
+    done: AtomicU64,
+    progress: Mutex<Progress<'a>>,
+    rehearsing: AtomicBool,
+}
+
+/// What the lock holds; a reader that panicked leaves it whole.
+fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Checkpoint<'a> {
@@ -124,8 +130,8 @@ impl<'a> Checkpoint<'a> {
     }
 
     fn new(store: Store, total: u64, device: &Device, dtype: DType, progress: Progress<'a>) -> Self {
-        let (used, done) = (RefCell::default(), Cell::new(0));
-        let (progress, rehearsing) = (RefCell::new(progress), Cell::new(false));
+        let (used, done) = (Mutex::default(), AtomicU64::new(0));
+        let (progress, rehearsing) = (Mutex::new(progress), AtomicBool::new(false));
         Checkpoint { store, device: device.clone(), dtype, used, total, done, progress, rehearsing }
     }
 
@@ -265,15 +271,15 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// What `build` returns.
     pub fn rehearse<T>(&self, build: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        self.rehearsing.set(true);
+        self.rehearsing.store(true, Relaxed);
         let built = build(self);
-        self.rehearsing.set(false);
+        self.rehearsing.store(false, Relaxed);
         built
     }
 
     /// Whether tensors are only checked: a copy of one would take memory for nothing.
     pub fn rehearsing(&self) -> bool {
-        self.rehearsing.get()
+        self.rehearsing.load(Relaxed)
     }
 
     /// A matrix in the compute dtype, as stored.
@@ -301,7 +307,7 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// It is missing, has another shape or a dtype that is not a float, is cut off, or holds NaN or infinity.
     fn tensor(&self, name: &str, shape: &[usize], dtype: DType, turned: bool) -> Result<Tensor> {
-        self.used.borrow_mut().insert(name.to_owned());
+        open(&self.used).insert(name.to_owned());
         let mismatch =
             |file: &str, found: &[usize]| format!("{file}: tensor {name:?} has shape {found:?}; accepted: {shape:?}");
         match &self.store {
@@ -325,12 +331,18 @@ impl<'a> Checkpoint<'a> {
                     return Ok(zero.broadcast_as(reader.shape(turned))?);
                 }
                 let tensor = reader.tensor(dtype, &self.device, turned)?;
-                let done = self.done.get() + entry.end - entry.start;
-                self.done.set(done);
-                (self.progress.borrow_mut())(done, self.total);
+                let size = entry.end - entry.start;
+                let done = self.done.fetch_add(size, Relaxed) + size;
+                (open(&self.progress))(done, self.total);
                 Ok(tensor)
             }
         }
+    }
+
+    /// Marks tensors as read whose names begin with one of `prefixes`: parts of the checkpoint that are not opened.
+    pub fn pass_over(&self, prefixes: &[&str]) {
+        let names = self.names().into_iter().filter(|name| prefixes.iter().any(|p| name.starts_with(p)));
+        self.used.borrow_mut().extend(names);
     }
 
     /// Ends the reading.
@@ -338,7 +350,7 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// A tensor that nobody read and that is not a known buffer: the checkpoint computes something this program does not.
     pub fn finish(&self, ignorable: impl Fn(&str) -> bool) -> Result<()> {
-        let used = self.used.borrow();
+        let used = open(&self.used);
         let buffers =
             [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"];
         for name in self.names().iter().filter(|n| !used.contains(*n) && !ignorable(n)) {

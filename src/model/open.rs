@@ -87,7 +87,7 @@ impl Model {
                 decoder.arch.d_vocab
             );
         }
-        Ok(Model { source, decoder, text, directions: Vec::new(), unread: config.decided() })
+        Ok(Model { source, decoder, text, directions: Vec::new(), dictionary: None, unread: config.decided() })
     }
 }
 

@@ -64,7 +64,7 @@ impl Model {
         let bos = config.opt_value("bos_token_id").and_then(|v| v.as_u64()).and_then(|n| u32::try_from(n).ok());
         let dtype = dtype.resolve(device, stored.as_deref());
         let weights = match &file {
-            Some(file) => Checkpoint::gguf(file, device, dtype, progress)?,
+            Some(file) => file.checkpoint(device, dtype, progress)?,
             None => weights(&source, device, dtype, progress)?,
         };
         // What is wrong with the settings is said before anything large is read.
@@ -118,7 +118,7 @@ pub fn about(name: &str, accept: &[String]) -> Result<About> {
     }
     let nothing = Box::new(|_, _| {});
     let weights = match &file {
-        Some(file) => Checkpoint::gguf(file, &Device::Cpu, DType::F32, nothing)?,
+        Some(file) => file.checkpoint(&Device::Cpu, DType::F32, nothing)?,
         None => weights(&source, &Device::Cpu, DType::F32, nothing)?,
     };
     let arch = families::check(&mut config, &weights)?;

@@ -127,3 +127,18 @@ fn points(config: &Config) -> Result<(Option<usize>, Points)> {
     };
     Ok((layer, (reads, writes)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::sae;
+
+    #[test]
+    fn autoencoders_are_known_by_their_repositories() {
+        let what = |place| sae(place).map(|(_, what)| what);
+        assert_eq!(what("google/gemma-scope-2b-pt-res@main"), Some("the residual stream"));
+        assert_eq!(what("/x/models--google--gemma-scope-9b-it-mlp/snapshots/abc"), Some("the MLP's output"));
+        assert_eq!(what("gemma-scope-2b-pt-att-canonical"), Some("attention's output"));
+        assert_eq!(what("google/gemma-scope-2b-pt-transcoders"), None);
+        assert_eq!(what("/models/mlp/restored"), None);
+    }
+}

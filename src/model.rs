@@ -1,6 +1,7 @@
 //! The model side: checkpoints, families, the forward pass with its sites, and edits.
 
 pub mod arch;
+pub mod cache;
 pub mod caught;
 pub mod checkpoint;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod families;
 pub mod forward;
 pub mod gguf;
 pub mod kernel;
+pub mod memory;
 pub mod open;
 pub mod ops;
 pub mod qk;
@@ -160,8 +162,13 @@ impl Model {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
-        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
-        Plan::batch(&self.scope(clean.tokens()), edits, &mut references)
+        Plan::batch(&self.scope(clean.tokens()), edits, &mut self.references(clean, bos))
+    }
+
+    /// Where edits of the prompt of `clean` take values from; what was computed or read once is kept. `bos` says how prompts named in edits
+    /// are encoded.
+    pub fn references<'a>(&'a self, clean: &'a Trace, bos: Bos) -> impl References + 'a {
+        ModelReferences { model: self, clean, bos, traces: HashMap::new(), directions: HashMap::new() }
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
@@ -210,6 +217,7 @@ struct ModelReferences<'a> {
     clean: &'a Trace,
     bos: Bos,
     traces: HashMap<(String, Site), candle_core::Tensor>,
+    directions: HashMap<(String, Option<usize>, usize), Vec<f32>>,
 }
 
 impl References for ModelReferences<'_> {
@@ -232,6 +240,12 @@ impl References for ModelReferences<'_> {
     }
 
     fn direction(&mut self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
-        self.model.direction(name, layer, width)
+        let key = (name.to_owned(), layer, width);
+        if let Some(direction) = self.directions.get(&key) {
+            return Ok(direction.clone());
+        }
+        let direction = self.model.direction(name, layer, width)?;
+        self.directions.insert(key, direction.clone());
+        Ok(direction)
     }
 }

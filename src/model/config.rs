@@ -217,7 +217,9 @@ impl Config {
                 continue;
             }
             let name = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            if known::is_neutral(value) || !known::may_compute(key) {
+            // Inside an object that is read, 0 and 1 mean something as well.
+            let neutral = known::is_neutral(value) && self.path.is_empty();
+            if neutral || !known::may_compute(&name) {
                 decided.unread.insert(name);
                 continue;
             }

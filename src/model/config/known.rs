@@ -102,6 +102,7 @@ const COMPUTES: &[&str] = &[
     "embed",
     "expert",
     "factor",
+    "gate",
     "head",
     "hidden",
     "layer_types",

@@ -2,7 +2,9 @@
 //! catalogue are made from that list. Methods whose answer is more than a report have commands of their own and a line in [`COMMANDS`].
 
 mod attribute;
+pub mod attribution;
 pub mod attribution_graph;
+pub mod circuit;
 pub mod detect;
 mod features;
 pub mod grounded;
@@ -14,10 +16,12 @@ pub mod loadings;
 mod neurons;
 pub mod next_token;
 pub mod param;
+pub mod prediction;
 mod qk;
 pub mod runs;
 pub mod target;
 pub mod verify;
+pub mod verify_request;
 pub mod vocabulary;
 
 use crate::address::{Edit, resolve_position};
@@ -92,6 +96,11 @@ pub fn named(name: &str) -> Result<&'static dyn Analysis> {
 pub trait Analysis: Sync {
     /// Its entry in the catalogue.
     fn about(&self) -> &'static About;
+
+    /// What its report says of itself with these parameters: its entry, where they do not make it another method.
+    fn about_of(&self, _: &Values) -> &'static About {
+        self.about()
+    }
 
     /// The sites of the run it reads, with these parameters.
     ///
@@ -250,7 +259,7 @@ pub fn ask(analysis: &dyn Analysis, model: &Model, runs: &mut Runs, question: &Q
         values: &question.values,
     };
     let mut report = analysis.run(&job, step)?;
-    report.note("method", analysis.about().footer());
+    report.note("method", analysis.about_of(&question.values).footer());
     Ok(report)
 }
 

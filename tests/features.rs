@@ -77,7 +77,7 @@ fn numbers_are_those_of_the_weights() {
         row.iter().zip(numbers(&norm.weight)).map(|(x, w)| (x - mean) * w).collect()
     };
     let block = &model.decoder.blocks[layer];
-    let driven = table(&model.decoder.embed, &through(&encoder, &block.ln2));
+    let driven = table(&model.decoder.embed, &through(&encoder, block.ln2.as_ref().unwrap()));
     let promoted = table(&model.decoder.unembed.weight, &centred(&decoder, &model.decoder.ln_final));
     for (part, values, most) in [
         ("driven_by", &driven, true),

@@ -150,7 +150,7 @@ fn rows_of_units_with_skips_are_those_of_the_kernels() {
         let (n_layers, n_pos, d) = (pair.kernels.n_layers(), pair.kernels.n_pos, pair.kernels.d_model);
         let mut numbers = Numbers(name.len() as u64);
         let inputs = [Input::Residual, Input::Normalized, Input::Unweighted];
-        let centred = pair.model.decoder.blocks[0].ln2.centre;
+        let centred = pair.model.decoder.blocks[0].ln2.as_ref().is_some_and(|norm| norm.centre);
         let reads = |l: usize| if centred && l % 3 == 2 { Input::Normalized } else { inputs[l % 3] };
         for l in 0..n_layers {
             let weight: Vec<f32> = numbers.take(d * d).iter().map(|x| x / (d as f32).sqrt()).collect();

@@ -32,11 +32,13 @@ pub fn project(model: &Decoder, directions: &Tensor, k: usize) -> Result<Vec<Pro
 }
 
 /// The `k` tokens whose embeddings drive (promoted) and inhibit (suppressed) each of `weights` `[n, d_model]` most: rows that read the residual stream
-/// through `norm`, taken with its weight (and centring) but not its scale, so values are inputs for a stream of unit scale.
+/// through `norm`, taken with its weight (and centring) but not its scale, so values are inputs for a stream of unit scale; without a norm, for the stream
+/// as it is.
 ///
 /// # Errors
 /// A tensor of another width.
-pub fn drivers(model: &Decoder, weights: &Tensor, norm: &Norm, k: usize) -> Result<Vec<Projection>> {
+pub fn drivers(model: &Decoder, weights: &Tensor, norm: Option<&Norm>, k: usize) -> Result<Vec<Projection>> {
+    let Some(norm) = norm else { return embeddings(model, &weights.to_dtype(DType::F32)?, k) };
     let folded = weights.to_dtype(DType::F32)?.broadcast_mul(&norm.weight)?;
     let folded = if norm.centre { centred(&folded)? } else { folded };
     embeddings(model, &folded, k)

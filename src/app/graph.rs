@@ -21,7 +21,7 @@ pub use shown::{Row, Shown};
 
 use super::pane::State;
 use super::{App, Effect};
-use crate::engine::graph::{Attribution, Basis, Wanted};
+use crate::analysis::attribution::{Attribution, Basis, GraphRequest};
 use crate::engine::{Ask, Slot};
 use crate::graph::Graph;
 use crate::graph::format::json;
@@ -45,7 +45,7 @@ pub enum Origin {
 }
 
 /// Where a graph that was asked for comes from.
-fn origin_of(wanted: &Wanted) -> Origin {
+fn origin_of(wanted: &GraphRequest) -> Origin {
     if wanted.file.is_some() { Origin::File } else { Origin::Prompt(wanted.basis) }
 }
 
@@ -61,7 +61,7 @@ pub struct GraphTab {
     /// Whether the file's graph is wanted, not the prompt's.
     pub of_file: bool,
     /// The graphs that are at hand.
-    shown: BTreeMap<Origin, (Wanted, Shown)>,
+    shown: BTreeMap<Origin, (GraphRequest, Shown)>,
     /// The one that the pane has the lines of: what is wanted now may be another one that is still to come.
     face: Option<Origin>,
     /// What the pane beside was last written for.
@@ -161,7 +161,7 @@ impl GraphTab {
     }
 
     /// The question that the graph which is looked at answers.
-    pub fn answered(&self) -> Option<&Wanted> {
+    pub fn answered(&self) -> Option<&GraphRequest> {
         self.shown.get(&self.face?).map(|(of, _)| of)
     }
 
@@ -184,10 +184,10 @@ impl App {
         let graph = &self.graph;
         let Origin::Prompt(basis) = graph.origin() else {
             // A file's graph is the same whatever the prompt.
-            return graph.file.clone().map(|file| Ask::Graph(Wanted::of_file(file)));
+            return graph.file.clone().map(|file| Ask::Graph(GraphRequest::of_file(file)));
         };
         let target = self.selection.target.clone().filter(|_| self.selection.target != graph.named);
-        Some(Ask::Graph(Wanted {
+        Some(Ask::Graph(GraphRequest {
             prompt,
             target,
             contrast: self.selection.contrast.clone(),

@@ -2,13 +2,13 @@
 
 use super::output::replace;
 use crate::address::Edit;
+use crate::analysis::attribution::Basis;
 use crate::app::Tab;
 use crate::app::edits::Item;
 use crate::app::session::Session;
 use crate::builtin;
 use crate::config::{Config, Given};
 use crate::engine::Setup;
-use crate::engine::graph::Basis;
 use crate::graph::format::json;
 use crate::keymap::Keymap;
 use crate::model::device::{DTypeChoice, DeviceChoice};

@@ -25,7 +25,7 @@ pub struct Arch {
     pub d_vocab: usize,
     /// The longest prompt the model was made for, in tokens.
     pub n_ctx: usize,
-    /// Attention and MLP read the same residual stream (GPT-NeoX, Pythia).
+    /// Attention and MLP read the same residual stream (GPT-NeoX, GPT-J, Phi).
     pub parallel: bool,
     /// `cap * tanh(logit / cap)` on the logits.
     pub final_softcap: Option<f32>,
@@ -52,20 +52,21 @@ pub struct Decoder {
     pub unembed: Linear,
 }
 
-/// One block: attention and MLP, each behind a norm.
+/// One block: attention and MLP, with norms before them (most families), after them (OLMo-2) or both (Gemma-2).
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The norm attention reads through.
-    pub ln1: Norm,
+    /// The norm attention reads through; without one it reads the residual stream itself.
+    pub ln1: Option<Norm>,
     /// Attention.
     pub attention: Attention,
-    /// A norm on attention's output (Gemma).
+    /// A norm on attention's output (Gemma-2, OLMo-2).
     pub ln1_post: Option<Norm>,
-    /// The norm the MLP reads through.
-    pub ln2: Norm,
+    /// The norm the MLP reads through; without one it reads the residual stream itself. Where attention and MLP share
+    /// one norm (Phi, GPT-J), it is that of attention once more.
+    pub ln2: Option<Norm>,
     /// The MLP.
     pub mlp: Mlp,
-    /// A norm on the MLP's output (Gemma).
+    /// A norm on the MLP's output (Gemma-2, OLMo-2).
     pub ln2_post: Option<Norm>,
 }
 
@@ -91,6 +92,27 @@ pub struct Norm {
     pub bias: Option<Tensor>,
 }
 
+/// A norm on the queries or keys of a block, before rotation.
+#[derive(Clone, Debug)]
+pub struct HeadNorm {
+    /// Its weights: as many as `over` says.
+    pub norm: Norm,
+    /// Which numbers are normalised together.
+    pub over: Over,
+}
+
+/// Which numbers of queries or keys `[heads, d_head]` are normalised together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Each head, all by the same weights `[d_head]` (Qwen3, Gemma-3, Phi).
+    Head,
+    /// Each head, each by its own weights `[heads * d_head]` (StableLM).
+    HeadByOwn,
+    /// All heads together, weights `[heads * d_head]`; an RMSNorm, so that each head's share of it stays linear in that head
+    /// (OLMo-2).
+    All,
+}
+
 /// Grouped-query causal attention.
 #[derive(Clone, Debug)]
 pub struct Attention {
@@ -102,13 +124,13 @@ pub struct Attention {
     pub v: Linear,
     /// `[d_model, n_heads * d_head]`
     pub o: Linear,
-    /// Norms each query head over `d_head` (Qwen3, Gemma-3).
-    pub q_norm: Option<Norm>,
-    /// Norms each key head over `d_head` (Qwen3, Gemma-3).
-    pub k_norm: Option<Norm>,
+    /// Norms queries (Qwen3, Gemma-3, OLMo-2).
+    pub q_norm: Option<HeadNorm>,
+    /// Norms keys (Qwen3, Gemma-3, OLMo-2).
+    pub k_norm: Option<HeadNorm>,
     /// Width of a head.
     pub d_head: usize,
-    /// Index into [`Decoder::ropes`].
+    /// Index into [`Decoder::ropes`]; `None` where positions are learned, or where this layer has none (SmolLM3).
     pub rope: Option<usize>,
     /// Multiplies `q . k`.
     pub scale: f32,

@@ -119,9 +119,7 @@ impl Dictionary {
     fn open_place(place: Place, name: String, model: &Decoder) -> Result<Self> {
         let opened = layout::open(&place, model)?;
         let (reads, writes) = opened.points;
-        // LayerNorm's hook lies behind weight and bias, where the MLP reads.
-        let centred = model.blocks.first().is_some_and(|b| b.ln2.centre);
-        let reads = if reads == ReadPoint::Unweighted && centred { ReadPoint::Normalized } else { reads };
+        let reads = read_point(reads, model).with_context(|| name.clone())?;
         let n_features = opened.layers.iter().map(|l| l.n_features).collect();
         let travels = matches!(place, Place::BuiltIn(_));
         let trained_on = opened.model;
@@ -257,4 +255,22 @@ impl Dictionary {
     fn layer(&self, layer: usize) -> Result<&Layer> {
         self.layers.get(layer).with_context(|| format!("{}: there is no layer {layer}", self.name))
     }
+}
+
+/// Where a dictionary reads in this model.
+///
+/// # Errors
+/// Behind a norm that the model does not have.
+fn read_point(reads: ReadPoint, model: &Decoder) -> Result<ReadPoint> {
+    let norm = model.blocks.first().and_then(|block| block.ln2.as_ref());
+    Ok(match (reads, norm) {
+        // LayerNorm's hook lies behind weight and bias, where the MLP reads.
+        (ReadPoint::Unweighted, Some(norm)) if norm.centre => ReadPoint::Normalized,
+        // Without a norm the MLP reads the stream itself.
+        (ReadPoint::Normalized, None) => ReadPoint::Residual,
+        (ReadPoint::Unweighted, None) => anyhow::bail!(
+            "features read \"ln2.hook_normalized\", and this model has no norm before its MLP; accepted: mlp.hook_in, hook_resid_mid"
+        ),
+        _ => reads,
+    })
 }

@@ -10,6 +10,8 @@ mod gpt_neo;
 mod gpt_neox;
 mod llama;
 mod mistral;
+mod olmo2;
+mod olmo3;
 mod phi3;
 mod qwen2;
 mod qwen3;
@@ -44,6 +46,8 @@ pub const ALL: &[Family] = &[
     gemma2::FAMILY,
     gemma3::FAMILY,
     phi3::FAMILY,
+    olmo2::FAMILY,
+    olmo3::FAMILY,
 ];
 
 /// The family a `config.json` belongs to.

@@ -1,8 +1,8 @@
 //! The forward pass: one decoder for every family, open at every site.
 
-use super::arch::{Attention, Block, Decoder, Linear, Mlp, Norm};
+use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
 use super::edit::Plan;
-use super::kernel::attention::Rule;
+use super::kernel::attention::{Pairs, Rule};
 use super::ops::{self, Route};
 use super::site::{BlockSite as S, Site, Sites};
 use super::trace::Trace;
@@ -40,8 +40,8 @@ struct Pass<'a> {
     sites: &'a Sites,
     edits: &'a Plan,
     trace: Trace,
-    /// Cosine and sine of every rotary embedding of the model.
-    tables: Vec<(Tensor, Tensor)>,
+    /// Cosine and sine of every rotary embedding of the model, and which features it pairs.
+    tables: Vec<(Tensor, Tensor, Pairs)>,
 }
 
 impl Decoder {
@@ -76,7 +76,8 @@ impl Decoder {
         let tables = self.ropes.iter().map(|r| {
             let (cos, sin) = r.tables(n_pos);
             let shape = (n_pos, r.frequencies.len());
-            Ok((Tensor::from_vec(cos, shape, self.device())?, Tensor::from_vec(sin, shape, self.device())?))
+            let table = |t| Tensor::from_vec(t, shape, self.device());
+            Ok((table(cos)?, table(sin)?, r.pairs))
         });
         let tables = tables.collect::<Result<_>>()?;
         let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), tables };
@@ -166,6 +167,8 @@ impl Decoder {
             S::ResidMid => !self.arch.parallel,
             S::RotQ | S::RotK => block.attention.rope.is_some(),
             S::MlpPreLinear => block.mlp.gate.is_some(),
+            S::Ln1Scale | S::Ln1Normalized => block.ln1.is_some(),
+            S::Ln2Scale | S::Ln2Normalized => block.ln2.is_some(),
             S::AttnOutPrePostNorm | S::Ln1PostScale => block.ln1_post.is_some(),
             S::MlpOutPrePostNorm | S::Ln2PostScale => block.ln2_post.is_some(),
             _ => true,
@@ -177,9 +180,8 @@ impl Block {
     fn forward(&self, l: usize, resid: Tensor, parallel: bool, pass: &mut Pass) -> Result<Tensor> {
         let resid_pre = pass.at(Site::Block(l, S::ResidPre), resid)?;
 
-        let normalized = pass.norm(&self.ln1, Site::Block(l, S::Ln1Scale), &resid_pre)?;
-        let normalized = pass.at(Site::Block(l, S::Ln1Normalized), normalized)?;
-        let attn_out = self.attention.forward(l, &normalized, pass)?;
+        let read = pass.read(&self.ln1, l, (S::Ln1Scale, S::Ln1Normalized), &resid_pre)?;
+        let attn_out = self.attention.forward(l, &read, pass)?;
         let attn_out = match &self.ln1_post {
             Some(norm) => {
                 let out = pass.at(Site::Block(l, S::AttnOutPrePostNorm), attn_out)?;
@@ -192,9 +194,8 @@ impl Block {
         // In a parallel block the MLP does not see what attention writes.
         let resid_mid =
             if parallel { resid_pre.clone() } else { pass.at(Site::Block(l, S::ResidMid), (&resid_pre + &attn_out)?)? };
-        let normalized = pass.norm(&self.ln2, Site::Block(l, S::Ln2Scale), &resid_mid)?;
-        let normalized = pass.at(Site::Block(l, S::Ln2Normalized), normalized)?;
-        let mlp_out = self.mlp.forward(l, &normalized, pass)?;
+        let read = pass.read(&self.ln2, l, (S::Ln2Scale, S::Ln2Normalized), &resid_mid)?;
+        let mlp_out = self.mlp.forward(l, &read, pass)?;
         let mlp_out = match &self.ln2_post {
             Some(norm) => {
                 let out = pass.at(Site::Block(l, S::MlpOutPrePostNorm), mlp_out)?;
@@ -211,7 +212,7 @@ impl Block {
 }
 
 impl Attention {
-    /// `x` `[batch, pos, d_model]` is the normalized residual stream.
+    /// `x` `[batch, pos, d_model]` is what attention reads.
     fn forward(&self, l: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let q = pass.at(Site::Block(l, S::Q), pass.heads(x, &self.q, self.d_head)?)?;
         let k = pass.at(Site::Block(l, S::K), pass.heads(x, &self.k, self.d_head)?)?;
@@ -239,14 +240,14 @@ impl Attention {
     }
 
     /// Norm and rotation of query or key heads.
-    fn place(&self, l: usize, site: S, x: Tensor, norm: Option<&Norm>, pass: &mut Pass) -> Result<Tensor> {
+    fn place(&self, l: usize, site: S, x: Tensor, norm: Option<&HeadNorm>, pass: &mut Pass) -> Result<Tensor> {
         let x = match norm {
-            Some(n) => ops::norm(pass.route, &x, n)?.0,
+            Some(n) => n.forward(&x, pass.route)?,
             None => x,
         };
         let Some(rope) = self.rope else { return Ok(x) };
-        let (cos, sin) = &pass.tables[rope];
-        let x = ops::rotate(pass.route, &x, cos, sin)?;
+        let (cos, sin, pairs) = &pass.tables[rope];
+        let x = ops::rotate(pass.route, &x, cos, sin, *pairs)?;
         pass.at(Site::Block(l, site), x)
     }
 
@@ -262,8 +263,34 @@ impl Attention {
     }
 }
 
+impl HeadNorm {
+    /// Queries or keys `[batch, pos, heads, d_head]`, normed.
+    pub fn forward(&self, x: &Tensor, route: Route) -> Result<Tensor> {
+        let (batch, pos, heads, width) = x.dims4()?;
+        Ok(match self.over {
+            Over::Head => ops::norm(route, x, &self.norm)?.0,
+            Over::All => {
+                let all = x.reshape((batch, pos, heads * width))?;
+                ops::norm(route, &all, &self.norm)?.0.reshape((batch, pos, heads, width))?
+            }
+            Over::HeadByOwn => {
+                let one = |h| Ok(ops::norm(route, &x.narrow(2, h, 1)?.contiguous()?, &self.of_head(h, width)?)?.0);
+                Tensor::cat(&(0..heads).map(one).collect::<Result<Vec<_>>>()?, 2)?
+            }
+        })
+    }
+
+    /// The weights of head `h`, `[width]`.
+    pub fn of_head(&self, h: usize, width: usize) -> Result<Norm> {
+        let from = if self.over == Over::Head { 0 } else { h * width };
+        let part = |t: &Tensor| t.narrow(0, from, width)?.contiguous();
+        let bias = self.norm.bias.as_ref().map(part).transpose()?;
+        Ok(Norm { weight: part(&self.norm.weight)?, bias, ..self.norm })
+    }
+}
+
 impl Mlp {
-    /// `x` `[batch, pos, d_model]` is the normalized residual stream.
+    /// `x` `[batch, pos, d_model]` is what the MLP reads.
     fn forward(&self, l: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let input = ops::linear(pass.route, x, &self.input)?;
         let post = match &self.gate {
@@ -290,6 +317,13 @@ impl Pass<'_> {
             self.trace.put(site, value.clone());
         }
         Ok(value)
+    }
+
+    /// What attention or MLP reads of the residual stream `x`: through its norm where it has one.
+    fn read(&mut self, norm: &Option<Norm>, l: usize, (scale, normalized): (S, S), x: &Tensor) -> Result<Tensor> {
+        let Some(norm) = norm else { return Ok(x.clone()) };
+        let y = self.norm(norm, Site::Block(l, scale), x)?;
+        self.at(Site::Block(l, normalized), y)
     }
 
     fn norm(&mut self, norm: &Norm, scale_site: Site, x: &Tensor) -> Result<Tensor> {

@@ -5,7 +5,7 @@
 
 use super::arch::{Linear, Norm};
 use super::kernel::activation::Activation;
-use super::kernel::attention::{self, Rule, Shape, Wanted};
+use super::kernel::attention::{self, Pairs, Rule, Shape, Wanted};
 use super::kernel::{matmul, rows};
 use candle_core::{CpuStorage, D, DType, Device, Result, Storage, Tensor};
 use std::ops::Deref;
@@ -169,9 +169,9 @@ pub fn soft_cap(route: Route, x: &Tensor, cap: f32) -> Result<Tensor> {
     }
 }
 
-/// Rotates `x` `[batch, pos, heads, width]` by `cos` and `sin` `[pos, pairs]`, pairing feature `i` with `i + pairs`.
-pub fn rotate(route: Route, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let (_, pos, heads, width) = x.dims4()?;
+/// Rotates the first features of every head of `x` `[batch, pos, heads, width]` by `cos` and `sin` `[pos, pairs]`.
+pub fn rotate(route: Route, x: &Tensor, cos: &Tensor, sin: &Tensor, pairs: Pairs) -> Result<Tensor> {
+    let (batch, pos, heads, width) = x.dims4()?;
     let half = cos.dim(1)?;
     match route {
         Route::Kernels => {
@@ -179,20 +179,30 @@ pub fn rotate(route: Route, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Te
             let mut y = vec![0f32; x.elem_count()];
             let one = pos * heads * width;
             for (y, x) in y.chunks_exact_mut(one).zip(x_numbers.get().chunks_exact(one)) {
-                attention::rotate(y, x, cos.get(), sin.get(), heads, width, half);
+                attention::rotate(y, x, cos.get(), sin.get(), (heads, width), pairs);
             }
             Tensor::from_vec(y, x.shape(), &Device::Cpu)
         }
         Route::Portable => {
             let table = |t: &Tensor| t.reshape((1, pos, 1, half))?.to_dtype(x.dtype());
             let (cos, sin) = (table(cos)?, table(sin)?);
-            let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+            let (a, b) = match pairs {
+                Pairs::Halves => (x.narrow(3, 0, half)?, x.narrow(3, half, half)?),
+                Pairs::Interleaved => {
+                    let x = x.narrow(3, 0, 2 * half)?.reshape((batch, pos, heads, half, 2))?;
+                    (x.narrow(4, 0, 1)?.squeeze(4)?, x.narrow(4, 1, 1)?.squeeze(4)?)
+                }
+            };
             let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
             let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+            let turned = match pairs {
+                Pairs::Halves => Tensor::cat(&[first, second], 3)?,
+                Pairs::Interleaved => Tensor::stack(&[first, second], 4)?.reshape((batch, pos, heads, 2 * half))?,
+            };
             if width == 2 * half {
-                Tensor::cat(&[first, second], 3)
+                Ok(turned)
             } else {
-                Tensor::cat(&[first, second, x.narrow(3, 2 * half, width - 2 * half)?], 3)
+                Tensor::cat(&[turned, x.narrow(3, 2 * half, width - 2 * half)?], 3)
             }
         }
     }

@@ -5,7 +5,8 @@
 //! and every MLP below wrote, and of biases, so that the score is the sum of one term for each pair (Kamath et al. 2025, "Tracing Attention
 //! Computation Through Feature Interactions"; Elhage et al. 2021). The score is that before any soft-cap. In f64.
 
-use super::arch::{Decoder, Norm};
+use super::arch::{Decoder, HeadNorm, Norm, Over};
+use super::kernel::attention::Pairs;
 use super::site::{BlockSite as S, Site};
 use super::trace::Trace;
 use anyhow::{Result, ensure};
@@ -69,7 +70,7 @@ impl Score {
 /// One side of a head: how a vector of the residual stream becomes its part of a query or key.
 struct Side {
     centre: bool,
-    /// `gamma / scale` of the norm before attention, `[d]`.
+    /// `gamma / scale` of the norm before attention, `[d]`; ones without.
     gain: Vec<f64>,
     /// `[width, d]`
     weight: Vec<f64>,
@@ -78,6 +79,7 @@ struct Side {
     inner_centre: bool,
     /// Cosine and sine of every rotated pair.
     turn: Vec<(f64, f64)>,
+    pairs: Pairs,
 }
 
 impl Decoder {
@@ -200,28 +202,28 @@ impl Decoder {
         let width = attention.d_head;
         let (linear, norm) =
             if site == S::Q { (&attention.q, &attention.q_norm) } else { (&attention.k, &attention.k_norm) };
-        let scale = f64::from(trace.row(Site::Block(layer, S::Ln1Scale), position)?[0]);
-        let gain = numbers(&block.ln1.weight)?.into_iter().map(|g| g / scale).collect();
-        let (mut inner, mut inner_centre) = (vec![1.0; width], false);
-        if let Some(norm) = norm {
-            let x = widen(&trace.row(Site::Block(layer, site), position)?[at * width..(at + 1) * width]);
-            let mean = if norm.centre { x.iter().sum::<f64>() / width as f64 } else { 0.0 };
-            let square = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
-            let scale = (square + f64::from(norm.eps)).sqrt();
-            inner = numbers(&norm.weight)?.into_iter().map(|w| w / scale).collect();
-            inner_centre = norm.centre;
-        }
-        let turn = match attention.rope {
-            None => Vec::new(),
-            Some(rope) => {
-                let (cos, sin) = self.ropes[rope].tables(trace.n_pos());
-                let pairs = self.ropes[rope].frequencies.len();
-                let of = |table: &[f32]| widen(&table[position * pairs..(position + 1) * pairs]);
-                of(&cos).into_iter().zip(of(&sin)).collect()
+        let gain = match &block.ln1 {
+            Some(norm) => {
+                let scale = f64::from(trace.row(Site::Block(layer, S::Ln1Scale), position)?[0]);
+                numbers(&norm.weight)?.into_iter().map(|g| g / scale).collect()
             }
+            None => vec![1.0; self.arch.d_model],
         };
+        let (inner, inner_centre) = match norm {
+            Some(norm) => inner(norm, &trace.row(Site::Block(layer, site), position)?, at, width)?,
+            None => (vec![1.0; width], false),
+        };
+        let (mut turn, mut pairs) = (Vec::new(), Pairs::default());
+        if let Some(rope) = attention.rope.map(|rope| &self.ropes[rope]) {
+            let (cos, sin) = rope.tables(trace.n_pos());
+            let n = rope.frequencies.len();
+            let of = |table: &[f32]| widen(&table[position * n..(position + 1) * n]);
+            turn = of(&cos).into_iter().zip(of(&sin)).collect();
+            pairs = rope.pairs;
+        }
         let weight = numbers(&linear.weight.narrow(0, at * width, width)?)?;
-        Ok(Side { centre: block.ln1.centre, gain, weight, inner, inner_centre, turn })
+        let centre = block.ln1.as_ref().is_some_and(|norm| norm.centre);
+        Ok(Side { centre, gain, weight, inner, inner_centre, turn, pairs })
     }
 
     /// The part of a query or key that no token gives: the norm's bias through the projection, the projection's bias, QK-norm's bias.
@@ -231,7 +233,7 @@ impl Decoder {
         let (linear, norm) =
             if site == S::Q { (&attention.q, &attention.q_norm) } else { (&attention.k, &attention.k_norm) };
         let mut x = vec![0.0; width];
-        if let Some(bias) = &block.ln1.bias {
+        if let Some(bias) = block.ln1.as_ref().and_then(|norm| norm.bias.as_ref()) {
             let bias = numbers(bias)?;
             x.iter_mut().zip(side.weight.chunks_exact(bias.len())).for_each(|(x, row)| *x += dot(row, &bias));
         }
@@ -240,8 +242,9 @@ impl Decoder {
             x.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
         }
         let mut x = side.norm(x);
-        if let Some(bias) = norm.as_ref().and_then(|n| n.bias.as_ref()) {
-            x.iter_mut().zip(numbers(bias)?).for_each(|(x, b)| *x += b);
+        let own = norm.as_ref().map(|norm| norm.of_head(at, width)).transpose()?;
+        if let Some(bias) = own.and_then(|norm| norm.bias) {
+            x.iter_mut().zip(numbers(&bias)?).for_each(|(x, b)| *x += b);
         }
         Ok(side.rotate(x, 1.0))
     }
@@ -284,13 +287,23 @@ impl Side {
     }
 
     fn rotate(&self, mut x: Vec<f64>, sign: f64) -> Vec<f64> {
-        let pairs = self.turn.len();
         for (i, (cos, sin)) in self.turn.iter().enumerate() {
-            let (a, b) = (x[i], x[i + pairs]);
-            (x[i], x[i + pairs]) = (a * cos - sign * b * sin, b * cos + sign * a * sin);
+            let (at, with) = self.pairs.of(i, self.turn.len());
+            let (a, b) = (x[at], x[with]);
+            (x[at], x[with]) = (a * cos - sign * b * sin, b * cos + sign * a * sin);
         }
         x
     }
+}
+
+/// Weight over scale of QK-norm for head `at` of the queries or keys `row` `[heads * width]`, and whether it centres.
+fn inner(norm: &HeadNorm, row: &[f32], at: usize, width: usize) -> Result<(Vec<f64>, bool)> {
+    let own = norm.of_head(at, width)?;
+    let x = widen(if norm.over == Over::All { row } else { &row[at * width..(at + 1) * width] });
+    let mean = if own.centre { x.iter().sum::<f64>() / x.len() as f64 } else { 0.0 };
+    let square = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+    let scale = (square + f64::from(own.eps)).sqrt();
+    Ok((numbers(&own.weight)?.into_iter().map(|w| w / scale).collect(), own.centre))
 }
 
 /// A norm with its scale held, with its bias for a constant.

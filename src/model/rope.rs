@@ -3,6 +3,7 @@
 //! Su et al. 2021 (arXiv 2104.09864); the scaled variants as transformers computes them (`modeling_rope_utils.py`).
 
 use super::config::Config;
+use super::kernel::attention::Pairs;
 use anyhow::{Result, bail, ensure};
 
 /// The frequencies of one rotary embedding.
@@ -14,6 +15,8 @@ pub struct Rope {
     pub beyond: Option<(usize, Vec<f32>)>,
     /// Multiplies cosine and sine.
     pub amplitude: f32,
+    /// Which features of a head turn together.
+    pub pairs: Pairs,
 }
 
 /// What a family says about its rotary embedding, where `config.json` does not say otherwise.
@@ -67,7 +70,7 @@ impl Rope {
     /// Unscaled: `theta^(-2i / width)` for the pairs of the first `width` features.
     pub fn new(theta: f32, width: usize) -> Self {
         let frequencies = (0..width / 2).map(|i| 1.0 / theta.powf((2 * i) as f32 / width as f32)).collect();
-        Rope { frequencies, beyond: None, amplitude: 1.0 }
+        Rope { frequencies, beyond: None, amplitude: 1.0, pairs: Pairs::Halves }
     }
 
     /// Reads the rotary fields of a `config.json` in either spelling: `rope_theta` and `rope_scaling` (transformers 4),

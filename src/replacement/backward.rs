@@ -16,6 +16,7 @@ use super::transpose::{linear_back, norm_back, norm_back_exact};
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
+use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
@@ -171,10 +172,7 @@ impl Decoder {
 
         stream.keep(pass, at(S::MlpOut), &after)?;
         let out = pass.passes.apply(at(S::MlpOut), after.clone(), first)?;
-        let out = match &block.ln2_post {
-            Some(norm) => pass.norm_back(&out, norm, stream, l, (S::Ln2PostScale, S::MlpOutPrePostNorm))?,
-            None => out,
-        };
+        let out = pass.norm_back(out, &block.ln2_post, stream, l, (S::Ln2PostScale, S::MlpOutPrePostNorm))?;
         let to_neurons = linear_back(&out, &block.mlp.output)?;
         stream.keep(pass, at(S::MlpPost), &to_neurons)?;
         let by_mlp = if pass.direct {
@@ -183,7 +181,7 @@ impl Decoder {
             let through = pass.passes.apply(at(S::MlpPost), to_neurons.clone(), first)?;
             let read = block.mlp.backward(l, &through, stream, pass)?;
             let reads = if parallel { S::ResidPre } else { S::ResidMid };
-            Some(pass.norm_back(&read, &block.ln2, stream, l, (S::Ln2Scale, reads))?)
+            Some(pass.norm_back(read, &block.ln2, stream, l, (S::Ln2Scale, reads))?)
         };
         let to_neurons = stream.whole(&to_neurons)?;
         let with_mlp = |x: Tensor| -> Result<Tensor> {
@@ -223,6 +221,21 @@ impl Stream {
         Ok(rows.to_dtype(DType::F32)?.contiguous()?)
     }
 
+    /// A block's norm with the scales of the run, without its bias; without a norm `x` itself.
+    pub fn norm_forward(
+        &self,
+        x: &Tensor,
+        norm: &Option<Norm>,
+        trace: &Trace,
+        layer: usize,
+        site: S,
+    ) -> Result<Tensor> {
+        match norm {
+            Some(norm) => Ok(ops::norm_with_scale(x, norm, &self.rows(trace, layer, site)?)?),
+            None => Ok(x.clone()),
+        }
+    }
+
     /// Keeps the gradient to a site, `[rows, width]`, if it was asked for.
     pub fn keep(&mut self, pass: &Pass, site: Site, gradient: &Tensor) -> Result<()> {
         if pass.keep.has(site) {
@@ -235,12 +248,13 @@ impl Stream {
 }
 
 impl Pass<'_> {
-    /// The gradient `[rows, d_model]` before a norm of block `l` with this scale and input.
-    pub fn norm_back(&self, g: &Tensor, norm: &Norm, stream: &Stream, l: usize, at: (S, S)) -> Result<Tensor> {
+    /// The gradient `[rows, d_model]` before a norm of block `l` with this scale and input; without a norm the gradient itself.
+    pub fn norm_back(&self, g: Tensor, norm: &Option<Norm>, stream: &Stream, l: usize, at: (S, S)) -> Result<Tensor> {
+        let Some(norm) = norm else { return Ok(g) };
         let scale = stream.rows(self.trace, l, at.0)?;
         Ok(match self.rules.norms {
-            Rule::Frozen => norm_back(g, norm, &scale)?,
-            Rule::Exact => norm_back_exact(g, norm, &scale, &stream.rows(self.trace, l, at.1)?)?,
+            Rule::Frozen => norm_back(&g, norm, &scale)?,
+            Rule::Exact => norm_back_exact(&g, norm, &scale, &stream.rows(self.trace, l, at.1)?)?,
         })
     }
 }

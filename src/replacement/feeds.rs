@@ -4,7 +4,6 @@
 
 use super::backward::{Gradients, Pass, Stream};
 use super::rules::{Gate, Rules};
-use super::transpose::norm_back;
 use crate::model::arch::Decoder;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
@@ -53,7 +52,7 @@ impl Decoder {
         one[neuron] = 1.0;
         let one = Tensor::from_vec(one, (1, self.arch.d_mlp), self.device())?;
         let read = block.mlp.backward(layer, &one, &mut stream, &pass)?;
-        let read = norm_back(&read, &block.ln2, &stream.rows(trace, layer, S::Ln2Scale)?)?;
+        let read = pass.norm_back(read, &block.ln2, &stream, layer, (S::Ln2Scale, S::ResidMid))?;
 
         self.feeds_back(&pass, stream, layer, read, step)
     }

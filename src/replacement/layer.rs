@@ -13,7 +13,7 @@ pub(super) struct Layer {
     pub width: usize,
     /// What attention adds without looking at any token: biases through values, output and post-norm, `[pos, d_model]`.
     pub attn_bias: Vec<f32>,
-    /// The norm the MLP reads through.
+    /// The norm the MLP reads through; one that changes nothing where the block has none.
     pub ln2: FrozenNorm,
     /// The norm on the MLP's output.
     pub ln2_post: Option<FrozenNorm>,
@@ -61,7 +61,7 @@ impl Layer {
             kv_heads: a.k.weight.dim(0)? / a.d_head,
             width: a.d_head,
             attn_bias,
-            ln2: FrozenNorm::new(&block.ln2, &trace.block(l, S::Ln2Scale)?)?,
+            ln2: FrozenNorm::of(&block.ln2, trace, (l, S::Ln2Scale), constant.len())?,
             ln2_post: post(&block.ln2_post, S::Ln2PostScale)?,
             skip: None,
         })

@@ -144,7 +144,7 @@ impl<'a> Layer<'a> {
         let post = block.ln1_post.as_ref().map(|p| FrozenNorm::new(p, &trace.block(l, S::Ln1PostScale)?));
         let (width, d) = (a.d_head, a.o.weight.dim(0)?);
         Ok(Layer {
-            norm: FrozenNorm::new(&block.ln1, &trace.block(l, S::Ln1Scale)?)?,
+            norm: FrozenNorm::of(&block.ln1, trace, (l, S::Ln1Scale), d)?,
             post: post.transpose()?,
             w_v: vector(&a.v.weight)?,
             w_o: vector(&a.o.weight)?,

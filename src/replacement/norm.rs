@@ -1,6 +1,8 @@
 //! A norm with its scale held at the values of a run, on slices.
 
 use crate::model::arch::Norm;
+use crate::model::site::BlockSite as S;
+use crate::model::trace::Trace;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
@@ -24,6 +26,17 @@ impl FrozenNorm {
         };
         let inverse = vector(scale)?.into_iter().map(|s| 1.0 / s).collect();
         Ok(FrozenNorm { centre: norm.centre, weight, bias, inverse })
+    }
+
+    /// A block's norm with the scales that `site` of `trace` recorded; without one all passes unchanged.
+    pub(super) fn of(norm: &Option<Norm>, trace: &Trace, (l, site): (usize, S), d: usize) -> Result<Self> {
+        match norm {
+            Some(norm) => Self::new(norm, &trace.block(l, site)?),
+            None => {
+                let (weight, bias, inverse) = (vec![1.0; d], vec![0.0; d], vec![1.0; trace.n_pos()]);
+                Ok(FrozenNorm { centre: false, weight, bias, inverse })
+            }
+        }
     }
 
     /// The linear part of the norm at a position: `C(x) . gamma * s`.

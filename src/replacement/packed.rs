@@ -31,7 +31,7 @@ impl PackedBlock {
         let a = &block.attention;
         let (width, d) = (a.d_head, a.o.weight.dim(0)?);
         let (heads, kv_heads) = (a.q.weight.dim(0)? / width, a.k.weight.dim(0)? / width);
-        let ln1 = FrozenNorm::new(&block.ln1, &trace.block(l, S::Ln1Scale)?)?;
+        let ln1 = FrozenNorm::of(&block.ln1, trace, (l, S::Ln1Scale), d)?;
         let post = block.ln1_post.as_ref().map(|n| FrozenNorm::new(n, &trace.block(l, S::Ln1PostScale)?));
         let post = post.transpose()?;
         let n_pos = trace.n_pos();

@@ -95,7 +95,7 @@ impl Block {
     /// What attention moves of `x` `[rows, d_model]`: all heads together `[rows, d_model]`, and the norm of each `[rows, n_heads]`.
     fn moved(&self, l: usize, x: &Tensor, stream: &Stream, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let (rows, width) = (x.dim(0)?, self.attention.d_head);
-        let x = ops::norm_with_scale(x, &self.ln1, &stream.rows(pass.trace, l, S::Ln1Scale)?)?;
+        let x = stream.norm_forward(x, &self.ln1, pass.trace, l, S::Ln1Scale)?;
         let values = linear(&x, &self.attention.v)?;
         let kv_heads = values.dim(1)? / width;
         let heads = self.attention.q.weight.dim(0)? / width;
@@ -110,10 +110,8 @@ impl Block {
         for head in 0..heads {
             let weight = self.attention.o.weight.narrow(1, head * width, width)?.contiguous()?;
             let z = z.narrow(1, head * width, width)?.contiguous()?;
-            let mut out = linear(&z, &Linear { weight, bias: None })?;
-            if let Some(norm) = &self.ln1_post {
-                out = ops::norm_with_scale(&out, norm, &stream.rows(pass.trace, l, S::Ln1PostScale)?)?;
-            }
+            let out = linear(&z, &Linear { weight, bias: None })?;
+            let out = stream.norm_forward(&out, &self.ln1_post, pass.trace, l, S::Ln1PostScale)?;
             norms.push(out.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?);
             all = Some(match all {
                 Some(all) => (all + out)?,
@@ -129,7 +127,7 @@ impl Block {
 
     /// What the MLP's neurons read of `x` `[rows, d_model]`, as parts of their activations: `[rows, d_mlp]`.
     fn read(&self, l: usize, x: &Tensor, stream: &Stream, pass: &Pass, gate: Gate) -> Result<Tensor> {
-        let x = ops::norm_with_scale(x, &self.ln2, &stream.rows(pass.trace, l, S::Ln2Scale)?)?;
+        let x = stream.norm_forward(x, &self.ln2, pass.trace, l, S::Ln2Scale)?;
         let pre = stream.rows(pass.trace, l, S::MlpPre)?;
         let c = coefficient(self.mlp.activation, &pre)?;
         let input = linear(&x, &self.mlp.input)?;

@@ -31,10 +31,9 @@ pub(super) struct TensorBlock {
     w_v: Tensor,
     /// `[d_model, heads * width]`
     w_o: Tensor,
-    norm: Norm,
-    /// `hook_scale` of `norm`, `[pos, 1, 1]`.
-    scale: Tensor,
-    /// The norm on the output, with its scale.
+    /// The norm before attention, with its `hook_scale` `[pos, 1, 1]`.
+    norm: Option<(Norm, Tensor)>,
+    /// The norm on the output, likewise.
     post: Option<(Norm, Tensor)>,
     /// `[head, query, key]`
     pattern: Tensor,
@@ -53,16 +52,14 @@ impl TensorBlock {
     pub fn new(block: &Block, l: usize, trace: &Trace) -> Result<(Self, Vec<f32>)> {
         let a = &block.attention;
         let by_position = |site| -> Result<Tensor> { Ok(trace.block(l, site)?.unsqueeze(2)?) };
-        let post = match &block.ln1_post {
-            Some(norm) => Some((norm.clone(), by_position(S::Ln1PostScale)?)),
-            None => None,
+        let norm = |norm: &Option<Norm>, site| -> Result<_> {
+            norm.as_ref().map(|norm| Ok((norm.clone(), by_position(site)?))).transpose()
         };
         let tensors = TensorBlock {
             w_v: a.v.weight.clone(),
             w_o: a.o.weight.clone(),
-            norm: block.ln1.clone(),
-            scale: by_position(S::Ln1Scale)?,
-            post,
+            norm: norm(&block.ln1, S::Ln1Scale)?,
+            post: norm(&block.ln1_post, S::Ln1PostScale)?,
             pattern: trace.block(l, S::Pattern)?,
             z: trace.block(l, S::Z)?.unsqueeze(1)?,
             skip: None,
@@ -99,10 +96,15 @@ impl TensorBlock {
         let carried = dz.broadcast_mul(&wide(&self.z.narrow(0, 0, end)?)?)?.sum(D::Minus1)?.sum(0)?;
         let carried = carried.flatten_all()?.to_vec1()?;
         let dv = self.mixing_back(dz, layer)?;
-        // The norm's transpose folded into the weight: all of it but the scale, which depends on the position.
-        let one = Tensor::ones((1, 1), DType::F32, g.device())?;
-        let w_v = norm_back(&wide(&self.w_v)?, &self.norm, &one)?;
-        let by_heads = times(&dv.broadcast_div(&self.scale.narrow(0, 0, end)?)?, &w_v)?;
+        let by_heads = match &self.norm {
+            Some((norm, scale)) => {
+                // The norm's transpose folded into the weight: all of it but the scale, which depends on the position.
+                let one = Tensor::ones((1, 1), DType::F32, g.device())?;
+                let w_v = norm_back(&wide(&self.w_v)?, norm, &one)?;
+                times(&dv.broadcast_div(&scale.narrow(0, 0, end)?)?, &w_v)?
+            }
+            None => times(&dv, &wide(&self.w_v)?)?,
+        };
         Ok(((g + by_heads)?, carried))
     }
 
@@ -136,9 +138,9 @@ fn constant(block: &Block) -> Result<Vec<f32>> {
         let bias = l.bias.as_ref().map(wide).transpose()?;
         Ok(ops::linear(Route::Portable, x, &Linear { weight: wide(&l.weight)?, bias })?)
     };
-    let beta = match &block.ln1.bias {
+    let beta = match block.ln1.as_ref().and_then(|norm| norm.bias.as_ref()) {
         Some(bias) => bias.clone(),
-        None => block.ln1.weight.zeros_like()?,
+        None => Tensor::zeros(a.v.weight.dim(1)?, DType::F32, a.v.weight.device())?,
     };
     let value = linear(&beta.unsqueeze(0)?, &a.v)?;
     let (heads, kv_heads) = (a.q.weight.dim(0)? / a.d_head, a.k.weight.dim(0)? / a.d_head);

@@ -35,10 +35,12 @@ pub fn forward(model: &Model, trace: &Trace, from: (usize, usize), write: &[f32]
         let block = &decoder.blocks[l];
         let a = &block.attention;
         let scale = |site| wide(&trace.block(l, site).unwrap());
-        let (s1, w1) = (scale(S::Ln1Scale), wide(&block.ln1.weight));
+        let ln1 = block.ln1.as_ref();
+        let s1 = ln1.map_or(vec![1.0; n_pos], |_| scale(S::Ln1Scale));
+        let w1 = ln1.map_or(vec![1.0; d], |norm| wide(&norm.weight));
         let (w_v, w_o) = (wide(&a.v.weight), wide(&a.o.weight));
         let values: Vec<Vec<f64>> =
-            (0..n_pos).map(|p| product(&w_v, &norm(&x[p], &w1, block.ln1.centre, s1[p]))).collect();
+            (0..n_pos).map(|p| product(&w_v, &norm(&x[p], &w1, ln1.is_some_and(|norm| norm.centre), s1[p]))).collect();
         let pattern = trace.block(l, S::Pattern).unwrap().to_vec3::<f32>().unwrap();
         let group = pattern.len() / decoder.arch.n_kv_heads;
         for q in 0..n_pos {

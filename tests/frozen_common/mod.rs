@@ -36,6 +36,14 @@ fn norm(x: &Tensor, n: &Norm, scale: Tensor) -> Tensor {
     }
 }
 
+/// What attention or MLP of block `l` reads: through its norm, where it has one.
+fn through(x: &Tensor, n: &Option<Norm>, trace: &Trace, l: usize, scale: S) -> Tensor {
+    match n {
+        Some(n) => norm(x, n, trace.block(l, scale).unwrap()),
+        None => x.clone(),
+    }
+}
+
 /// `[rows, width]` with one entry changed.
 fn bumped(x: Tensor, row: usize, column: usize, by: f64) -> Tensor {
     let mut rows: Vec<Vec<f64>> = x.to_vec2().unwrap();
@@ -62,7 +70,7 @@ pub fn frozen_target(
         x = bumped(x, position, column, by);
     }
     for (l, block) in m.blocks.iter().enumerate() {
-        let read = norm(&x, &block.ln1, site(l, S::Ln1Scale));
+        let read = through(&x, &block.ln1, trace, l, S::Ln1Scale);
         let values = linear(&read, &block.attention.v);
         let (width, group) = (m.arch.d_head, m.arch.n_heads / m.arch.n_kv_heads);
         let pattern = wide(&site(l, S::Pattern));
@@ -76,7 +84,7 @@ pub fn frozen_target(
             attn = norm(&attn, post, site(l, S::Ln1PostScale));
         }
         let mid = if m.arch.parallel { x.clone() } else { (&x + &attn).unwrap() };
-        let read = norm(&mid, &block.ln2, site(l, S::Ln2Scale));
+        let read = through(&mid, &block.ln2, trace, l, S::Ln2Scale);
         let held = wide(&site(l, S::MlpPre));
         let c: Vec<f64> = site(l, S::MlpPre)
             .flatten_all()

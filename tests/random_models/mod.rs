@@ -215,15 +215,24 @@ impl Recipe {
         w.add("embed_tokens.weight".into(), &[self.vocab, d], 1.0);
         for l in 0..self.layers {
             let name = |part: &str| format!("layers.{l}.{part}");
-            w.norm(&name("input_layernorm"), d, false);
+            let olmo = self.family.starts_with("olmo");
+            if !olmo {
+                w.norm(&name("input_layernorm"), d, false);
+            }
             w.norm(&name("post_attention_layernorm"), d, false);
             if gemma {
                 w.norm(&name("pre_feedforward_layernorm"), d, false);
+            }
+            if gemma || olmo {
                 w.norm(&name("post_feedforward_layernorm"), d, false);
             }
             if ["qwen3", "gemma3_text"].contains(&self.family) {
                 w.norm(&name("self_attn.q_norm"), width, false);
                 w.norm(&name("self_attn.k_norm"), width, false);
+            }
+            if olmo {
+                w.norm(&name("self_attn.q_norm"), heads, false);
+                w.norm(&name("self_attn.k_norm"), kv, false);
             }
             if self.family == "phi3" {
                 w.linear(&name("self_attn.qkv_proj"), d, heads + 2 * kv, false);
@@ -269,9 +278,11 @@ impl Recipe {
                 set("attn_logit_softcapping", cap(2.0));
                 set("final_logit_softcapping", cap(3.0));
             }
-            "gemma3_text" => {
+            "gemma3_text" | "olmo3" => {
                 set("sliding_window", json!(self.window));
-                set("sliding_window_pattern", json!(2));
+                if gemma {
+                    set("sliding_window_pattern", json!(2));
+                }
             }
             _ => {}
         }

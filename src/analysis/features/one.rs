@@ -72,7 +72,10 @@ fn read_back(job: &Job, dictionary: &Dictionary, layer: usize, row: &Tensor) -> 
         Ok(job.trace().block(layer, S::Ln2Scale)?.narrow(0, job.position, 1)?.to_dtype(DType::F32)?)
     };
     Ok(match dictionary.reads {
-        ReadPoint::Normalized => norm_back(row, &block.ln2, &scale()?)?,
+        ReadPoint::Normalized => match &block.ln2 {
+            Some(norm) => norm_back(row, norm, &scale()?)?,
+            None => row.clone(),
+        },
         ReadPoint::Unweighted => row.broadcast_div(&scale()?)?,
         ReadPoint::Residual => row.clone(),
     })
@@ -82,7 +85,7 @@ fn read_back(job: &Job, dictionary: &Dictionary, layer: usize, row: &Tensor) -> 
 fn drivers(job: &Job, dictionary: &Dictionary, layer: usize, row: &Tensor) -> Result<Projection> {
     let (model, k) = (&job.model.decoder, job.values.count("tokens")?);
     let found = match dictionary.reads {
-        ReadPoint::Normalized => vocabulary::drivers(model, row, &model.blocks[layer].ln2, k)?,
+        ReadPoint::Normalized => vocabulary::drivers(model, row, model.blocks[layer].ln2.as_ref(), k)?,
         ReadPoint::Unweighted | ReadPoint::Residual => vocabulary::embeddings(model, row, k)?,
     };
     Ok(found.into_iter().next().unwrap_or_default())

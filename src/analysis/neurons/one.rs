@@ -77,7 +77,7 @@ fn vocabulary_sides(job: &Job, layer: usize, neuron: usize) -> Result<Vec<(&'sta
     let block = &model.blocks[layer];
     let drivers = |side: &Linear| -> Result<Projection> {
         let row = side.weight.narrow(0, neuron, 1)?;
-        Ok(vocabulary::drivers(model, &row, &block.ln2, k)?.pop().unwrap_or_default())
+        Ok(vocabulary::drivers(model, &row, block.ln2.as_ref(), k)?.pop().unwrap_or_default())
     };
     let mut sides = Vec::new();
     if let Some(side) = &block.mlp.gate {

@@ -1,12 +1,12 @@
 //! The block that Llama started and most families since vary: RMSNorm, rotary grouped-query attention, gated MLP.
 
 use super::read;
-use crate::model::arch::{Attention, Block, Mlp};
+use crate::model::arch::{Attention, Block, HeadNorm, Mlp, Over};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::kernel::activation::Activation;
-use crate::model::rope::WIDEST_HEAD;
-use anyhow::{Result, bail};
+use crate::model::rope::{Rope, Rotary, WIDEST_HEAD};
+use anyhow::{Context, Result, bail};
 
 /// The sizes every such family has.
 pub struct Sizes {
@@ -47,15 +47,26 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
 pub struct Variant {
     /// Norm weights are stored as the distance from one (Gemma).
     pub plus_one: bool,
-    /// Norms around attention and MLP, four in all (Gemma).
-    pub four_norms: bool,
-    /// Norms on query and key heads.
-    pub qk_norm: bool,
+    /// Where a block's norms are.
+    pub norms: Norms,
+    /// Norms on queries and keys.
+    pub qk_norm: Option<Over>,
     pub activation: Activation,
     pub scale: f32,
     pub softcap: Option<f32>,
-    /// For every layer: index of its rotary embedding, and its window.
-    pub layers: Vec<(usize, Option<usize>)>,
+    /// For every layer: index of its rotary embedding if it has one, and its window.
+    pub layers: Vec<(Option<usize>, Option<usize>)>,
+}
+
+/// Where the norms of a block are, and under which names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    /// Before attention and before the MLP (Llama); the one before the MLP is called post-attention.
+    Pre,
+    /// Before and after both (Gemma-2).
+    Both,
+    /// After both only (OLMo-2).
+    Post,
 }
 
 impl Variant {
@@ -63,12 +74,12 @@ impl Variant {
     pub fn plain(c: &mut Config, s: &Sizes) -> Result<Self> {
         Ok(Variant {
             plus_one: false,
-            four_norms: false,
-            qk_norm: false,
+            norms: Norms::Pre,
+            qk_norm: None,
             activation: read::activation(c, "hidden_act", "silu")?,
             scale: (s.d_head as f32).powf(-0.5),
             softcap: None,
-            layers: vec![(0, None); s.n_layers],
+            layers: vec![(Some(0), None); s.n_layers],
         })
     }
 }
@@ -78,26 +89,34 @@ pub fn block(w: &Checkpoint, prefix: &str, l: usize, s: &Sizes, v: &Variant) -> 
     let name = |part: &str| format!("{prefix}layers.{l}.{part}");
     let norm = |part: &str, width| read::rms_norm(w, &name(part), width, s.eps, v.plus_one);
     let (heads, kv) = (s.n_heads * s.d_head, s.n_kv_heads * s.d_head);
-    let qk_norm = |part: &str| if v.qk_norm { norm(part, s.d_head).map(Some) } else { Ok(None) };
+    let some = |part: &str| norm(part, s.d).map(Some);
+    let qk_norm = |part: &str, width: usize| -> Result<Option<HeadNorm>> {
+        let Some(over) = v.qk_norm else { return Ok(None) };
+        Ok(Some(HeadNorm { norm: norm(part, if over == Over::Head { s.d_head } else { width })?, over }))
+    };
     let (rope, window) = v.layers[l];
-    // With four norms, the one that Llama calls post-attention really comes after attention.
-    let (ln1_post, ln2, ln2_post) = if v.four_norms {
-        let post = (norm("post_attention_layernorm", s.d)?, norm("post_feedforward_layernorm", s.d)?);
-        (Some(post.0), norm("pre_feedforward_layernorm", s.d)?, Some(post.1))
-    } else {
-        (None, norm("post_attention_layernorm", s.d)?, None)
+    // Only where nothing else comes after attention is "post-attention" the norm before the MLP.
+    let (ln1, ln1_post, ln2, ln2_post) = match v.norms {
+        Norms::Pre => (some("input_layernorm")?, None, some("post_attention_layernorm")?, None),
+        Norms::Both => (
+            some("input_layernorm")?,
+            some("post_attention_layernorm")?,
+            some("pre_feedforward_layernorm")?,
+            some("post_feedforward_layernorm")?,
+        ),
+        Norms::Post => (None, some("post_attention_layernorm")?, None, some("post_feedforward_layernorm")?),
     };
     Ok(Block {
-        ln1: norm("input_layernorm", s.d)?,
+        ln1,
         attention: Attention {
             q: read::linear(w, &name("self_attn.q_proj"), s.d, heads)?,
             k: read::linear(w, &name("self_attn.k_proj"), s.d, kv)?,
             v: read::linear(w, &name("self_attn.v_proj"), s.d, kv)?,
             o: read::linear(w, &name("self_attn.o_proj"), heads, s.d)?,
-            q_norm: qk_norm("self_attn.q_norm")?,
-            k_norm: qk_norm("self_attn.k_norm")?,
+            q_norm: qk_norm("self_attn.q_norm", heads)?,
+            k_norm: qk_norm("self_attn.k_norm", kv)?,
             d_head: s.d_head,
-            rope: Some(rope),
+            rope,
             scale: v.scale,
             softcap: v.softcap,
             window,
@@ -128,4 +147,35 @@ pub fn sliding(c: &mut Config, n_layers: usize, otherwise: impl Fn(usize) -> boo
         ),
     };
     types.into_iter().map(one).collect()
+}
+
+/// Rotary embeddings of a model whose windowed (local) layers have one of their own: bases where `config.json` names none.
+pub struct LayerRopes {
+    /// Of layers that see everything.
+    pub global: f32,
+    /// Of layers with a window.
+    pub local: f32,
+}
+
+impl LayerRopes {
+    /// Global and local rotary: one object for each layer type (transformers 5), or one scaling for the global ones (transformers 4).
+    pub fn read(self, c: &mut Config, d_head: usize) -> Result<Vec<Rope>> {
+        let by_type = c.section("rope_parameters")?.filter(|p| p.has("full_attention"));
+        let Some(mut by_type) = by_type else {
+            let global = Rope::from_config(c, Rotary::whole(d_head, self.global))?;
+            return Ok(vec![global, Rope::new(self.local, d_head)]);
+        };
+        let theta = c.opt_positive("rope_theta")?.unwrap_or(self.global);
+        let mut one = |c: &mut Config, key: &str, theta| {
+            let place = by_type.place();
+            let mut section = by_type.section(key)?.with_context(|| format!("{place}: field {key:?} is missing"))?;
+            Rope::from_section(c, &mut section, Rotary::whole(d_head, theta))
+        };
+        Ok(vec![one(c, "full_attention", theta)?, one(c, "sliding_attention", self.local)?])
+    }
+
+    /// The layers of [`Variant`] for these ropes.
+    pub fn layers(sliding: &[bool], window: usize) -> Vec<(Option<usize>, Option<usize>)> {
+        sliding.iter().map(|&local| if local { (Some(1), Some(window)) } else { (Some(0), None) }).collect()
+    }
 }

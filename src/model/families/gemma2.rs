@@ -1,8 +1,8 @@
 //! Gemma-2: four norms a block, soft-caps on scores and logits, a window in every other layer, scaled embeddings.
 
-use super::gated::{self, Sizes, Variant};
+use super::gated::{self, Norms, Sizes, Variant};
 use super::{Family, llama, read};
-use crate::model::arch::Decoder;
+use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::rope::{Rope, Rotary};
@@ -22,8 +22,8 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     // Fields that are left out have transformers' defaults; null switches them off.
     let window = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let sliding = gated::sliding(c, s.n_layers, |l| l % 2 == 0)?;
-    let layers = sliding.into_iter().map(|sliding| (0, window.filter(|_| sliding))).collect();
-    let mut variant = variant(c, layers, false)?;
+    let layers = sliding.into_iter().map(|sliding| (Some(0), window.filter(|_| sliding))).collect();
+    let mut variant = variant(c, layers, None)?;
     variant.softcap = variant.softcap.or(c.lacks("attn_logit_softcapping").then_some(50.0));
     let mut decoder = finish(c, w, FAMILY.name, s, variant, vec![rope])?;
     let cap = &mut decoder.arch.final_softcap;
@@ -41,12 +41,12 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
 }
 
 /// Gemma's norms, activation and scores.
-pub fn variant(c: &mut Config, layers: Vec<(usize, Option<usize>)>, qk_norm: bool) -> Result<Variant> {
+pub fn variant(c: &mut Config, layers: Vec<(Option<usize>, Option<usize>)>, qk_norm: Option<Over>) -> Result<Variant> {
     // The older spelling is in the files of the first models; transformers reads only the newer one.
     c.passes(&["hidden_act"]);
     Ok(Variant {
         plus_one: true,
-        four_norms: true,
+        norms: Norms::Both,
         qk_norm,
         activation: read::activation(c, "hidden_activation", "gelu_pytorch_tanh")?,
         scale: c.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),

@@ -26,7 +26,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
         let qkv = read::conv1d(w, &name("attn.c_attn"), d, 3 * d)?;
         let scale = if scaled { (d_head as f32).powf(-0.5) } else { 1.0 };
         Ok(Block {
-            ln1: read::layer_norm(w, &name("ln_1"), d, eps)?,
+            ln1: Some(read::layer_norm(w, &name("ln_1"), d, eps)?),
             attention: Attention {
                 q: read::rows(&qkv, 0, d)?,
                 k: read::rows(&qkv, d, d)?,
@@ -41,7 +41,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
                 window: None,
             },
             ln1_post: None,
-            ln2: read::layer_norm(w, &name("ln_2"), d, eps)?,
+            ln2: Some(read::layer_norm(w, &name("ln_2"), d, eps)?),
             mlp: Mlp {
                 gate: None,
                 input: read::conv1d(w, &name("mlp.c_fc"), d, d_mlp)?,

@@ -28,7 +28,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let block = |l: usize| -> Result<Block> {
         let name = |part: &str| format!("{p}h.{l}.{part}");
         Ok(Block {
-            ln1: read::layer_norm(w, &name("ln_1"), d, eps)?,
+            ln1: Some(read::layer_norm(w, &name("ln_1"), d, eps)?),
             attention: Attention {
                 q: read::linear(w, &name("attn.attention.q_proj"), d, d)?,
                 k: read::linear(w, &name("attn.attention.k_proj"), d, d)?,
@@ -43,7 +43,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
                 window: windows[l],
             },
             ln1_post: None,
-            ln2: read::layer_norm(w, &name("ln_2"), d, eps)?,
+            ln2: Some(read::layer_norm(w, &name("ln_2"), d, eps)?),
             mlp: Mlp {
                 gate: None,
                 input: read::linear(w, &name("mlp.c_fc"), d, d_mlp)?,

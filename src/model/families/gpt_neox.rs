@@ -44,7 +44,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
             Ok(Linear { weight: pick(&qkv.weight)?, bias: qkv.bias.as_ref().map(pick).transpose()? })
         };
         Ok(Block {
-            ln1: read::layer_norm(w, &name("input_layernorm"), d, eps)?,
+            ln1: Some(read::layer_norm(w, &name("input_layernorm"), d, eps)?),
             attention: Attention {
                 q: part(0)?,
                 k: part(1)?,
@@ -59,7 +59,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
                 window: None,
             },
             ln1_post: None,
-            ln2: read::layer_norm(w, &name("post_attention_layernorm"), d, eps)?,
+            ln2: Some(read::layer_norm(w, &name("post_attention_layernorm"), d, eps)?),
             mlp: Mlp {
                 gate: None,
                 input: read::linear(w, &name("mlp.dense_h_to_4h"), d, d_mlp)?,

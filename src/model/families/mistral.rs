@@ -19,7 +19,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let window = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let layers = gated::sliding(c, s.n_layers, |_| window.is_some())?;
-    let layers = layers.into_iter().map(|sliding| (0, window.filter(|_| sliding))).collect();
+    let layers = layers.into_iter().map(|sliding| (Some(0), window.filter(|_| sliding))).collect();
     let variant = Variant { layers, ..Variant::plain(c, &s)? };
     llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], false)
 }

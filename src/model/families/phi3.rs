@@ -30,7 +30,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
         let qkv = read::linear(w, &name("self_attn.qkv_proj"), s.d, heads + 2 * kv)?;
         let gate_up = read::linear(w, &name("mlp.gate_up_proj"), s.d, 2 * s.d_mlp)?;
         Ok(Block {
-            ln1: norm("input_layernorm")?,
+            ln1: Some(norm("input_layernorm")?),
             attention: Attention {
                 q: read::rows(&qkv, 0, heads)?,
                 k: read::rows(&qkv, heads, kv)?,
@@ -45,7 +45,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
                 window,
             },
             ln1_post: None,
-            ln2: norm("post_attention_layernorm")?,
+            ln2: Some(norm("post_attention_layernorm")?),
             mlp: Mlp {
                 gate: Some(read::rows(&gate_up, 0, s.d_mlp)?),
                 input: read::rows(&gate_up, s.d_mlp, s.d_mlp)?,

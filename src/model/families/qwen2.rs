@@ -25,11 +25,11 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// Windows: only with `use_sliding_window`, in the layers that `layer_types` names or from `max_window_layers` up.
-pub fn layers(c: &mut Config, s: &Sizes) -> Result<Vec<(usize, Option<usize>)>> {
+pub fn layers(c: &mut Config, s: &Sizes) -> Result<Vec<(Option<usize>, Option<usize>)>> {
     // Left out, it is transformers' default.
     let size = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let window = if c.opt_bool("use_sliding_window")?.unwrap_or(false) { size } else { None };
     let full_below = c.opt_f32("max_window_layers")?.unwrap_or(28.0) as usize;
     let sliding = gated::sliding(c, s.n_layers, |l| l >= full_below)?;
-    Ok(sliding.into_iter().map(|sliding| (0, window.filter(|_| sliding))).collect())
+    Ok(sliding.into_iter().map(|sliding| (Some(0), window.filter(|_| sliding))).collect())
 }

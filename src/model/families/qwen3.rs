@@ -2,7 +2,7 @@
 
 use super::gated::{self, Variant};
 use super::{Family, llama, qwen2};
-use crate::model::arch::Decoder;
+use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::rope::{Rope, Rotary};
@@ -18,6 +18,6 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::sizes(c)?;
     c.passes(&["attention_bias"]);
     let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
-    let variant = Variant { qk_norm: true, layers: qwen2::layers(c, &s)?, ..Variant::plain(c, &s)? };
+    let variant = Variant { qk_norm: Some(Over::Head), layers: qwen2::layers(c, &s)?, ..Variant::plain(c, &s)? };
     llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], false)
 }

@@ -162,16 +162,42 @@ widest! {
     }
 }
 
-/// Rotates the first `2 * half` features of every head: pairs `(i, i + half)` by the angle of `(position, i)`.
-/// `x` is `[pos, heads, width]`; `cos` and `sin` are `[pos, half]`.
-pub fn rotate(y: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], heads: usize, width: usize, half: usize) {
+/// Which features of a head a rotation turns together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pairs {
+    /// Feature `i` with `i + n`, of `2 n` rotated ones (GPT-NeoX, Llama).
+    #[default]
+    Halves,
+    /// Feature `2 i` with `2 i + 1` (GPT-J).
+    Interleaved,
+}
+
+impl Pairs {
+    /// The two features of pair `i` of `n`.
+    pub fn of(self, i: usize, n: usize) -> (usize, usize) {
+        match self {
+            Pairs::Halves => (i, i + n),
+            Pairs::Interleaved => (2 * i, 2 * i + 1),
+        }
+    }
+}
+
+/// Rotates the first features of every head: pair `i` by the angle of `(position, i)`. `x` is `[pos, heads, width]`; `cos` and
+/// `sin` are `[pos, pairs]`.
+pub fn rotate(y: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], (heads, width): (usize, usize), pairs: Pairs) {
+    let half = cos.len() / (x.len() / (heads * width)).max(1);
     y.par_chunks_mut(heads * width).zip(x.par_chunks(heads * width)).enumerate().for_each(|(p, (y, x))| {
         let (c, s) = (&cos[p * half..(p + 1) * half], &sin[p * half..(p + 1) * half]);
         for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-            for i in 0..half {
-                let (a, b) = (x[i], x[i + half]);
-                y[i] = a * c[i] - b * s[i];
-                y[i + half] = b * c[i] + a * s[i];
+            let mut turn = |i: usize, at: usize, with: usize| {
+                let (a, b) = (x[at], x[with]);
+                y[at] = a * c[i] - b * s[i];
+                y[with] = b * c[i] + a * s[i];
+            };
+            // One loop for each, so that either is compiled for its own strides.
+            match pairs {
+                Pairs::Halves => (0..half).for_each(|i| turn(i, i, i + half)),
+                Pairs::Interleaved => (0..half).for_each(|i| turn(i, 2 * i, 2 * i + 1)),
             }
             y[2 * half..].copy_from_slice(&x[2 * half..]);
         }

@@ -1,7 +1,7 @@
 //! From what attention writes to what it reads: by values, and where patterns are differentiated by queries and keys.
 
 use super::{Pass, Rule, Stream};
-use crate::model::arch::{Attention, Decoder, Norm};
+use crate::model::arch::{Attention, Decoder, HeadNorm, Norm, Over};
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::transpose::{linear_back, norm_back, norm_back_exact};
@@ -57,10 +57,7 @@ impl Decoder {
         let first = stream.first;
         stream.keep(pass, at(S::AttnOut), &at_attn)?;
         let out = pass.passes.apply(at(S::AttnOut), at_attn, first)?;
-        let out = match &block.ln1_post {
-            Some(norm) => pass.norm_back(&out, norm, stream, l, (S::Ln1PostScale, S::AttnOutPrePostNorm))?,
-            None => out,
-        };
+        let out = pass.norm_back(out, &block.ln1_post, stream, l, (S::Ln1PostScale, S::AttnOutPrePostNorm))?;
         let to_heads = linear_back(&out, &block.attention.o)?;
         stream.keep(pass, at(S::Z), &to_heads)?;
         let through = pass.passes.apply(at(S::Z), to_heads.clone(), first)?;
@@ -78,7 +75,7 @@ impl Decoder {
         if let Some(looks) = looks {
             read = (read + looks)?;
         }
-        let by_attn = pass.norm_back(&read, &block.ln1, stream, l, (S::Ln1Scale, S::ResidPre))?;
+        let by_attn = pass.norm_back(read, &block.ln1, stream, l, (S::Ln1Scale, S::ResidPre))?;
         let before = (kept + by_attn)?;
         stream.keep(pass, at(S::ResidPre), &before)?;
         stream.gradient = pass.passes.apply(at(S::ResidPre), before, 0)?;
@@ -130,7 +127,7 @@ impl Decoder {
         l: usize,
         raw: &Tensor,
         rotated: S,
-        norm: Option<&Norm>,
+        norm: Option<&HeadNorm>,
         first: usize,
         pass: &Pass,
     ) -> Result<Tensor> {
@@ -139,7 +136,10 @@ impl Decoder {
             return Ok(rotated.to_dtype(DType::F32)?.contiguous()?);
         }
         Ok(match norm {
-            Some(norm) => ops::norm(ops::Route::best(raw.device(), DType::F32), raw, norm)?.0,
+            Some(norm) => {
+                let route = ops::Route::best(raw.device(), DType::F32);
+                norm.forward(&raw.unsqueeze(0)?, route)?.squeeze(0)?
+            }
             None => raw.clone(),
         })
     }
@@ -150,7 +150,7 @@ impl Decoder {
         l: usize,
         g: &Tensor,
         raw: &Tensor,
-        norm: Option<&Norm>,
+        norm: Option<&HeadNorm>,
         first: usize,
         pass: &Pass,
     ) -> Result<Tensor> {
@@ -167,18 +167,31 @@ impl Decoder {
                 Ok(Tensor::from_slice(of, (rows, pairs), raw.device())?)
             };
             // The transpose turns the other way.
-            g = ops::rotate(route, &g, &part(cos)?, &part(sin)?.neg()?)?;
+            g = ops::rotate(route, &g, &part(cos)?, &part(sin)?.neg()?, rope.pairs)?;
         }
-        let mut g = g.reshape((rows * heads, width))?;
-        if let Some(norm) = norm {
-            let x = raw.reshape((rows * heads, width))?;
+        let g = g.reshape((rows, heads, width))?;
+        let Some(norm) = norm else { return Ok(g.reshape((rows, heads * width))?) };
+        // One norm for each of these rows.
+        let back = |g: &Tensor, x: &Tensor, norm: &Norm| -> Result<Tensor> {
+            let (g, x) = (g.contiguous()?, x.contiguous()?);
             let (_, scale) = ops::norm(route, &x, norm)?;
-            g = match pass.rules.norms {
+            Ok(match pass.rules.norms {
                 Rule::Frozen => norm_back(&g, norm, &scale)?,
                 Rule::Exact => norm_back_exact(&g, norm, &scale, &x)?,
-            };
-        }
-        Ok(g.reshape((rows, heads * width))?)
+            })
+        };
+        let flat = |t: &Tensor, width: usize| t.reshape((rows * heads * raw.dim(2)? / width, width));
+        Ok(match norm.over {
+            Over::Head => back(&flat(&g, width)?, &flat(raw, width)?, &norm.norm)?.reshape((rows, heads * width))?,
+            Over::All => back(&flat(&g, heads * width)?, &flat(raw, heads * width)?, &norm.norm)?,
+            Over::HeadByOwn => {
+                let one = |h: usize| -> Result<Tensor> {
+                    let of = |t: &Tensor| t.narrow(1, h, 1)?.squeeze(1);
+                    back(&of(&g)?, &of(raw)?, &norm.of_head(h, width)?)
+                };
+                Tensor::cat(&(0..heads).map(one).collect::<Result<Vec<_>>>()?, 1)?
+            }
+        })
     }
 }
 

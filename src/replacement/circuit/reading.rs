@@ -181,7 +181,7 @@ impl Circuit<'_> {
         let mut direction = vector(&linear_back(&to_z, &v)?)?;
         let to_z = vector(&to_z)?;
 
-        let norm = FrozenNorm::new(&block.ln1, &self.trace.block(layer, S::Ln1Scale)?)?;
+        let norm = FrozenNorm::of(&block.ln1, self.trace, (layer, S::Ln1Scale), self.model.arch.d_model)?;
         let pattern = self.trace.block(layer, S::Pattern)?.get(head)?.get(position)?;
         let pattern = vector(&pattern)?;
         let looked: f64 = pattern[..=position].iter().map(|a| f64::from(*a)).sum();
@@ -218,7 +218,7 @@ impl Circuit<'_> {
         let weights = self.tensor(weights)?;
         let branches = Branches::new(mlp, Gates::Held(self.gate), &weights, &row(S::MlpPre)?, up.as_ref())?;
         let mut direction = vector(&branches.back(mlp)?)?;
-        let norm = FrozenNorm::new(&block.ln2, &self.trace.block(layer, S::Ln2Scale)?)?;
+        let norm = FrozenNorm::of(&block.ln2, self.trace, (layer, S::Ln2Scale), self.model.arch.d_model)?;
         let bias = branches.bias(mlp)? + dot(&direction, &norm.bias);
         norm.backward(&mut direction, position);
         let entry = Entry::mlp_input(layer, self.model.arch.parallel);

@@ -10,6 +10,19 @@ use std::path::Path;
 /// # Errors
 /// The path is a folder or cannot be written, or what `write` returns.
 pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    replace_if(path, write, |_| Ok(()))
+}
+
+/// As [`replace`], but the old file only goes when `check` accepts the new one, whose place it is given: what was written is read back before it
+/// takes the place of something that could be read.
+///
+/// # Errors
+/// As [`replace`], or what `check` returns; the old file is as it was.
+pub fn replace_if(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let place = || format!("cannot write {}", path.display());
     ensure!(!path.is_dir(), "{} is a folder; accepted: a file to write", path.display());
     if path.exists() && !path.is_file() {
@@ -22,7 +35,8 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) ->
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
     let written = std::fs::File::create(&part).map_err(anyhow::Error::from).and_then(|mut f| write(&mut f));
-    let done = written.and_then(|()| Ok(std::fs::rename(&part, path)?)).with_context(place);
+    let checked = written.and_then(|()| check(&part).context("what was written could not be read back"));
+    let done = checked.and_then(|()| Ok(std::fs::rename(&part, path)?)).with_context(place);
     if done.is_err() {
         // What is left of a failed write is worth nothing; if it cannot be removed either, the first error says more.
         let _ = std::fs::remove_file(&part);

@@ -124,6 +124,10 @@ impl Verify {
         report.fact("nodes_tested", summary.n);
         report.fact("rank_correlation", summary.rank_correlation.map(|r| r as f32));
         report.fact("sign_agreement", summary.sign_agreement.map(|s| s as f32));
+        let left = Summary::of(found.iter().flat_map(|v| &v.effects)).left_range;
+        if left > 0 {
+            report.fact("left_the_range", left);
+        }
         report.table("verified", "Change of the target", table(&graph, &found));
         if found.iter().any(|v| v.effects.len() > 1) {
             report.table("downstream", "Change of nodes downstream", downstream(&graph, &found));
@@ -132,9 +136,7 @@ impl Verify {
             report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
         }
         found.into_iter().for_each(|verification| graph.record(verification));
-        output::replace(self.out.as_deref().unwrap_or(&self.file.file), |to| {
-            json::write(&graph, &mut BufWriter::new(to))
-        })?;
+        json::save(&graph, self.out.as_deref().unwrap_or(&self.file.file))?;
         let mut to = BufWriter::new(std::io::stdout().lock());
         report.write(self.format.into(), &mut to)?;
         Ok(to.flush()?)
@@ -183,15 +185,9 @@ fn name(graph: &Graph, subject: &Subject) -> (String, Cell) {
 }
 
 fn cells(effect: &Effect) -> [Cell; 6] {
-    let note = effect.cause().map_or(Cell::Empty, |c| c.to_string().into());
-    [
-        effect.before.into(),
-        effect.predicted.into(),
-        effect.measured.into(),
-        effect.held.into(),
-        effect.norms_held.into(),
-        note,
-    ]
+    let note = effect.note().map_or(Cell::Empty, Cell::from);
+    let [measured, held, norms_held] = [effect.measured, effect.held, effect.norms_held].map(Cell::finite);
+    [effect.before.into(), effect.predicted.into(), measured, held, norms_held, note]
 }
 
 fn columns() -> [Column; 6] {
@@ -242,7 +238,7 @@ fn keep_only(kept: &[(String, KeepOnly)]) -> Table {
         number("completeness"),
     ]);
     for (label, k) in kept {
-        let values = [k.whole, k.group, k.rest, k.empty].map(Cell::from);
+        let values = [k.whole, k.group, k.rest, k.empty].map(Cell::finite);
         let scores = [k.faithfulness(), k.completeness()].map(Cell::from);
         let start = [label.clone().into(), k.kept.into(), k.ablated.into()];
         table.push(start.into_iter().chain(values).chain(scores));

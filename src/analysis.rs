@@ -7,6 +7,7 @@ pub mod attribution_graph;
 pub mod circuit;
 pub mod detect;
 mod features;
+pub mod generate;
 pub mod grounded;
 mod heads;
 pub mod input;
@@ -47,6 +48,7 @@ pub const ALL: &[&dyn Analysis] =
 pub const COMMANDS: &[&Command] = &[
     &next_token::PREDICT,
     &intervene::INTERVENE,
+    &generate::GENERATE,
     &attribution_graph::GRAPH,
     &loadings::LOADINGS,
     &verify::VERIFY,

@@ -1,7 +1,7 @@
 //! `mechscope verify`: tests a graph file by intervention and writes what was measured into it.
 
 use super::DeviceArgs;
-use super::graph::{Warn, own_dictionary, warn_of_another_model};
+use super::graph::{Warn, open, own_dictionary, warn_of_another_model};
 use super::output::{self, Format};
 use crate::analysis::grounded::made_with_another;
 use crate::analysis::verify::{KeepOnly, Test, Verifier};
@@ -12,10 +12,10 @@ use crate::graph::{Graph, NodeKind};
 use crate::model::dictionary::Dictionary;
 use crate::model::source;
 use crate::report::{Cell, Column, Report, Table};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Options of `mechscope verify`.
 #[derive(Args, Debug)]
@@ -63,7 +63,7 @@ pub struct Verify {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Write the graph with its tests to this file instead of back into its own
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
@@ -91,7 +91,11 @@ impl Verify {
             (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
             (_, Some(_)) => bail!("--from belongs to --with resample"),
         };
-        let opened = json::open(&self.file)?;
+        let place = self.out.as_deref().unwrap_or(&self.file);
+        if self.out.is_none() {
+            output::place(&self.file.display().to_string()).map_err(Error::msg)?;
+        }
+        let opened = open(&self.file)?;
         opened.warn();
         let mut graph = opened.graph;
         let model = self.on.open(self.model.as_deref().unwrap_or(made_with(&graph)))?;
@@ -163,8 +167,15 @@ impl Verify {
             report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
         }
         found.into_iter().for_each(|verification| graph.record(verification));
-        output::replace(self.out.as_deref().unwrap_or(&self.file), |to| json::write(&graph, &mut BufWriter::new(to)))?;
-        let mut to = BufWriter::new(std::io::stdout().lock());
+        output::write_to(Some(place), |to| {
+            let mut to = BufWriter::new(to);
+            json::write(&graph, &mut to)?;
+            Ok(to.flush()?)
+        })?;
+        // Where the graph has standard output, the table goes beside it.
+        let beside = place == Path::new(output::STANDARD);
+        let to: &mut dyn Write = if beside { &mut std::io::stderr() } else { &mut std::io::stdout().lock() };
+        let mut to = BufWriter::new(to);
         report.write(self.format.into(), &mut to)?;
         Ok(to.flush()?)
     }

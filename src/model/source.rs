@@ -1,7 +1,8 @@
 //! Where a model's files are: a folder in Hugging Face layout, the Hugging Face cache, or the program itself.
 
 use crate::builtin::{self, Builtin};
-use anyhow::{Context, Result, bail, ensure};
+use crate::files::read_if_there;
+use anyhow::{Result, bail, ensure};
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,11 +68,7 @@ impl Source {
     pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Source::BuiltIn(b) => Ok(b.file(file).map(Cow::Borrowed)),
-            Source::Folder { path, .. } => match std::fs::read(path.join(file)) {
-                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(e).with_context(|| format!("cannot read {}", path.join(file).display())),
-            },
+            Source::Folder { path, .. } => Ok(read_if_there(&path.join(file))?.map(Cow::Owned)),
         }
     }
 

@@ -22,6 +22,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail};
 
+use crate::files::open_regular;
 use crate::graph::Graph;
 use crate::report::text::escape;
 use budget::Budget;
@@ -88,7 +89,7 @@ pub struct Form {
 /// Reads a graph file. Errors name the file and the place in it; a file that needs more than [`DEFAULT_MEMORY`] is refused.
 pub fn open(path: &Path) -> Result<Opened> {
     let named = || path.display().to_string();
-    let mut file = File::open(path).with_context(named)?;
+    let mut file = open_regular(path)?;
     refuse_other_formats(&mut file).with_context(named)?;
     let bytes = file.metadata().with_context(named)?.len();
     match read(file, DEFAULT_MEMORY) {

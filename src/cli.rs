@@ -10,6 +10,7 @@ mod models;
 mod output;
 mod overview;
 mod predict;
+mod sessions;
 mod shell;
 mod target;
 mod trace;
@@ -220,7 +221,7 @@ pub struct OutputArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: output::Format,
     /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     pub out: Option<PathBuf>,
 }
 

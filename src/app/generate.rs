@@ -14,7 +14,7 @@ impl App {
             Some(question) => {
                 self.ask(Slot::Generate, Ask::Generate { question, count: count.clamp(1, MOST), sampling })
             }
-            None => self.message = Some("there is no prompt yet".into()),
+            None => self.warn("there is no prompt yet"),
         }
     }
 
@@ -27,7 +27,7 @@ impl App {
     pub(super) fn generated(&mut self, prompt: String) {
         if let Some(Ask::Generate { count, sampling, .. }) = &self.pane(Slot::Generate).asked {
             let tokens = if *count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
-            self.message = Some(match sampling {
+            self.say(match sampling {
                 None => format!("added {tokens}, the most probable"),
                 Some(s) => format!("added {tokens}, drawn with seed={} temperature={}", s.seed, s.temperature),
             });

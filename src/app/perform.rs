@@ -105,7 +105,7 @@ impl App {
                     self.selection.target = Some(id);
                     self.selection.contrast = None;
                 }
-                None => self.message = Some("no token is selected: T types one".into()),
+                None => self.warn(format!("no token is selected: {} types one", self.key_of(Action::Target))),
             },
             Action::ContrastHere => match self.token_here() {
                 Some(id) => {
@@ -114,33 +114,32 @@ impl App {
                     self.selection.target = self.selection.target.take().or(target);
                     self.selection.contrast = Some(id);
                 }
-                None => self.message = Some("no token is selected: V types one".into()),
+                None => self.warn(format!("no token is selected: {} types one", self.key_of(Action::Contrast))),
             },
             Action::ClearTarget => (self.selection.target, self.selection.contrast) = (None, None),
             Action::Generate => self.generate(count, None),
             Action::Sample => self.generate(count, Some(Sampling { seed: self.next_seed(), temperature: 1.0 })),
             Action::Mark => self.toggle_mark(),
             Action::ClearMarks => {
-                self.message = Some(format!("{} unmarked", self.marks.len()));
+                self.say(format!("{} unmarked", self.marks.len()));
                 self.marks.clear();
             }
             Action::Statistic => {
                 self.statistic = self.statistic.wrapping_add(count);
                 self.shade_heads();
                 if self.tab != Tab::Heads {
-                    self.message = Some("statistics are those of the Heads tab".into());
+                    self.warn("statistics are those of the Heads tab");
                 }
             }
             Action::AllLayers => {
                 self.all_layers = !self.all_layers;
-                self.message =
-                    Some(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" }.into());
+                self.say(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" });
             }
             Action::SearchNext | Action::SearchPrevious => self.search(action == Action::SearchNext),
             Action::Sort => {
                 let columns = self.pane(self.focus()).columns();
                 if columns.is_empty() {
-                    self.message = Some("there is no table here to sort".into());
+                    self.warn("there is no table here to sort");
                 } else {
                     self.overlay = Some(Overlay::columns(&columns));
                 }
@@ -159,12 +158,15 @@ impl App {
             Action::ZeroUnit => {
                 if let Err(e) = self.edit_chosen("=0") {
                     self.effects.push(Effect::Log(format!("{action} failed: {e:#}")));
-                    self.message = Some(format!("{e:#}"));
+                    self.fail(format!("{e:#}"));
                 }
             }
             Action::ListEdits => {
                 if self.edits.items().is_empty() {
-                    self.message = Some("no edits yet: e changes the selected unit, 0 sets it to zero".into());
+                    {
+                        let (edit, zero) = (self.key_of(Action::Edit), self.key_of(Action::ZeroUnit));
+                        self.warn(format!("no edits yet: {edit} changes the selected unit, {zero} sets it to zero"))
+                    };
                 } else {
                     self.overlay = Some(Overlay::Edits { cursor: 0 });
                 }
@@ -172,12 +174,12 @@ impl App {
             Action::ToggleEdit | Action::RemoveEdit => self.change_listed(action),
             Action::Undo => {
                 let message = if self.edits.undo() { "undone" } else { "nothing to undo" };
-                self.message = Some(message.into());
+                self.say(message);
                 self.keep_list();
             }
             Action::Redo => {
                 let message = if self.edits.redo() { "redone" } else { "nothing to redo" };
-                self.message = Some(message.into());
+                self.say(message);
                 self.keep_list();
             }
             Action::YankRow
@@ -188,7 +190,7 @@ impl App {
             | Action::YankPython
             | Action::YankCommand => match yank::text(self, action) {
                 Ok(text) => self.effects.push(Effect::Copy(text)),
-                Err(e) => self.message = Some(format!("{e:#}")),
+                Err(e) => self.fail(format!("{e:#}")),
             },
             Action::Palette => self.overlay = Some(Overlay::actions(PickerKind::Palette, &self.keymap, self.context())),
             Action::Help => self.overlay = Some(Overlay::actions(PickerKind::Help, &self.keymap, self.context())),
@@ -198,7 +200,7 @@ impl App {
                     return;
                 }
                 if self.stop() {
-                    self.message = Some("stopped".into());
+                    self.say("stopped");
                 } else if self.side {
                     self.side = false;
                 } else if self.tab == Tab::Neurons {
@@ -211,7 +213,7 @@ impl App {
             Action::Interrupt => {
                 if self.overlay.take().is_none() {
                     if self.stop() {
-                        self.message = Some("stopped; once more quits".into());
+                        self.say("stopped; once more quits");
                     } else {
                         self.effects.push(Effect::Quit(0));
                     }
@@ -415,7 +417,7 @@ impl App {
         let keys = |action| self.keymap.keys(self.context(), action).into_iter().next().unwrap_or_default();
         let (prompt, undo) = (keys(Action::TabPrompt), keys(Action::Undo));
         let names = names.join(" ");
-        self.message = Some(format!("{names}: {prompt} shows before and after, {undo} undoes"));
+        self.say(format!("{names}: {prompt} shows before and after, {undo} undoes"));
         self.announced = Some(names);
         self.edits.add(edits);
         // What was changed stays in the table, weak or not.
@@ -431,7 +433,7 @@ impl App {
         let target = &next.target.text;
         let answer = next.change.as_ref().map(|change| &change.answer).filter(|(before, after)| before != after);
         let answer = answer.map_or(String::new(), |(_, after)| format!(", the answer is now \"{}\"", after.text));
-        self.message = Some(format!(
+        self.say(format!(
             "\"{target}\" from {before:.4} to {after:.4}{answer}: {names} ({prompt} shows all, {undo} undoes)"
         ));
     }
@@ -448,13 +450,13 @@ impl App {
             return self.scroll_tree(by);
         }
         if !self.pane_mut(focus).scroll_columns(by) {
-            self.message = Some("there is no table here to scroll".into());
+            self.warn("there is no table here to scroll");
         }
     }
 
     fn change_listed(&mut self, action: Action) {
         let Some(Overlay::Edits { cursor }) = self.overlay else {
-            self.message = Some("the list of edits is not open: E opens it".into());
+            self.warn(format!("the list of edits is not open: {} opens it", self.key_of(Action::ListEdits)));
             return;
         };
         if action == Action::ToggleEdit {

@@ -27,7 +27,7 @@ impl App {
         }
         self.tickets += 1;
         let (ticket, command) = (self.tickets, command.to_owned());
-        self.message = Some(format!("running {command}"));
+        self.say(format!("running {command}"));
         self.piping = Some(Running { ticket, command: command.clone() });
         self.effects.push(Effect::Pipe { ticket, command, input });
         Ok(())
@@ -37,9 +37,9 @@ impl App {
     pub(super) fn piped(&mut self, ticket: u64, output: Result<String, String>) {
         let Some(running) = self.piping.take_if(|running| running.ticket == ticket) else { return };
         match output {
-            Ok(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
+            Ok(text) if text.trim().is_empty() => self.warn("done: it printed nothing"),
             Ok(text) => self.output = Some(text),
-            Err(error) => self.message = Some(format!("{}: {error}", running.command)),
+            Err(error) => self.say(format!("{}: {error}", running.command)),
         }
     }
 

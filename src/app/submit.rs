@@ -15,7 +15,7 @@ const LOGGED: usize = 1000;
 impl App {
     pub(super) fn submit_prompt(&mut self, text: &str) {
         if text.is_empty() {
-            self.message = Some("the prompt is empty: the one before stays".into());
+            self.warn("the prompt is empty: the one before stays");
             return;
         }
         self.prompts.retain(|p| p != text);
@@ -104,7 +104,7 @@ impl App {
         if let Err(e) = done {
             self.effects.push(Effect::Log(format!("{action} {text} failed: {e:#}")));
             // What was typed is not lost: the line stays open under the complaint.
-            self.message = Some(format!("{e:#}"));
+            self.fail(format!("{e:#}"));
             self.overlay = Some(super::overlay::Overlay::Line(action, super::entry::Entry::line(text)));
         }
     }
@@ -152,7 +152,7 @@ impl App {
                 n_features: None,
             };
             if let Err(e) = address.check(&extent) {
-                self.message = Some(format!("{e:#}"));
+                self.fail(format!("{e:#}"));
                 return;
             }
         }
@@ -251,11 +251,11 @@ impl App {
         let focus = self.focus();
         let text = self.pane(focus).search.to_lowercase();
         if text.is_empty() {
-            self.message = Some("nothing was searched for yet: /".into());
+            self.warn(format!("nothing was searched for yet: {} searches", self.key_of(Action::Search)));
         } else if self.tab == Tab::Prompt && self.search_prompt(&text, down) || self.pane_mut(focus).find(down) {
             self.selection_follows_cursor();
         } else {
-            self.message = Some(format!("{:?} is not here", self.pane(focus).search));
+            self.warn(format!("{:?} is not here", self.pane(focus).search));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Canvas, text};
 use crate::action::{Action, Argument};
 use crate::app::graph::Origin;
+use crate::app::message::Severity;
 use crate::app::overlay::Overlay;
 use crate::app::pane::State;
 use crate::app::{App, Tab};
@@ -58,8 +59,11 @@ impl Canvas<'_> {
     pub(super) fn status(&mut self, area: Rect) {
         let (app, theme) = (self.app, self.theme);
         if let Some(message) = &app.message {
-            let failed = app.panes.iter().any(|p| matches!(&p.state, State::Failed(e) if e == message));
-            let style = if failed { theme.error() } else { Style::new().add_modifier(Modifier::BOLD) };
+            let style = match message.severity {
+                Severity::Info => Style::new().add_modifier(Modifier::BOLD),
+                Severity::Warning => theme.warning(),
+                Severity::Error => theme.error(),
+            };
             self.put(area, area.x, area.y, message, style);
             return;
         }

@@ -20,7 +20,7 @@ impl App {
             return self.fold_or_unfold(true);
         }
         let Some((node, shown)) = self.graph_node().zip(self.graph.shown()) else {
-            self.message = Some("no node is selected".into());
+            self.warn("no node is selected");
             return;
         };
         let node = &shown.graph.nodes[node as usize];
@@ -53,8 +53,8 @@ impl App {
                 self.side = true;
                 self.graph.beside = super::Beside::Node;
                 self.show_about();
-                let back = self.key_of(Action::Cancel);
-                self.message = Some(format!("{name}: what feeds it and what it feeds; {back} goes back to the tree"));
+                let back = self.graph_key(Action::Cancel);
+                self.say(format!("{name}: what feeds it and what it feeds; {back} goes back to the tree"));
             }
         }
     }
@@ -110,12 +110,12 @@ impl App {
         match (self.graph.origin(), file) {
             (Origin::File, _) => {
                 (self.graph.of_file, self.graph.basis) = (false, Basis::Neurons);
-                let on = self.key_of(Action::Basis);
-                self.message = Some(format!("the graph of the prompt; {on} goes on to its features, then to the file"));
+                let on = self.graph_key(Action::Basis);
+                self.say(format!("the graph of the prompt; {on} goes on to its features, then to the file"));
             }
             (Origin::Prompt(Basis::Features), Some(file)) => {
                 self.graph.of_file = true;
-                self.message = Some(format!("the graph of {file} again"));
+                self.say(format!("the graph of {file} again"));
             }
             (Origin::Prompt(basis), _) => self.graph.basis = basis.other(),
         }
@@ -125,6 +125,7 @@ impl App {
         (self.graph.file, self.graph.of_file) = (Some(file.to_owned()), true);
         self.graph.entering = None;
         // Asked for by name it is read again.
+        self.put_aside(Origin::File);
         self.graph.shown.remove(&Origin::File);
         if self.graph.face == Some(Origin::File) {
             self.graph.face = None;

@@ -4,6 +4,7 @@ use super::{Beside, Shown};
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::app::App;
+use crate::app::message::Message;
 use crate::engine::tests::{Tests, What};
 use crate::engine::{Ask, Slot};
 use crate::graph::NodeKind;
@@ -54,8 +55,8 @@ impl App {
                 _ => match self.marked_nodes()[..] {
                     [node] => self.ask_tests(What::KeepOnly("the marked node".into(), vec![node])),
                     _ => {
-                        let (mark, groups) = (self.key_of(Action::Mark), self.key_of(Action::Groups));
-                        self.message = Some(format!(
+                        let (mark, groups) = (self.graph_key(Action::Mark), self.graph_key(Action::Groups));
+                        self.warn(format!(
                             "no group is selected and no node is marked: {mark} marks nodes, {groups} lists groups"
                         ))
                     }
@@ -75,7 +76,7 @@ impl App {
                     };
                     self.ask_tests(what);
                 }
-                None => self.message = Some("no node is selected".into()),
+                None => self.warn("no node is selected"),
             },
             Action::TestTop => self.ask_tests(What::Top(TOP)),
             Action::TestHeads => {
@@ -109,7 +110,7 @@ impl App {
 
     pub(super) fn ask_tests_with(&mut self, what: What, with: With) {
         let Some(shown) = self.graph.shown() else {
-            self.message = Some("there is no graph yet".into());
+            self.warn("there is no graph yet");
             return;
         };
         let (of, target) = (shown.source.clone(), shown.first_target());
@@ -121,13 +122,13 @@ impl App {
     pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
         if !self.graph.shown().is_some_and(|s| s.was(&tests.of)) {
-            self.message = Some("the graph has changed since the test was asked for".into());
+            self.warn("the graph has changed since the test was asked for");
             return;
         }
         let mut place = None;
-        let why = self.key_of(Action::Qk);
+        let why = self.graph_key(Action::Qk);
         let Some(shown) = self.graph.shown_mut() else { return };
-        self.message = match &found[..] {
+        let said = match &found[..] {
             [one] => Some(said(shown, one)),
             all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all, &why).map(|(unit, said)| {
                 place = Some(unit);
@@ -140,6 +141,7 @@ impl App {
                 summary(all.iter().filter_map(Verification::target))
             )),
         };
+        self.message = said.map(Message::info);
         shown.record(found);
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
@@ -155,7 +157,7 @@ impl App {
 
     /// What was measured, under why the unit that was asked about is no node.
     pub(super) fn tests_report(&self, shown: &Shown) -> Report {
-        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.key_of(a));
+        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.graph_key(a));
         let before =
             format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads");
         report(shown, self.why_no_node(), before)

@@ -117,7 +117,7 @@ impl App {
                 self.relay_keeping_line();
             }
             (Item::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
-            (Item::Node { .. }, true) => self.message = Some("nothing that is kept feeds this".into()),
+            (Item::Node { .. }, true) => self.warn("nothing that is kept feeds this"),
             (Item::Node { node, branch, .. }, false) if shown.fold(node, branch) => self.relay_keeping_line(),
             (_, false) => {
                 let parent = shown.tree.lines.get(row.line).and_then(|l| l.parent);
@@ -154,7 +154,7 @@ impl App {
     /// Does an action of the Graph tab.
     pub(in crate::app) fn walk_graph(&mut self, action: Action, count: usize) {
         if self.graph.shown().is_none() {
-            self.message = Some("there is no graph yet".into());
+            self.warn("there is no graph yet");
             return;
         }
         match action {
@@ -187,7 +187,7 @@ impl App {
         let Some(row) = self.graph_row().copied() else { return };
         match row.item {
             Item::Node { branch: Branch::Leaf, .. } | Item::More { .. } => {
-                self.message = Some("the path ends here".into());
+                self.warn("the path ends here");
                 return;
             }
             Item::Node { branch: Branch::Folded(_) | Branch::Cut(_) | Branch::Elsewhere(_), .. } => {
@@ -215,7 +215,7 @@ impl App {
         shown.reveal(ranked[to]);
         self.show_graph();
         self.select_node(ranked[to]);
-        self.message = Some(format!("{} of {} units by influence", to + 1, ranked.len()));
+        self.say(format!("{} of {} units by influence", to + 1, ranked.len()));
         self.selection_follows_cursor();
     }
 
@@ -268,7 +268,7 @@ impl App {
         let Some(shown) = self.graph.shown_mut() else { return };
         match shown.set_thresholds(node, edge) {
             Ok(()) => self.show_graph(),
-            Err(e) => self.message = Some(format!("{e:#}")),
+            Err(e) => self.fail(format!("{e:#}")),
         }
     }
 

@@ -50,10 +50,10 @@ impl App {
     /// The next way; the last one needs a prompt, which is asked for.
     pub(super) fn next_way(&mut self) {
         if self.graph.ways.step() {
-            self.message = Some(format!("tests change units by: {}", super::tests::in_short(&self.graph.ways.with())));
+            self.say(format!("tests change units by: {}", super::tests::in_short(&self.graph.ways.with())));
         } else {
             self.perform(Action::Resample, 1);
-            self.message = Some("tests change units by: zero, or by what they are in the prompt typed here".into());
+            self.say("tests change units by: zero, or by what they are in the prompt typed here");
         }
     }
 

@@ -10,10 +10,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use mechscope::analysis::attribution::Attribution;
+use mechscope::analysis::prediction::Token;
 use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event, ModelInfo, Next, Tab};
-use mechscope::engine::graph::Attribution;
-use mechscope::engine::{Answer, Ask, Reply, Request, Token};
+use mechscope::engine::{Answer, Ask, Reply, Request};
 use mechscope::graph::{Edge, Edges, Graph, Metadata, Node};
 use mechscope::keymap::Keymap;
 use mechscope::report::Report;

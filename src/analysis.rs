@@ -2,6 +2,7 @@
 //! catalogue are made from that list. Methods whose answer is more than a report have commands of their own and a line in [`COMMANDS`].
 
 mod attribute;
+pub mod attribution;
 pub mod attribution_graph;
 pub mod detect;
 mod features;
@@ -14,10 +15,12 @@ pub mod loadings;
 mod neurons;
 pub mod next_token;
 pub mod param;
+pub mod prediction;
 mod qk;
 pub mod runs;
 pub mod target;
 pub mod verify;
+pub mod verify_request;
 pub mod vocabulary;
 
 use crate::address::{Edit, resolve_position};

@@ -24,8 +24,9 @@ pub mod yank;
 
 use crate::action::Action;
 use crate::address::Address;
+pub use crate::analysis::prediction::Next;
 use crate::engine::{Answer, Reply, Request};
-pub use crate::engine::{ModelInfo, Next, Slot};
+pub use crate::engine::{ModelInfo, Slot};
 use crate::keymap::{Context, Key, Keymap};
 use edits::Edits;
 use history::History;

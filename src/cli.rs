@@ -4,7 +4,9 @@ mod ask;
 mod doctor;
 mod explore;
 mod graph;
+mod graph_file;
 mod intervene;
+mod loadings;
 mod methods;
 mod models;
 mod output;
@@ -67,6 +69,9 @@ pub enum Command {
     /// Test a graph file by intervention: measured effects beside predicted ones
     #[command(after_help = analysis::verify::VERIFY.about.footer())]
     Verify(verify::Verify),
+    /// Print which heads carried an edge of a graph file, or which edges a head carried
+    #[command(after_help = analysis::loadings::LOADINGS.about.footer())]
+    Loadings(loadings::Loadings),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -249,6 +254,7 @@ impl Cli {
                 None => c.run(),
             },
             Some(Command::Verify(c)) => c.run(),
+            Some(Command::Loadings(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),

@@ -1,12 +1,13 @@
 //! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
 
-pub mod edge;
-pub mod graph;
-mod next;
-pub mod tests;
+mod generate;
 mod worker;
 
 use crate::address::Edit;
+use crate::analysis::attribution::{Attribution, GraphRequest};
+use crate::analysis::loadings::{Edge, OfHead};
+use crate::analysis::prediction::Next;
+use crate::analysis::verify_request::TestRequest;
 use crate::graph::verification::Verification;
 use crate::model::open::Options;
 use crate::model::text::Bos;
@@ -16,8 +17,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
-
-pub use next::ROWS as NEXT_ROWS;
 
 /// How far the computing threads stand back.
 #[cfg(target_os = "linux")]
@@ -114,13 +113,13 @@ pub enum Ask {
         sampling: Option<Sampling>,
     },
     /// The attribution graph of a prompt; answered with [`Answer::Graph`].
-    Graph(graph::Wanted),
+    Graph(GraphRequest),
     /// Which heads carried an edge; answered with [`Answer::Report`].
-    Edge(edge::Edge),
+    Edge(Edge),
     /// Which edges a head carried; answered with [`Answer::Report`].
-    EdgesOf(edge::OfHead),
+    EdgesOf(OfHead),
     /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
-    Test(tests::Tests),
+    Test(TestRequest),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
     Method {
         /// The method.
@@ -162,41 +161,6 @@ pub struct ModelInfo {
     pub example: Option<String>,
 }
 
-/// A token of the prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    /// Its id.
-    pub id: u32,
-    /// What it stands for.
-    pub text: String,
-}
-
-/// The prompt as the model sees it and what comes next.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Next {
-    /// The tokens.
-    pub tokens: Vec<Token>,
-    /// The token that is explained, and the one subtracted.
-    pub target: Token,
-    /// See [`Next::target`].
-    pub contrast: Option<Token>,
-    /// Whether nobody named the target.
-    pub by_default: bool,
-    /// What the edits did to the target where it is explained; none without edits.
-    pub change: Option<Change>,
-    /// The next-token table at the position, before and after where there are edits.
-    pub report: Arc<Report>,
-}
-
-/// What edits did to a prediction.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// The target's probability before and after.
-    pub target: (f32, f32),
-    /// The most probable token before and after.
-    pub answer: (Token, Token),
-}
-
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -209,7 +173,7 @@ pub enum Answer {
     /// To [`Ask::Method`].
     Report(Arc<Report>),
     /// To [`Ask::Graph`].
-    Graph(Arc<graph::Attribution>),
+    Graph(Arc<Attribution>),
     /// To an [`Ask::Test`] whose answer is a sentence.
     Said(String),
     /// To [`Ask::Test`].

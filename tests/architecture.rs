@@ -251,3 +251,186 @@ fn what_is_allowed_is_not_reported() {
         assert_eq!(violations(path, source), [""; 0], "{source}");
     }
 }
+
+/// The paths from the root that a file names by `crate::` or `super::`; `module` is the file's own path.
+fn named_paths(module: &[String], source: &str) -> Vec<Vec<String>> {
+    let code = code_of(source);
+    // Inside an inline module `super` leads less far; those are test modules, at the end of a file.
+    let code = code.find("mod tests").map_or(&code[..], |end| &code[..end]);
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        tree(&code[at + "crate::".len()..], &mut Vec::new(), &mut found);
+    }
+    for (at, word) in code.match_indices("super::") {
+        if code[..at].ends_with("super::") {
+            continue;
+        }
+        let (mut rest, mut base) = (&code[at + word.len()..], module.to_vec());
+        base.pop();
+        while let Some(further) = rest.strip_prefix(word) {
+            rest = further;
+            base.pop();
+        }
+        tree(rest, &mut base, &mut found);
+    }
+    found
+}
+
+/// Adds the paths of one import tree: `a::b`, `a::{b, c::d}`.
+fn tree<'a>(mut rest: &'a str, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> &'a str {
+    let depth = path.len();
+    loop {
+        rest = rest.trim_start();
+        if let Some(group) = rest.strip_prefix('{') {
+            rest = group;
+            loop {
+                rest = tree(rest, path, found).trim_start();
+                match rest.strip_prefix(',') {
+                    Some(more) if !more.trim_start().starts_with('}') => rest = more,
+                    more => {
+                        rest = more.unwrap_or(rest).trim_start();
+                        path.truncate(depth);
+                        return rest.strip_prefix('}').unwrap_or(rest);
+                    }
+                }
+            }
+        }
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        rest = &rest[name.len()..];
+        path.push(name);
+        match rest.strip_prefix("::") {
+            Some(further) => rest = further,
+            None => break,
+        }
+    }
+    found.push(path.clone());
+    path.truncate(depth);
+    rest.trim_start().strip_prefix("as ").map_or(rest, |name| name.trim_start_matches(|c: char| c.is_alphanumeric()))
+}
+
+/// Groups of files that import each other in a circle. A module and what lies inside it count as one another's own.
+fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
+    let module = |path: &str| -> Vec<String> { path.trim_end_matches(".rs").split('/').map(str::to_owned).collect() };
+    let modules: Vec<Vec<String>> = files.iter().map(|(path, _)| module(path)).collect();
+    let arrows: Vec<Vec<usize>> = (0..files.len())
+        .map(|from| {
+            let paths = named_paths(&modules[from], &files[from].1);
+            // The file that a path leads to is the deepest one that exists on it.
+            let file = |path: &Vec<String>| {
+                (1..=path.len()).rev().find_map(|n| modules.iter().position(|m| m[..] == path[..n]))
+            };
+            let apart =
+                |to: &usize| !modules[from].starts_with(&modules[*to]) && !modules[*to].starts_with(&modules[from]);
+            paths.iter().filter_map(file).filter(apart).collect()
+        })
+        .collect();
+    let reaches = |from: usize| {
+        let (mut seen, mut open) = (vec![false; files.len()], vec![from]);
+        while let Some(at) = open.pop() {
+            for &to in &arrows[at] {
+                if !std::mem::replace(&mut seen[to], true) {
+                    open.push(to);
+                }
+            }
+        }
+        seen
+    };
+    let reach: Vec<Vec<bool>> = (0..files.len()).map(reaches).collect();
+    let mut found = Vec::new();
+    let mut told = vec![false; files.len()];
+    for a in 0..files.len() {
+        if told[a] || !reach[a][a] {
+            continue;
+        }
+        let circle: Vec<usize> = (0..files.len()).filter(|&b| reach[a][b] && reach[b][a]).collect();
+        circle.iter().for_each(|&b| told[b] = true);
+        found.push(circle.into_iter().map(|b| files[b].0.clone()).collect());
+    }
+    found
+}
+
+/// Files whose circles are still to be opened: this list only shrinks.
+const CIRCLES: [&str; 4] =
+    ["model/dictionary/layout.rs", "app/overlay.rs", "replacement/freeze.rs", "analysis/attribution_graph/ground.rs"];
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let named = |file: &PathBuf| {
+        let parts: Vec<_> = file.strip_prefix(&src).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
+        (parts.join("/"), fs::read_to_string(file).unwrap())
+    };
+    let found = circles(&files.iter().map(named).collect::<Vec<_>>());
+    let known = |circle: &Vec<String>| CIRCLES.iter().any(|file| circle.iter().any(|found| found == file));
+    let found: Vec<_> = found.into_iter().filter(|circle| !known(circle)).collect();
+    let text: Vec<String> = found.iter().map(|circle| circle.join(" - ")).collect();
+    assert!(found.is_empty(), "files that import each other:\n{}", text.join("\n"));
+}
+
+#[test]
+fn planted_circles_are_found() {
+    let files = |all: &[(&str, &str)]| all.iter().map(|(p, s)| ((*p).to_owned(), (*s).to_owned())).collect::<Vec<_>>();
+    let circle = files(&[
+        ("graph/a.rs", "use super::b::B;"),
+        ("graph/b.rs", "use crate::graph::{c::{self, D}, e};"),
+        ("graph/c.rs", "fn f() -> super::a::A {}"),
+        ("graph/e.rs", "// super::a::A"),
+    ]);
+    assert_eq!(circles(&circle), [["graph/a.rs", "graph/b.rs", "graph/c.rs"]]);
+    let none = files(&[
+        ("graph.rs", "use crate::graph::a::A;"),
+        ("graph/a.rs", "use super::Graph; use super::b as x; mod tests { use super::super::a; }"),
+        ("graph/b.rs", "use crate::graph::Graph;"),
+    ]);
+    assert!(circles(&none).is_empty());
+}
+
+/// The longest a function may be, its signature and last brace included.
+const LONGEST_FUNCTION: usize = 80;
+
+/// Functions that are still too long: this list only shrinks.
+const LONG_FUNCTIONS: [&str; 4] = ["perform", "hint_list", "grid_line", "run"];
+
+/// Functions of a source that rustfmt laid out: name and length, for those that are too long.
+fn long_functions(source: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = source.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        let Some((before, name)) = code.split_once("fn ") else { continue };
+        let modifier = |word: &str| ["pub", "const", "unsafe"].contains(&word.split('(').next().unwrap_or(word));
+        if !before.split_whitespace().all(modifier) {
+            continue;
+        }
+        let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let end = format!("{indent}}}");
+        let length = lines[start..].iter().position(|line| *line == end).map_or(0, |last| last + 1);
+        // A function without a body, or with one on its own line, ends there.
+        if !code.ends_with(';') && !code.ends_with('}') && length > LONGEST_FUNCTION {
+            found.push((name, length));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_can_be_read_in_one_go() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut found = Vec::new();
+    for file in files {
+        for (name, length) in long_functions(&fs::read_to_string(&file).unwrap()) {
+            if LONG_FUNCTIONS.contains(&name.as_str()) {
+                continue;
+            }
+            found.push(format!("{}: fn {name} has {length} lines, at most {LONGEST_FUNCTION}", file.display()));
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    let planted = format!("impl A {{\n    pub(super) fn long(&self) {{\n{}    }}\n}}\n", "        x();\n".repeat(79));
+    assert_eq!(long_functions(&planted), [("long".to_owned(), 81)]);
+}

@@ -1,5 +1,9 @@
 //! Head loadings of a graph's edges: which heads carried what one node writes to where another reads.
 
+mod over;
+mod request;
+mod table;
+
 use super::grounded::Grounded;
 use super::{About, Command, Direction, Evidence};
 use crate::graph::NodeKind;
@@ -9,11 +13,18 @@ use crate::replacement::Gate;
 use crate::replacement::{Input, Loadings, Placed, SourceBlocks, Target, Write};
 use anyhow::{Context, Result, bail, ensure};
 
+pub use over::edges_over;
+pub use request::{Edge, OfHead};
+pub use table::{edges_of_head, heads_of_edge};
+
+/// Edges that a head is asked about unless told otherwise.
+pub const EDGES: usize = 40;
+
 /// The part of an edge's weight by which its loadings may differ, besides what rounding leaves in its row's absolute sum.
 const SAME: f32 = 1e-4;
 const ROUNDING: f64 = 1e-5;
 
-/// The entry of head loadings: the explorer asks for them on a graph's edge.
+/// The entry of `mechscope loadings`.
 pub static LOADINGS: Command = Command {
     about: About {
         name: "loadings",
@@ -27,7 +38,7 @@ pub static LOADINGS: Command = Command {
         reference: "Kamath et al. 2025, Tracing Attention Computation Through Feature Interactions",
         params: &[],
     },
-    run: "mechscope: x on a node of the Graph tab",
+    run: "mechscope loadings FILE --from NODE --to NODE",
 };
 
 impl Grounded<'_> {

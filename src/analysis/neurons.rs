@@ -3,6 +3,7 @@
 mod choose;
 pub(super) mod links;
 mod one;
+mod sections;
 mod table;
 
 use super::param::{Kind, Param, Values};
@@ -147,7 +148,7 @@ impl Analysis for Neurons {
         target.describe(&mut report, job.model, at);
         report.fact("position", job.position);
         report.fact("neurons_in_all", here.iter().map(|layer| layer.activation.len()).sum::<usize>());
-        table::fill(job, &mut report, &here, clean.as_deref())?;
+        sections::fill(job, &mut report, &here, clean.as_deref())?;
         Ok(report)
     }
 }

@@ -1,9 +1,10 @@
 //! The command that prints what a tab shows.
 
 use super::{App, Slot, Tab};
+use crate::analysis::attribution::GraphRequest;
 use crate::analysis::param::Kind;
-use crate::engine::graph::Wanted;
-use crate::engine::{Ask, NEXT_ROWS, Question};
+use crate::analysis::prediction;
+use crate::engine::{Ask, Question};
 use anyhow::{Context, Result, bail};
 
 impl App {
@@ -25,7 +26,7 @@ impl App {
                 let edited = !question.edits.is_empty();
                 words.push(if edited { "intervene" } else { "predict" }.into());
                 // Half of each run's, when there are two.
-                let rows = if edited { NEXT_ROWS / 2 } else { NEXT_ROWS };
+                let rows = if edited { prediction::ROWS / 2 } else { prediction::ROWS };
                 words.extend(["--top".into(), rows.to_string()]);
                 self.asked(&mut words, &question);
             }
@@ -57,7 +58,7 @@ impl App {
         words.extend(self.options.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
     }
 
-    fn graph_command(&self, words: &mut Vec<String>, wanted: Wanted) {
+    fn graph_command(&self, words: &mut Vec<String>, wanted: GraphRequest) {
         let cut = self.graph.shown().map(|shown| shown.pruned.thresholds());
         let cut = cut.into_iter().flat_map(|t| {
             let option = |name: &str, value: f64| [name.to_owned(), value.to_string()];

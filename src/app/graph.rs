@@ -22,7 +22,7 @@ use super::message::Message;
 use super::pane::State;
 use super::work::Work;
 use super::{App, Effect};
-use crate::engine::graph::{Attribution, Basis, Wanted};
+use crate::analysis::attribution::{Attribution, Basis, GraphRequest};
 use crate::engine::{Ask, Slot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub enum Origin {
 }
 
 /// Where a graph that was asked for comes from.
-fn origin_of(wanted: &Wanted) -> Origin {
+fn origin_of(wanted: &GraphRequest) -> Origin {
     if wanted.file.is_some() { Origin::File } else { Origin::Prompt(wanted.basis) }
 }
 
@@ -57,7 +57,7 @@ pub struct GraphTab {
     /// Whether the file's graph is wanted, not the prompt's.
     pub of_file: bool,
     /// The graphs that are at hand.
-    shown: BTreeMap<Origin, (Wanted, Shown)>,
+    shown: BTreeMap<Origin, (GraphRequest, Shown)>,
     /// The one that the pane has the lines of: what is wanted now may be another one that is still to come.
     face: Option<Origin>,
     /// What the pane beside was last written for.
@@ -106,12 +106,12 @@ impl GraphTab {
     }
 
     /// The graphs that are at hand, each with the question it answers.
-    pub(super) fn at_hand(&self) -> impl Iterator<Item = (&Wanted, &Shown)> {
+    pub(super) fn at_hand(&self) -> impl Iterator<Item = (&GraphRequest, &Shown)> {
         self.shown.values().map(|(wanted, shown)| (wanted, shown))
     }
 
     /// The graph from there that is at hand, with the question it answers.
-    pub(super) fn graph_of(&self, origin: Origin) -> Option<(&Wanted, &Shown)> {
+    pub(super) fn graph_of(&self, origin: Origin) -> Option<(&GraphRequest, &Shown)> {
         self.shown.get(&origin).map(|(wanted, shown)| (wanted, shown))
     }
 
@@ -155,7 +155,7 @@ impl GraphTab {
     }
 
     /// The question that the graph which is looked at answers.
-    pub fn answered(&self) -> Option<&Wanted> {
+    pub fn answered(&self) -> Option<&GraphRequest> {
         self.shown.get(&self.face?).map(|(of, _)| of)
     }
 
@@ -178,10 +178,10 @@ impl App {
         let graph = &self.graph;
         let Origin::Prompt(basis) = graph.origin() else {
             // A file's graph is the same whatever the prompt.
-            return graph.file.clone().map(|file| Ask::Graph(Wanted::of_file(file)));
+            return graph.file.clone().map(|file| Ask::Graph(GraphRequest::of_file(file)));
         };
         let target = self.selection.target.clone().filter(|_| self.selection.target != graph.named);
-        Some(Ask::Graph(Wanted {
+        Some(Ask::Graph(GraphRequest {
             prompt,
             target,
             contrast: self.selection.contrast.clone(),
@@ -239,7 +239,7 @@ impl App {
             self.message = shown.source.warnings.first().cloned().map(Message::warning);
             // What another question was answered with is of no use beside this one; the work on it is kept.
             let gone =
-                |of: &Origin, w: &Wanted| *of == origin || (*of != Origin::File && !w.explains_the_same(&wanted));
+                |of: &Origin, w: &GraphRequest| *of == origin || (*of != Origin::File && !w.explains_the_same(&wanted));
             let gone: Vec<Origin> =
                 self.graph.shown.iter().filter(|(of, (w, _))| gone(of, w)).map(|(of, _)| *of).collect();
             for of in gone {

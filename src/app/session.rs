@@ -42,7 +42,7 @@ pub struct Session {
     pub dictionary: Option<String>,
     /// What nodes of graphs are.
     #[serde(default)]
-    pub basis: crate::engine::graph::Basis,
+    pub basis: crate::analysis::attribution::Basis,
     /// The graph file that is shown.
     #[serde(default)]
     pub graph: Option<String>,

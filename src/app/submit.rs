@@ -71,7 +71,7 @@ impl App {
             Action::OpenGraph | Action::SaveGraph | Action::Dictionary if text.trim().is_empty() => Ok(()),
             Action::Dictionary => {
                 self.graph.dictionary = Some(text.trim().to_owned());
-                self.graph.basis = crate::engine::graph::Basis::Features;
+                self.graph.basis = crate::analysis::attribution::Basis::Features;
                 self.graph.of_file = false;
                 self.go_to_tab(Tab::Graph);
                 Ok(())

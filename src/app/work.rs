@@ -3,7 +3,7 @@
 use super::App;
 use super::graph::Origin;
 use super::graph::Shown;
-use crate::engine::graph::{Basis, Wanted};
+use crate::analysis::attribution::{Basis, GraphRequest};
 use crate::graph::Graph;
 use crate::graph::format::json;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub struct Work {
 }
 
 impl Work {
-    fn of(model: &str, wanted: &Wanted, shown: &Shown) -> Option<Self> {
+    fn of(model: &str, wanted: &GraphRequest, shown: &Shown) -> Option<Self> {
         let mut bytes = Vec::new();
         json::write(&shown.work()?, &mut bytes).ok()?;
         Some(Work {
@@ -49,7 +49,7 @@ impl Work {
         })
     }
 
-    fn answers(&self, model: &str, wanted: &Wanted) -> bool {
+    fn answers(&self, model: &str, wanted: &GraphRequest) -> bool {
         // A file's graph is its own, whichever model is open.
         (self.file.is_some() || self.model == model)
             && (&self.prompt, &self.target, &self.contrast) == (&wanted.prompt, &wanted.target, &wanted.contrast)
@@ -77,7 +77,7 @@ impl App {
     }
 
     /// Gives a graph that arrived whole the work that was done on it before.
-    pub(super) fn take_up(&mut self, wanted: &Wanted, shown: &mut Shown) {
+    pub(super) fn take_up(&mut self, wanted: &GraphRequest, shown: &mut Shown) {
         if shown.graph.metadata.partial {
             return;
         }

@@ -2,13 +2,13 @@
 
 use super::sessions::{NEWEST, Sessions};
 use crate::address::Edit;
+use crate::analysis::attribution::Basis;
 use crate::app::Tab;
 use crate::app::edits::Item;
 use crate::app::session::Session;
 use crate::builtin;
 use crate::config::{Config, Given};
 use crate::engine::Setup;
-use crate::engine::graph::Basis;
 use crate::files::read_text_if_there;
 use crate::graph::format::json;
 use crate::keymap::Keymap;

@@ -1,16 +1,12 @@
 //! `mechscope verify`: tests a graph file by intervention and writes what was measured into it.
 
-use super::DeviceArgs;
-use super::graph::{Warn, open, own_dictionary, warn_of_another_model};
+use super::graph_file::{self, GraphFile, GraphFileArgs};
 use super::output::{self, Format};
-use crate::analysis::grounded::made_with_another;
 use crate::analysis::verify::{KeepOnly, Test, Verifier};
+use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
 use crate::graph::verification::{Effect, Subject, Summary, Verification, With};
-use crate::graph::{Graph, NodeKind};
-use crate::model::dictionary::Dictionary;
-use crate::model::source;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Context, Error, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -20,18 +16,8 @@ use std::path::{Path, PathBuf};
 /// Options of `mechscope verify`.
 #[derive(Args, Debug)]
 pub struct Verify {
-    /// A graph file: ours, circuit-tracer's or Neuronpedia's
-    file: PathBuf,
-    /// The model that the graph was made from: a built-in name, a folder, or a name in the Hugging Face cache; the one that the file names when
-    /// not given
-    #[arg(short, long)]
-    model: Option<String>,
     #[command(flatten)]
-    on: DeviceArgs,
-    /// The transcoders that the graph's features belong to: a folder or a name in the Hugging Face cache; those that the
-    /// file names, or else the model's own, when not given
-    #[arg(long, value_name = "DIR")]
-    dictionary: Option<String>,
+    file: GraphFileArgs,
     /// Test this many neurons and features, those with the most influence
     #[arg(long, default_value_t = 20, value_name = "N")]
     top: usize,
@@ -91,33 +77,16 @@ impl Verify {
             (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
             (_, Some(_)) => bail!("--from belongs to --with resample"),
         };
-        let place = self.out.as_deref().unwrap_or(&self.file);
+        let place = self.out.as_deref().unwrap_or(&self.file.file);
         if self.out.is_none() {
-            output::place(&self.file.display().to_string()).map_err(Error::msg)?;
+            output::place(&place.display().to_string()).map_err(Error::msg)?;
         }
-        let opened = open(&self.file)?;
-        opened.warn();
-        let mut graph = opened.graph;
-        let model = self.on.open(self.model.as_deref().unwrap_or(made_with(&graph)))?;
-        let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
-        let dictionary = match self.dictionary.as_ref().or(graph.metadata.dictionary.as_ref()) {
-            Some(name) => {
-                let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
-                Some(Dictionary::find(name, &model.decoder).with_context(hint)?)
-            }
-            None if features => own_dictionary(&model)?,
-            None => None,
-        };
-        warn_of_another_model(dictionary.as_ref(), &model);
-        let target = self.target.as_deref().map(|t| target(&graph, t)).transpose()?;
-        ensure!(
-            !features || dictionary.is_some(),
-            "{}: its units are features; {}",
-            self.file.display(),
-            made_with_another(&model, &graph).unwrap_or_else(|| "--dictionary DIR names their folder".to_owned())
-        );
+        let opened = self.file.open()?;
+        let target = self.target.as_deref().map(|t| target(&opened.graph, t)).transpose()?;
+        self.file.check(&opened)?;
+        let GraphFile { mut graph, model, dictionary } = opened;
         let verifier = Verifier::new(&model, dictionary.as_ref(), &graph, target)
-            .with_context(|| self.file.display().to_string())?;
+            .with_context(|| self.file.file.display().to_string())?;
 
         let mut tests = verifier.top(self.top, &with, self.watch)?;
         for unit in &self.unit {
@@ -147,7 +116,7 @@ impl Verify {
 
         let target = verifier.target();
         let mut report = Report::default();
-        report.fact("graph", self.file.display().to_string());
+        report.fact("graph", self.file.file.display().to_string());
         report.fact("model", model.source.to_string());
         report.fact("prompt", graph.metadata.prompt.clone());
         report.fact(
@@ -181,12 +150,6 @@ impl Verify {
     }
 }
 
-/// The model that the file names, if it is there; else the usual one.
-fn made_with(graph: &Graph) -> &str {
-    let name = graph.metadata.made_with();
-    if source::is_model(name) { name } else { source::DEFAULT }
-}
-
 /// The groups that can be changed this way; what the others lack is said on standard error.
 fn testable(verifier: &Verifier, mut groups: Vec<Group>, with: &With) -> Vec<Group> {
     groups.retain(|group| {
@@ -201,13 +164,7 @@ fn testable(verifier: &Verifier, mut groups: Vec<Group>, with: &With) -> Vec<Gro
 
 /// The target of this text or token id.
 fn target(graph: &Graph, text: &str) -> Result<u32> {
-    let is = |at: &usize| {
-        let node = &graph.nodes[*at];
-        let token = matches!(node.kind, NodeKind::Logit { token: Some(id), .. } if id.to_string() == text);
-        token || node.label == text || &*node.id == text
-    };
-    let found = graph.targets().find(is).map(|t| t as u32);
-    found.with_context(|| {
+    graph_file::target(graph, text).with_context(|| {
         let labels: Vec<String> = graph.targets().map(|t| format!("{:?}", graph.nodes[t].label)).collect();
         format!("the graph has no target {text:?}; accepted: {}", labels.join(", "))
     })
@@ -215,7 +172,7 @@ fn target(graph: &Graph, text: &str) -> Result<u32> {
 
 /// A node by address or id; else a unit of the model.
 fn subject(graph: &Graph, text: &str) -> Subject {
-    let node = graph.nodes.iter().find(|n| &*n.id == text || n.address().is_some_and(|a| a.to_string() == text));
+    let node = graph_file::node(graph, text).map(|at| &graph.nodes[at as usize]);
     node.map_or_else(|| Subject::Unit(text.to_owned()), |n| Subject::Node(n.id.to_string()))
 }
 

@@ -1,13 +1,20 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, edge, graph, next, tests};
-use crate::analysis;
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, generate};
+use crate::analysis::attribution::{self, Dictionaries, GraphRequest};
+use crate::analysis::grounded::Grounded;
 use crate::analysis::input::Input;
 use crate::analysis::param::Values;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::Target;
+use crate::analysis::verify::Verifier;
+use crate::analysis::verify_request::{Subjects, TestRequest};
+use crate::analysis::{self, loadings, prediction};
 use crate::model::Model;
 use crate::model::device::{device_name, dtype_name};
+use crate::model::dictionary::Dictionary;
+use crate::model::forward::Step;
+use crate::model::source::Source;
 use anyhow::{Context, Result, anyhow, bail};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,7 +41,7 @@ impl Worker {
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         let mut waiting: Vec<Request> = Vec::new();
         // Made here: they stay in this thread.
-        let mut dictionaries = graph::Dictionaries::default();
+        let mut dictionaries = Dictionaries::default();
         loop {
             if waiting.is_empty() {
                 match requests.recv() {
@@ -67,57 +74,64 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, dictionaries: &mut graph::Dictionaries, request: Request) -> Result<Answer> {
+    fn answer(&mut self, dictionaries: &mut Dictionaries, request: Request) -> Result<Answer> {
         let (slot, ticket) = (request.slot, request.ticket);
         match request.ask {
             Ask::Open(name) => {
                 // Another model's do not fit.
-                *dictionaries = graph::Dictionaries::default();
+                *dictionaries = Dictionaries::default();
                 self.open(&name, slot, ticket)
             }
-            Ask::Next(question) => {
-                self.with(&question, slot, ticket, |model, runs, step| next::next(model, runs, &question, step))
-            }
+            Ask::Next(question) => self.with(&question, slot, ticket, |model, runs, step| {
+                let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;
+                prediction::next(model, runs, question.position, target, step).map(Answer::Next)
+            }),
             Ask::Generate { mut question, count, sampling } => {
                 for n in 0..count {
                     let draw = sampling.map(|s| (s, n as u64));
                     let longer = self.with(&question, slot, ticket, |model, runs, step| {
-                        next::longer(model, runs, &question.prompt, draw, step)
+                        generate::longer(model, runs, &question.prompt, draw, step)
                     })?;
                     question.prompt = longer;
                 }
                 Ok(Answer::Prompt(question.prompt))
             }
-            Ask::Graph(graph::Wanted { file: Some(file), .. }) => {
+            Ask::Graph(GraphRequest { file: Some(file), .. }) => {
                 let model = self.model.as_ref().context("no model is open")?;
-                graph::of_file(model, dictionaries, &file)
+                Ok(Answer::Graph(Arc::new(attribution::of_file(model, dictionaries, &file)?)))
             }
             Ask::Graph(wanted) => {
-                let question = wanted.question();
+                let question = of_graph(&wanted);
                 let (tickets, reply) = (self.tickets.clone(), self.reply.clone());
-                let mut preview = |answer| {
+                let mut preview = |graph| {
                     if tickets.current(slot) == ticket {
-                        reply(Reply::Partial { slot, ticket, answer });
+                        reply(Reply::Partial { slot, ticket, answer: Answer::Graph(Arc::new(graph)) });
                     }
                 };
                 self.with(&question, slot, ticket, |model, runs, step| {
-                    graph::answer(model, dictionaries, runs, &wanted, &mut preview, step)
+                    let graph = attribution::of_prompt(model, dictionaries, runs, &wanted, &mut preview, step)?;
+                    Ok(Answer::Graph(Arc::new(graph)))
                 })
             }
             Ask::Edge(wanted) => {
                 let model = self.model.as_ref().context("no model is open")?;
                 let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                edge::answer(model, dictionary, &wanted)
+                let grounded = Grounded::new(model, dictionary, &wanted.of.graph)?;
+                let report = loadings::heads_of_edge(&grounded, wanted.source, wanted.target)?;
+                Ok(Answer::Report(Arc::new(report)))
             }
             Ask::EdgesOf(wanted) => {
                 let model = self.model.as_ref().context("no model is open")?;
                 let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                edge::of_head(model, dictionary, &wanted, &mut self.step(slot, ticket))
+                let grounded = Grounded::new(model, dictionary, &wanted.of.graph)?;
+                let step = &mut self.step(slot, ticket);
+                let report = loadings::edges_of_head(&grounded, wanted.head, &wanted.edges, step)?;
+                Ok(Answer::Report(Arc::new(report)))
             }
             Ask::Test(wanted) => {
                 let model = self.model.as_ref().context("no model is open")?;
                 let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                tests::answer(model, dictionary, &wanted, &mut self.step(slot, ticket))
+                test(model, dictionary, &wanted, &mut self.step(slot, ticket))
             }
             Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
                 let method = analysis::named(name)?;
@@ -148,7 +162,7 @@ impl Worker {
             n_layers: arch.n_layers,
             n_heads: arch.n_heads,
             d_mlp: arch.d_mlp,
-            example: next::example(&model),
+            example: example(&model),
         };
         self.runs.clear();
         self.model = Some(model);
@@ -191,4 +205,42 @@ impl Worker {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "a panic".into())
+}
+
+/// The prompt that a built-in model's reference numbers are for.
+fn example(model: &Model) -> Option<String> {
+    let Source::BuiltIn(builtin) = &model.source else { return None };
+    let known: serde_json::Value = serde_json::from_slice(builtin.file("reference.json")?).ok()?;
+    known["prompts"][0]["prompt"].as_str().map(str::to_owned)
+}
+
+/// The question about a graph's prompt: a graph is of the run without edits.
+fn of_graph(wanted: &GraphRequest) -> Question {
+    Question {
+        prompt: wanted.prompt.clone(),
+        edits: Vec::new(),
+        position: -1,
+        target: wanted.target.clone(),
+        contrast: wanted.contrast.clone(),
+    }
+}
+
+/// Makes the tests of a graph.
+fn test(model: &Model, dictionary: Option<&Dictionary>, wanted: &TestRequest, step: Step) -> Result<Answer> {
+    let verifier = Verifier::new(model, dictionary, &wanted.of.graph, Some(wanted.target))?;
+    if let Subjects::KeepOnly(label, members) = &wanted.what {
+        let found = verifier.keep_only(members, step)?;
+        let share = |s: Option<f32>| s.map_or("-".to_owned(), |s| format!("{s:.3}"));
+        return Ok(Answer::Said(format!(
+            "{label} kept, {} other units at their means: target {:+.3} (all {:+.3}, none {:+.3}, without it {:+.3}); faithfulness {}, completeness {}",
+            found.ablated,
+            found.group,
+            found.whole,
+            found.empty,
+            found.rest,
+            share(found.faithfulness()),
+            share(found.completeness())
+        )));
+    }
+    Ok(Answer::Tested(verifier.run(&wanted.tests(&verifier)?, step)?))
 }

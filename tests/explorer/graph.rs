@@ -2,10 +2,10 @@
 
 use crate::harness::Harness;
 use mechscope::address::{Address, Edit};
+use mechscope::analysis::attribution::Basis;
 use mechscope::app::graph::Beside;
 use mechscope::app::session::Session;
 use mechscope::app::{Effect, Slot, Tab};
-use mechscope::engine::graph::Basis;
 use mechscope::graph::tree::{Branch, Item};
 use mechscope::graph::verification::Subject;
 use mechscope::graph::{Graph, NodeKind};

@@ -107,6 +107,6 @@ fn a_feature_looks_like_this() {
 fn from_a_neuron_into_the_graph_of_neurons_whatever_is_looked_at() {
     let mut h = on_a_feature(80, 24);
     h.press("4 g r");
-    assert_eq!(h.app.graph.basis, mechscope::engine::graph::Basis::Neurons);
+    assert_eq!(h.app.graph.basis, mechscope::analysis::attribution::Basis::Neurons);
     assert_eq!(h.app.tab, Tab::Graph);
 }

@@ -1,9 +1,10 @@
 //! Token text that would take the terminal over draws as text; the clipboard gets the true one.
 
 use crate::harness::Harness;
+use mechscope::analysis::prediction::{Next, Token};
 use mechscope::app::Event;
 use mechscope::builtin;
-use mechscope::engine::{Answer, Next, Reply, Slot, Token};
+use mechscope::engine::{Answer, Reply, Slot};
 use mechscope::model::text::Text;
 use mechscope::report::{Cell, Column, Report, Table};
 use std::path::Path;

@@ -1,13 +1,9 @@
 //! Which heads carried the edge under the cursor, and which edges the head under the cursor carried.
 
-use super::{Beside, Shown};
+use super::Beside;
+use crate::analysis::loadings::{self, Edge, OfHead};
 use crate::app::App;
-use crate::engine::edge::{Edge, OfHead};
 use crate::engine::{Ask, Slot};
-use crate::graph::NodeKind;
-
-/// Edges that a head is asked about.
-const EDGES: usize = 40;
 
 impl App {
     /// Asks for the heads of the edge between the selected node and the one it hangs from, and shows them beside the tree.
@@ -36,7 +32,7 @@ impl App {
     /// Asks what a head carries of the edges that pass its layer, the strongest for the target of them.
     fn edges_of_head(&mut self, head: (usize, usize)) {
         let Some(shown) = self.graph.shown() else { return };
-        let edges = shown.edges_over(head.0);
+        let edges = loadings::edges_over(&shown.graph, &shown.influence, Some(&shown.pruned), head.0, loadings::EDGES);
         if edges.is_empty() {
             self.warn(format!("no edge that is kept passes layer {}", head.0));
             return;
@@ -50,31 +46,5 @@ impl App {
         let pane = self.pane_mut(Slot::GraphSide);
         (pane.report, pane.cursor) = (None, 0);
         self.ask(Slot::GraphSide, ask);
-    }
-}
-
-impl Shown {
-    /// The kept edges that begin below the heads of a layer and end above them: those through which most influence runs.
-    fn edges_over(&self, layer: usize) -> Vec<(u32, u32)> {
-        let below = |node: u32| {
-            let node = &self.graph.nodes[node as usize];
-            match node.kind {
-                NodeKind::Embedding { .. } | NodeKind::PositionalEmbedding => true,
-                NodeKind::Neuron | NodeKind::Feature => node.layer.is_some_and(|l| (l as usize) < layer),
-                _ => false,
-            }
-        };
-        let above = |node: &usize| {
-            let node = &self.graph.nodes[*node];
-            node.kind.is_logit() || (node.is_unit() && node.layer.is_some_and(|l| l as usize >= layer))
-        };
-        let mut edges = Vec::new();
-        for target in (0..self.graph.nodes.len()).filter(above) {
-            let scale = self.influence.scales()[target];
-            let row = self.pruned.row(&self.graph.edges, target).filter(|(source, _)| below(*source));
-            edges.extend(row.map(|(source, weight)| (scale * weight.abs(), source, target as u32)));
-        }
-        edges.sort_by(|a, b| b.0.total_cmp(&a.0));
-        edges.into_iter().take(EDGES).map(|(_, source, target)| (source, target)).collect()
     }
 }

@@ -4,11 +4,11 @@
 use super::{Beside, Origin, Shown, walk};
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
+use crate::analysis::attribution::Basis;
+use crate::analysis::verify_request::Subjects;
 use crate::app::message::Message;
 use crate::app::pane::State;
 use crate::app::{App, Tab};
-use crate::engine::graph::Basis;
-use crate::engine::tests::What;
 use crate::engine::{Ask, Slot};
 use crate::graph::verification::{Cause, Effect, Subject, With};
 use crate::graph::{Node, NodeKind};
@@ -180,9 +180,9 @@ impl App {
         self.warn(match unit.place {
             Place::Unit { layer, part: part @ Part::Head(_) } => {
                 // It is asked about as a whole: where it matters is the next question.
-                return self.ask_why(Address::unit(layer, part), What::Heads);
+                return self.ask_why(Address::unit(layer, part), Subjects::Heads);
             }
-            Place::Unit { part: Part::Neuron(_), .. } => return self.ask_why(unit.clone(), What::Unit(unit)),
+            Place::Unit { part: Part::Neuron(_), .. } => return self.ask_why(unit.clone(), Subjects::Unit(unit)),
             Place::Unit { part: Part::Feature(_), .. } => {
                 format!(
                     "{unit} is not among the graph's {units} units: it is off there, or gives the target too little"
@@ -249,7 +249,7 @@ impl App {
     }
 
     /// Measures a unit that is no node, to say why it is none.
-    fn ask_why(&mut self, unit: Address, what: What) {
+    fn ask_why(&mut self, unit: Address, what: Subjects) {
         let known = self.graph.shown().is_some_and(|shown| shown.effect_of_unit(&unit).is_some());
         (self.graph.beside, self.side) = (Beside::Tests, true);
         self.graph.sought = Some(unit.clone());

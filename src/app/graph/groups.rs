@@ -2,9 +2,9 @@
 
 use super::{Beside, Shown};
 use crate::action::Action;
+use crate::analysis::verify_request::Subjects;
 use crate::app::App;
 use crate::engine::Slot;
-use crate::engine::tests::What;
 use crate::graph::group::{Collapsed, Group, Item, add_drafts, collapse, groups};
 use crate::graph::{Graph, Supernode};
 use crate::report::{Cell, Column, Report, Table};
@@ -81,12 +81,12 @@ impl App {
     }
 
     /// What a test is to change: the selected group, the marked nodes together, or none of these.
-    pub(in crate::app) fn tested_together(&self) -> Option<What> {
+    pub(in crate::app) fn tested_together(&self) -> Option<Subjects> {
         if let Some(group) = self.selected_group() {
-            return Some(What::Group(group.label, group.members));
+            return Some(Subjects::Group(group.label, group.members));
         }
         let marked = self.marked_nodes();
-        (marked.len() > 1).then(|| What::Group("marked".into(), marked))
+        (marked.len() > 1).then(|| Subjects::Group("marked".into(), marked))
     }
 }
 

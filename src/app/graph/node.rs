@@ -3,9 +3,9 @@
 use super::Origin;
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
+use crate::analysis::attribution::Basis;
 use crate::app::{App, Effect, Tab};
 use crate::engine::Slot;
-use crate::engine::graph::Basis;
 use crate::graph::Influence;
 use crate::graph::NodeKind;
 use crate::graph::format::{dot, json, svg, text, tsv};

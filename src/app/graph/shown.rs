@@ -1,7 +1,7 @@
 //! A graph as it is looked at: thresholds, what is folded, and which node stands on which line.
 
 use super::enter::Within;
-use crate::engine::graph::Attribution;
+use crate::analysis::attribution::Attribution;
 use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
 use crate::graph::verification::{Effect, Subject, Verification, With};
 use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};

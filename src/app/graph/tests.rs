@@ -3,9 +3,9 @@
 use super::{Beside, Shown};
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
+use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::app::App;
 use crate::app::message::Message;
-use crate::engine::tests::{Tests, What};
 use crate::engine::{Ask, Slot};
 use crate::graph::NodeKind;
 use crate::graph::tree::Direction;
@@ -37,12 +37,12 @@ impl App {
             }
             Action::TestNode if self.tested_head().is_some() => {
                 if let Some((layer, head)) = self.tested_head() {
-                    self.ask_tests(What::HeadPlaces(layer, head));
+                    self.ask_tests(Subjects::HeadPlaces(layer, head));
                 }
             }
             Action::TestNode if self.tested_unit().is_some() => {
                 if let Some(unit) = self.tested_unit() {
-                    self.ask_tests(What::Unit(unit));
+                    self.ask_tests(Subjects::Unit(unit));
                 }
             }
             Action::TestNode if self.tested_together().is_some() => {
@@ -51,9 +51,9 @@ impl App {
                 }
             }
             Action::KeepOnly => match self.tested_together() {
-                Some(What::Group(label, members)) => self.ask_tests(What::KeepOnly(label, members)),
+                Some(Subjects::Group(label, members)) => self.ask_tests(Subjects::KeepOnly(label, members)),
                 _ => match self.marked_nodes()[..] {
-                    [node] => self.ask_tests(What::KeepOnly("the marked node".into(), vec![node])),
+                    [node] => self.ask_tests(Subjects::KeepOnly("the marked node".into(), vec![node])),
                     _ => {
                         let (mark, groups) = (self.graph_key(Action::Mark), self.graph_key(Action::Groups));
                         self.warn(format!(
@@ -71,19 +71,19 @@ impl App {
                     };
                     let reader = self.graph_row().and_then(|row| row.parent).filter(|reader| unit(*reader));
                     let what = match reader {
-                        Some(reader) => What::Edge(node, reader),
-                        None => What::Nodes(vec![node]),
+                        Some(reader) => Subjects::Edge(node, reader),
+                        None => Subjects::Nodes(vec![node]),
                     };
                     self.ask_tests(what);
                 }
                 None => self.warn("no node is selected"),
             },
-            Action::TestTop => self.ask_tests(What::Top(TOP)),
+            Action::TestTop => self.ask_tests(Subjects::Top(TOP)),
             Action::TestHeads => {
                 // Heads are not in the tree: keys go to where they are listed.
                 (self.graph.beside, self.side, self.graph.sought) = (Beside::Tests, true, None);
                 self.show_about();
-                self.ask_tests(What::Heads);
+                self.ask_tests(Subjects::Heads);
             }
             _ => {}
         }
@@ -104,18 +104,18 @@ impl App {
         pane.address().filter(|_| unit)
     }
 
-    fn ask_tests(&mut self, what: What) {
+    fn ask_tests(&mut self, what: Subjects) {
         self.ask_tests_with(what, self.tests_change_by());
     }
 
-    pub(super) fn ask_tests_with(&mut self, what: What, with: With) {
+    pub(super) fn ask_tests_with(&mut self, what: Subjects, with: With) {
         let Some(shown) = self.graph.shown() else {
             self.warn("there is no graph yet");
             return;
         };
         let (of, target) = (shown.source.clone(), shown.first_target());
         let dictionary = self.graph.dictionary.clone();
-        self.ask(Slot::Verify, Ask::Test(Tests { of, dictionary, target, what, with }));
+        self.ask(Slot::Verify, Ask::Test(TestRequest { of, dictionary, target, what, with }));
     }
 
     /// Measurements arrived.
@@ -130,7 +130,7 @@ impl App {
         let Some(shown) = self.graph.shown_mut() else { return };
         let said = match &found[..] {
             [one] => Some(said(shown, one)),
-            all if matches!(tests.what, What::HeadPlaces(..)) => strongest(shown, all, &why).map(|(unit, said)| {
+            all if matches!(tests.what, Subjects::HeadPlaces(..)) => strongest(shown, all, &why).map(|(unit, said)| {
                 place = Some(unit);
                 said
             }),
@@ -150,7 +150,7 @@ impl App {
         if let Some(unit) = place {
             self.pane_mut(Slot::GraphSide).select(&unit);
         }
-        if matches!(tests.what, What::Heads | What::Unit(_)) {
+        if matches!(tests.what, Subjects::Heads | Subjects::Unit(_)) {
             self.say_why();
         }
     }

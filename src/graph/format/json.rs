@@ -6,6 +6,7 @@
 mod assemble;
 mod budget;
 mod guard;
+mod label;
 mod metadata;
 mod node;
 mod number;

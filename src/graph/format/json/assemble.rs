@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::budget::Budget;
 use super::parse::{Ids, Link, Parsed};
-use super::{Opened, PRIVATE, Warning, metadata, node, private, qparams};
+use super::private::top;
+use super::{Form, Opened, PRIVATE, Warning, metadata, node, qparams};
 use crate::graph::{Edge, Edges, Graph, Metadata, Node, NodeKind, UnresolvedLink, View};
 
 /// The scan whose published files name nodes in links by `jsNodeId`.
@@ -15,26 +16,21 @@ const NAMED_BY_JS_ID: &str = "jackl-circuits-runs-1-4-sofa-v3_0";
 
 /// Builds the graph.
 pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
-    let Parsed { metadata, qparams, private, mut nodes, links, link_extras, mut ids, mut extras, mut form } = parsed;
+    let Parsed { metadata, qparams, private, mut nodes, mut links, link_extras, mut ids, mut extras, mut form } =
+        parsed;
     let mut warnings = Vec::new();
-    let mut warn = |text: String| warnings.push(Warning(text));
-
+    form.missing_metadata = metadata::missing(metadata.as_ref().unwrap_or(&Default::default()));
     let mut found = match metadata {
-        Some(map) => {
-            form.missing_metadata = metadata::missing(&map);
-            metadata::read(map).context("metadata")?
-        }
+        Some(map) => metadata::read(map).context("metadata")?,
         None => {
-            warn("there is no metadata: prompt and model are unknown".to_owned());
-            form.missing_metadata = metadata::missing(&Default::default());
+            warnings.push(Warning("there is no metadata: prompt and model are unknown".to_owned()));
             Metadata::default()
         }
     };
     form.has_qparams = matches!(qparams, Some(Value::Object(_)));
     let (view, strings) = qparams::read(qparams.unwrap_or_default()).context("qParams")?;
     form.qparams_strings = strings;
-    let top = private.map(|value| private::read_top(value, &mut found).context(PRIVATE));
-    let top = top.transpose()?.unwrap_or_default();
+    let top = private.map(|value| top::read(value, &mut found).context(PRIVATE)).transpose()?.unwrap_or_default();
     if !top.extras.is_empty() {
         extras.insert(PRIVATE.to_owned(), top.extras.into());
     }
@@ -48,13 +44,9 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
     }
 
     // Links of the private part name nodes too.
-    let mut links = links;
     for link in top.links {
-        links.push(Link {
-            source: ids.intern(&link.source, budget)?,
-            target: ids.intern(&link.target, budget)?,
-            weight: link.weight,
-        });
+        let (source, target) = (ids.intern(&link.source, budget)?, ids.intern(&link.target, budget)?);
+        links.push(Link { source, target, weight: link.weight });
     }
     let names = Names::of(&nodes, &ids)?;
     form.shared_ids = names.shared.iter().map(|id| (*id).to_owned()).collect();
@@ -64,29 +56,9 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
     form.repeated_links = repeated;
     form.lost_links = resolved.lost;
     form.link_ids_not_text = ids.not_text;
-
-    if let Some(first) = &resolved.first_lost {
-        let n = resolved.lost;
-        warn(format!("{n} links name nodes that are not there and are left out: first {first}"));
-    }
-    if repeated > 0 {
-        warn(format!("{repeated} links were given more than once: their weights are summed"));
-    }
-    if !form.shared_ids.is_empty() {
-        let (n, first) = (form.shared_ids.len(), &form.shared_ids[0]);
-        warn(format!(
-            "{n} ids are shared by an error node and another node (first {first:?}): {} links from them cannot be told apart and are left out",
-            resolved.unresolved.len()
-        ));
-    }
-    let n_tokens = found.prompt_tokens.len();
-    let beyond = |node: &&Node| node.position.is_some_and(|p| p as usize >= n_tokens);
-    if n_tokens > 0
-        && let Some(first) = nodes.iter().find(beyond)
-    {
-        let n = nodes.iter().filter(beyond).count();
-        warn(format!("{n} nodes are at positions past the prompt's {n_tokens} tokens: first {:?}", first.id));
-    }
+    let unresolved = resolved.unresolved.len();
+    warnings.extend(odd_links(&form, resolved.first_lost.as_deref(), unresolved));
+    warnings.extend(past_the_prompt(&nodes, found.prompt_tokens.len()));
     label_from(&view, &mut nodes);
     resolved.unresolved.extend(top.unresolved);
     let graph = Graph {
@@ -100,6 +72,33 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
         extras,
     };
     Ok(Opened { graph, warnings, form })
+}
+
+/// What is said of links that are lost, repeated, or cannot be told apart; of the last there are `unresolved`.
+fn odd_links(form: &Form, first_lost: Option<&str>, unresolved: usize) -> Vec<Warning> {
+    let mut said = Vec::new();
+    if let Some(first) = first_lost {
+        let n = form.lost_links;
+        said.push(format!("{n} links name nodes that are not there and are left out: first {first}"));
+    }
+    if form.repeated_links > 0 {
+        said.push(format!("{} links were given more than once: their weights are summed", form.repeated_links));
+    }
+    if let Some(first) = form.shared_ids.first() {
+        let n = form.shared_ids.len();
+        said.push(format!(
+            "{n} ids are shared by an error node and another node (first {first:?}): {unresolved} links from them cannot be told apart and are left out"
+        ));
+    }
+    said.into_iter().map(Warning).collect()
+}
+
+/// What is said of nodes at positions that a prompt of `n_tokens` tokens does not have.
+fn past_the_prompt(nodes: &[Node], n_tokens: usize) -> Option<Warning> {
+    let beyond = |node: &&Node| node.position.is_some_and(|p| p as usize >= n_tokens);
+    let first = nodes.iter().find(beyond).filter(|_| n_tokens > 0)?;
+    let n = nodes.iter().filter(beyond).count();
+    Some(Warning(format!("{n} nodes are at positions past the prompt's {n_tokens} tokens: first {:?}", first.id)))
 }
 
 /// Which node an id of a link means.

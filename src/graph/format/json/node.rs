@@ -3,8 +3,9 @@
 use anyhow::{Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 
+use super::label::{probability_in, safe_token, token_in};
 use super::number::{cantor, cantor_inverse, same, short};
-use super::private;
+use super::private::unit;
 use crate::graph::{Node, NodeKind};
 
 /// Keys that Neuronpedia's schema requires of every node.
@@ -72,7 +73,7 @@ pub(super) fn read(mut map: Map<String, Value>, first_target: bool) -> Result<(N
         ..Node::other(&id, kind)
     };
     if let Some(private) = private {
-        private::read_node(private, &mut node)?;
+        unit::read(private, &mut node)?;
     }
     keep_the_rest(&mut node, map, first_target, without_p);
     Ok((node, without_p))
@@ -101,7 +102,7 @@ pub(super) fn write(node: &Node, first_target: bool) -> Map<String, Value> {
     for (key, value) in node.extras.iter().filter(|(key, _)| *key != super::PRIVATE) {
         map.insert(key.clone(), value.clone());
     }
-    let private = private::write_node(node);
+    let private = unit::write(node);
     if !private.is_empty() {
         map.insert(super::PRIVATE.to_owned(), private.into());
     }
@@ -165,11 +166,6 @@ fn derived(node: &Node, first_target: bool) -> Map<String, Value> {
     set("influence", node.influence.map_or(Value::Null, short));
     set("activation", node.activation.map_or(Value::Null, short));
     map
-}
-
-/// A token's text without the quotes that would end it early in the viewers.
-pub(super) fn safe_token(text: &str) -> String {
-    text.replace('"', "\u{201d}")
 }
 
 /// The id under which older files of one scan name their nodes in links.
@@ -256,19 +252,4 @@ fn index_in_id(id: &str, layer: Option<u32>) -> Option<u64> {
         _ => return None,
     };
     (first.parse().ok() == layer && layer.is_some()).then(|| index.parse().ok()).flatten()
-}
-
-/// The token in a logit's label `Output "token" (p=0.123)`.
-fn token_in(clerp: &str) -> Option<&str> {
-    let start = clerp.find('"')? + 1;
-    let rest = clerp.get(start..)?;
-    let end = rest.rfind("\" (p=").or_else(|| rest.find('"'))?;
-    rest.get(..end)
-}
-
-/// The probability in a logit's label.
-fn probability_in(clerp: &str) -> Option<f32> {
-    let rest = clerp.split_once("(p=")?.1;
-    let number = rest.split(')').next()?.trim().parse::<f32>().ok()?;
-    number.is_finite().then_some(number)
 }

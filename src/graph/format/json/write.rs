@@ -6,7 +6,8 @@ use std::io::Write;
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use super::{PRIVATE, metadata, node, private, qparams};
+use super::private::{link, top};
+use super::{PRIVATE, metadata, node, qparams};
 use crate::graph::{Graph, NodeKind};
 
 /// Writes a graph. Reading it back gives the same graph, except that ids shared by two nodes have become different.
@@ -33,7 +34,7 @@ pub fn write(graph: &Graph, out: &mut dyn Write) -> Result<()> {
     for edge in graph.edges.iter() {
         if public(edge.source) && public(edge.target) {
             let name = |i: u32| &names[i as usize];
-            let mut link = private::link(name(edge.source), name(edge.target), edge.weight);
+            let mut link = link(name(edge.source), name(edge.target), edge.weight);
             let extras = graph.edge_extras.get(&(edge.target, edge.source));
             if let (Some(extras), Value::Object(map)) = (extras, &mut link) {
                 map.extend(extras.clone());
@@ -42,7 +43,7 @@ pub fn write(graph: &Graph, out: &mut dyn Write) -> Result<()> {
         }
     }
     out.write_all(b"]")?;
-    let top = private::write_top(graph, &names);
+    let top = top::write(graph, &names);
     let rest = graph.extras.iter().filter(|(key, _)| *key != PRIVATE);
     let mut rest: Map<String, Value> = rest.map(|(k, v)| (k.clone(), v.clone())).collect();
     if !top.is_empty() {

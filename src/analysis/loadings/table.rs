@@ -1,66 +1,29 @@
-//! Which heads carried an edge of a graph, and which edges a head carried, with how much each of them looks from its end to its beginning.
+//! Tables of head loadings: which heads carried an edge of a graph, and which edges a head carried, with how much each of them looks from the
+//! edge's end to its beginning.
 
-use super::Answer;
-use super::graph::Attribution;
 use crate::address::{Address, Part};
 use crate::analysis::grounded::Grounded;
-use crate::model::Model;
-use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite, Site};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
-use std::sync::Arc;
-
-/// An edge that is asked about.
-#[derive(Clone, Debug)]
-pub struct Edge {
-    /// Its graph.
-    pub of: Arc<Attribution>,
-    /// The transcoders that its features are of; none are the model's own.
-    pub dictionary: Option<String>,
-    /// The node it begins at.
-    pub source: u32,
-    /// The node it ends at.
-    pub target: u32,
-}
-
-impl PartialEq for Edge {
-    /// Whether it is the same edge of the very same graph.
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.of, &other.of) && (self.source, self.target) == (other.source, other.target)
-    }
-}
-
-/// The edges of a graph that one head may have carried.
-#[derive(Clone, Debug)]
-pub struct OfHead {
-    /// The graph.
-    pub of: Arc<Attribution>,
-    /// The transcoders that its features are of; none are the model's own.
-    pub dictionary: Option<String>,
-    /// The head: layer and number.
-    pub head: (usize, usize),
-    /// Edges: the node that each begins at, and the one that it ends at.
-    pub edges: Vec<(u32, u32)>,
-}
-
-impl PartialEq for OfHead {
-    /// Whether it is the same question about the very same graph.
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.of, &other.of) && (self.head, &self.edges) == (other.head, &other.edges)
-    }
-}
 
 /// What a head carries of each of some edges, the most first.
-pub(super) fn of_head(model: &Model, dictionary: Option<&Dictionary>, wanted: &OfHead, step: Step) -> Result<Answer> {
-    let graph = &wanted.of.graph;
-    let grounded = Grounded::new(model, dictionary, graph)?;
+///
+/// # Errors
+/// As [`Grounded::edge`]; what `step` returns: it is called before every edge.
+pub fn edges_of_head(
+    grounded: &Grounded,
+    (layer, head): (usize, usize),
+    edges: &[(u32, u32)],
+    step: Step,
+) -> Result<Report> {
+    let graph = grounded.graph;
     let mut found = Vec::new();
-    for (n, &(source, target)) in wanted.edges.iter().enumerate() {
-        step(n, wanted.edges.len())?;
+    for (n, &(source, target)) in edges.iter().enumerate() {
+        step(n, edges.len())?;
         let loadings = grounded.edge(source, target)?;
-        let at = (0..loadings.through.len()).find(|at| loadings.head(*at) == wanted.head);
+        let at = (0..loadings.through.len()).find(|at| loadings.head(*at) == (layer, head));
         let through = at.map_or(0.0, |at| loadings.through[at]);
         if through != 0.0 {
             found.push((source, target, loadings.edge, through));
@@ -81,8 +44,7 @@ pub(super) fn of_head(model: &Model, dictionary: Option<&Dictionary>, wanted: &O
         table.push([cell(source), cell(target), through.into(), edge.into()]);
     }
     let mut report = Report::default();
-    let (layer, head) = wanted.head;
-    let n = wanted.edges.len();
+    let n = edges.len();
     report.note("edge", format!("L{layer}.H{head}, of the {n} strongest edges that pass its layer:"));
     report.table("edges", "Edges it carries", table);
     report.note(
@@ -90,14 +52,16 @@ pub(super) fn of_head(model: &Model, dictionary: Option<&Dictionary>, wanted: &O
         "through: what of the edge passes through the head, by any path. Patterns and norm scales are held: what the head does by where it looks is \
          in no edge.",
     );
-    Ok(Answer::Report(Arc::new(report)))
+    Ok(report)
 }
 
-pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, edge: &Edge) -> Result<Answer> {
-    let graph = &edge.of.graph;
-    let grounded = Grounded::new(model, dictionary, graph)?;
-    let loadings = grounded.edge(edge.source, edge.target)?;
-    let (source, target) = (&graph.nodes[edge.source as usize], &graph.nodes[edge.target as usize]);
+/// The heads that carried the edge from one node to another, the most first.
+///
+/// # Errors
+/// As [`Grounded::edge`].
+pub fn heads_of_edge(grounded: &Grounded, source: u32, target: u32) -> Result<Report> {
+    let loadings = grounded.edge(source, target)?;
+    let (source, target) = (grounded.node(source), grounded.node(target));
     let mut table = Table::new([
         Column::address("unit"),
         Column::number("delivers", "", 4),
@@ -109,7 +73,7 @@ pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, edge: &Edge
     heads.sort_by(|a, b| loadings.through[*b].abs().total_cmp(&loadings.through[*a].abs()).then(a.cmp(b)));
     for at in heads {
         let (layer, head) = loadings.head(at);
-        let looks = looks(&grounded, layer, head, target.position, source.position);
+        let looks = looks(grounded, layer, head, target.position, source.position);
         let address = Address::unit(layer, Part::Head(head));
         table.push([
             target.position.map_or(address.clone(), |p| address.clone().at(i64::from(p))).into(),
@@ -138,7 +102,7 @@ pub(super) fn answer(model: &Model, dictionary: Option<&Dictionary>, edge: &Edge
          through the head, a path counted once for each of its heads. looks: the head's attention from the edge's end to its beginning. \
          Patterns and norm scales are held: why a head looks there is QK attribution (qk).",
     );
-    Ok(Answer::Report(Arc::new(report)))
+    Ok(report)
 }
 
 /// How much a head attends from one position to another.

@@ -1,14 +1,12 @@
-//! The prompt as tokens, what comes next, and more tokens.
+//! The prompt as tokens and what comes next, before and after the edits.
 
-use super::{Answer, Change, Next, Question, Sampling, Token};
+use super::intervene::INTERVENE;
+use super::next_token::{self, NextToken, PREDICT};
+use super::runs::Runs;
+use super::target::{Target, last_stream, next_token};
 use crate::address::resolve_position;
-use crate::analysis::intervene::INTERVENE;
-use crate::analysis::next_token::{self, NextToken, PREDICT};
-use crate::analysis::runs::Runs;
-use crate::analysis::target::{Target, last_stream, next_token};
 use crate::model::Model;
 use crate::model::forward::Step;
-use crate::model::source::Source;
 use crate::report::{Report, Table};
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -16,12 +14,50 @@ use std::sync::Arc;
 /// Rows of the next-token table.
 pub const ROWS: usize = 100;
 
-/// Tokens, target and next-token table.
-pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: Step) -> Result<Answer> {
+/// A token of the prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// What it stands for.
+    pub text: String,
+}
+
+/// The prompt as the model sees it and what comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Next {
+    /// The tokens.
+    pub tokens: Vec<Token>,
+    /// The token that is explained, and the one subtracted.
+    pub target: Token,
+    /// See [`Next::target`].
+    pub contrast: Option<Token>,
+    /// Whether nobody named the target.
+    pub by_default: bool,
+    /// What the edits did to the target where it is explained; none without edits.
+    pub change: Option<Change>,
+    /// The next-token table at the position, before and after where there are edits.
+    pub report: Arc<Report>,
+}
+
+/// What edits did to a prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The target's probability before and after.
+    pub target: (f32, f32),
+    /// The most probable token before and after.
+    pub answer: (Token, Token),
+}
+
+/// Tokens, target and next-token table at a position, negative from the end; without a target the most probable token is explained.
+///
+/// # Errors
+/// A position outside the prompt; an edit that touches nothing; what `step` returns.
+pub fn next(model: &Model, runs: &mut Runs, position: i64, target: Option<Target>, step: Step) -> Result<Next> {
     runs.ensure(model, [last_stream(model)].into(), step)?;
-    let position = resolve_position(question.position, runs.input().tokens.len())?;
+    let position = resolve_position(position, runs.input().tokens.len())?;
     let before = next_token(model, runs.clean()?, position)?;
-    let target = match Target::parse(model, question.target.as_deref(), question.contrast.as_deref())? {
+    let target = match target {
         Some(target) => target,
         None => Target::most_probable(model, runs.clean()?, position)?,
     };
@@ -51,14 +87,14 @@ pub(super) fn next(model: &Model, runs: &mut Runs, question: &Question, step: St
         }
     };
     let token = |id| Token { id, text: model.piece(id) };
-    Ok(Answer::Next(Next {
+    Ok(Next {
         tokens: runs.input().tokens.iter().map(|t| Token { id: t.id, text: t.text.clone() }).collect(),
         target: token(target.token),
         contrast: target.contrast.map(token),
         by_default: target.by_default,
         change,
         report: Arc::new(report),
-    }))
+    })
 }
 
 /// The most probable tokens of either run, in the order of the edited one.
@@ -75,47 +111,4 @@ fn push_missing(ids: &mut Vec<u32>, more: impl Iterator<Item = u32>) {
             ids.push(id);
         }
     }
-}
-
-/// The prompt with one more token at its end: the most probable, or the one drawn with the `n`th random number of a seed.
-pub(super) fn longer(
-    model: &Model,
-    runs: &mut Runs,
-    prompt: &str,
-    draw: Option<(Sampling, u64)>,
-    step: Step,
-) -> Result<String> {
-    runs.ensure(model, [last_stream(model)].into(), step)?;
-    let trace = runs.edited().map_or_else(|| runs.clean(), Ok)?;
-    let next = next_token(model, trace, trace.n_pos() - 1)?;
-    let ids = next.top(if draw.is_some() { usize::MAX } else { 1 });
-    let first = *ids.first().context("the vocabulary is empty")?;
-    let id = match draw {
-        None => first,
-        Some((Sampling { seed, temperature }, n)) => {
-            let weight = |id: &u32| f64::from((next.logit(*id) - next.logit(first)) / temperature).exp();
-            let mut left = uniform(seed, n) * ids.iter().map(weight).sum::<f64>();
-            let drawn = ids.iter().find(|id| {
-                left -= weight(id);
-                left < 0.0
-            });
-            *drawn.unwrap_or(&first)
-        }
-    };
-    Ok(format!("{prompt}{}", model.piece(id)))
-}
-
-/// The `n`th number in 0..1 of a seed: SplitMix64 (Steele, Lea, Flood 2014).
-fn uniform(seed: u64, n: u64) -> f64 {
-    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(n.wrapping_add(1)));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// The prompt that a built-in model's reference numbers are for.
-pub(super) fn example(model: &Model) -> Option<String> {
-    let Source::BuiltIn(builtin) = &model.source else { return None };
-    let known: serde_json::Value = serde_json::from_slice(builtin.file("reference.json")?).ok()?;
-    known["prompts"][0]["prompt"].as_str().map(str::to_owned)
 }

@@ -1,0 +1,91 @@
+//! Graphs for the explorer: of the model that is open, or out of a file.
+
+use super::dictionaries::Dictionaries;
+use super::labelled::Attribution;
+use super::request::{Basis, GraphRequest};
+use super::tokens;
+use crate::analysis::attribution_graph::{LogitTarget, Settings, grow, most_probable};
+use crate::analysis::runs::Runs;
+use crate::analysis::target::{Target, last_stream, next_token};
+use crate::graph::Graph;
+use crate::graph::format::json;
+use crate::model::Model;
+use crate::model::dictionary::Dictionary;
+use crate::model::forward::Step;
+use anyhow::Result;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The least time between two looks at a graph that grows.
+const PREVIEW: Duration = Duration::from_millis(400);
+
+/// The probability that the explained tokens reach together, and how many there are at most.
+const EXPLAINED: (f32, usize) = (0.95, 10);
+
+/// The graph of a file, with what the open model says of its units when it is a graph of that model.
+///
+/// # Errors
+/// A file that cannot be read or is no graph.
+pub fn of_file(model: &Model, dictionaries: &mut Dictionaries, file: &str) -> Result<Attribution> {
+    let opened = json::open(Path::new(file))?;
+    let warnings = opened.warnings.into_iter().map(|w| w.0).collect();
+    let graph = opened.graph;
+    if graph.metadata.made_with() != model.source.to_string() {
+        let unknown = vec![Vec::new(); graph.nodes.len()];
+        return Ok(Attribution { graph, promoted: unknown.clone(), drivers: unknown, warnings });
+    }
+    // Without its transcoders nothing is said of features.
+    let dictionary = dictionaries.of_graph(model, &graph, None).ok().flatten();
+    Ok(described(model, dictionary, graph, warnings))
+}
+
+/// The graph of a prompt. `preview` is given what has grown so far, now and then; `step` rows done and rows in all.
+///
+/// # Errors
+/// A target that is no token; a dictionary that does not fit; a run that fails; what `step` returns before there is a row.
+pub fn of_prompt(
+    model: &Model,
+    dictionaries: &mut Dictionaries,
+    runs: &mut Runs,
+    wanted: &GraphRequest,
+    preview: &mut dyn FnMut(Attribution),
+    step: Step,
+) -> Result<Attribution> {
+    let dictionary = match wanted.basis {
+        Basis::Neurons => None,
+        Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
+    };
+    runs.ensure(model, [last_stream(model)].into(), &mut |_, _| Ok(()))?;
+    let input = runs.input().clone();
+    let next = next_token(model, runs.clean()?, input.tokens.len() - 1)?;
+    let targets = match Target::parse(model, wanted.target.as_deref(), wanted.contrast.as_deref())? {
+        None => most_probable(model, &next, EXPLAINED.0, EXPLAINED.1),
+        Some(target) => vec![LogitTarget::of(model, &target, &next)],
+    };
+    let zero_positions = usize::from(dictionary.is_some());
+    let settings = Settings { max_nodes: wanted.max_nodes, zero_positions, ..Settings::default() };
+    let (mut shown, mut rows, mut wait) = (Instant::now(), 0, PREVIEW);
+    let mut graph = grow(model, &input.tokens, dictionary, &targets, settings, &mut |growth, done, total| {
+        step(done, total)?;
+        if done > targets.len().max(rows) && done < total && shown.elapsed() >= wait {
+            let begun = Instant::now();
+            let mut graph = growth.graph()?;
+            graph.metadata.prompt.clone_from(&wanted.prompt);
+            preview(described(model, dictionary, graph, Vec::new()));
+            // Most of the time is the graph's.
+            (shown, rows, wait) = (Instant::now(), done, PREVIEW.max(4 * begun.elapsed()));
+        }
+        Ok(())
+    })?;
+    graph.metadata.prompt.clone_from(&wanted.prompt);
+    let warnings = dictionary.and_then(|d| d.of_another_model(&model.source)).into_iter().collect();
+    Ok(described(model, dictionary, graph, warnings))
+}
+
+/// A graph with what its units write.
+fn described(model: &Model, dictionary: Option<&Dictionary>, graph: Graph, warnings: Vec<String>) -> Attribution {
+    // A file may be another model's: then nothing is known of its units.
+    let promoted = tokens::promoted(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
+    let drivers = tokens::drivers(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
+    Attribution { graph, promoted, drivers, warnings }
+}

@@ -1,0 +1,101 @@
+//! A graph file with the model and the transcoders that it was made with.
+
+use super::DeviceArgs;
+use super::graph::{Warn, own_dictionary, warn_of_another_model};
+use crate::analysis::grounded::made_with_another;
+use crate::graph::{Graph, NodeKind};
+use crate::model::Model;
+use crate::model::dictionary::Dictionary;
+use crate::model::source;
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Which file, and with what it is opened.
+#[derive(Args, Debug)]
+pub struct GraphFileArgs {
+    /// A graph file: ours, circuit-tracer's or Neuronpedia's
+    pub file: PathBuf,
+    /// The model that the graph was made from: a built-in name, a folder, or a name in the Hugging Face cache; the one that the file names when
+    /// not given
+    #[arg(short, long)]
+    model: Option<String>,
+    #[command(flatten)]
+    on: DeviceArgs,
+    /// The transcoders that the graph's features belong to: a folder or a name in the Hugging Face cache; those that the
+    /// file names, or else the model's own, when not given
+    #[arg(long, value_name = "DIR")]
+    dictionary: Option<String>,
+}
+
+/// A graph with all that its nodes are of.
+pub struct GraphFile {
+    /// The graph.
+    pub graph: Graph,
+    /// The model it was made from.
+    pub model: Model,
+    /// The transcoders of its features; none where its units are neurons.
+    pub dictionary: Option<Dictionary>,
+}
+
+impl GraphFileArgs {
+    /// Opens all three. What is odd about them is said on standard error.
+    ///
+    /// # Errors
+    /// A file that is no graph; a model or transcoders that cannot be opened; features without transcoders.
+    pub fn open(&self) -> Result<GraphFile> {
+        let opened = super::graph::open(&self.file)?;
+        opened.warn();
+        let graph = opened.graph;
+        let model = self.on.open(self.model.as_deref().unwrap_or(made_with(&graph)))?;
+        let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        let dictionary = match self.dictionary.as_ref().or(graph.metadata.dictionary.as_ref()) {
+            Some(name) => {
+                let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
+                Some(Dictionary::find(name, &model.decoder).with_context(hint)?)
+            }
+            None if features => own_dictionary(&model)?,
+            None => None,
+        };
+        warn_of_another_model(dictionary.as_ref(), &model);
+        Ok(GraphFile { graph, model, dictionary })
+    }
+
+    /// Refuses a graph of features whose transcoders are not known.
+    ///
+    /// # Errors
+    /// There are none for its features.
+    pub fn check(&self, found: &GraphFile) -> Result<()> {
+        let features = found.graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        ensure!(
+            !features || found.dictionary.is_some(),
+            "{}: its units are features; {}",
+            self.file.display(),
+            made_with_another(&found.model, &found.graph)
+                .unwrap_or_else(|| "--dictionary DIR names their folder".to_owned())
+        );
+        Ok(())
+    }
+}
+
+/// The model that the file names, if it is there; else the usual one.
+fn made_with(graph: &Graph) -> &str {
+    let name = graph.metadata.made_with();
+    if source::is_model(name) { name } else { source::DEFAULT }
+}
+
+/// The node of this address or id.
+pub fn node(graph: &Graph, text: &str) -> Option<u32> {
+    let is = |n: &crate::graph::Node| &*n.id == text || n.address().is_some_and(|a| a.to_string() == text);
+    graph.nodes.iter().position(is).map(|at| at as u32)
+}
+
+/// The target of this text, token id or id.
+pub fn target(graph: &Graph, text: &str) -> Option<u32> {
+    let is = |at: &usize| {
+        let node = &graph.nodes[*at];
+        let token = matches!(node.kind, NodeKind::Logit { token: Some(id), .. } if id.to_string() == text);
+        token || node.label == text || &*node.id == text
+    };
+    graph.targets().find(is).map(|t| t as u32)
+}

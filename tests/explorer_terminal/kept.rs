@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// Kills in the test; `MECHSCOPE_KILLS` asks for more.
 const KILLS: usize = 10;
 
+/// The way from each head of the model to the next.
+const HEADS: [&str; 7] = ["", "l", "l", "l", "j", "h", "h"];
+
 /// What was done so long before a kill is kept.
 const LOST: Duration = Duration::from_secs(2);
 
@@ -36,9 +39,9 @@ fn kills_at_random_moments_lose_less_than_two_seconds() {
         let ends = Instant::now() + LOST + Duration::from_millis(next(&mut random, 1000));
         let mut made: Vec<Instant> = Vec::new();
         while Instant::now() < ends {
-            // Another head is set to zero: the model has eight, then the same ones again are no change.
-            if made.len() < 7 {
-                p.send("0l");
+            // Another head is set to zero, and the screen painted again: what was said of it gives way to the number of edits.
+            if let Some(head) = HEADS.get(made.len()) {
+                p.send(&format!("{head}0\u{c}"));
                 p.see(&format!("{} edit", made.len() + 1));
                 made.push(Instant::now());
             }

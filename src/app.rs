@@ -1,28 +1,34 @@
 //! The state of the explorer and what events do to it: no input or output, no clock, no terminal.
 
+mod asked;
 mod command;
+mod editing;
 pub mod edits;
 pub mod entry;
+mod follow;
 mod generate;
+mod goes;
 pub mod graph;
 pub mod history;
 mod keys;
 mod marks;
 pub mod message;
 mod method;
+mod moves;
 pub mod overlay;
 pub mod pane;
 mod perform;
 mod pipe;
+mod places;
+mod program;
 mod question;
+mod rows;
 pub mod session;
 mod shade;
-mod submit;
 mod tab;
 pub mod work;
 pub mod yank;
 
-use crate::action::Action;
 use crate::address::Address;
 pub use crate::analysis::prediction::Next;
 use crate::engine::{Answer, Reply, Request};
@@ -438,36 +444,5 @@ impl App {
                 self.report_arrived(slot);
             }
         }
-    }
-
-    fn here(&self) -> Place {
-        Place { tab: self.tab, side: self.side, selection: self.selection.clone() }
-    }
-
-    fn go_back(&mut self, back: bool) {
-        let here = self.here();
-        let place = if back { self.history.back(here) } else { self.history.forward(here) };
-        match place {
-            Some(place) => {
-                self.tab = place.tab;
-                self.side = place.side;
-                self.selection = place.selection;
-                self.cursors_follow_selection();
-            }
-            None => self.warn(if back { "this is where it began" } else { "there is nothing ahead" }),
-        }
-    }
-
-    fn go_to_tab(&mut self, tab: Tab) {
-        if tab == Tab::Method && self.method.is_none() {
-            return self.perform(Action::Methods, 1);
-        }
-        if tab != self.tab {
-            let here = self.here();
-            self.history.leave(here);
-            self.tab = tab;
-            self.side = false;
-        }
-        self.cursors_follow_selection();
     }
 }

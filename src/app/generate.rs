@@ -18,6 +18,18 @@ impl App {
         }
     }
 
+    /// Adds tokens drawn by probability.
+    pub(super) fn sample(&mut self, count: usize) {
+        self.generate(count, Some(Sampling { seed: self.next_seed(), temperature: 1.0 }));
+    }
+
+    /// Adds tokens as a line says.
+    pub(super) fn generate_many(&mut self, text: &str) -> Result<()> {
+        let (count, sampling) = parse(text, self.next_seed())?;
+        self.generate(count, sampling);
+        Ok(())
+    }
+
     /// A seed that was not used before in this session.
     pub(super) fn next_seed(&self) -> u64 {
         self.tickets

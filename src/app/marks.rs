@@ -19,6 +19,12 @@ impl App {
         }
     }
 
+    /// Unmarks everything.
+    pub(super) fn clear_marks(&mut self) {
+        self.say(format!("{} unmarked", self.marks.len()));
+        self.marks.clear();
+    }
+
     /// The marked nodes of the graph.
     pub(super) fn marked_nodes(&self) -> Vec<u32> {
         let Some(shown) = self.graph.shown() else { return Vec::new() };

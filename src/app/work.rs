@@ -64,14 +64,14 @@ impl Work {
 impl App {
     /// The work on every graph, those that are not looked at too.
     pub(super) fn works(&self) -> Vec<Work> {
-        let model = self.open_model();
+        let model = self.model_at_hand();
         let shown = self.graph.at_hand().filter_map(|(wanted, shown)| Work::of(model, wanted, shown));
         self.graph.kept.iter().cloned().chain(shown).collect()
     }
 
     /// Puts the work on a graph aside before the graph goes.
     pub(super) fn put_aside(&mut self, origin: Origin) {
-        let model = self.open_model();
+        let model = self.model_at_hand();
         let work = self.graph.graph_of(origin).and_then(|(wanted, shown)| Work::of(model, wanted, shown));
         self.graph.kept.extend(work);
     }
@@ -81,7 +81,7 @@ impl App {
         if shown.graph.metadata.partial {
             return;
         }
-        let model = self.open_model().to_owned();
+        let model = self.model_at_hand().to_owned();
         self.graph.kept.retain(|work| {
             // What cannot be read stays where it is: a later version may know it.
             let graph = work.answers(&model, wanted).then(|| work.read()).flatten();
@@ -90,7 +90,7 @@ impl App {
     }
 
     /// The open model as `--model` names it; the one that is being opened may be another already.
-    fn open_model(&self) -> &str {
+    fn model_at_hand(&self) -> &str {
         self.model.as_ref().map_or(&self.model_name, |model| &model.name)
     }
 }

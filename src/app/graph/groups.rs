@@ -19,6 +19,10 @@ const EDGES: usize = 40;
 impl App {
     /// Puts the marked nodes into a group of this name; members leave the groups they were in.
     pub(in crate::app) fn group_marks(&mut self, label: &str) -> Result<()> {
+        let label = label.trim();
+        if label.is_empty() {
+            return Ok(());
+        }
         let members = self.marked_nodes();
         if members.is_empty() {
             bail!("no node of the graph is marked: {} marks the selected one", self.graph_key(Action::Mark));

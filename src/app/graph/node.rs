@@ -4,6 +4,7 @@ use super::Origin;
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::analysis::attribution::Basis;
+use crate::app::program::path;
 use crate::app::{App, Effect, Tab};
 use crate::engine::Slot;
 use crate::graph::Influence;
@@ -121,7 +122,22 @@ impl App {
         }
     }
 
-    pub(in crate::app) fn open_graph(&mut self, file: &str) {
+    /// Features out of this folder of transcoders; an empty line changes nothing.
+    pub(in crate::app) fn take_features_from(&mut self, folder: &str) -> Result<()> {
+        if !folder.trim().is_empty() {
+            self.graph.dictionary = Some(path(folder));
+            (self.graph.basis, self.graph.of_file) = (Basis::Features, false);
+            self.go_to_tab(Tab::Graph);
+        }
+        Ok(())
+    }
+
+    /// Opens a graph file; an empty line changes nothing.
+    pub(in crate::app) fn open_graph(&mut self, file: &str) -> Result<()> {
+        if file.trim().is_empty() {
+            return Ok(());
+        }
+        let file = &path(file);
         (self.graph.file, self.graph.of_file) = (Some(file.to_owned()), true);
         self.graph.entering = None;
         // Asked for by name it is read again.
@@ -134,10 +150,15 @@ impl App {
             pane.arrange();
         }
         self.go_to_tab(Tab::Graph);
+        Ok(())
     }
 
-    /// Saves what is kept of the graph; the name's ending chooses the format.
+    /// Saves what is kept of the graph; the name's ending chooses the format. An empty line changes nothing.
     pub(in crate::app) fn save_graph(&mut self, file: &str) -> Result<()> {
+        if file.trim().is_empty() {
+            return Ok(());
+        }
+        let file = &path(file);
         let Some(shown) = self.graph.shown() else { bail!("there is no graph yet") };
         let mut bytes = Vec::new();
         let kept = || shown.graph.pruned(&shown.influence, &shown.pruned);
@@ -152,7 +173,7 @@ impl App {
             }
             _ => bail!("{file:?}: the name has to end in .json, .dot, .tsv, .svg or .txt"),
         }
-        let over = self.graph.kept_file.take().is_some_and(|kept| kept == file);
+        let over = self.graph.kept_file.take().is_some_and(|kept| kept == *file);
         self.effects.push(Effect::Write { file: file.to_owned(), bytes, over });
         Ok(())
     }
@@ -164,6 +185,7 @@ impl App {
 
     /// Names the selected node; no text takes the name away.
     pub(in crate::app) fn relabel(&mut self, label: &str) -> Result<()> {
+        let label = label.trim();
         let Some((node, shown)) = self.graph_node().zip(self.graph.shown_mut()) else { bail!("no node is selected") };
         let node = &mut shown.graph.nodes[node as usize];
         if node.kind.is_logit() || matches!(node.kind, NodeKind::Embedding { .. }) {

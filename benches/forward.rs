@@ -12,7 +12,7 @@ use mechscope::address::Edit;
 use mechscope::model::arch::Decoder;
 use mechscope::model::checkpoint::Checkpoint;
 use mechscope::model::config::Config;
-use mechscope::model::edit::{Plan, Reference, References};
+use mechscope::model::edit::{Plan, Reference, References, Scope};
 use mechscope::model::families;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::kernel::matmul::{Strided, gemm};
@@ -50,7 +50,7 @@ impl References for NoReferences {
     fn site(&mut self, _: Reference, site: Site) -> anyhow::Result<candle_core::Tensor> {
         anyhow::bail!("{site} is not needed")
     }
-    fn direction(&mut self, name: &str, _: usize) -> anyhow::Result<Vec<f32>> {
+    fn direction(&mut self, name: &str, _: Option<usize>, _: usize) -> anyhow::Result<Vec<f32>> {
         anyhow::bail!("{name} is not needed")
     }
 }
@@ -75,7 +75,7 @@ fn forward(c: &mut Criterion) {
         });
         let clean = run(&model, start(), &Sites::only([Site::Block(8, BlockSite::ResidPre)]), Plan::NONE, Logits::Last);
         let edit: Edit = "L8.H3=0".parse().unwrap();
-        let plan = Plan::new(&model, &[edit], n, &mut NoReferences).unwrap();
+        let plan = Plan::new(&Scope::new(&model, n), &[edit], &mut NoReferences).unwrap();
         group.throughput(Throughput::Elements(flops(n, 1) / 3));
         group.bench_function("edited re-run from layer 8 of 12, last logits", |b| {
             b.iter(|| run(&model, Start::Block { layer: 8, clean: &clean }, &Sites::None, &plan, Logits::Last))

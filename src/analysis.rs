@@ -225,7 +225,9 @@ impl Job<'_> {
 /// The edits of the run the question is about, as the backward pass meets them.
 fn passes(job: &Job) -> Result<Passes> {
     match job.edited {
-        Some(_) => Passes::new(&job.model.decoder, job.edits, job.input.tokens.len()),
+        Some(_) => Passes::new(&job.model.scope(&job.input.ids()), job.edits, &mut |name, layer, width| {
+            job.model.direction(name, layer, width)
+        }),
         None => Ok(Passes::default()),
     }
 }

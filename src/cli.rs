@@ -57,7 +57,7 @@ pub enum Command {
     #[command(flatten)]
     Ask(ask::Ask),
     /// Run with edits: logits and probabilities before and after
-    #[command(after_help = analysis::intervene::INTERVENE.about.footer())]
+    #[command(after_help = analysis::intervene::INTERVENE.about.footer(), after_long_help = intervene::long_help())]
     Intervene(intervene::Intervene),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
@@ -203,7 +203,8 @@ fn standard_input() -> Result<String> {
 #[derive(Args, Debug)]
 pub struct EditArgs {
     /// An intervention, repeatable: L7.N1042@5=0  L7.H3=mean  L7.N1042*=2  L7.H3@5=from:"Other prompt"  L5.H1@7<-3=0
-    /// L9.resid_post@-1+=steer:NAME*4  L9.resid_post+=diff:"I love"-"I hate"*4
+    /// L9.resid_post@-1+=steer:NAME*4  L9.resid_post+=diff:"I love"-"I hate"*4  L*.resid_post=ablate:dir:NAME; all that is accepted: mechscope
+    /// intervene --help
     #[arg(short, long = "edit", value_name = "EDIT", allow_hyphen_values = true)]
     pub edits: Vec<Edit>,
 }

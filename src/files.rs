@@ -17,7 +17,20 @@ use std::path::Path;
 /// # Errors
 /// The path is a folder or cannot be written, or what `write` returns.
 pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    replace_as(path, None, write)
+    replace_as(path, None, write, |_| Ok(()))
+}
+
+/// As [`replace`], but the old file only goes when `check` accepts the new one, whose place it is given: what was written is read back before it
+/// takes the place of something that could be read.
+///
+/// # Errors
+/// As [`replace`], or what `check` returns; the old file is as it was.
+pub fn replace_if(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    replace_as(path, None, write, check)
 }
 
 /// The same for a file that is nobody else's business: a new one can be read and written by its owner only.
@@ -25,10 +38,15 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) ->
 /// # Errors
 /// As [`replace`].
 pub fn replace_private(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    replace_as(path, Some(0o600), write)
+    replace_as(path, Some(0o600), write, |_| Ok(()))
 }
 
-fn replace_as(path: &Path, mode: Option<u32>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+fn replace_as(
+    path: &Path,
+    mode: Option<u32>,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let named = || format!("cannot write {}", path.display());
     ensure!(!path.is_dir(), "{} is a folder; accepted: a file to write", path.display());
     let there = std::fs::metadata(path).ok();
@@ -39,6 +57,7 @@ fn replace_as(path: &Path, mode: Option<u32>, write: impl FnOnce(&mut dyn Write)
     let target = place::behind_links(path).with_context(named)?;
     let mut part = Part::beside(&target, if there.is_some() { Some(0o600) } else { mode }).with_context(named)?;
     write(part.file()).with_context(named)?;
+    check(part.path()).context("what was written could not be read back").with_context(named)?;
     part.keep(there.map(|there| there.permissions())).with_context(named)
 }
 

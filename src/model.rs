@@ -9,6 +9,7 @@ pub mod dictionary;
 pub mod edit;
 pub mod families;
 pub mod forward;
+pub mod gguf;
 pub mod kernel;
 pub mod open;
 pub mod ops;
@@ -21,15 +22,17 @@ pub mod steer;
 pub mod text;
 pub mod trace;
 
-use crate::address::Edit;
+use crate::address::{Edit, Op};
 use anyhow::{Context, Result};
 use arch::Decoder;
-use edit::{Plan, Reference, References};
+use dictionary::Dictionary;
+use edit::{Plan, Reference, References, Scope};
 use forward::{Logits, Start, Step};
 use site::{Site, Sites};
 use source::Source;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use text::Bos;
 use text::{Encoding, Piece, Text};
 use trace::Trace;
@@ -44,6 +47,8 @@ pub struct Model {
     pub text: Option<Text>,
     /// Folders in which saved steering directions are looked for, after the current one.
     pub directions: Vec<PathBuf>,
+    /// The dictionary whose features edits can name.
+    pub dictionary: Option<Arc<Dictionary>>,
 }
 
 /// A step callback that does nothing.
@@ -105,8 +110,7 @@ impl Model {
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
-        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
-        let plan = Plan::new(&self.decoder, edits, clean.n_pos(), &mut references)?;
+        let plan = self.plan(clean, &[edits], bos)?;
         let start = match plan.first_layer() {
             Some(layer) if clean.batched(Site::Block(layer, site::BlockSite::ResidPre)).is_some() => {
                 Start::Block { layer, clean }
@@ -116,13 +120,45 @@ impl Model {
         self.decoder.run(start, sites, &plan, logits, step)
     }
 
+    /// What edits of a prompt are resolved against.
+    pub fn scope(&self, tokens: &[u32]) -> Scope<'_> {
+        Scope::of(self, tokens)
+    }
+
+    /// A saved direction of `width` numbers, for an edit in `layer`.
+    ///
+    /// # Errors
+    /// As [`steer::direction`].
+    pub fn direction(&self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
+        steer::direction(name, &self.directions, layer, self.decoder.arch.n_layers, width)
+    }
+
+    /// Refuses edits that change nothing at all: a factor of 1, nothing added, values from the prompt itself.
+    ///
+    /// # Errors
+    /// There is one; the error says why.
+    pub fn refuse_idle(&self, tokens: &[u32], edits: &[Edit], bos: Bos) -> Result<()> {
+        for edit in edits {
+            let same = match &edit.op {
+                // A prompt that cannot be encoded is an error where its values are read.
+                Op::From(prompt) => self.encode(prompt, bos).is_ok_and(|other| other.ids() == tokens),
+                _ => false,
+            };
+            let why = if same { Some("its values come from the prompt itself") } else { edit.op.idle() };
+            if let Some(why) = why {
+                anyhow::bail!("{edit} changes nothing: {why}");
+            }
+        }
+        Ok(())
+    }
+
     /// Edits for a batch of copies of the prompt of `clean`: one list for each copy. `bos` says how prompts named in edits are encoded.
     ///
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
         let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
-        Plan::batch(&self.decoder, edits, clean.n_pos(), &mut references)
+        Plan::batch(&self.scope(clean.tokens()), edits, &mut references)
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
@@ -157,7 +193,7 @@ impl Model {
     /// # Errors
     /// As [`Model::run_edited`].
     pub fn intervene(&self, ids: &[u32], edits: &[Edit], bos: Bos, logits: Logits) -> Result<(Trace, Trace)> {
-        let sites = Sites::Only(edit::needs(&self.decoder, edits, ids.len())?);
+        let sites = Sites::Only(edit::needs(&self.scope(ids), edits)?);
         let clean = self.run(ids, &sites, logits)?;
         let edited = self.run_edited(&clean, edits, bos, &Sites::None, logits, &mut silent)?;
         Ok((clean, edited))
@@ -191,7 +227,7 @@ impl References for ModelReferences<'_> {
         Ok(value)
     }
 
-    fn direction(&mut self, name: &str, width: usize) -> Result<Vec<f32>> {
-        steer::direction(name, &self.model.directions, width)
+    fn direction(&mut self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
+        self.model.direction(name, layer, width)
     }
 }

@@ -1,6 +1,8 @@
 //! Addresses and edits: what is printed is read back, and nothing that is typed can bring the parser down.
 
-use mechscope::address::{Address, Direction, Edit, Extent, Op, Part, Place, Target, Token};
+use mechscope::address::{
+    Address, Direction, Edit, Extent, Numbered, Op, Part, Parts, Place, Places, Positions, Span, Target, Token,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -8,19 +10,59 @@ fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[ a-zA-Z\"\\\\@*=<>+-]{0,12}", "[A-Za-z0-9_./-]{0,8}"]
 }
 
+fn any_named() -> impl Strategy<Value = Part> {
+    proptest::sample::select(vec![Part::Attn, Part::Mlp, Part::ResidPre, Part::ResidMid, Part::ResidPost, Part::Error])
+}
+
+fn any_numbered() -> impl Strategy<Value = Numbered> {
+    proptest::sample::select(Numbered::ALL.to_vec())
+}
+
 fn any_part() -> impl Strategy<Value = Part> {
+    prop_oneof![(any_numbered(), any::<usize>()).prop_map(|(kind, n)| kind.part(n)), any_named()]
+}
+
+fn any_span() -> impl Strategy<Value = Span<usize>> {
+    let ordered = |(first, last): (Option<usize>, Option<usize>)| match (first, last) {
+        (Some(a), Some(b)) => Span { first: Some(a.min(b)), last: Some(a.max(b)) },
+        _ => Span { first, last },
+    };
+    prop_oneof![any::<(Option<usize>, Option<usize>)>().prop_map(ordered), any::<usize>().prop_map(Span::one)]
+}
+
+fn any_positions() -> impl Strategy<Value = Positions> {
+    let ordered = |(first, last): (Option<i64>, Option<i64>)| match (first, last) {
+        // Only ends that count from the same side can be told to be in order.
+        (Some(a), Some(b)) if (a < 0) == (b < 0) => Span { first: Some(a.min(b)), last: Some(a.max(b)) },
+        _ => Span { first, last },
+    };
     prop_oneof![
-        any::<usize>().prop_map(Part::Head),
-        any::<usize>().prop_map(Part::Neuron),
-        any::<usize>().prop_map(Part::Feature),
-        proptest::sample::select(vec![
-            Part::Attn,
-            Part::Mlp,
-            Part::ResidPre,
-            Part::ResidMid,
-            Part::ResidPost,
-            Part::Error
-        ]),
+        any::<(Option<i64>, Option<i64>)>().prop_map(move |ends| Positions::Span(ordered(ends))),
+        any::<i64>().prop_map(Positions::one),
+        any_text().prop_map(Positions::Token),
+    ]
+}
+
+fn any_target() -> impl Strategy<Value = Target> {
+    let parts = prop_oneof![
+        any_named().prop_map(Parts::Only),
+        (any_numbered(), any_span()).prop_map(|(kind, span)| Parts::Numbered(kind, span)),
+    ];
+    let readers = proptest::sample::select(vec![Numbered::Head, Numbered::Pattern]);
+    let places = prop_oneof![
+        Just(Places::Embed),
+        any_text().prop_map(|text| Places::Logit(Token::Text(text))),
+        (any_span(), parts).prop_map(|(layers, parts)| Places::Layers(layers, parts)),
+    ];
+    prop_oneof![
+        any_address().prop_map(Target::from),
+        (places, any_positions()).prop_map(|(places, positions)| Target { places, positions, keys: None }),
+        (any_span(), readers, any_span(), any_positions(), any_positions()).prop_map(
+            |(layers, kind, heads, positions, keys)| {
+                let places = Places::Layers(layers, Parts::Numbered(kind, heads));
+                Target { places, positions, keys: Some(keys) }
+            }
+        ),
     ]
 }
 
@@ -39,11 +81,6 @@ fn any_finite() -> impl Strategy<Value = f32> {
 }
 
 fn any_edit() -> impl Strategy<Value = Edit> {
-    let target = prop_oneof![
-        any_address().prop_map(Target::Unit),
-        (any::<usize>(), any::<usize>(), any::<i64>(), any::<i64>())
-            .prop_map(|(layer, head, query, key)| Target::AttentionEdge { layer, head, query, key }),
-    ];
     let direction = prop_oneof![
         any_text().prop_map(Direction::File),
         (any_text(), any_text()).prop_map(|(plus, minus)| Direction::Difference { plus, minus }),
@@ -56,15 +93,22 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         any_finite().prop_map(Op::Scale),
         any_finite().prop_map(Op::Add),
         (direction, any_finite()).prop_map(|(direction, factor)| Op::Steer { direction, factor }),
+        any_text().prop_map(Op::Ablate),
+        (any_text(), any_finite(), any_finite(), 0..3usize).prop_map(|(name, a, b, open)| Op::Cap {
+            name,
+            min: (open != 1).then_some(a.min(b)),
+            max: (open != 2).then_some(a.max(b)),
+        }),
     ];
-    (target, op).prop_map(|(target, op)| Edit { target, op })
+    (any_target(), op).prop_map(|(target, op)| Edit { target, op })
 }
 
 /// The bits of an operation's number: `==` cannot tell 0 from -0.
-fn bits(op: &Op) -> Option<u32> {
+fn bits(op: &Op) -> Vec<u32> {
     match op {
-        Op::Set(value) | Op::Scale(value) | Op::Add(value) | Op::Steer { factor: value, .. } => Some(value.to_bits()),
-        Op::Mean | Op::MeanOf(_) | Op::From(_) => None,
+        Op::Set(value) | Op::Scale(value) | Op::Add(value) | Op::Steer { factor: value, .. } => vec![value.to_bits()],
+        Op::Cap { min, max, .. } => min.iter().chain(max).map(|x| x.to_bits()).collect(),
+        Op::Mean | Op::MeanOf(_) | Op::From(_) | Op::Ablate(_) => Vec::new(),
     }
 }
 
@@ -97,7 +141,7 @@ fn every_edit_is_read_back_as_printed() {
         .unwrap();
 }
 
-const SEEDS: [&str; 16] = [
+const SEEDS: [&str; 33] = [
     "embed@3",
     "L7.N1042@5=0",
     "L7.H3=mean",
@@ -114,6 +158,23 @@ const SEEDS: [&str; 16] = [
     "L3.F16383@0",
     "L2.error@4",
     "L0.resid_pre+=1",
+    "L7.H3.q@5=0",
+    "L7.KV1.k=from:\"Other\"",
+    "L*.H0..3.pattern@*<-0=0.5",
+    "L3..5.H*@2..-1<-\" Dallas\"=0",
+    "L1..2.N3..@..3*=2",
+    "L7.H3.z@-3..=mean",
+    "L*.resid_post=ablate:dir:refusal",
+    "L9.resid_post=cap:dir:\"a b\"[-1.5..2e3]",
+    "blocks.1.attn.hook_z[0, 5, 2]=0",
+    "blocks.3..4.hook_resid_post[:, 2:-1]*=2",
+    "blocks.*.attn.hook_pattern[0, 1, -1, :3]+=0.1",
+    "hook_embed[0]=mean",
+    "blocks.1.attn.hook_q[0, 5, 2]",
+    "blocks.3.hook_resid_post[0, -1]",
+    "L7.KV1.v@3",
+    "L7.H3.pattern@5",
+    "L2.N7",
 ];
 
 /// A small generator (xorshift64*), so that the million strings are the same on every machine.
@@ -128,7 +189,7 @@ impl Random {
     }
 
     fn char(&mut self) -> char {
-        const OF_THE_GRAMMAR: &[u8] = b"LHNF.@-<>=*+:\"\\ue0123456789dimnorst_ ";
+        const OF_THE_GRAMMAR: &[u8] = b"LHNFKV.@-<>=*+:[],\"\\ue0123456789dimnorstqkvz_ ";
         match self.below(4) {
             0 => char::from(self.below(256) as u8),
             1 => char::from_u32(self.below(0x11_0000) as u32).unwrap_or('\u{fffd}'),
@@ -255,7 +316,8 @@ fn what_is_malformed_is_named() {
     }
 }
 
-const SMALL: Extent = Extent { n_layers: 4, n_heads: 2, d_mlp: 96, d_vocab: 512, n_pos: 5, n_features: Some(8) };
+const SMALL: Extent =
+    Extent { n_layers: 4, n_heads: 2, n_kv_heads: 1, d_mlp: 96, d_vocab: 512, n_pos: 5, n_features: Some(8) };
 
 fn refusal(text: &str, extent: &Extent) -> Option<String> {
     let edit: Edit = text.parse().unwrap();
@@ -291,4 +353,106 @@ fn one_past_the_last_names_the_range() {
     }
     let far = format!("embed@{}=0", i64::MIN);
     assert!(refusal(&far, &SMALL).unwrap().contains("positions 0..=4"));
+}
+
+/// What a text is read as, printed; or the error.
+fn read(text: &str) -> String {
+    text.parse::<Target>().map_or_else(|e| e.to_string(), |t| t.to_string())
+}
+
+#[test]
+fn names_of_transformer_lens_are_read_as_addresses() {
+    for (hook, address) in [
+        ("blocks.1.attn.hook_z[0, 5, 2]", "L1.H2@5"),
+        ("blocks.1.attn.hook_z[0,-1,2]", "L1.H2@-1"),
+        ("blocks.1.attn.hook_z[:, :, 2]", "L1.H2"),
+        ("blocks.1.attn.hook_z", "L1.H*"),
+        ("blocks.1.attn.hook_q[0, 5, 2]", "L1.H2.q@5"),
+        ("blocks.1.attn.hook_k[0, 5, 2]", "L1.KV2.k@5"),
+        ("blocks.1.attn.hook_v[0, 2:5, 0:2]", "L1.KV0..1.v@2..4"),
+        ("blocks.1.attn.hook_pattern[0, 3]", "L1.H3.pattern"),
+        ("blocks.1.attn.hook_pattern[0, 3, 7]", "L1.H3.pattern@7"),
+        ("blocks.1.attn.hook_pattern[0, 3, 7, 2]", "L1.H3.pattern@7<-2"),
+        ("blocks.1.attn.hook_pattern[0, :, -1, 0]", "L1.H*.pattern@-1<-0"),
+        ("blocks.3.hook_resid_pre", "L3.resid_pre"),
+        ("blocks.3.hook_resid_mid[0, 4]", "L3.resid_mid@4"),
+        ("blocks.3.hook_resid_post", "L3.resid_post"),
+        ("blocks.*.hook_attn_out[0, -3:]", "L*.attn@-3.."),
+        ("blocks.2..3.hook_mlp_out[0, :-2]", "L2..3.mlp@..-3"),
+        ("blocks.1.mlp.hook_post[0, 5, 300]", "L1.N300@5"),
+        ("hook_embed[0, 1]", "embed@1"),
+    ] {
+        assert_eq!(read(hook), address);
+    }
+    assert_eq!("blocks.1.attn.hook_z[0, 5, 2]".parse::<Address>().unwrap(), Address::unit(1, Part::Head(2)).at(5));
+    for (hook, says) in [
+        ("blocks.1.attn.hook_z[1, 5, 2]", "batch index: found \"1, 5, 2]\", expected 0"),
+        ("blocks.1.attn.hook_z[0, 5, 2, 7]", "a head is changed as a whole"),
+        ("blocks.1.hook_resid_post[0, 5, 7]", "a vector is changed as a whole"),
+        ("blocks.1.attn.hook_z[0, 5, -2]", "not negative"),
+        ("blocks.1.attn.hook_z[0, 5:5, 2]", "a slice that takes something in"),
+        ("blocks.1.attn.hook_result", "activation: found \"attn.hook_result\", expected hook_resid_pre"),
+        ("blocks.1.attn.hook_z[0, 5", "a comma or ]"),
+    ] {
+        assert!(read(hook).contains(says), "{hook}: {}", read(hook));
+    }
+}
+
+#[test]
+fn ranges_are_read_and_other_spellings_have_one_printed_form() {
+    for (text, printed) in [
+        ("L*.attn", "L*.attn"),
+        ("L3..5.H*", "L3..5.H*"),
+        ("L3..3.H0", "L3.H0"),
+        ("L1.H0..3.q@2..5", "L1.H0..3.q@2..5"),
+        ("L1.H2.z@*", "L1.H2"),
+        ("L1.H2@5..", "L1.H2@5.."),
+        ("embed@..3", "embed@..3"),
+        ("embed@\" Dallas\"", "embed@\" Dallas\""),
+        ("L1.H2@*<-0", "L1.H2@*<-0"),
+        ("L1.H2.pattern@7<-..3", "L1.H2.pattern@7<-..3"),
+    ] {
+        assert_eq!(read(text), printed);
+    }
+    for (text, says) in [
+        ("L5..3.H0", "layer: found \"5..3.H0\", expected a range whose first is not behind its last"),
+        ("embed@-1..-3", "position: found \"-1..-3\""),
+        ("embed@..", "expected an end of the range; * is all"),
+        ("L1.H2.w", "part of a head: found \"w\", expected q, k, v, z or pattern"),
+        ("L1.KV2", "after the key/value head: found nothing, expected .k or .v"),
+        ("L1.H2.q@4<-3", "attention edge"),
+    ] {
+        assert!(read(text).contains(says), "{text}: {}", read(text));
+    }
+    let several = "L*.H0".parse::<Address>().unwrap_err().to_string();
+    assert!(several.contains("expected one unit"), "{several}");
+}
+
+#[test]
+fn a_range_takes_in_what_a_model_and_a_prompt_have_of_it() {
+    let tokens: Vec<String> = ["<s>", " a", " b", " a", " c"].map(str::to_owned).to_vec();
+    let reach = |text: &str| {
+        let target: Target = text.parse().unwrap();
+        target.resolve(&SMALL, Some(&tokens)).map(|r| (r.layers, r.numbers, r.positions)).map_err(|e| format!("{e:#}"))
+    };
+    let every = vec![0, 1, 2, 3, 4];
+    assert_eq!(reach("L*.N90.."), Ok((0..4, 90..96, every.clone())));
+    assert_eq!(reach("L2..3.H*@-2.."), Ok((2..4, 0..2, vec![3, 4])));
+    assert_eq!(reach("L1.KV*.v@..1"), Ok((1..2, 0..1, vec![0, 1])));
+    assert_eq!(reach("L1.attn@\" a\""), Ok((1..2, 0..0, vec![1, 3])));
+    assert_eq!(reach("embed"), Ok((0..0, 0..0, every)));
+    for (text, says) in [
+        ("L2..9.attn", "layer 9: this model has layers 0..=3"),
+        ("L0.H1..7", "head 7: each layer has heads 0..=1"),
+        ("embed@3..9", "position 9"),
+        ("embed@4..-3", "position 4 lies behind position 2"),
+        ("embed@\"b\"", "no token of this prompt is \"b\"; its tokens are [\"<s>\", \" a\""),
+        ("L0.H*.k", "2 query heads share 1 key/value heads here; accepted: L0.KV0.k, which changes it for heads 0..1"),
+        ("L0.H1@..1<-3..=0", "every key lies behind every query"),
+    ] {
+        let text = text.strip_suffix("=0").unwrap_or(text);
+        assert!(reach(text).unwrap_err().contains(says), "{text}: {:?}", reach(text));
+    }
+    let edges: Target = "L0.H0@3..<-2..3".parse().unwrap();
+    assert_eq!(edges.resolve(&SMALL, None).unwrap().edges, Some(vec![(3, 2), (3, 3), (4, 2), (4, 3)]));
 }

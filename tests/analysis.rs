@@ -263,7 +263,8 @@ fn relp_of_an_edited_run_stops_where_a_value_was_set() {
             let edits: Vec<Edit> = list.iter().map(|e| e.parse().unwrap()).collect();
             let sites = Sites::Standard;
             let trace = model.run_edited(&clean, &edits, Bos::Auto, &sites, Logits::Last, &mut |_, _| Ok(())).unwrap();
-            let passes = Passes::new(&model.decoder, &edits, ids.len()).unwrap();
+            let passes =
+                Passes::new(&model.scope(&ids), &edits, &mut |name, l, width| model.direction(name, l, width)).unwrap();
             let gradients =
                 model.decoder.relp(&trace, &[(5, 1.0)], position, Gate::Half, passes, &mut |_, _| Ok(())).unwrap();
             (trace, gradients)
@@ -273,6 +274,9 @@ fn relp_of_an_edited_run_stops_where_a_value_was_set() {
         for below in [&set.neurons[1], &set.neurons[0], &set.embed] {
             assert!(flat(below).iter().all(|x| *x == 0.0), "{}: below", reference.name);
         }
+        // Without values heads mix nothing: as if they were set to 0.
+        let ((_, values), (_, heads)) = (edited(&["L1.KV*.v=0"]), edited(&["L1.H*=0"]));
+        assert_eq!(disagreement(&flat(&values.embed), &flat(&heads.embed)), None, "{}", reference.name);
         // Doubling all a layer's MLP writes, by its output or by its residual part, doubles what reaches it.
         let (trace, doubled) = edited(&["L1.mlp*=2"]);
         let plain =

@@ -6,8 +6,9 @@ use candle_core::{Device, Tensor};
 use common::{Reference, references};
 use mechscope::address::Edit;
 use mechscope::model::Model;
-use mechscope::model::edit::{Plan, Reference as From, References, needs};
+use mechscope::model::edit::{Plan, Reference as From, References, Scope, needs};
 use mechscope::model::forward::{Logits, Start};
+use mechscope::model::ops::Route;
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::text::Bos;
 use mechscope::model::trace::Trace;
@@ -48,6 +49,8 @@ fn patching_a_run_from_itself_changes_nothing_bit_for_bit() {
         let clean = clean(&model, PROMPT);
         let mut units =
             vec!["embed", "L0.resid_pre", "L1.resid_post", "L1.H2", "L0.N5", "L1.attn", "L2.mlp", "L1.H0@3"];
+        units.extend(["L1.H2.q", "L1.KV0.k@3", "L2.KV*.v", "L1.H2.pattern", "L*.H*.pattern@2..4", "L0..1.H1.q@-2.."]);
+        units.extend(["L*.N3..9@..2", "L1.H1.pattern@4<-3", "blocks.1.attn.hook_z[0, 1:3]", "L*.H*@*"]);
         if !model.decoder.arch.parallel {
             units.push("L2.resid_mid@-1");
         }
@@ -162,6 +165,14 @@ fn an_edit_that_touches_nothing_is_an_error_that_says_why() {
         (&llama, PROMPT, "L0.N128=0", "neurons 0..=127"),
         (&llama, PROMPT, "L0.N1@99=0", "positions 0..="),
         (&llama, PROMPT, "L0.F1=0", "no dictionary"),
+        (&llama, PROMPT, "L0.H1@3<-2=0.5", "accepted: L0.H1.pattern@3<-2=0.5"),
+        (&llama, PROMPT, "L0.H1.pattern=mean", "behind the query"),
+        (&llama, PROMPT, "L0.H1.pattern=from:\"The king\"", "tokens"),
+        (&llama, PROMPT, "L0.H1.pattern=ablate:dir:x", "no direction"),
+        (&llama, PROMPT, "L0.N1=ablate:dir:x", "neuron"),
+        (&llama, PROMPT, "L0.attn@\" queen\"=0", "no token of this prompt is \" queen\""),
+        (&llama, PROMPT, "L0.resid_post=cap:dir:no_such_direction[0..1]", "no_such_direction"),
+        (&llama, PROMPT, "L0.error=0", "no dictionary"),
         (&llama, PROMPT, "L0.H0@1<-3=0", "keys 0..=1"),
         (&llama, PROMPT, "L0.H0=from:\"The king\"", "tokens"),
         (&llama, PROMPT, "L0.N3+=diff:\"a\"-\"b\"*1", "neuron"),
@@ -181,7 +192,7 @@ impl References for Unused {
     fn site(&mut self, _: From, site: Site) -> anyhow::Result<Tensor> {
         anyhow::bail!("{site} is not needed")
     }
-    fn direction(&mut self, name: &str, _: usize) -> anyhow::Result<Vec<f32>> {
+    fn direction(&mut self, name: &str, _: Option<usize>, _: usize) -> anyhow::Result<Vec<f32>> {
         anyhow::bail!("{name} is not needed")
     }
 }
@@ -191,9 +202,17 @@ fn a_batch_of_edits_equals_one_run_for_each() {
     for reference in families() {
         let model = reference.model();
         let one = clean(&model, PROMPT);
-        let lists = [edits(&["L1.H2=0"]), edits(&["L2.N3@1=2"]), edits(&["L1.H1@4<-3=0", "L0.mlp*=2"]), vec![]];
+        let lists = [
+            edits(&["L1.H2=0"]),
+            edits(&["L2.N3@1=2"]),
+            edits(&["L1.H1@4<-3=0", "L0.mlp*=2"]),
+            vec![],
+            edits(&["L1.H2.pattern@3=0.25", "L1.KV0.k@2+=1"]),
+            edits(&["L*.H*.q*=0.5", "L0.KV*.v@2..3=0"]),
+            edits(&["L1..2.H0.pattern@*<-0*=0.5"]),
+        ];
         let lists: Vec<&[Edit]> = lists.iter().map(Vec::as_slice).collect();
-        let plan = Plan::batch(&model.decoder, &lists, one.n_pos(), &mut Unused).unwrap();
+        let plan = Plan::batch(&Scope::new(&model.decoder, one.n_pos()), &lists, &mut Unused).unwrap();
         let prompts = vec![one.tokens().to_vec(); lists.len()];
         let step = &mut |_: usize, _: usize| Ok(());
         let run = model.decoder.run(Start::Tokens(&prompts), &Sites::None, &plan, Logits::All, step).unwrap();
@@ -205,13 +224,219 @@ fn a_batch_of_edits_equals_one_run_for_each() {
     }
 }
 
+/// A saved direction, and its name as edits write it.
+fn saved(folder: &tempfile::TempDir, name: &str, vector: &Tensor) -> String {
+    let file = folder.path().join(format!("{name}.safetensors"));
+    candle_core::safetensors::save(&[("v", vector.clone())].into_iter().collect(), &file).unwrap();
+    format!("{:?}", file.display().to_string())
+}
+
+fn stream(model: &Model, clean: &Trace, list: &[&str], layer: usize) -> Vec<Vec<f32>> {
+    let sites = Sites::only([Site::Block(layer, BlockSite::ResidPost)]);
+    let run = model.run_edited(clean, &edits(list), Bos::Auto, &sites, Logits::All, &mut |_, _| Ok(())).unwrap();
+    run.block(layer, BlockSite::ResidPost).unwrap().to_vec2().unwrap()
+}
+
+#[test]
+fn a_direction_is_projected_out_and_capped() {
+    for reference in families() {
+        let model = reference.model();
+        let clean = clean(&model, PROMPT);
+        let folder = tempfile::tempdir().unwrap();
+        let rows: Vec<Vec<f32>> = clean.block(1, BlockSite::ResidPost).unwrap().to_vec2().unwrap();
+        let along: Vec<f32> = rows[3].iter().zip(&rows[1]).map(|(a, b)| a + 0.5 * b).collect();
+        let length = along.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let part = |row: &[f32]| row.iter().zip(&along).map(|(x, a)| x * a / length).sum::<f32>();
+        let tensor = Tensor::new(along.as_slice(), &Device::Cpu).unwrap();
+        let name = saved(&folder, "one", &tensor);
+        let out = format!("L1.resid_post=ablate:dir:{name}");
+        for (p, row) in stream(&model, &clean, &[&out], 1).iter().enumerate() {
+            assert!(part(row).abs() < 1e-4 * length, "{}: {}", reference.name, part(row));
+            let by = part(&rows[p]);
+            let want: Vec<f32> = rows[p].iter().zip(&along).map(|(x, a)| x - by * a / length).collect();
+            assert!(common::disagreement(row, &want).is_none(), "{}: position {p}", reference.name);
+        }
+        let (once, twice) = (edited(&model, &clean, &[&out]), edited(&model, &clean, &[&out, &out]));
+        assert!(common::disagreement(&once, &twice).is_none(), "{}", reference.name);
+        assert_ne!(once, logits(&clean), "{}", reference.name);
+        // Bounds that nothing reaches change no bit; others hold.
+        let wide = format!("L1.resid_post=cap:dir:{name}[-1e30..1e30]");
+        assert_eq!(edited(&model, &clean, &[&wide]), logits(&clean), "{}", reference.name);
+        let (low, high) = (part(&rows[1]).min(0.0), 0.5 * part(&rows[3]));
+        let capped = format!("L1.resid_post=cap:dir:{name}[{low}..{high}]");
+        for (row, before) in stream(&model, &clean, &[&capped], 1).iter().zip(&rows) {
+            let want = part(before).max(low).min(high);
+            assert!((part(row) - want).abs() < 1e-4 * length, "{}: {} {want}", reference.name, part(row));
+        }
+        // The same file as one row, and as one for each layer of which another is not looked at.
+        let n = model.decoder.arch.n_layers;
+        let one = tensor.unsqueeze(0).unwrap();
+        let layers: Vec<Tensor> = (0..n).map(|l| if l == 1 { one.clone() } else { (&one * 0.0).unwrap() }).collect();
+        for shaped in [one.clone(), Tensor::cat(&layers, 0).unwrap()] {
+            let name = saved(&folder, "shaped", &shaped);
+            let same = edited(&model, &clean, &[&format!("L1.resid_post=ablate:dir:{name}")]);
+            assert_eq!(same, once, "{}", reference.name);
+        }
+        let by_layer = saved(&folder, "layers", &Tensor::cat(&layers, 0).unwrap());
+        let refused = |edit: String| {
+            let run =
+                model.run_edited(&clean, &edits(&[&edit]), Bos::Auto, &Sites::None, Logits::All, &mut |_, _| Ok(()));
+            format!("{:#}", run.err().unwrap_or_else(|| panic!("{edit} was accepted")))
+        };
+        assert!(refused(format!("embed=ablate:dir:{by_layer}")).contains("one row for each layer"));
+        assert!(refused(format!("L2.resid_post=ablate:dir:{by_layer}")).contains("zero everywhere"));
+        assert!(refused(format!("L1.H0=ablate:dir:{name}")).contains("accepted: ["));
+    }
+}
+
+#[test]
+fn a_key_or_value_head_patched_is_patched_for_all_that_share_it() {
+    for reference in families() {
+        let model = reference.model();
+        let a = &model.decoder.arch;
+        let (one, other) = (clean(&model, PROMPT), clean(&model, OTHER));
+        // With keys and queries of another run, attention looks as it does there; with the values too, heads mix the same.
+        let (pattern, z) = (Site::Block(1, BlockSite::Pattern), Site::Block(1, BlockSite::Z));
+        let run = |list: &[&str]| {
+            let sites = Sites::only([pattern, z]);
+            model.run_edited(&one, &edits(list), Bos::Auto, &sites, Logits::All, &mut |_, _| Ok(())).unwrap()
+        };
+        let from = |unit: &str| format!("{unit}=from:{OTHER:?}");
+        let looks = run(&[&from("L1.H*.q"), &from("L1.KV*.k")]);
+        assert_eq!(looks.numbers(pattern).unwrap(), other.numbers(pattern).unwrap(), "{}", reference.name);
+        let mixes = run(&[&from("L1.H*.q"), &from("L1.KV*.k"), &from("L1.KV*.v")]);
+        assert_eq!(mixes.numbers(z).unwrap(), other.numbers(z).unwrap(), "{}", reference.name);
+        // One key/value head touches its own group and no other.
+        let group = a.n_heads / a.n_kv_heads;
+        let kv = a.n_kv_heads - 1;
+        let one_kv = run(&[&format!("L1.KV{kv}.v=0")]);
+        let rows = |t: &Trace| t.block(1, BlockSite::Z).unwrap().to_vec3::<f32>().unwrap();
+        for (after, before) in rows(&one_kv).iter().zip(rows(&one)) {
+            for h in 0..a.n_heads {
+                let touched = h / group == kv;
+                assert_eq!(after[h].iter().all(|x| *x == 0.0), touched, "{}: head {h}", reference.name);
+                assert!(touched || after[h] == before[h], "{}: head {h}", reference.name);
+            }
+        }
+        let of_head = format!("L1.H{}.v=0", a.n_heads - 1);
+        if group == 1 {
+            assert_eq!(rows(&run(&[&of_head])), rows(&one_kv), "{}", reference.name);
+        } else {
+            let refused = edits(&[&of_head])[0].check(&model.scope(one.tokens()).extent()).unwrap_err();
+            assert!(format!("{refused:#}").contains(&format!("accepted: L1.KV{kv}.v")), "{refused:#}");
+        }
+    }
+}
+
+#[test]
+fn a_pattern_is_what_values_are_mixed_with() {
+    for reference in families() {
+        let model = reference.model();
+        let (one, other) = (clean(&model, PROMPT), clean(&model, OTHER));
+        let sites = Sites::only([BlockSite::Pattern, BlockSite::Z].map(|s| Site::Block(1, s)));
+        let run = |list: &[&str]| {
+            model.run_edited(&one, &edits(list), Bos::Auto, &sites, Logits::All, &mut |_, _| Ok(())).unwrap()
+        };
+        let pattern = |t: &Trace| t.block(1, BlockSite::Pattern).unwrap().to_vec3::<f32>().unwrap();
+        let row = pattern(&run(&["L1.H1.pattern@3=0.25"]));
+        assert_eq!(row[1][3][..4], [0.25; 4], "{}", reference.name);
+        assert!(row[1][3][4..].iter().all(|x| *x == 0.0), "nothing behind the query is seen");
+        assert_eq!((&row[0], &row[1][4]), (&pattern(&one)[0], &pattern(&one)[1][4]), "{}", reference.name);
+        let entry = pattern(&run(&["L1.H1.pattern@4<-2=0.5"]));
+        let mut want = pattern(&one)[1][4].clone();
+        want[2] = 0.5;
+        assert_eq!(entry[1][4], want, "an entry is not renormalised");
+        let patched = run(&[&format!("L1.H2.pattern=from:{OTHER:?}")]);
+        assert_eq!(pattern(&patched)[2], pattern(&other)[2], "{}", reference.name);
+        let nothing = run(&["L1.H1.pattern=0"]).block(1, BlockSite::Z).unwrap().to_vec3::<f32>().unwrap();
+        assert!(nothing.iter().all(|p| p[1].iter().all(|x| *x == 0.0)), "{}", reference.name);
+        assert_eq!(
+            edited(&model, &one, &["L1.H1.pattern=0"]),
+            edited(&model, &one, &["L1.H1=0"]),
+            "{}",
+            reference.name
+        );
+    }
+}
+
+#[test]
+fn ranges_are_all_their_units() {
+    let model = families()[0].model();
+    let clean = clean(&model, PROMPT);
+    let token = model.piece(clean.tokens()[2]);
+    let at: Vec<usize> = (0..clean.n_pos()).filter(|p| clean.tokens()[*p] == clean.tokens()[2]).collect();
+    let by_token = format!("L1.attn@{}=0", serde_json::to_string(&token).unwrap());
+    let each: Vec<String> = at.iter().map(|p| format!("L1.attn@{p}=0")).collect();
+    for (range, each) in [
+        ("L0..1.H1..2@-3..=0", {
+            let n = clean.n_pos();
+            let one = |l, h, p| format!("L{l}.H{h}@{p}=0");
+            let all = (0..2).flat_map(|l| (1..3).flat_map(move |h| (n - 3..n).map(move |p| one(l, h, p))));
+            all.collect::<Vec<_>>()
+        }),
+        (by_token.as_str(), each),
+        ("L1.H*@*<-0=0", (0..4).flat_map(|h| (0..clean.n_pos()).map(move |q| format!("L1.H{h}@{q}<-0=0"))).collect()),
+        ("blocks.2.mlp.hook_post[0, 1, 3:6]*=3", (3..6).map(|n| format!("L2.N{n}@1*=3")).collect()),
+    ] {
+        let each: Vec<&str> = each.iter().map(String::as_str).collect();
+        assert_eq!(edited(&model, &clean, &[range]), edited(&model, &clean, &each), "{range}");
+        assert_ne!(edited(&model, &clean, &[range]), logits(&clean), "{range}");
+    }
+}
+
+#[test]
+fn both_routes_edit_alike() {
+    for reference in families() {
+        let model = reference.model();
+        let one = clean(&model, PROMPT);
+        let list =
+            edits(&["L0.H1.q*=2", "L1.KV0.k@2+=1", "L1.KV0.v@1=0", "L1.H0.pattern@3=0.25", "L2.H1.pattern@*<-0*=0.5"]);
+        let plan = Plan::new(&model.scope(one.tokens()), &list, &mut Unused).unwrap();
+        let run = |route| {
+            let prompts = [one.tokens().to_vec()];
+            let step = &mut |_: usize, _: usize| Ok(());
+            let start = Start::Tokens(&prompts);
+            logits(&model.decoder.run_by(route, start, &Sites::None, &plan, Logits::All, step).unwrap())
+        };
+        let (kernels, portable) = (run(Route::Kernels), run(Route::Portable));
+        assert!(common::disagreement(&kernels, &portable).is_none(), "{}", reference.name);
+        assert_ne!(kernels, logits(&one), "{}", reference.name);
+    }
+}
+
+#[test]
+fn an_edit_that_changes_nothing_at_all_is_refused() {
+    let model = families()[0].model();
+    let tokens = model.encode(PROMPT, Bos::Auto).unwrap().ids();
+    let refused = |edit: &str| model.refuse_idle(&tokens, &edits(&[edit]), Bos::Auto).err().map(|e| e.to_string());
+    for (edit, why) in [
+        ("L1.H0*=1".to_owned(), "a factor of 1"),
+        ("L1.N3+=0".to_owned(), "0 is added"),
+        ("L1.N3+=-0".to_owned(), "0 is added"),
+        ("L1.attn+=steer:x*0".to_owned(), "0 times"),
+        ("L1.attn+=diff:\"a\"-\"a\"*4".to_owned(), "the same"),
+        (format!("L1.H0@2=from:{PROMPT:?}"), "from the prompt itself"),
+    ] {
+        let said = refused(&edit).unwrap_or_else(|| panic!("{edit} was accepted"));
+        assert!(
+            said.starts_with(edit.split('@').next().unwrap().split('+').next().unwrap().split('*').next().unwrap()),
+            "{said}"
+        );
+        assert!(said.contains("changes nothing") && said.contains(why), "{said}");
+    }
+    for edit in ["L1.H0*=1.5", "L1.H0=0", "L1.H0=mean", "L1.attn+=steer:x"] {
+        assert_eq!(refused(edit), None, "{edit}");
+    }
+    assert_eq!(refused(&format!("L1.H0=from:{OTHER:?}")), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_run_from_the_first_edited_layer_equals_the_full_edited_run(
         family in 0usize..11,
-        list in prop::collection::vec((0usize..3, 0usize..5, 0usize..4, 0i64..5, -2f32..2.0), 1..4),
+        list in prop::collection::vec((0usize..3, 0usize..10, 0usize..4, 0i64..5, -2f32..2.0), 1..4),
     ) {
         let all = families();
         let model = all[family % all.len()].model();
@@ -221,6 +446,11 @@ proptest! {
             1 => format!("L{l}.N{n}@{p}={v}"),
             2 => format!("L{l}.mlp@{p}=mean"),
             3 => format!("L{l}.H{n}@4<-{}=0", p.min(4)),
+            4 => format!("L{l}.H{n}.q@{p}*={v}"),
+            5 => format!("L{l}.KV0.k@{p}..={v}"),
+            6 => format!("L{l}.KV*.v=mean"),
+            7 => format!("L{l}.H{n}.pattern@{p}..=from:{OTHER:?}"),
+            8 => format!("L{l}..2.H*.pattern@{p}*={v}"),
             _ => format!("L{l}.resid_pre@{p}=from:{OTHER:?}"),
         }.parse().unwrap()).collect();
         let step = || |_: usize, _: usize| Ok(());
@@ -233,6 +463,6 @@ proptest! {
             let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             prop_assert_eq!(numbers(a), numbers(b), "{}", site);
         }
-        prop_assert!(!needs(&model.decoder, &list, clean.n_pos()).unwrap().is_empty());
+        prop_assert!(!needs(&model.scope(clean.tokens()), &list).unwrap().is_empty());
     }
 }

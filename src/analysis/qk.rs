@@ -4,7 +4,7 @@ use super::param::{Kind, Param, Values};
 use super::{About, Analysis, Direction, Evidence, Job};
 use crate::address::{Address, Part as Unit, resolve_position};
 use crate::model::Model;
-use crate::model::edit;
+use crate::model::edit::Scope;
 use crate::model::forward::Step;
 use crate::model::qk::{Part, Score};
 use crate::model::site::{BlockSite as S, Site};
@@ -126,7 +126,7 @@ fn place(job: &Job) -> Result<Place> {
     let arch = &job.model.decoder.arch;
     let (layer, head) = match job.values.head("head")? {
         Some((layer, head)) => {
-            Address::unit(layer, Unit::Head(head)).check(&edit::extent(&job.model.decoder, n))?;
+            Address::unit(layer, Unit::Head(head)).check(&Scope::new(&job.model.decoder, n).extent())?;
             (layer, head)
         }
         None => {

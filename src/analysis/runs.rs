@@ -51,7 +51,8 @@ impl Runs {
         wanted.retain(|s| model.decoder.has_site(*s));
         let mut clean_sites = wanted.clone();
         if !self.edits.is_empty() {
-            clean_sites.extend(edit::needs(&model.decoder, &self.edits, self.input.tokens.len())?);
+            model.refuse_idle(&self.input.ids(), &self.edits, self.input.asked)?;
+            clean_sites.extend(edit::needs(&model.scope(&self.input.ids()), &self.edits)?);
         }
         let holds = |trace: &Option<Trace>, sites: &BTreeSet<Site>| {
             trace.as_ref().is_some_and(|t| sites.iter().all(|s| t.batched(*s).is_some()))

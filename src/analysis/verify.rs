@@ -214,10 +214,10 @@ impl<'a> Verifier<'a> {
                 let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| Effect {
                     node: self.on.node(*node).id.to_string(),
                     before: before[n] as f32,
-                    predicted: predicted[n],
-                    measured: (measured[b][n] - before[n]) as f32,
-                    held: (held[b][n] - before[n]) as f32,
-                    norms_held: (norms_held[b][n] - before[n]) as f32,
+                    predicted: predicted[n].filter(|p| p.is_finite()),
+                    measured: change(measured[b][n], before[n]),
+                    held: change(held[b][n], before[n]),
+                    norms_held: change(norms_held[b][n], before[n]),
                 });
                 let effects = effects.collect();
                 found(*i, Verification { subject: test.subject.clone(), with: test.with.clone(), effects });
@@ -307,8 +307,9 @@ impl<'a> Verifier<'a> {
         let Some(deltas) = &acts.deltas else { return Ok(None) };
         let together;
         let gradients = if acts.edits.len() + acts.rows.len() > 1 {
-            let n_pos = self.on.trace.n_pos();
-            together = self.gradients_with(Passes::new(&self.on.model.decoder, &acts.edits, n_pos)?)?;
+            let (model, trace) = (self.on.model, &self.on.trace);
+            let mut directions = |name: &str, layer, width| model.direction(name, layer, width);
+            together = self.gradients_with(Passes::new(&model.scope(trace.tokens()), &acts.edits, &mut directions)?)?;
             &together
         } else {
             self.gradients()?
@@ -327,4 +328,10 @@ impl<'a> Verifier<'a> {
         }
         Ok(Some(sum as f32))
     }
+}
+
+/// `after - before`; NaN when the run left the range of its numbers.
+fn change(after: f64, before: f64) -> f32 {
+    let change = (after - before) as f32;
+    if change.is_finite() { change } else { f32::NAN }
 }

@@ -107,6 +107,8 @@ impl App {
             let extent = crate::address::Extent {
                 n_layers: model.n_layers,
                 n_heads: model.n_heads,
+                // Whose key it is matters to edits, not to where it is shown.
+                n_kv_heads: model.n_heads,
                 d_mlp: model.d_mlp,
                 d_vocab: usize::MAX,
                 n_pos,

@@ -209,6 +209,10 @@ fn python(address: &Address) -> Result<String> {
             let block = |name: &str| format!("blocks.{layer}.{name}");
             match part {
                 Part::Head(head) => of(&block("attn.hook_z"), format!(", {head}")),
+                Part::Query(head) => of(&block("attn.hook_q"), format!(", {head}")),
+                Part::Key(head) | Part::SharedKey(head) => of(&block("attn.hook_k"), format!(", {head}")),
+                Part::Value(head) | Part::SharedValue(head) => of(&block("attn.hook_v"), format!(", {head}")),
+                Part::Pattern(head) => format!("cache[\"{}\"][0, {head}, {position}]", block("attn.hook_pattern")),
                 Part::Neuron(neuron) => of(&block("mlp.hook_post"), format!(", {neuron}")),
                 Part::Attn => of(&block("hook_attn_out"), String::new()),
                 Part::Mlp => of(&block("hook_mlp_out"), String::new()),
@@ -230,6 +234,8 @@ mod tests {
         let python = |text: &str| python(&text.parse().unwrap()).unwrap();
         assert_eq!(python("L7.N1042@5"), "cache[\"blocks.7.mlp.hook_post\"][0, 5, 1042]");
         assert_eq!(python("L7.H3"), "cache[\"blocks.7.attn.hook_z\"][0, :, 3]");
+        assert_eq!(python("L7.KV3.k@2"), "cache[\"blocks.7.attn.hook_k\"][0, 2, 3]");
+        assert_eq!(python("L7.H3.pattern@2"), "cache[\"blocks.7.attn.hook_pattern\"][0, 3, 2]");
         assert_eq!(python("L7.resid_post@-1"), "cache[\"blocks.7.hook_resid_post\"][0, -1]");
     }
 }

@@ -288,7 +288,7 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
 pub(super) fn own_dictionary(model: &Model) -> Result<Option<Dictionary>> {
     match &model.source {
         Source::BuiltIn(builtin) => Dictionary::built_in(builtin, &model.decoder),
-        Source::Folder { .. } => Ok(None),
+        Source::Folder { .. } | Source::Gguf { .. } => Ok(None),
     }
 }
 

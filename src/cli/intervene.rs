@@ -1,14 +1,52 @@
 //! `mechscope intervene`: the same prompt with and without edits.
 
+use super::graph::warn_of_another_model;
 use super::output::{self, Format};
 use super::target::TargetArgs;
 use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked};
-use crate::address::resolve_position;
+use crate::address::{Edit, Numbered, Parts, Places, resolve_position};
+use crate::analysis::intervene::INTERVENE;
 use crate::analysis::next_token::{NextToken, changes};
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{last_stream, next_token};
+use crate::model::dictionary::Dictionary;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use std::sync::Arc;
+
+/// The grammar of edits, as `mechscope intervene --help` teaches it.
+const GRAMMAR: &str = "\
+Edits are ADDRESS OPERATION, at every position unless the address names one:
+
+  embed                         token embeddings
+  L7.H3                         what head 3 of layer 7 mixes (also L7.H3.z)
+  L7.H3.q  L7.H3.k  L7.H3.v     its query, key, value before rotation
+  L7.KV1.k  L7.KV1.v            those of a key/value head, where query heads share them: all of these change
+  L7.H3.pattern                 where it looks; @7 the row of query 7, @7<-3 an entry; nothing is renormalised
+  L5.H1@7<-3                    the edge by which 7 reads 3: =0 takes it out and renormalises the row
+  L7.N1042  L7.F877             a neuron, a feature of --dictionary
+  L7.attn  L7.mlp               what attention or MLP adds to the residual stream
+  L7.resid_pre, _mid, _post     the residual stream
+  ...@5  ...@-1                 at one position, from the start or from the end
+
+  Ranges, both ends included:   L*.H0  L3..5.attn  L1.H0..3  L1.N100..  embed@2..5  embed@-3..
+  Every position of a token:    L2.attn@\" Dallas\"
+  Names of TransformerLens:     blocks.1.attn.hook_z[0, 5, 2]  blocks.3.hook_resid_post  blocks.1.mlp.hook_post[0, :, 300]
+
+  =0  *=2  +=1.5                set, scale, add
+  =mean  =mean:\"Prompt\"       mean over the positions of this prompt, or of another
+  =from:\"Prompt\"              the value in another prompt
+  +=diff:\"A\"-\"B\"*4          steer along the difference of two prompts
+  +=steer:NAME*4                steer along the direction in NAME.safetensors
+  =ablate:dir:NAME              project the direction out
+  =cap:dir:NAME[-1..2]          keep the part along it between bounds ([..2], [-1..]: one of them)
+
+A file of a direction holds one tensor, [d], [1, d] or [layers, d]. An edit that changes nothing is an error.";
+
+/// What ends the long help: the grammar of edits, then the catalogue's entry.
+pub fn long_help() -> String {
+    format!("{GRAMMAR}\n\n{}", INTERVENE.about.footer())
+}
 
 /// Options of `mechscope intervene`.
 #[derive(Args, Debug)]
@@ -21,6 +59,10 @@ pub struct Intervene {
     target: TargetArgs,
     #[command(flatten)]
     edits: EditArgs,
+    /// The transcoders whose features edits name (L7.F877@5=0): a folder or a name in the Hugging Face cache; those that travel with the model
+    /// when not given
+    #[arg(long, value_name = "DIR")]
+    dictionary: Option<String>,
     /// The token to predict from; negative counts from the end
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     position: i64,
@@ -35,9 +77,18 @@ impl Intervene {
     /// Runs the model twice and prints what the edits changed.
     pub fn run(self) -> Result<()> {
         ensure!(!self.edits.edits.is_empty(), "nothing to do: give at least one --edit, such as --edit L0.H0=0");
-        let model = self.model.open()?;
+        let mut model = self.model.open()?;
+        if self.dictionary.is_some() || self.edits.edits.iter().any(names_a_feature) {
+            let dictionary = Dictionary::of(&model, self.dictionary.as_deref())?;
+            warn_of_another_model(Some(&dictionary), &model);
+            model.dictionary = Some(Arc::new(dictionary));
+        }
+        let model = model;
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
+        if let [target, contrast] = targets[..] {
+            ensure!(target != contrast, "--contrast is the target itself: their difference is 0 in every run");
+        }
         let at = resolve_position(self.position, input.tokens.len())?;
         let mut runs = Runs::new(input, self.edits.edits.clone());
         runs.ensure(&model, [last_stream(&model)].into(), &mut |_, _| Ok(()))?;
@@ -68,4 +119,9 @@ impl Intervene {
         report.table("differences", "Before and after", changes(&before, &after, &shown, |id| model.piece(id)));
         output::print(&report, &self.output)
     }
+}
+
+/// Whether an edit is of a dictionary's feature.
+fn names_a_feature(edit: &Edit) -> bool {
+    matches!(edit.target.places, Places::Layers(_, Parts::Numbered(Numbered::Feature, _)))
 }

@@ -128,6 +128,10 @@ impl Verify {
         report.fact("nodes_tested", summary.n);
         report.fact("rank_correlation", summary.rank_correlation.map(|r| r as f32));
         report.fact("sign_agreement", summary.sign_agreement.map(|s| s as f32));
+        let left = Summary::of(found.iter().flat_map(|v| &v.effects)).left_range;
+        if left > 0 {
+            report.fact("left_the_range", left);
+        }
         report.table("verified", "Change of the target", table(&graph, &found));
         if found.iter().any(|v| v.effects.len() > 1) {
             report.table("downstream", "Change of nodes downstream", downstream(&graph, &found));
@@ -136,13 +140,13 @@ impl Verify {
             report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
         }
         found.into_iter().for_each(|verification| graph.record(verification));
-        output::write_to(Some(place), |to| {
-            let mut to = BufWriter::new(to);
-            json::write(&graph, &mut to)?;
-            Ok(to.flush()?)
-        })?;
         // Where the graph has standard output, the table goes beside it.
         let beside = place == Path::new(output::STANDARD);
+        if beside {
+            json::write(&graph, &mut BufWriter::new(std::io::stdout().lock()))?;
+        } else {
+            json::save(&graph, place)?;
+        }
         let to: &mut dyn Write = if beside { &mut std::io::stderr() } else { &mut std::io::stdout().lock() };
         let mut to = BufWriter::new(to);
         report.write(self.format.into(), &mut to)?;
@@ -192,15 +196,9 @@ fn name(graph: &Graph, subject: &Subject) -> (String, Cell) {
 }
 
 fn cells(effect: &Effect) -> [Cell; 6] {
-    let note = effect.cause().map_or(Cell::Empty, |c| c.to_string().into());
-    [
-        effect.before.into(),
-        effect.predicted.into(),
-        effect.measured.into(),
-        effect.held.into(),
-        effect.norms_held.into(),
-        note,
-    ]
+    let note = effect.note().map_or(Cell::Empty, Cell::from);
+    let [measured, held, norms_held] = [effect.measured, effect.held, effect.norms_held].map(Cell::finite);
+    [effect.before.into(), effect.predicted.into(), measured, held, norms_held, note]
 }
 
 fn columns() -> [Column; 6] {
@@ -251,7 +249,7 @@ fn keep_only(kept: &[(String, KeepOnly)]) -> Table {
         number("completeness"),
     ]);
     for (label, k) in kept {
-        let values = [k.whole, k.group, k.rest, k.empty].map(Cell::from);
+        let values = [k.whole, k.group, k.rest, k.empty].map(Cell::finite);
         let scores = [k.faithfulness(), k.completeness()].map(Cell::from);
         let start = [label.clone().into(), k.kept.into(), k.ablated.into()];
         table.push(start.into_iter().chain(values).chain(scores));

@@ -51,6 +51,10 @@ impl Part {
         bail!("the names of {TRIES} temporary files beside it are taken")
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn file(&mut self) -> &mut File {
         &mut self.file
     }

@@ -70,7 +70,7 @@ pub struct Effect {
     pub before: f32,
     /// The change that the graph predicts; `None` where it has no way to tell.
     pub predicted: Option<f32>,
-    /// The change when the model was run.
+    /// The change when the model was run; NaN, as in the two below, when that run left the range of its numbers.
     pub measured: f32,
     /// The change when the model was run with every attention pattern held at the clean run's values.
     pub held: f32,
@@ -113,30 +113,54 @@ impl Effect {
     }
 
     /// Why measured and predicted differ, when they do: when their difference is more than half of the larger one. The largest of its parts names
-    /// the cause.
+    /// the cause; `None` as well when that part is not known, because a run that would tell it left the range.
     pub fn cause(&self) -> Option<Cause> {
         let predicted = self.predicted?;
         let gap = (self.measured - predicted).abs();
         let scale = self.measured.abs().max(predicted.abs());
-        if gap <= 0.5 * scale || gap <= ROUNDING * self.before.abs().max(1.0) {
+        if gap.is_nan() || gap <= 0.5 * scale || gap <= ROUNDING * self.before.abs().max(1.0) {
             return None;
         }
-        let parts = [
-            (Cause::Patterns, self.through_patterns()),
-            (Cause::Norms, self.held - self.norms_held),
-            (Cause::Nonlinear, self.norms_held - predicted),
-        ];
+        // What no run tells apart stands as one part without a name.
+        let parts = match (self.held.is_nan(), self.norms_held.is_nan()) {
+            (true, _) => vec![(None, gap)],
+            (false, true) => vec![(Some(Cause::Patterns), self.through_patterns()), (None, self.held - predicted)],
+            (false, false) => vec![
+                (Some(Cause::Patterns), self.through_patterns()),
+                (Some(Cause::Norms), self.held - self.norms_held),
+                (Some(Cause::Nonlinear), self.norms_held - predicted),
+            ],
+        };
         // Of equals the first.
-        let largest = parts.into_iter().reduce(|a, b| if b.1.abs() > a.1.abs() { b } else { a });
-        largest.map(|(cause, _)| cause)
+        parts.into_iter().reduce(|a, b| if b.1.abs() > a.1.abs() { b } else { a })?.0
+    }
+
+    /// Which of the runs left the range of their numbers, in words; `None` when all kept to it.
+    pub fn left_range(&self) -> Option<&'static str> {
+        match [self.measured, self.held, self.norms_held].map(f32::is_nan) {
+            [true, _, _] => Some("left the range"),
+            [false, true, _] => Some("left the range with patterns held"),
+            [false, false, true] => Some("left the range with norms held"),
+            [false, false, false] => None,
+        }
+    }
+
+    /// What is to be said of the effect: its cause, and which run left the range.
+    pub fn note(&self) -> Option<String> {
+        match (self.cause(), self.left_range()) {
+            (Some(cause), Some(left)) => Some(format!("{cause}; {left}")),
+            (Some(cause), None) => Some(cause.to_string()),
+            (None, left) => left.map(str::to_owned),
+        }
     }
 
     /// The verdict as readers see it: `measured -0.83, predicted -0.00: acts through attention patterns`.
     pub fn verdict(&self) -> String {
         let predicted = self.predicted.map_or("unknown".to_owned(), |p| format!("{p:+.2}"));
-        let start = format!("measured {:+.2}, predicted {predicted}", self.measured);
-        match self.cause() {
-            Some(cause) => format!("{start}: {cause}"),
+        let measured = if self.measured.is_nan() { "unknown".to_owned() } else { format!("{:+.2}", self.measured) };
+        let start = format!("measured {measured}, predicted {predicted}");
+        match self.note() {
+            Some(note) => format!("{start}: {note}"),
             None => start,
         }
     }
@@ -204,6 +228,22 @@ mod tests {
             effect(Some(0.0), 0.83, 0.0).verdict(),
             "measured +0.83, predicted +0.00: acts through attention patterns"
         );
+    }
+
+    #[test]
+    fn a_run_that_left_the_range_is_named_and_hides_only_the_causes_that_it_would_tell_apart() {
+        let norms_gone = |e: Effect| Effect { norms_held: f32::NAN, ..e };
+        let by_patterns = norms_gone(effect(Some(0.0), -0.83, -0.1));
+        assert_eq!(by_patterns.cause(), Some(Cause::Patterns));
+        assert_eq!(
+            by_patterns.verdict(),
+            "measured -0.83, predicted +0.00: acts through attention patterns; left the range with norms held"
+        );
+        assert_eq!(norms_gone(effect(Some(0.0), -0.83, -0.8)).cause(), None);
+        assert_eq!(effect(Some(0.0), -0.83, f32::NAN).note().as_deref(), Some("left the range with patterns held"));
+        let gone = effect(Some(0.5), f32::NAN, f32::NAN);
+        assert!(gone.cause().is_none() && !gone.is_felt());
+        assert_eq!(gone.verdict(), "measured unknown, predicted +0.50: left the range");
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! Weights by name: safetensors (and NumPy's npz) files read tensor by tensor into the compute dtype, so that never more
 //! than one tensor exists twice.
 
+mod form;
 mod header;
 mod npz;
 mod read;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use header::Entry;
+use super::gguf::{self, Gguf};
+pub use form::{Form, Rows};
+pub use header::{Entry, Stored};
 
 /// Where the bytes of a safetensors file are.
 enum Bytes {
@@ -26,7 +30,12 @@ struct Part {
     name: String,
     bytes: Bytes,
     data: u64,
+    /// The number types it may hold, for messages.
+    accepted: &'static str,
 }
+
+/// The number types of safetensors and NumPy files that are read.
+const FLOATS: &str = "F32, F16, BF16, F64";
 
 enum Store {
     Parts { parts: Vec<Part>, entries: BTreeMap<String, (usize, Entry)> },
@@ -34,18 +43,23 @@ enum Store {
 }
 
 /// Called with bytes read so far and bytes in all.
-pub type Progress<'a> = Box<dyn FnMut(u64, u64) + 'a>;
+pub type Progress<'a> = Box<dyn FnMut(u64, u64) + Send + 'a>;
 
 /// The tensors of a model.
 pub struct Checkpoint<'a> {
     store: Store,
     device: Device,
     dtype: DType,
-    used: RefCell<BTreeSet<String>>,
+    used: Mutex<BTreeSet<String>>,
     total: u64,
-    done: Cell<u64>,
-    progress: RefCell<Progress<'a>>,
-    rehearsing: Cell<bool>,
+    done: AtomicU64,
+    progress: Mutex<Progress<'a>>,
+    rehearsing: AtomicBool,
+}
+
+/// What the lock holds; a reader that panicked leaves it whole.
+fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Checkpoint<'a> {
@@ -91,14 +105,33 @@ impl<'a> Checkpoint<'a> {
         Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, Box::new(|_, _| {})))
     }
 
+    /// Opens the files of a GGUF model, its tensors under the names of a Hugging Face checkpoint.
+    ///
+    /// # Errors
+    /// A file that is missing; settings that the names need and that are not there.
+    pub fn gguf(model: &Gguf, device: &Device, dtype: DType, progress: Progress<'a>) -> Result<Self> {
+        let mut parts = Vec::new();
+        for (path, data) in &model.files {
+            let name = path.display().to_string();
+            let bytes = Bytes::File(File::open(path).with_context(|| format!("cannot open {name}"))?);
+            parts.push(Part { name, bytes, data: *data, accepted: gguf::kind::ACCEPTED });
+        }
+        let (mut entries, mut total) = (BTreeMap::new(), 0);
+        for (tensor, file, entry) in model.renamed()? {
+            total += entry.end - entry.start;
+            ensure!(entries.insert(tensor.clone(), (file, entry)).is_none(), "{}: {tensor:?} twice", model.place());
+        }
+        Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, progress))
+    }
+
     /// Takes tensors made by the caller.
     pub fn from_tensors(tensors: HashMap<String, Tensor>, device: &Device, dtype: DType) -> Self {
         Self::new(Store::Tensors(tensors), 0, device, dtype, Box::new(|_, _| {}))
     }
 
     fn new(store: Store, total: u64, device: &Device, dtype: DType, progress: Progress<'a>) -> Self {
-        let (used, done) = (RefCell::default(), Cell::new(0));
-        let (progress, rehearsing) = (RefCell::new(progress), Cell::new(false));
+        let (used, done) = (Mutex::default(), AtomicU64::new(0));
+        let (progress, rehearsing) = (Mutex::new(progress), AtomicBool::new(false));
         Checkpoint { store, device: device.clone(), dtype, used, total, done, progress, rehearsing }
     }
 
@@ -118,7 +151,7 @@ impl<'a> Checkpoint<'a> {
                     bail!("tensor {tensor:?} stands both in {} and in {name}", other.name);
                 }
             }
-            parts.push(Part { name, bytes, data });
+            parts.push(Part { name, bytes, data, accepted: FLOATS });
         }
         Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, progress))
     }
@@ -152,7 +185,7 @@ impl<'a> Checkpoint<'a> {
     /// It is missing.
     pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
         let shape = match &self.store {
-            Store::Parts { entries, .. } => entries.get(name).map(|(_, e)| e.shape.clone()),
+            Store::Parts { entries, .. } => entries.get(name).map(|(_, e)| e.wanted_shape()),
             Store::Tensors(map) => map.get(name).map(|t| t.dims().to_vec()),
         };
         shape.with_context(|| format!("{}: tensor {name:?} is missing", self.name()))
@@ -238,15 +271,15 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// What `build` returns.
     pub fn rehearse<T>(&self, build: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        self.rehearsing.set(true);
+        self.rehearsing.store(true, Relaxed);
         let built = build(self);
-        self.rehearsing.set(false);
+        self.rehearsing.store(false, Relaxed);
         built
     }
 
     /// Whether tensors are only checked: a copy of one would take memory for nothing.
     pub fn rehearsing(&self) -> bool {
-        self.rehearsing.get()
+        self.rehearsing.load(Relaxed)
     }
 
     /// A matrix in the compute dtype, as stored.
@@ -274,7 +307,7 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// It is missing, has another shape or a dtype that is not a float, is cut off, or holds NaN or infinity.
     fn tensor(&self, name: &str, shape: &[usize], dtype: DType, turned: bool) -> Result<Tensor> {
-        self.used.borrow_mut().insert(name.to_owned());
+        open(&self.used).insert(name.to_owned());
         let mismatch =
             |file: &str, found: &[usize]| format!("{file}: tensor {name:?} has shape {found:?}; accepted: {shape:?}");
         match &self.store {
@@ -288,7 +321,9 @@ impl<'a> Checkpoint<'a> {
                 let (part, entry) =
                     entries.get(name).with_context(|| format!("{}: tensor {name:?} is missing", self.name()))?;
                 let part = &parts[*part];
-                ensure!(entry.shape == shape, mismatch(&part.name, &entry.shape));
+                let found = entry.wanted_shape();
+                ensure!(found == shape, mismatch(&part.name, &found));
+                let turned = turned != entry.form.turned;
                 let reader = read::Reader { part, name, entry };
                 reader.check()?;
                 if self.rehearsing() {
@@ -296,12 +331,18 @@ impl<'a> Checkpoint<'a> {
                     return Ok(zero.broadcast_as(reader.shape(turned))?);
                 }
                 let tensor = reader.tensor(dtype, &self.device, turned)?;
-                let done = self.done.get() + entry.end - entry.start;
-                self.done.set(done);
-                (self.progress.borrow_mut())(done, self.total);
+                let size = entry.end - entry.start;
+                let done = self.done.fetch_add(size, Relaxed) + size;
+                (open(&self.progress))(done, self.total);
                 Ok(tensor)
             }
         }
+    }
+
+    /// Marks tensors as read whose names begin with one of `prefixes`: parts of the checkpoint that are not opened.
+    pub fn pass_over(&self, prefixes: &[&str]) {
+        let names = self.names().into_iter().filter(|name| prefixes.iter().any(|p| name.starts_with(p)));
+        self.used.borrow_mut().extend(names);
     }
 
     /// Ends the reading.
@@ -309,7 +350,7 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// A tensor that nobody read and that is not a known buffer: the checkpoint computes something this program does not.
     pub fn finish(&self, ignorable: impl Fn(&str) -> bool) -> Result<()> {
-        let used = self.used.borrow();
+        let used = open(&self.used);
         let buffers =
             [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"];
         for name in self.names().iter().filter(|n| !used.contains(*n) && !ignorable(n)) {

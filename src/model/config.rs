@@ -87,6 +87,11 @@ impl Config {
         Ok(Config { file: file.into(), path: String::new(), fields, read: BTreeSet::new() })
     }
 
+    /// Settings that were read from another kind of file.
+    pub fn from_fields(place: &str, fields: Map<String, Value>) -> Self {
+        Config { file: place.into(), path: String::new(), fields, read: BTreeSet::new() }
+    }
+
     /// File and, inside it, the object: for error messages.
     pub fn place(&self) -> String {
         if self.path.is_empty() { self.file.clone() } else { format!("{}: {}", self.file, self.path) }
@@ -100,6 +105,13 @@ impl Config {
     /// Whether the field is there and not null; does not count as reading it.
     pub fn has(&self, key: &str) -> bool {
         self.fields.get(key).is_some_and(|v| !v.is_null())
+    }
+
+    /// Gives fields that are left out these values: what transformers takes for them.
+    pub fn defaults<const N: usize>(&mut self, values: [(&str, Value); N]) {
+        for (key, value) in values {
+            self.fields.entry(key).or_insert(value);
+        }
     }
 
     /// Whether the field is left out; null is not left out, it switches something off.

@@ -69,7 +69,7 @@ impl Dictionary {
         let found = match (name, &model.source) {
             (Some(name), _) => Some(Self::find(name, &model.decoder)?),
             (None, Source::BuiltIn(builtin)) => Self::built_in(builtin, &model.decoder)?,
-            (None, Source::Folder { .. }) => None,
+            (None, Source::Folder { .. } | Source::Gguf { .. }) => None,
         };
         found.with_context(|| {
             format!(
@@ -146,7 +146,7 @@ impl Dictionary {
         let known = match opened {
             Source::BuiltIn(builtin) => builtin.name == last(trained_on),
             // A folder may be known by its own name or, in the Hugging Face cache, by one further up.
-            Source::Folder { name, path } => {
+            Source::Folder { name, path } | Source::Gguf { name, path } => {
                 let cached =
                     |part: &str| part.strip_prefix("models--").map(|p| p.rsplit("--").next().unwrap_or(p).to_owned());
                 let mut parts = path.iter().filter_map(|part| part.to_str());

@@ -2,6 +2,7 @@
 
 use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
 use super::edit::Plan;
+use super::edit::features::Added;
 use super::kernel::attention::{Pairs, Rule};
 use super::ops::{self, Route};
 use super::site::{BlockSite as S, Site, Sites};
@@ -42,6 +43,10 @@ struct Pass<'a> {
     trace: Trace,
     /// Cosine and sine of every rotary embedding of the model, and which features it pairs.
     tables: Vec<(Tensor, Tensor, Pairs)>,
+    /// What edited features read.
+    reads: Trace,
+    /// What edited features add at sites to come.
+    added: Vec<Added>,
 }
 
 impl Decoder {
@@ -80,7 +85,8 @@ impl Decoder {
             Ok((table(cos)?, table(sin)?, r.pairs))
         });
         let tables = tables.collect::<Result<_>>()?;
-        let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), tables };
+        let (reads, added) = (Trace::new(prompts.clone()), Vec::new());
+        let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), tables, reads, added };
         let mut resid = match start {
             Start::Tokens(prompts) => self.embed(prompts, &mut pass)?,
             Start::Block { layer, clean } => {
@@ -222,10 +228,17 @@ impl Attention {
 
         let want = (pass.sites.has(Site::Block(l, S::AttnScores)), pass.sites.has(Site::Block(l, S::Pattern)));
         let rule = Rule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
-        let attended = match pass.edits.held(l) {
+        let edited = pass.edits.edits_pattern(l);
+        let want = (want.0, want.1 || edited);
+        let mut attended = match pass.edits.held(l) {
             Some(pattern) => ops::mix(pattern, &v, want.1)?,
             None => ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?,
         };
+        if let Some(pattern) = attended.pattern.take_if(|_| edited) {
+            let pattern = pass.edits.apply_to_pattern(l, pattern)?;
+            attended.z = ops::mix_each(pass.route, &pattern, &v, self.window)?;
+            attended.pattern = pass.sites.has(Site::Block(l, S::Pattern)).then_some(pattern);
+        }
         for (site, value) in [(S::AttnScores, attended.scores), (S::Pattern, attended.pattern)] {
             if let Some(value) = value {
                 pass.trace.put(Site::Block(l, site), value);
@@ -313,10 +326,32 @@ impl Pass<'_> {
     /// Passes through a site: edits what is to be edited there, records what is to be recorded.
     fn at(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
         let value = self.edits.apply(site, value)?;
+        let value = self.with_features(site, value)?;
         if self.sites.has(site) {
             self.trace.put(site, value.clone());
         }
         Ok(value)
+    }
+
+    /// `value` `[batch, pos, d_model]` with what edited features add to it here.
+    fn with_features(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
+        let Some(features) = self.edits.features() else { return Ok(value) };
+        if features.reads(site) {
+            self.reads.put(site, value.clone());
+        }
+        self.added.extend(features.added(site, &self.reads)?);
+        let (here, later) = std::mem::take(&mut self.added).into_iter().partition::<Vec<Added>, _>(|a| a.0 == site);
+        self.added = later;
+        if here.is_empty() {
+            return Ok(value);
+        }
+        let (shape, dtype, device) = (value.dims3()?, value.dtype(), value.device().clone());
+        let mut numbers: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        for (_, batch, position, row) in here {
+            let to = &mut numbers[(batch * shape.1 + position) * shape.2..][..shape.2];
+            to.iter_mut().zip(row).for_each(|(x, by)| *x += by);
+        }
+        Ok(Tensor::from_vec(numbers, shape, &device)?.to_dtype(dtype)?)
     }
 
     /// What attention or MLP reads of the residual stream `x`: through its norm where it has one.
@@ -331,6 +366,9 @@ impl Pass<'_> {
             Some(held) => held_norm(x, norm, held)?,
             None => ops::norm(self.route, x, norm)?,
         };
+        if self.edits.features().is_some_and(|f| f.reads(scale_site)) {
+            self.reads.put(scale_site, scale.clone());
+        }
         if self.sites.has(scale_site) {
             self.trace.put(scale_site, scale);
         }

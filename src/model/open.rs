@@ -5,6 +5,7 @@ use super::checkpoint::{Checkpoint, Progress, shards};
 use super::config::Config;
 use super::device::{DTypeChoice, DeviceChoice};
 use super::families;
+use super::gguf::{self, Gguf};
 use super::source::Source;
 use super::text::Text;
 use anyhow::{Context, Result, ensure};
@@ -35,17 +36,23 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn open_source(source: Source, device: &Device, dtype: DTypeChoice, progress: Progress) -> Result<Model> {
-        let place = source.file_name("config.json");
-        let settings = source.read("config.json")?.with_context(|| format!("{place} is missing"))?;
-        let mut config = Config::parse(&place, &settings)?;
+        let file = match &source {
+            Source::Gguf { path, .. } => Some(Gguf::open(path)?),
+            _ => None,
+        };
+        let mut config = settings(&source, file.as_ref())?;
         let older = config.opt_str("torch_dtype")?;
         let stored = config.opt_str("dtype")?.or(older);
         let bos = config.opt_value("bos_token_id").and_then(|v| v.as_u64()).and_then(|n| u32::try_from(n).ok());
         let dtype = dtype.resolve(device, stored.as_deref());
         // Loading a large tokenizer takes as long as reading a small model: do both at once.
         let (decoder, text) = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| tokenizer(&source));
-            let decoder = weights(&source, device, dtype, progress).and_then(|w| families::build(&mut config, &w));
+            let reader = scope.spawn(|| tokenizer(&source, file.as_ref()));
+            let weights = match &file {
+                Some(file) => Checkpoint::gguf(file, device, dtype, progress),
+                None => weights(&source, device, dtype, progress),
+            };
+            let decoder = weights.and_then(|w| families::build(&mut config, &w));
             let text = reader.join().unwrap_or_else(|_| anyhow::bail!("the tokenizer library failed on {source}"));
             (decoder, text)
         });
@@ -60,11 +67,30 @@ impl Model {
                 decoder.arch.d_vocab
             );
         }
-        Ok(Model { source, decoder, text, directions: Vec::new() })
+        Ok(Model { source, decoder, text, directions: Vec::new(), dictionary: None })
     }
 }
 
-fn tokenizer(source: &Source) -> Result<Option<Text>> {
+/// The fields of `config.json`, or of a GGUF file as if it had one.
+fn settings(source: &Source, file: Option<&Gguf>) -> Result<Config> {
+    if let Some(file) = file {
+        return Ok(Config::from_fields(&file.place(), file.config()?));
+    }
+    let place = source.file_name("config.json");
+    let settings = source.read("config.json")?.with_context(|| format!("{place} is missing"))?;
+    Config::parse(&place, &settings)
+}
+
+/// The tokenizer of the folder, or of the GGUF file: a `tokenizer.json` beside it is read only where its own vocabulary is of a kind that is
+/// not known.
+fn tokenizer(source: &Source, file: Option<&Gguf>) -> Result<Option<Text>> {
+    if let Some(file) = file {
+        match gguf::tokenizer::check(file) {
+            Ok(()) => return gguf::tokenizer::rebuild(file).and_then(Text::rebuilt).map(Some),
+            Err(error) if source.read("tokenizer.json")?.is_none() => return Err(error),
+            Err(_) => {}
+        }
+    }
     let Some(json) = source.read("tokenizer.json")? else { return Ok(None) };
     let config = source.read("tokenizer_config.json")?;
     Text::from_bytes(&json, config.as_deref(), &source.to_string()).map(Some)
@@ -77,7 +103,7 @@ fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: Progres
             let bytes = b.file("model.safetensors").with_context(|| format!("{place} is missing"))?;
             return Checkpoint::built_in(&place, bytes, device, dtype);
         }
-        Source::Folder { path, .. } => path,
+        Source::Folder { path, .. } | Source::Gguf { path, .. } => path,
     };
     let whole = path.join("model.safetensors");
     if whole.is_file() {

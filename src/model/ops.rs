@@ -248,6 +248,39 @@ pub fn mix(pattern: &Tensor, v: &Tensor, want_pattern: bool) -> Result<Attended>
     Ok(Attended { z, scores: None, pattern: want_pattern.then(wanted).transpose()? })
 }
 
+/// `z` `[batch, pos, heads, width]` of patterns `[batch, heads, query, key]` in f32, one for each prompt: what [`attend`] makes of its own pattern,
+/// bit for bit; `v` is `[batch, pos, kv_heads, width]`.
+pub fn mix_each(route: Route, pattern: &Tensor, v: &Tensor, window: Option<usize>) -> Result<Tensor> {
+    let ((batch, heads, pos, _), (_, _, kv_heads, width)) = (pattern.dims4()?, v.dims4()?);
+    match route {
+        Route::Kernels => {
+            let shape = Shape { pos, heads, kv_heads, width };
+            let (pattern, v) = (numbers(pattern)?, numbers(v)?);
+            let mut z = vec![0f32; batch * pos * heads * width];
+            let squares = pattern.get().chunks_exact(heads * pos * pos);
+            let values = v.get().chunks_exact(pos * kv_heads * width);
+            for ((z, pattern), v) in z.chunks_exact_mut(pos * heads * width).zip(squares).zip(values) {
+                attention::mix(z, pattern, v, shape, window);
+            }
+            Tensor::from_vec(z, (batch, pos, heads, width), &Device::Cpu)
+        }
+        Route::Portable => {
+            let z = pattern.to_dtype(v.dtype())?.matmul(&by_head(v, heads / kv_heads)?)?;
+            z.transpose(1, 2)?.contiguous()
+        }
+    }
+}
+
+/// `[batch, pos, heads, width]` as `[batch, heads * repeat, pos, width]`: each head as often as query heads share it.
+fn by_head(t: &Tensor, repeat: usize) -> Result<Tensor> {
+    let t = t.transpose(1, 2)?.contiguous()?;
+    let (b, h, p, w) = t.dims4()?;
+    if repeat == 1 {
+        return Ok(t);
+    }
+    t.unsqueeze(2)?.expand((b, h, repeat, p, w))?.reshape((b, h * repeat, p, w))
+}
+
 /// `(head, query, key)` edges taken out of one prompt's attention.
 pub type Cuts = Vec<(usize, usize, usize)>;
 
@@ -297,14 +330,6 @@ fn attend_portable(
 ) -> Result<Attended> {
     let (batch, pos, heads, width) = q.dims4()?;
     let group = heads / k.dim(2)?;
-    let by_head = |t: &Tensor, repeat: usize| -> Result<Tensor> {
-        let t = t.transpose(1, 2)?.contiguous()?;
-        let (b, h, p, w) = t.dims4()?;
-        if repeat == 1 {
-            return Ok(t);
-        }
-        t.unsqueeze(2)?.expand((b, h, repeat, p, w))?.reshape((b, h * repeat, p, w))
-    };
     let (q, k, v) = (by_head(q, 1)?, by_head(k, group)?, by_head(v, group)?);
     let mut scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * rule.scale as f64)?;
     if let Some(cap) = rule.softcap {

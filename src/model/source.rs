@@ -1,8 +1,9 @@
-//! Where a model's files are: a folder in Hugging Face layout, the Hugging Face cache, or the program itself.
+//! Where a model's files are: a folder in Hugging Face layout, a GGUF file, the Hugging Face cache, or the program itself.
 
+use super::gguf;
 use crate::builtin::{self, Builtin};
 use crate::files::read_if_there;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,13 @@ pub enum Source {
         /// The folder.
         path: PathBuf,
     },
+    /// A GGUF file, or all the parts of a split one.
+    Gguf {
+        /// As the user named it.
+        name: String,
+        /// The file, or one of its parts.
+        path: PathBuf,
+    },
     /// A model that is part of the program.
     BuiltIn(&'static Builtin),
 }
@@ -27,7 +35,7 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Folder { name, .. } => f.write_str(name),
+            Source::Folder { name, .. } | Source::Gguf { name, .. } => f.write_str(name),
             Source::BuiltIn(b) => f.write_str(b.name),
         }
     }
@@ -46,11 +54,17 @@ impl Source {
             return Ok(Source::BuiltIn(b));
         }
         if path.is_dir() {
-            return Ok(Source::Folder { name: name.into(), path: path.into() });
+            return Self::in_folder(name, path.into());
         }
-        ensure!(!path.is_file(), "{name} is a file; a model is a folder with config.json and model.safetensors");
+        if gguf::is_gguf(path) {
+            return Ok(Source::Gguf { name: name.into(), path: path.into() });
+        }
+        ensure!(
+            !path.is_file(),
+            "{name} is a file, and no GGUF file; a model is a folder with config.json and model.safetensors, or a GGUF file"
+        );
         if !looks_like_path && let Some(path) = snapshot(name)? {
-            return Ok(Source::Folder { name: name.into(), path });
+            return Self::in_folder(name, path);
         }
         let built_in: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
         bail!(
@@ -61,7 +75,32 @@ impl Source {
         )
     }
 
-    /// The bytes of a file, or nothing when there is no such file.
+    /// A folder: in Hugging Face layout, or around one GGUF file.
+    fn in_folder(name: &str, path: PathBuf) -> Result<Self> {
+        let name = name.to_owned();
+        let has = |file: &str| path.join(file).exists();
+        if has("model.safetensors") || has("model.safetensors.index.json") {
+            return Ok(Source::Folder { name, path });
+        }
+        let mut files = ggufs(&path)?;
+        match (files.pop(), files.is_empty()) {
+            (Some(path), true) => Ok(Source::Gguf { name, path }),
+            (Some(last), false) => {
+                let names = files.iter().chain([&last]).filter_map(|f| f.file_name()).map(|f| f.to_string_lossy());
+                bail!(
+                    "{} holds several models: {}; name one of them (-m {}/FILE)",
+                    path.display(),
+                    names.collect::<Vec<_>>().join(", "),
+                    path.display()
+                )
+            }
+            (None, _) => Ok(Source::Folder { name, path }),
+        }
+    }
+
+    /// The bytes of a file, or nothing when there is no such file. Beside a GGUF file, only a `tokenizer.json` and what belongs to it are
+    /// looked for.
+
     ///
     /// # Errors
     /// The file is there but cannot be read.
@@ -69,6 +108,7 @@ impl Source {
         match self {
             Source::BuiltIn(b) => Ok(b.file(file).map(Cow::Borrowed)),
             Source::Folder { path, .. } => Ok(read_if_there(&path.join(file))?.map(Cow::Owned)),
+            Source::Gguf { path, .. } => Ok(read_if_there(&path.with_file_name(file))?.map(Cow::Owned)),
         }
     }
 
@@ -77,13 +117,31 @@ impl Source {
         match self {
             Source::BuiltIn(b) => format!("built-in {}: {file}", b.name),
             Source::Folder { path, .. } => path.join(file).display().to_string(),
+            Source::Gguf { path, .. } => path.with_file_name(file).display().to_string(),
         }
     }
 }
 
+/// The GGUF files of a folder, sorted; of a split model the first part. Vision towers (`mmproj`) are no models.
+fn ggufs(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let is_model = |path: &PathBuf| {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let first = gguf::split_name(&name).is_none() || name.contains("-00001-of-");
+        name.ends_with(".gguf") && first && !name.contains("mmproj") && gguf::is_gguf(path)
+    };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(is_model).collect();
+    files.sort();
+    Ok(files)
+}
+
 /// Whether `name` is that of a model that is there: one that [`Source::find`] finds, with a `config.json` that names its kind.
 pub fn is_model(name: &str) -> bool {
-    let config = Source::find(name).ok().and_then(|source| source.read("config.json").ok().flatten());
+    let source = Source::find(name).ok();
+    if matches!(source, Some(Source::Gguf { .. })) {
+        return true;
+    }
+    let config = source.and_then(|source| source.read("config.json").ok().flatten());
     let config = config.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     config.is_some_and(|config| config.get("model_type").is_some())
 }

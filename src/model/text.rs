@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokenizers::{PreTokenizerWrapper, Tokenizer};
 
 use super::caught::caught;
+use super::gguf::tokenizer::Rebuilt;
 use bos::Frame;
 pub use bos::{Bos, BosDone};
 use config::TokenizerConfig;
@@ -64,7 +65,7 @@ impl Text {
         let mut tokenizer = caught(&format!("{where_from}: tokenizer.json"), || Tokenizer::from_bytes(tokenizer_json))?
             .map_err(|error| anyhow!("{where_from}: tokenizer.json: {error}"))?;
         let in_config = || format!("{where_from}: tokenizer_config.json");
-        let config = match tokenizer_config {
+        let config: TokenizerConfig = match tokenizer_config {
             Some(bytes) => serde_json::from_slice(bytes).with_context(in_config)?,
             None => TokenizerConfig::default(),
         };
@@ -76,14 +77,26 @@ impl Text {
         let named_bos = config.bos_token.as_ref().and_then(|token| tokenizer.token_to_id(token.content()));
         let eos = config.eos_token.as_ref().and_then(|token| tokenizer.token_to_id(token.content()));
         let frame = Frame::of(&config, named_bos, eos).with_context(in_config)?;
-        let spelling =
-            Spelling::of(&tokenizer).with_context(|| format!("{where_from}: tokenizer.json: unreadable decoder"))?;
-        let added = tokenizer.get_added_tokens_decoder().into_iter();
-        let added = added.map(|(id, token)| (id, (token.content, token.special))).collect();
-
-        let mut text = Text { tokenizer, spelling, added, frame, bos_id: named_bos };
+        let mut text = Self::with_frame(tokenizer, frame, named_bos)
+            .with_context(|| format!("{where_from}: tokenizer.json: unreadable decoder"))?;
         text.bos_id = text.bos_id.or_else(|| text.leading_special(""));
         Ok(text)
+    }
+
+    /// Takes a tokenizer rebuilt from another kind of file.
+    ///
+    /// # Errors
+    /// Its decoder cannot be read.
+    pub fn rebuilt(from: Rebuilt) -> Result<Self> {
+        let frame = Frame::Template { bos: from.bos.filter(|_| from.adds_bos), eos: from.eos_added };
+        Self::with_frame(from.tokenizer, frame, from.bos)
+    }
+
+    fn with_frame(tokenizer: Tokenizer, frame: Frame, bos_id: Option<u32>) -> Result<Self> {
+        let spelling = Spelling::of(&tokenizer)?;
+        let added = tokenizer.get_added_tokens_decoder().into_iter();
+        let added = added.map(|(id, token)| (id, (token.content, token.special))).collect();
+        Ok(Text { tokenizer, spelling, added, frame, bos_id })
     }
 
     /// Takes `id` (`bos_token_id` of `config.json`) as the BOS if the tokenizer's own files name none.

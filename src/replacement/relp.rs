@@ -195,7 +195,7 @@ impl Block {
         let to_heads = linear_back(&out, &self.attention.o)?;
         let through = pass.passes.apply(at(S::Z), to_heads.clone(), first)?;
         let to_heads = stream.whole(&to_heads)?;
-        let values = self.mixing_back(l, &through, stream, pass)?;
+        let values = pass.passes.apply(at(S::V), self.mixing_back(l, &through, stream, pass)?, 0)?;
         let kept = stream.whole(&kept)?;
         stream.first = 0;
         let read = linear_back(&values, &self.attention.v)?;

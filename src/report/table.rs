@@ -27,7 +27,7 @@ pub enum Kind {
     Text,
     /// The text of a token, spaces included; quoted for readers.
     Token,
-    /// The address of a unit.
+    /// The address of a unit, or the name of what has none.
     Address,
     /// A count, a position or an id.
     Integer,
@@ -150,7 +150,8 @@ impl Cell {
     fn fits(&self, kind: Kind) -> bool {
         match self {
             Cell::Empty => true,
-            Cell::Text(_) => kind == Kind::Text,
+            // What has no address, as a positional embedding or a bias, goes by its name.
+            Cell::Text(_) => matches!(kind, Kind::Text | Kind::Address),
             Cell::Token(_) => kind == Kind::Token,
             Cell::Address(_) => kind == Kind::Address,
             Cell::Integer(_) => kind == Kind::Integer,
@@ -162,6 +163,11 @@ impl Cell {
     /// The address it holds.
     pub fn address(&self) -> Option<&Address> {
         if let Cell::Address(address) = self { Some(address) } else { None }
+    }
+
+    /// A measured value; empty when it is not finite.
+    pub fn finite(value: f32) -> Self {
+        if value.is_finite() { Cell::Number(value) } else { Cell::Empty }
     }
 
     /// The text of a token.

@@ -1,13 +1,14 @@
 //! One head: its pattern, what each source token gives it, and what it writes at a position.
 
 use super::entropy;
-use crate::address::{Address, Extent, Part};
+use crate::address::{Address, Part};
 use crate::analysis::vocabulary::{Ranked, project};
 use crate::analysis::{Job, target};
 use crate::model::arch::{Decoder, Linear};
+use crate::model::edit::Scope;
+use crate::model::ops;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
-use crate::model::{edit, ops};
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -29,9 +30,8 @@ struct Head {
 pub fn report(job: &Job, layer: usize, head: usize) -> Result<Report> {
     let model = &job.model.decoder;
     let n = job.input.tokens.len();
-    let extent: Extent = edit::extent(model, n);
     let address = Address::unit(layer, Part::Head(head));
-    address.check(&extent)?;
+    address.check(&Scope::new(model, n).extent())?;
     let target = job.target_at(job.position)?;
     let weights: Vec<(u32, f32)> = target.weights().collect();
     let found = read(model, job.trace(), layer, head, job.position)?;

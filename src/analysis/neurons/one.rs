@@ -5,7 +5,7 @@ use crate::address::{Address, Part, resolve_position};
 use crate::analysis::vocabulary::{self, Projection, Ranked};
 use crate::analysis::{Job, passes};
 use crate::model::arch::Linear;
-use crate::model::edit::{self, Passes};
+use crate::model::edit::{Passes, Scope};
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
@@ -17,7 +17,7 @@ use anyhow::Result;
 pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Report> {
     let (model, n_pos, position) = (&job.model.decoder, job.input.tokens.len(), job.position);
     let address = Address::unit(layer, Part::Neuron(neuron));
-    address.check(&edit::extent(model, n_pos))?;
+    address.check(&Scope::new(model, n_pos).extent())?;
     let at = resolve_position(job.values.position("target-position")?, n_pos)?;
     let target = job.target_at(at)?;
     let known = |trace, passes: Passes, step: Step| -> Result<Option<Layer>> {

@@ -1,7 +1,7 @@
 //! From what is tested to what is changed in the model, and to what that is for the graph.
 
 use super::{Encoded, Verifier};
-use crate::address::{Address, Edit, Op, Target};
+use crate::address::{Address, Edit, Op};
 use crate::graph::predict::{Change, How};
 use crate::graph::verification::{Subject, With};
 use crate::graph::{Node, NodeKind};
@@ -90,6 +90,7 @@ impl Verifier<'_> {
     /// # Errors
     /// A subject that does not exist, or that cannot be changed this way; the error says why.
     pub(super) fn acts(&self, subject: &Subject, with: &With) -> Result<Acts> {
+        ensure!(with.factor().is_none_or(f32::is_finite), "{with}: accepted: a finite factor");
         match subject {
             Subject::Node(id) => self.node_acts(self.find(id)?, with),
             Subject::Unit(address) => self.unit_acts(address, with).with_context(|| address.clone()),
@@ -157,7 +158,7 @@ impl Verifier<'_> {
         };
         let address = node.address().context("the neuron has no address")?;
         Ok(Acts {
-            edits: vec![Edit { target: Target::Unit(address), op }],
+            edits: vec![Edit { target: address.into(), op }],
             changes: how.map(|how| vec![Change { node: at, how }]),
             deltas: Some(vec![Delta { site, position, cols: neuron..neuron + 1, by: vec![new - old] }]),
             first: Some(layer),
@@ -240,7 +241,7 @@ impl Verifier<'_> {
     fn unit_acts(&self, text: &str, with: &With) -> Result<Acts> {
         let address: Address = text.parse()?;
         let n_pos = self.on.trace.n_pos();
-        address.check(&edit::extent(&self.on.model.decoder, n_pos))?;
+        address.check(&edit::Scope::new(&self.on.model.decoder, n_pos).extent())?;
         let (site, cols) = edit::place(&self.on.model.decoder, &address)?;
         let positions = match address.position {
             Some(p) => {
@@ -263,7 +264,7 @@ impl Verifier<'_> {
                 deltas.push(Delta { site, position, cols: cols.clone(), by });
             }
         }
-        let edits = vec![Edit { target: Target::Unit(address), op: with.op() }];
+        let edits = vec![Edit { target: address.into(), op: with.op() }];
         Ok(Acts { edits, deltas, first: site.layer(), ..Acts::default() })
     }
 

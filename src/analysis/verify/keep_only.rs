@@ -58,7 +58,8 @@ impl KeepOnly {
 
     fn share(&self, value: f32) -> Option<f32> {
         let all = self.whole - self.empty;
-        (all.abs() > 1e-6).then(|| (value - self.empty) / all)
+        // A run that left the range of its numbers says nothing.
+        (all.abs() > 1e-6).then(|| (value - self.empty) / all).filter(|share| share.is_finite())
     }
 }
 

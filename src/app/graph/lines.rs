@@ -121,7 +121,7 @@ fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec
         optional(node.activation),
         optional(node.certificate.map(|c| c.unexplained)),
         optional(effect.and_then(|e| e.predicted)),
-        optional(effect.map(|e| e.measured)),
+        effect.map_or(Cell::Empty, |e| Cell::finite(e.measured)),
         label(shown, at).into(),
     ]
 }

@@ -205,10 +205,11 @@ fn name(shown: &Shown, subject: &Subject) -> String {
 
 /// How well predictions held, in a line.
 fn summary<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> String {
-    let Summary { n, rank_correlation, sign_agreement } = Summary::of(effects);
+    let Summary { n, rank_correlation, sign_agreement, left_range } = Summary::of(effects);
     let rank = rank_correlation.map_or("-".to_owned(), |r| format!("{r:.2}"));
     let signs = sign_agreement.map_or("-".to_owned(), |s| format!("{:.0} %", 100.0 * s));
-    format!("rank correlation {rank}, signs agree {signs}, n {n}")
+    let left = if left_range == 0 { String::new() } else { format!(", {left_range} left the range") };
+    format!("rank correlation {rank}, signs agree {signs}, n {n}{left}")
 }
 
 impl Shown {
@@ -274,9 +275,9 @@ fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
             address.map_or(Cell::Empty, Cell::Address),
             in_short(&test.with).into(),
             effect.predicted.map_or(Cell::Empty, Cell::Number),
-            effect.measured.into(),
-            effect.through_patterns().into(),
-            effect.cause().map_or(Cell::Empty, |c| why(c).into()),
+            Cell::finite(effect.measured),
+            Cell::finite(effect.through_patterns()),
+            effect.cause().map(why).or(effect.left_range()).map_or(Cell::Empty, |c| c.into()),
         ]);
     }
     let all = rows.iter().map(|(_, effect)| *effect);

@@ -21,9 +21,9 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 
-use crate::files::open_regular;
+use crate::files::{self, open_regular};
 use crate::graph::Graph;
 use crate::report::text::escape;
 use budget::Budget;
@@ -100,6 +100,21 @@ pub fn open(path: &Path) -> Result<Opened> {
         }
         Err(error) => Err(with_excerpt(path, error).context(named())),
     }
+}
+
+/// Writes a graph file; one that is there already is only replaced when what was written reads back.
+///
+/// # Errors
+/// The path cannot be written; what was written cannot be read. The old file is as it was.
+pub fn save(graph: &Graph, path: &Path) -> Result<()> {
+    let write_to = |to: &mut dyn std::io::Write| write(graph, &mut std::io::BufWriter::new(to));
+    files::replace_if(path, write_to, |part| {
+        let back = read(File::open(part)?, u64::MAX)?.graph;
+        let (nodes, tests) = (back.nodes.len(), back.verified.len());
+        ensure!(nodes == graph.nodes.len(), "{nodes} of {} nodes were read", graph.nodes.len());
+        ensure!(tests == graph.verified.len(), "{tests} of {} tests were read", graph.verified.len());
+        Ok(())
+    })
 }
 
 /// Names the formats that are often taken for a graph file; leaves the file at its start.

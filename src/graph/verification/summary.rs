@@ -5,8 +5,10 @@ use super::{Effect, Verification};
 /// Agreement of predicted and measured effects.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summary {
-    /// Effects that have a prediction.
+    /// Effects that have a prediction and were measured.
     pub n: usize,
+    /// Effects of which a run left the range of its numbers.
+    pub left_range: usize,
     /// Spearman's rank correlation; `None` of fewer than two, or when either side is constant.
     pub rank_correlation: Option<f64>,
     /// Share of equal signs among the effects larger than rounding; `None` when there are none.
@@ -14,12 +16,13 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of these effects; those without a prediction are left out.
+    /// Of these effects; those without a prediction, and those whose run left the range, are left out of the agreement.
     pub fn of<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> Self {
         let (mut predicted, mut measured) = (Vec::new(), Vec::new());
-        let (mut same, mut felt) = (0usize, 0usize);
+        let (mut same, mut felt, mut left_range) = (0usize, 0usize, 0usize);
         for effect in effects {
-            let Some(p) = effect.predicted else { continue };
+            left_range += usize::from(effect.left_range().is_some());
+            let Some(p) = effect.predicted.filter(|_| !effect.measured.is_nan()) else { continue };
             predicted.push(f64::from(p));
             measured.push(f64::from(effect.measured));
             if effect.is_felt() {
@@ -29,6 +32,7 @@ impl Summary {
         }
         Summary {
             n: predicted.len(),
+            left_range,
             rank_correlation: spearman(&predicted, &measured),
             sign_agreement: (felt > 0).then(|| same as f64 / felt as f64),
         }
@@ -94,5 +98,8 @@ mod tests {
         assert_eq!((summary.n, summary.rank_correlation), (3, Some(1.0)));
         assert!((summary.sign_agreement.unwrap() - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(Summary::of(&[]), Summary::default());
+        let gone = [effect(Some(1.0), f32::NAN), Effect { norms_held: f32::NAN, ..effect(None, 1.0) }];
+        let with_gone = Summary::of(all.iter().chain(&gone));
+        assert_eq!(with_gone, Summary { left_range: 2, ..summary });
     }
 }

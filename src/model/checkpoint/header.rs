@@ -1,7 +1,9 @@
 //! The header of a safetensors file, checked against the size of the file before anything is read.
 
 use super::Bytes;
+use super::form::Form;
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::quantized::GgmlDType;
 use serde_json::{Map, Value};
 use std::os::unix::fs::FileExt;
 
@@ -19,18 +21,21 @@ pub enum Stored {
     Bf16,
     /// 64-bit floats.
     F64,
+    /// Blocks of quantised numbers (GGUF).
+    Blocks(GgmlDType),
     /// A type that weights may not have.
     Other,
 }
 
 impl Stored {
-    /// Bytes of one number of a type that weights may have.
-    pub fn bytes(self) -> usize {
+    /// Numbers of a block, and its bytes; a block of one number for all types but quantised ones.
+    pub fn block(self) -> (usize, usize) {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::F64 => 8,
-            Self::Other => 1,
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::F64 => (1, 8),
+            Self::Blocks(kind) => (kind.block_size(), kind.type_size()),
+            Self::Other => (1, 1),
         }
     }
 
@@ -56,12 +61,25 @@ pub struct Entry {
     pub stored: Stored,
     /// The type's name in the file.
     pub type_name: String,
-    /// Shape.
+    /// Shape, as stored.
     pub shape: Vec<usize>,
     /// First byte, counted from the end of the header.
     pub start: u64,
     /// One past the last byte.
     pub end: u64,
+    /// How what is stored differs from what is wanted.
+    pub form: Form,
+}
+
+impl Entry {
+    /// The shape that the tensor is asked for with.
+    pub fn wanted_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if self.form.turned {
+            shape.reverse();
+        }
+        shape
+    }
 }
 
 /// Reads `len` bytes at `at`.
@@ -139,5 +157,5 @@ fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<Entry> {
         wrong(&format!("ends at byte {end}, but the file holds {room} bytes of data: it is truncated"))
     );
     let shape = shape.into_iter().map(|n| n as usize).collect();
-    Ok(Entry { stored, type_name: type_name.into(), shape, start, end })
+    Ok(Entry { stored, type_name: type_name.into(), shape, start, end, form: Form::default() })
 }

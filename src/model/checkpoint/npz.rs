@@ -5,6 +5,7 @@
 
 mod packed;
 
+use super::form::Form;
 use super::header::{Entry, Stored, bytes_at};
 use super::{Bytes, Part};
 use anyhow::{Context, Result, bail, ensure};
@@ -48,7 +49,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
                 let start = member.data_start().with_context(|| format!("{place} has no place in the archive"))?;
                 let ends = start.checked_add(length).is_some_and(|end| end <= size);
                 ensure!(ends, "{place} reaches beyond the end of the file: it is truncated");
-                let part = Part { name: name.clone(), bytes: Bytes::File(file.try_clone()?), data: start };
+                let part = Part {
+                    name: name.clone(),
+                    bytes: Bytes::File(file.try_clone()?),
+                    data: start,
+                    accepted: super::FLOATS,
+                };
                 let mut at = start;
                 let mut read = |to: &mut [u8]| {
                     bytes_at(&part.bytes, to, at)?;
@@ -67,7 +73,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
                     "{place} is to unpack from {packed} to {length} bytes; accepted: at most {most}, which is more than weights do"
                 );
                 let entry = entry(&mut |to| Ok(member.read_exact(to)?), length);
-                (Part { name: name.clone(), bytes: Bytes::Packed(Packed::new(&file, i, length)), data: 0 }, entry)
+                (
+                    Part {
+                        name: name.clone(),
+                        bytes: Bytes::Packed(Packed::new(&file, i, length)),
+                        data: 0,
+                        accepted: super::FLOATS,
+                    },
+                    entry,
+                )
             }
             other => bail!("{place} is compressed by {other}; accepted: stored, deflated"),
         };
@@ -120,5 +134,5 @@ fn entry(next: &mut dyn FnMut(&mut [u8]) -> Result<()>, length: u64) -> Result<E
         "its header speaks of shape {shape:?} of {descr}, it holds {} bytes: it is truncated, or not what it says",
         length - start
     );
-    Ok(Entry { stored, type_name: descr.to_owned(), shape, start, end: length })
+    Ok(Entry { stored, type_name: descr.to_owned(), shape, start, end: length, form: Form::default() })
 }

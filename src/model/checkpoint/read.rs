@@ -1,11 +1,14 @@
 //! The numbers of one tensor: read in blocks, widened or kept, and checked to be finite on the way.
 
 use super::Part;
+use super::form::Rows;
 use super::header::{Entry, Stored, bytes_at};
-use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::quantized::GgmlDType;
+use candle_core::{CpuStorage, DType, Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 /// Numbers read at once by a thread.
@@ -14,6 +17,8 @@ const BLOCK: usize = 1 << 18;
 const ROWS: usize = 64;
 /// Numbers between two wanted ones that cost less to read than another read would.
 const GAP: usize = 1024;
+/// No block of quantised numbers has to begin at a rounder address than this.
+const ALIGNED: usize = 16;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -45,7 +50,13 @@ impl Reader<'_> {
                 );
                 Tensor::from_vec(numbers, shape, device)?
             }
-            _ => Tensor::from_vec(self.numbers::<f32>(turned)?, shape, device)?,
+            _ => {
+                let mut numbers = self.numbers::<f32>(turned)?;
+                if self.entry.form.minus_one {
+                    numbers.iter_mut().for_each(|x| *x -= 1.0);
+                }
+                Tensor::from_vec(numbers, shape, device)?
+            }
         };
         Ok(tensor.to_dtype(dtype)?)
     }
@@ -55,9 +66,10 @@ impl Reader<'_> {
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.entry.stored != Stored::Other,
-            "{} has dtype {}; accepted: F32, F16, BF16, F64",
+            "{} has dtype {}; accepted: {}",
             self.place(),
-            self.entry.type_name
+            self.entry.type_name,
+            self.part.accepted
         );
         Ok(())
     }
@@ -72,7 +84,7 @@ impl Reader<'_> {
 
     /// Reads `n` numbers from number `first` on, in f32.
     pub fn rows(&self, first: usize, n: usize) -> Result<Vec<f32>> {
-        self.check()?;
+        self.check_parts()?;
         let mut out = vec![0f32; n];
         out.par_chunks_mut(BLOCK).enumerate().try_for_each(|(i, to)| self.fill(first + i * BLOCK, to))?;
         Ok(out)
@@ -80,7 +92,7 @@ impl Reader<'_> {
 
     /// Reads chosen columns of a `[rows, width]` matrix as `[columns, rows]`, a row's wanted stretches at a time.
     pub fn columns(&self, rows: usize, width: usize, columns: &[usize]) -> Result<Vec<f32>> {
-        self.check()?;
+        self.check_parts()?;
         let mut order: Vec<usize> = (0..columns.len()).collect();
         order.sort_by_key(|i| columns[*i]);
         let runs: Vec<&[usize]> = order.chunk_by(|a, b| columns[*b] - columns[*a] <= GAP).collect();
@@ -110,6 +122,15 @@ impl Reader<'_> {
             });
         }
         Ok(out)
+    }
+
+    /// # Errors
+    /// The tensor does not lie in the file as it is wanted, so that parts of it cannot be picked out.
+    fn check_parts(&self) -> Result<()> {
+        self.check()?;
+        let form = self.entry.form;
+        ensure!(!form.turned && !form.minus_one, "{} can only be read as a whole", self.place());
+        Ok(())
     }
 
     fn place(&self) -> String {
@@ -142,14 +163,44 @@ impl Reader<'_> {
         Ok(out)
     }
 
-    /// Reads `out.len()` numbers from number `first` on.
+    /// Reads `out.len()` numbers from number `first` on, rows in the order that is wanted.
     fn fill<T: Number>(&self, first: usize, out: &mut [T]) -> Result<()> {
-        let width = self.entry.stored.bytes();
-        let at = self.part.data + self.entry.start + (first * width) as u64;
+        let rows = self.entry.form.rows;
+        if rows == Rows::AsStored {
+            return self.stored(first, out);
+        }
+        let width = self.entry.shape.iter().skip(1).product::<usize>().max(1);
+        let (mut at, mut rest) = (first, out);
+        while !rest.is_empty() {
+            let (row, within) = (at / width, at % width);
+            let (now, later) = rest.split_at_mut((width - within).min(rest.len()));
+            self.stored(rows.stored(row) * width + within, now)?;
+            at += now.len();
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Reads `out.len()` numbers from number `first` of the file on.
+    fn stored<T: Number>(&self, first: usize, out: &mut [T]) -> Result<()> {
+        let (each, bytes) = self.entry.stored.block();
+        let (from, to) = (first / each, (first + out.len()).div_ceil(each));
+        let at = self.part.data + self.entry.start + (from * bytes) as u64;
         BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(out.len() * width, 0);
+            let length = (to - from) * bytes;
+            buffer.resize(length + ALIGNED, 0);
+            // Blocks are read where they lie, as structures.
+            let aligned = buffer.as_ptr().align_offset(ALIGNED).min(ALIGNED);
+            let buffer = &mut buffer[aligned..aligned + length];
             bytes_at(&self.part.bytes, buffer, at).with_context(|| format!("cannot read {}", self.place()))?;
-            T::decode(self.entry.stored, buffer, out);
+            match self.entry.stored {
+                Stored::Blocks(kind) => {
+                    let numbers = blocks(kind, buffer, (to - from) * each).with_context(|| self.place())?;
+                    let skipped = first - from * each;
+                    out.iter_mut().zip(&numbers[skipped..]).for_each(|(to, x)| *to = T::of(*x));
+                }
+                stored => T::decode(stored, buffer, out),
+            }
             let wrong = out.iter().position(|x| !x.finite());
             ensure!(
                 wrong.is_none(),
@@ -162,8 +213,18 @@ impl Reader<'_> {
     }
 }
 
+/// The numbers of quantised blocks.
+fn blocks(kind: GgmlDType, bytes: &[u8], n: usize) -> Result<Vec<f32>> {
+    match kind.from_data(Cow::Borrowed(bytes)).dequantize(n)? {
+        CpuStorage::F32(numbers) => Ok(numbers),
+        _ => bail!("candle dequantised {kind:?} to something else than f32"),
+    }
+}
+
 /// A number in memory.
 trait Number: Copy + Default + Send + Sync {
+    /// The nearest number of this type.
+    fn of(x: f32) -> Self;
     /// Decodes little-endian bytes of a stored type.
     fn decode(stored: Stored, bytes: &[u8], out: &mut [Self]);
     fn finite(&self) -> bool;
@@ -174,13 +235,16 @@ fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], one: impl Fn([u8; N]) ->
 }
 
 impl Number for f32 {
+    fn of(x: f32) -> f32 {
+        x
+    }
     fn decode(stored: Stored, bytes: &[u8], out: &mut [f32]) {
         match stored {
             Stored::F32 => each(bytes, out, f32::from_le_bytes),
             Stored::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
             Stored::Bf16 => each(bytes, out, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)),
             Stored::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            Stored::Other => {}
+            Stored::Blocks(_) | Stored::Other => {}
         }
     }
     fn finite(&self) -> bool {
@@ -189,6 +253,9 @@ impl Number for f32 {
 }
 
 impl Number for f16 {
+    fn of(x: f32) -> f16 {
+        f16::from_f32(x)
+    }
     fn decode(_: Stored, bytes: &[u8], out: &mut [f16]) {
         each(bytes, out, f16::from_le_bytes);
     }
@@ -198,6 +265,9 @@ impl Number for f16 {
 }
 
 impl Number for bf16 {
+    fn of(x: f32) -> bf16 {
+        bf16::from_f32(x)
+    }
     fn decode(_: Stored, bytes: &[u8], out: &mut [bf16]) {
         each(bytes, out, bf16::from_le_bytes);
     }

@@ -110,6 +110,38 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
     });
 }
 
+/// As [`attend`], with the pattern `[heads, pos, pos]` given: the same products in the same order, so that the pattern that [`attend`] made
+/// gives the same `z` bit for bit.
+///
+/// # Panics
+/// When a slice does not have the size its shape says: a bug of the caller.
+pub fn mix(z: &mut [f32], pattern: &[f32], v: &[f32], shape: Shape, window: Option<usize>) {
+    let Shape { pos, heads, kv_heads, width } = shape;
+    assert!(z.len() == pos * heads * width && v.len() == pos * kv_heads * width, "shapes of z and values");
+    assert_eq!(pattern.len(), heads * pos * pos, "pattern shape");
+    let group = heads / kv_heads;
+    let z = Shared::new(z);
+    let blocks = pos.div_ceil(BLOCK);
+    (0..heads * blocks).into_par_iter().for_each(|job| {
+        let (h, b) = (job / blocks, job % blocks);
+        let (q0, q1) = (b * BLOCK, pos.min((b + 1) * BLOCK));
+        let first = window.map_or(0, |w| (q0 + 1).saturating_sub(w));
+        let (rows, cols) = (q1 - q0, q1 - first);
+        let (ld, kv) = (heads * width, kv_heads * width);
+        let values = Strided { data: &v[first * kv + h / group * width..], row: kv, col: 1 };
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize((rows * cols).max(buffer.len()), 0.0);
+            let s = &mut buffer[..rows * cols];
+            for (r, to) in s.chunks_exact_mut(cols).enumerate() {
+                to.copy_from_slice(&pattern[(h * pos + q0 + r) * pos + first..][..cols]);
+            }
+            // SAFETY: head `h` of rows `q0 .. q1` belongs to this task.
+            let to = unsafe { z.block(q0 * ld + h * width, rows, width, ld) };
+            gemm(to, cols, Strided::rows(s, cols), values, 1.0, 1);
+        });
+    });
+}
+
 fn mask(s: &mut [f32], cols: usize, q0: usize, first: usize, rule: &Rule) {
     for (r, row) in s.chunks_exact_mut(cols).enumerate() {
         let q = q0 + r;

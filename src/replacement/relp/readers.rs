@@ -96,7 +96,7 @@ impl Block {
     fn moved(&self, l: usize, x: &Tensor, stream: &Stream, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let (rows, width) = (x.dim(0)?, self.attention.d_head);
         let x = stream.norm_forward(x, &self.ln1, pass.trace, l, S::Ln1Scale)?;
-        let values = linear(&x, &self.attention.v)?;
+        let values = pass.passes.apply(Site::Block(l, S::V), linear(&x, &self.attention.v)?, stream.first)?;
         let kv_heads = values.dim(1)? / width;
         let heads = self.attention.q.weight.dim(0)? / width;
         let group = heads / kv_heads;

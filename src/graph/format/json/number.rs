@@ -21,7 +21,8 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
 /// Undoes `z = (x + y)(x + y + 1) / 2 + y` (Cantor): the `feature` of a node from its layer and index.
 pub(in crate::graph) fn cantor(layer: u32, index: u64) -> Option<u64> {
     let sum = u128::from(layer) + u128::from(index);
-    u64::try_from(sum * (sum + 1) / 2 + u128::from(index)).ok()
+    // The largest sum squared is beyond 128 bits.
+    u64::try_from(sum.checked_mul(sum + 1)? / 2 + u128::from(index)).ok()
 }
 
 /// The layer and index of a Cantor number.

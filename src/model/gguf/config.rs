@@ -1,0 +1,334 @@
+//! The settings of a GGUF file as the `config.json` of the same model, so that families read one kind of settings.
+
+use super::{Gguf, Value};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value as Json, json};
+
+/// A family's fields for one architecture.
+type Fields = Vec<(&'static str, Json)>;
+
+/// Settings that are read, or that follow from others, without the architecture's prefix.
+const READ: &[&str] = &[
+    "context_length",
+    "embedding_length",
+    "block_count",
+    "feed_forward_length",
+    "vocab_size",
+    "use_parallel_residual",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_epsilon",
+    "attention.layer_norm_rms_epsilon",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attention.scale",
+    "attention.causal",
+    "rope.freq_base",
+    "rope.freq_base_swa",
+    "rope.dimension_count",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.attn_factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.finetuned",
+    "rope.scaling.yarn_log_multiplier",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scale_linear",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+    "tensor_data_layout",
+];
+
+impl Gguf {
+    fn key(&self, key: &str) -> Result<String> {
+        Ok(format!("{}.{key}", self.architecture()?))
+    }
+
+    /// A size: a positive whole number, or a list in which all layers have the same.
+    ///
+    /// # Errors
+    /// It is missing, or differs between layers.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        let key = self.key(key)?;
+        let place = || format!("{}: setting {key:?}", self.place());
+        let n = match self.value(&key) {
+            Some(Value::Int(n)) => *n,
+            Some(Value::Ints(all)) if !all.is_empty() && all.iter().all(|n| *n == all[0]) => all[0],
+            Some(Value::Ints(_)) => bail!("{} differs from layer to layer; accepted: the same in all", place()),
+            Some(other) => bail!("{} is {other:?}; accepted: a whole number", place()),
+            None => bail!("{} is missing", place()),
+        };
+        usize::try_from(n).ok().filter(|n| *n > 0).with_context(|| format!("{} is {n}; accepted: above 0", place()))
+    }
+
+    /// Width of a head.
+    ///
+    /// # Errors
+    /// Sizes it follows from are missing or 0.
+    pub fn d_head(&self) -> Result<usize> {
+        if self.has_key("attention.key_length") {
+            return self.size("attention.key_length");
+        }
+        let width = self.size("embedding_length")? / self.size("attention.head_count")?;
+        ensure!(width > 0, "{}: heads would have no width", self.place());
+        Ok(width)
+    }
+
+    fn has_key(&self, key: &str) -> bool {
+        self.key(key).is_ok_and(|key| self.value(&key).is_some())
+    }
+
+    fn real(&self, key: &str) -> Option<f64> {
+        // Stored as f32: the shortest number that reads back as the same is the one that was meant.
+        self.key(key).ok().and_then(|key| self.number(&key)).map(|x| (x as f32).to_string().parse().unwrap_or(x))
+    }
+
+    fn optional(&self, key: &str) -> Json {
+        if self.has_key(key) { self.real(key).map_or(Json::Null, |x| json!(x)) } else { Json::Null }
+    }
+
+    fn count(&self, key: &str) -> Result<Json> {
+        Ok(if self.has_key(key) { json!(self.size(key)?) } else { Json::Null })
+    }
+
+    /// The fields of a `config.json`. Settings that nobody reads stand among them under their own names.
+    ///
+    /// # Errors
+    /// An architecture that no family reads, or a size that is missing.
+    pub fn config(&self) -> Result<Map<String, Json>> {
+        let arch = self.architecture()?.to_owned();
+        let mut fields: Map<String, Json> = self.family(&arch)?.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let rows = self.shape("token_embd.weight").and_then(<[usize]>::first);
+        let rows = rows.with_context(|| format!("{}: tensor \"token_embd.weight\" is missing", self.place()))?;
+        fields.insert("vocab_size".into(), json!(rows));
+        fields.insert("tie_word_embeddings".into(), json!(!self.has("output.weight")));
+        for (field, key) in [("bos_token_id", "bos"), ("eos_token_id", "eos")] {
+            if let Some(id) = self.int(&format!("tokenizer.ggml.{key}_token_id")) {
+                fields.insert(field.into(), json!(id));
+            }
+        }
+        if self.has_key("attention.causal") && self.flag(&self.key("attention.causal")?) == Some(false) {
+            bail!(
+                "{}: setting \"{arch}.attention.causal\" is false; accepted: models that predict the next token",
+                self.place()
+            );
+        }
+        let prefix = format!("{arch}.");
+        for (key, value) in &self.values {
+            let unread = key.strip_prefix(&prefix).is_some_and(|rest| !READ.contains(&rest));
+            if unread {
+                fields.insert(key.clone(), plain(value));
+            }
+        }
+        fields.retain(|_, v| !v.is_null());
+        // Left out it would be transformers' default; null switches it off.
+        if !fields.contains_key("sliding_window") {
+            fields.insert("sliding_window".into(), Json::Null);
+        }
+        Ok(fields)
+    }
+
+    fn family(&self, arch: &str) -> Result<Fields> {
+        Ok(match arch {
+            "gpt2" => vec![
+                ("model_type", json!("gpt2")),
+                ("n_embd", json!(self.size("embedding_length")?)),
+                ("n_layer", json!(self.size("block_count")?)),
+                ("n_head", json!(self.size("attention.head_count")?)),
+                ("n_positions", json!(self.size("context_length")?)),
+                ("n_inner", json!(self.size("feed_forward_length")?)),
+                ("layer_norm_epsilon", self.optional("attention.layer_norm_epsilon")),
+                ("activation_function", json!("gelu_new")),
+            ],
+            "gptneox" => {
+                let mut all = self.common("gpt_neox", "gelu")?;
+                let share = self.rotary()? as f64 / self.d_head()? as f64;
+                let parallel = self.flag(&self.key("use_parallel_residual")?).unwrap_or(true);
+                all.extend([("rotary_pct", json!(share)), ("use_parallel_residual", json!(parallel))]);
+                all.retain(|(k, _)| !["head_dim", "num_key_value_heads"].contains(k));
+                all
+            }
+            "phi2" => self.partial("phi", "gelu_new")?,
+            "stablelm" => self.partial("stablelm", "silu")?,
+            "phi3" => self.partial("phi3", "silu")?,
+            "llama" if self.has_key("attention.sliding_window") => self.common("mistral", "silu")?,
+            "llama" => self.common("llama", "silu")?,
+            "qwen2" => self.common("qwen2", "silu")?,
+            "qwen3" => self.common("qwen3", "silu")?,
+            "gemma" => self.gemma("gemma")?,
+            "gemma2" => {
+                let mut all = self.gemma("gemma2")?;
+                let or = |found: Json, default: f64| if found.is_null() { json!(default) } else { found };
+                all.extend([
+                    ("attn_logit_softcapping", or(self.optional("attn_logit_softcapping"), 50.0)),
+                    ("final_logit_softcapping", or(self.optional("final_logit_softcapping"), 30.0)),
+                    (
+                        "sliding_window",
+                        or(self.count("attention.sliding_window")?, 4096.0)
+                            .as_f64()
+                            .map_or(Json::Null, |n| json!(n as u64)),
+                    ),
+                ]);
+                all
+            }
+            "gemma3" => {
+                let mut all = self.gemma("gemma3_text")?;
+                let local = self.real("rope.freq_base_swa").unwrap_or(10000.0);
+                all.extend([
+                    ("final_logit_softcapping", self.optional("final_logit_softcapping")),
+                    ("rope_local_base_freq", json!(local)),
+                    ("sliding_window_pattern", json!(self.size("attention.sliding_window_pattern").unwrap_or(6))),
+                ]);
+                all
+            }
+            "olmo2" if self.has_key("attention.sliding_window") => self.common("olmo3", "silu")?,
+            "olmo2" => self.common("olmo2", "silu")?,
+            "granite" => {
+                let mut all = self.common("granite", "silu")?;
+                all.extend([
+                    ("attention_multiplier", self.optional("attention.scale")),
+                    ("embedding_multiplier", self.optional("embedding_scale")),
+                    ("residual_multiplier", self.optional("residual_scale")),
+                    ("logits_scaling", self.optional("logit_scale")),
+                ]);
+                all
+            }
+            "smollm3" => {
+                let mut all = self.common("smollm3", "silu")?;
+                all.push(("no_rope_layer_interval", json!(4)));
+                all
+            }
+            _ => bail!(
+                "{}: architecture {arch:?} is not supported; accepted: llama, qwen2, qwen3, gemma, gemma2, gemma3, phi2, phi3, gpt2, \
+                 gptneox, olmo2, stablelm, granite, smollm3",
+                self.place()
+            ),
+        })
+    }
+
+    /// Sizes, norms and rotary under the names that most families use.
+    fn common(&self, model_type: &'static str, activation: &str) -> Result<Fields> {
+        let heads = self.size("attention.head_count")?;
+        let kv = if self.has_key("attention.head_count_kv") { self.size("attention.head_count_kv")? } else { heads };
+        let d_head = self.d_head()?;
+        for key in ["attention.value_length", "rope.dimension_count"] {
+            let partial =
+                key == "rope.dimension_count" && ["gpt_neox", "phi", "phi3", "stablelm"].contains(&model_type);
+            if self.has_key(key) && !partial {
+                let found = self.size(key)?;
+                ensure!(
+                    found == d_head,
+                    "{}: setting {:?} is {found}; accepted: {d_head}, the width of a head",
+                    self.place(),
+                    self.key(key)?
+                );
+            }
+        }
+        Ok(vec![
+            ("model_type", json!(model_type)),
+            ("hidden_size", json!(self.size("embedding_length")?)),
+            ("intermediate_size", json!(self.size("feed_forward_length")?)),
+            ("num_hidden_layers", json!(self.size("block_count")?)),
+            ("num_attention_heads", json!(heads)),
+            ("num_key_value_heads", json!(kv)),
+            ("head_dim", json!(d_head)),
+            ("max_position_embeddings", json!(self.size("context_length")?)),
+            ("rms_norm_eps", self.optional("attention.layer_norm_rms_epsilon")),
+            ("layer_norm_eps", self.optional("attention.layer_norm_epsilon")),
+            ("rope_theta", self.optional("rope.freq_base")),
+            ("rope_scaling", self.scaling()?),
+            ("sliding_window", self.count("attention.sliding_window")?),
+            ("hidden_act", json!(activation)),
+        ])
+    }
+
+    /// Features of a head that are rotated.
+    fn rotary(&self) -> Result<usize> {
+        if self.has_key("rope.dimension_count") { self.size("rope.dimension_count") } else { self.d_head() }
+    }
+
+    /// As [`Self::common`], with a part of each head rotated.
+    fn partial(&self, model_type: &'static str, activation: &str) -> Result<Fields> {
+        let mut all = self.common(model_type, activation)?;
+        all.push(("partial_rotary_factor", json!(self.rotary()? as f64 / self.d_head()? as f64)));
+        if model_type == "phi3" {
+            all.push(("original_max_position_embeddings", self.count("rope.scaling.original_context_length")?));
+        } else {
+            all.retain(|(k, _)| *k != "head_dim");
+        }
+        Ok(all)
+    }
+
+    /// Gemma's activation and scale of scores: by the width of a head, but in the 27B models by the width a head has on average (`llama-model.cpp`).
+    fn gemma(&self, model_type: &'static str) -> Result<Fields> {
+        let mut all = self.common(model_type, "gelu_pytorch_tanh")?;
+        all.retain(|(k, _)| *k != "hidden_act");
+        all.push(("hidden_activation", json!("gelu_pytorch_tanh")));
+        let layers = self.size("block_count")?;
+        let largest = matches!((model_type, layers), ("gemma2", 46) | ("gemma3_text", 62));
+        let average = self.size("embedding_length")? as f64 / self.size("attention.head_count")? as f64;
+        let width = if largest { average } else { self.d_head()? as f64 };
+        if model_type != "gemma" {
+            all.push(("query_pre_attn_scalar", json!(self.real("attention.scale").map_or(width, |s| s.powi(-2)))));
+        }
+        Ok(all)
+    }
+
+    /// `rope_scaling`. Llama 3's is stored as what frequencies are divided by, in a tensor, and so is that of longrope.
+    fn scaling(&self) -> Result<Json> {
+        let context = self.size("context_length")?;
+        if self.has("rope_freqs.weight") {
+            let factors = self.floats("rope_freqs.weight")?;
+            return Ok(json!({"rope_type": "longrope", "short_factor": factors, "long_factor": factors,
+                "original_max_position_embeddings": context}));
+        }
+        if self.has("rope_factors_long.weight") {
+            return Ok(json!({"rope_type": "longrope", "short_factor": self.floats("rope_factors_short.weight")?,
+                "long_factor": self.floats("rope_factors_long.weight")?,
+                "original_max_position_embeddings": self.size("rope.scaling.original_context_length")?,
+                "attention_factor": self.real("rope.scaling.attn_factor")}));
+        }
+        let factor = self.real("rope.scaling.factor").or_else(|| self.real("rope.scale_linear"));
+        let kind =
+            self.text(&self.key("rope.scaling.type")?).unwrap_or(if factor.is_some() { "linear" } else { "none" });
+        Ok(match (kind, factor) {
+            ("none", _) | (_, None) => Json::Null,
+            ("linear", Some(1.0)) => Json::Null,
+            ("yarn", Some(factor)) => {
+                let mut yarn = json!({"rope_type": "yarn", "factor": factor});
+                let more = [
+                    ("original_max_position_embeddings", self.count("rope.scaling.original_context_length")?),
+                    ("attention_factor", self.optional("rope.scaling.attn_factor")),
+                    ("beta_fast", self.optional("rope.scaling.yarn_beta_fast")),
+                    ("beta_slow", self.optional("rope.scaling.yarn_beta_slow")),
+                ];
+                more.into_iter().filter(|(_, v)| !v.is_null()).for_each(|(k, v)| yarn[k] = v);
+                yarn
+            }
+            (kind, Some(factor)) => json!({"rope_type": kind, "factor": factor}),
+        })
+    }
+}
+
+/// A setting as JSON; a long list by its length.
+fn plain(value: &Value) -> Json {
+    match value {
+        Value::Int(n) => json!(n),
+        Value::Float(x) => json!(x),
+        Value::Bool(b) => json!(b),
+        Value::Text(text) => json!(text),
+        Value::Ints(all) if all.len() < 256 => json!(all),
+        Value::Floats(all) if all.len() < 256 => json!(all),
+        Value::Texts(all) if all.len() < 256 => json!(all),
+        Value::Ints(all) => json!(format!("{} numbers", all.len())),
+        Value::Floats(all) => json!(format!("{} numbers", all.len())),
+        Value::Texts(all) => json!(format!("{} strings", all.len())),
+        Value::Nested => json!("lists of lists"),
+    }
+}

@@ -1,0 +1,98 @@
+//! Real language models in GGUF files, against what transformers computes from their dequantised weights.
+//!
+//! `test_data/real/get.sh` fetches the files, into `target/real`; `MECHSCOPE_REAL` names another folder.
+
+mod common;
+
+use candle_core::{Device, Tensor};
+use mechscope::model::Model;
+use mechscope::model::device::DTypeChoice;
+use mechscope::model::forward::Logits;
+use mechscope::model::site::{BlockSite, Site, Sites};
+use mechscope::model::source::Source;
+use mechscope::model::text::Bos;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Largest difference, as a share of the largest value of the tensor.
+const ALLOWED: f32 = 2e-4;
+
+fn file(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("MECHSCOPE_REAL").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"));
+    let path = folder.join(name);
+    if !path.is_file() {
+        eprintln!("\n*** SKIPPED: {} is not there (test_data/real/get.sh fetches it)\n", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+fn numbers(t: &Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// One site of every layer at the last position, in the layers' order.
+fn last(trace: &mechscope::model::trace::Trace, n_layers: usize, site: BlockSite) -> Vec<f32> {
+    let one = |l| {
+        let value = trace.get(Site::Block(l, site)).unwrap();
+        // Positions are the second axis of patterns, the first of all else.
+        let axis = usize::from(site == BlockSite::Pattern);
+        numbers(&value.narrow(axis, trace.n_pos() - 1, 1).unwrap().contiguous().unwrap())
+    };
+    (0..n_layers).flat_map(one).collect()
+}
+
+fn check(what: &str, got: &[f32], want: &Tensor) {
+    let want = numbers(want);
+    assert_eq!(got.len(), want.len(), "{what}");
+    let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0f32, f32::max);
+    eprintln!("{what}: off by {:.1e} of the largest value", worst / largest);
+    assert!(worst <= ALLOWED * largest, "{what}: off by {worst}, largest value {largest}");
+}
+
+fn agrees(name: &str, gguf: &str) {
+    let Some(path) = file(gguf) else { return };
+    let source = Source::find(path.to_str().unwrap()).unwrap();
+    let model = Model::open_source(source, &Device::Cpu, DTypeChoice::F32, Box::new(|_, _| {})).unwrap();
+    let folder = common::test_data().join("real");
+    let want: HashMap<String, Tensor> =
+        candle_core::safetensors::load(folder.join(format!("{name}.safetensors")), &Device::Cpu).unwrap();
+    let about: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json"))).unwrap()).unwrap();
+    let n_layers = model.decoder.arch.n_layers;
+    let prompts = about["prompts"].as_array().unwrap();
+    assert!(prompts.len() >= 4);
+    for prompt in prompts {
+        let name = prompt["name"].as_str().unwrap();
+        let ids: Vec<u32> =
+            want[&format!("{name}.ids")].to_vec1::<i64>().unwrap().into_iter().map(|id| id as u32).collect();
+        if let Some(text) = prompt["prompt"].as_str() {
+            assert_eq!(model.encode(text, Bos::Auto).unwrap().ids(), ids, "{name}: {text:?}");
+        }
+        let sites = [BlockSite::ResidPost, BlockSite::MlpPost, BlockSite::Pattern];
+        let all = (0..n_layers).flat_map(|l| sites.map(|site| Site::Block(l, site)));
+        let trace = model.run(&ids, &Sites::only(all), Logits::Last).unwrap();
+        for (key, site) in ["resid_post", "mlp_post", "pattern"].into_iter().zip(sites) {
+            check(&format!("{name}.{key}"), &last(&trace, n_layers, site), &want[&format!("{name}.{key}")]);
+        }
+        let logits = trace.last_logits(0).unwrap();
+        check(&format!("{name}.logits"), &logits, &want[&format!("{name}.logits")]);
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+        let top: Vec<usize> =
+            prompt["top"].as_array().unwrap().iter().map(|t| t[0].as_u64().unwrap() as usize).collect();
+        assert_eq!(order[..top.len()], top, "{name}");
+    }
+}
+
+#[test]
+fn smollm2_equals_transformers() {
+    agrees("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf");
+}
+
+#[test]
+fn gemma3_equals_transformers_within_and_beyond_its_windows() {
+    agrees("gemma-3-270m", "gemma-3-270m-q4_k_m.gguf");
+}

@@ -342,7 +342,7 @@ impl<'a> Checkpoint<'a> {
     /// Marks tensors as read whose names begin with one of `prefixes`: parts of the checkpoint that are not opened.
     pub fn pass_over(&self, prefixes: &[&str]) {
         let names = self.names().into_iter().filter(|name| prefixes.iter().any(|p| name.starts_with(p)));
-        self.used.borrow_mut().extend(names);
+        open(&self.used).extend(names);
     }
 
     /// Ends the reading.

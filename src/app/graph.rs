@@ -7,6 +7,7 @@ mod about;
 mod edge;
 mod enter;
 mod groups;
+mod keep;
 mod lines;
 mod node;
 mod shown;

@@ -1,7 +1,7 @@
 //! Keys: to what lies on top, else through the keymap.
 
-use super::overlay::{Choice, Overlay, Picker, PickerKind};
-use super::{App, Effect, method};
+use super::overlay::{Choice, Overlay, Picker, PickerKind, called};
+use super::{App, Effect};
 use crate::action::{Action, Argument};
 use crate::keymap::{Key, Lookup};
 use crossterm::event::{KeyCode, KeyModifiers};
@@ -181,7 +181,7 @@ impl App {
         if typed.parse::<crate::address::Address>().is_ok() {
             return self.submit(Action::GoTo, typed);
         }
-        let method = method::called(picker.entry.text().trim_start());
+        let method = called(picker.entry.text().trim_start());
         let method = method.filter(|_| picker.kind != PickerKind::Columns).map(|(about, typed)| (about.name, typed));
         let method = method.or(match picker.chosen() {
             Some(Choice::Method(name)) => Some((name, "")),

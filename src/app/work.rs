@@ -1,8 +1,5 @@
 //! What was done with graphs: groups, labels, pins and tests, kept for every model, prompt and target.
 
-use super::App;
-use super::graph::Origin;
-use super::graph::Shown;
 use crate::analysis::attribution::{Basis, GraphRequest};
 use crate::graph::Graph;
 use crate::graph::format::json;
@@ -34,9 +31,10 @@ pub struct Work {
 }
 
 impl Work {
-    fn of(model: &str, wanted: &GraphRequest, shown: &Shown) -> Option<Self> {
+    /// The work on the graph of a question, as a graph with what was done alone.
+    pub(super) fn of(model: &str, wanted: &GraphRequest, done: &Graph) -> Option<Self> {
         let mut bytes = Vec::new();
-        json::write(&shown.work()?, &mut bytes).ok()?;
+        json::write(done, &mut bytes).ok()?;
         Some(Work {
             model: model.to_owned(),
             prompt: wanted.prompt.clone(),
@@ -49,48 +47,16 @@ impl Work {
         })
     }
 
-    fn answers(&self, model: &str, wanted: &GraphRequest) -> bool {
+    /// Whether it was done on the graph that this question has.
+    pub(super) fn answers(&self, model: &str, wanted: &GraphRequest) -> bool {
         // A file's graph is its own, whichever model is open.
         (self.file.is_some() || self.model == model)
             && (&self.prompt, &self.target, &self.contrast) == (&wanted.prompt, &wanted.target, &wanted.contrast)
             && (self.basis, &self.dictionary, &self.file) == (wanted.basis, &wanted.dictionary, &wanted.file)
     }
 
-    fn read(&self) -> Option<Graph> {
+    /// What was done, as a graph; none where it cannot be read.
+    pub(super) fn read(&self) -> Option<Graph> {
         json::read(self.graph.as_bytes(), WORK).ok().map(|opened| opened.graph)
-    }
-}
-
-impl App {
-    /// The work on every graph, those that are not looked at too.
-    pub(super) fn works(&self) -> Vec<Work> {
-        let model = self.model_at_hand();
-        let shown = self.graph.at_hand().filter_map(|(wanted, shown)| Work::of(model, wanted, shown));
-        self.graph.kept.iter().cloned().chain(shown).collect()
-    }
-
-    /// Puts the work on a graph aside before the graph goes.
-    pub(super) fn put_aside(&mut self, origin: Origin) {
-        let model = self.model_at_hand();
-        let work = self.graph.graph_of(origin).and_then(|(wanted, shown)| Work::of(model, wanted, shown));
-        self.graph.kept.extend(work);
-    }
-
-    /// Gives a graph that arrived whole the work that was done on it before.
-    pub(super) fn take_up(&mut self, wanted: &GraphRequest, shown: &mut Shown) {
-        if shown.graph.metadata.partial {
-            return;
-        }
-        let model = self.model_at_hand().to_owned();
-        self.graph.kept.retain(|work| {
-            // What cannot be read stays where it is: a later version may know it.
-            let graph = work.answers(&model, wanted).then(|| work.read()).flatten();
-            graph.as_ref().inspect(|graph| shown.take_up(graph)).is_none()
-        });
-    }
-
-    /// The open model as `--model` names it; the one that is being opened may be another already.
-    fn model_at_hand(&self) -> &str {
-        self.model.as_ref().map_or(&self.model_name, |model| &model.name)
     }
 }

@@ -14,7 +14,7 @@ impl App {
     /// Opens another model; an empty line changes nothing.
     pub(super) fn open_model(&mut self, text: &str) -> Result<()> {
         if !text.trim().is_empty() {
-            self.model_name = text.trim().to_owned();
+            (self.model_name, self.ids) = (text.trim().to_owned(), None);
         }
         Ok(())
     }
@@ -35,7 +35,7 @@ impl App {
         let surplus = self.prompts.len().saturating_sub(PROMPTS);
         self.prompts.drain(..surplus);
         if self.prompt.as_deref() != Some(text) {
-            self.prompt = Some(text.to_owned());
+            (self.prompt, self.ids) = (Some(text.to_owned()), None);
             self.selection.position = -1;
             self.forget_named_target();
         }

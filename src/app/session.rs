@@ -21,6 +21,9 @@ pub struct Session {
     pub model: String,
     /// The prompt; none: the model's example.
     pub prompt: Option<String>,
+    /// Its tokens where they are not those of its text: some were generated.
+    #[serde(default)]
+    pub ids: Option<Vec<u32>>,
     /// The target as it was named.
     pub target: Option<String>,
     /// The contrast.
@@ -74,6 +77,7 @@ impl Session {
             version: VERSION,
             model: model.to_owned(),
             prompt: None,
+            ids: None,
             target: None,
             contrast: None,
             tab: Tab::Prompt,
@@ -106,6 +110,7 @@ impl Session {
             session.works.push(Work {
                 model: session.model.clone(),
                 prompt,
+                ids: None,
                 target: session.target.clone(),
                 contrast: session.contrast.clone(),
                 basis: session.basis,
@@ -145,6 +150,7 @@ impl App {
         let selection = &self.selection;
         Session {
             prompt: self.prompt.clone(),
+            ids: self.ids.clone(),
             target: selection.target.clone(),
             contrast: selection.contrast.clone(),
             tab: if self.tab == Tab::Method { Tab::Prompt } else { self.tab },

@@ -16,6 +16,9 @@ pub struct Work {
     pub model: String,
     /// The prompt; empty for a file's graph.
     pub prompt: String,
+    /// Its tokens where they are not those of its text.
+    #[serde(default)]
+    pub ids: Option<Vec<u32>>,
     /// The target as it was named.
     pub target: Option<String>,
     /// The token subtracted from it.
@@ -38,6 +41,7 @@ impl Work {
         Some(Work {
             model: model.to_owned(),
             prompt: wanted.prompt.clone(),
+            ids: wanted.ids.clone(),
             target: wanted.target.clone(),
             contrast: wanted.contrast.clone(),
             basis: wanted.basis,
@@ -51,7 +55,8 @@ impl Work {
     pub(super) fn answers(&self, model: &str, wanted: &GraphRequest) -> bool {
         // A file's graph is its own, whichever model is open.
         (self.file.is_some() || self.model == model)
-            && (&self.prompt, &self.target, &self.contrast) == (&wanted.prompt, &wanted.target, &wanted.contrast)
+            && (&self.prompt, &self.ids) == (&wanted.prompt, &wanted.ids)
+            && (&self.target, &self.contrast) == (&wanted.target, &wanted.contrast)
             && (self.basis, &self.dictionary, &self.file) == (wanted.basis, &wanted.dictionary, &wanted.file)
     }
 

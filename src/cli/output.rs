@@ -38,9 +38,14 @@ impl From<Format> for report::Format {
 
 /// Prints a report where the user wants it.
 pub fn print(report: &Report, output: &OutputArgs) -> Result<()> {
+    write(output, &mut |to| Ok(report.write(output.format.into(), to)?))
+}
+
+/// Writes something where the user wants it.
+pub fn write(output: &OutputArgs, content: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
-        report.write(output.format.into(), &mut to)?;
+        content(&mut to)?;
         Ok(to.flush()?)
     };
     write_to(output.out.as_deref(), write)

@@ -27,6 +27,7 @@ mod stablelm;
 use super::arch::Decoder;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
+use super::memory::{self, Need};
 use anyhow::{Context, Result, bail};
 
 /// A family of checkpoints.
@@ -126,9 +127,16 @@ pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
     let kind = || format!("cannot read it as a {} model", family.name);
     // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
-    weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
+    let rehearsed = weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
     config.finish()?;
     // A tied head may be stored a second time; it is not used.
     weights.finish(|name| TIED_HEADS.contains(&name))?;
+    if weights.device().is_cpu() {
+        Need::of("weights", weights.bytes_rehearsed()).check_load("the model")?;
+    }
+    if memory::planning() {
+        return Ok(rehearsed);
+    }
+    drop(rehearsed);
     (family.build)(config, weights).with_context(kind)
 }

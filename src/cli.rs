@@ -14,6 +14,7 @@ mod output;
 mod overview;
 mod plan;
 mod predict;
+mod sessions;
 mod shell;
 mod target;
 mod trace;
@@ -290,7 +291,7 @@ pub struct OutputArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: output::Format,
     /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     pub out: Option<PathBuf>,
 }
 

@@ -334,7 +334,8 @@ fn results_go_to_a_file_and_links_and_pipes_stay_what_they_are() {
     let left: BTreeSet<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "{left:?}");
     let nowhere = predict(&path, &["-o", arg(&folder.path().join("no/such/folder.json"))]);
-    assert_eq!(nowhere.code, Some(1));
+    // Said before anything is computed: the place is part of what was asked.
+    assert_eq!(nowhere.code, Some(2));
     assert!(nowhere.err.contains("cannot write") && nowhere.err.contains("folder.json"), "{}", nowhere.err);
 }
 

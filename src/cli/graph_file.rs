@@ -3,7 +3,6 @@
 use super::DeviceArgs;
 use super::graph::{Warn, own_dictionary, warn_of_another_model};
 use crate::analysis::grounded::made_with_another;
-use crate::graph::format::json;
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
@@ -45,7 +44,7 @@ impl GraphFileArgs {
     /// # Errors
     /// A file that is no graph; a model or transcoders that cannot be opened; features without transcoders.
     pub fn open(&self) -> Result<GraphFile> {
-        let opened = json::open(&self.file)?;
+        let opened = super::graph::open(&self.file)?;
         opened.warn();
         let graph = opened.graph;
         let name = match &self.model {

@@ -72,9 +72,9 @@ impl<'a> Checkpoint<'a> {
         let mut parts = Vec::new();
         for path in files {
             let name = path.display().to_string();
+            // Opening a folder works, reading it does not; a pipe would be waited for.
+            ensure!(path.is_file() || !path.exists(), "{name} is not a file; accepted: a safetensors file");
             let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-            // Opening a folder works, reading it does not.
-            ensure!(path.is_file(), "{name} is not a file; accepted: a safetensors file");
             let size = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
             parts.push((name, Bytes::File(file), size));
         }

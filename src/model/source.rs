@@ -2,6 +2,7 @@
 
 use super::gguf;
 use crate::builtin::{self, Builtin};
+use crate::files::read_if_there;
 use anyhow::{Context, Result, bail, ensure};
 use std::borrow::Cow;
 use std::fmt;
@@ -107,8 +108,8 @@ impl Source {
     pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Source::BuiltIn(b) => Ok(b.file(file).map(Cow::Borrowed)),
-            Source::Folder { path, .. } => read(&path.join(file)),
-            Source::Gguf { path, .. } => read(&path.with_file_name(file)),
+            Source::Folder { path, .. } => Ok(read_if_there(&path.join(file))?.map(Cow::Owned)),
+            Source::Gguf { path, .. } => Ok(read_if_there(&path.with_file_name(file))?.map(Cow::Owned)),
         }
     }
 
@@ -119,14 +120,6 @@ impl Source {
             Source::Folder { path, .. } => path.join(file).display().to_string(),
             Source::Gguf { path, .. } => path.with_file_name(file).display().to_string(),
         }
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Cow<'static, [u8]>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Model {
     pub text: Option<Text>,
     /// Folders in which saved steering directions are looked for, after the current one.
     pub directions: Vec<PathBuf>,
+    /// What was decided about fields of its settings that nobody reads, if there are any.
+    pub unread: Option<String>,
     /// The dictionary whose features edits can name.
     pub dictionary: Option<Arc<Dictionary>>,
     /// Forward passes that began at tokens.
@@ -66,7 +68,8 @@ fn silent(_: usize, _: usize) -> Result<()> {
 impl Model {
     /// A model of these parts.
     pub fn new(source: Source, decoder: Decoder, text: Option<Text>) -> Self {
-        Model { source, decoder, text, directions: Vec::new(), dictionary: None, passes: AtomicU64::new(0) }
+        let passes = AtomicU64::new(0);
+        Model { source, decoder, text, directions: Vec::new(), unread: None, dictionary: None, passes }
     }
 
     /// How many forward passes began at tokens so far; those that go on from a recorded residual stream do not count.

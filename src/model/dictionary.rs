@@ -89,7 +89,10 @@ impl Dictionary {
             return Self::open(Path::new(name), model);
         }
         let cached = source::snapshot(name)?.with_context(|| {
-            format!("no folder is called {name:?}, and it is not in the Hugging Face cache (fill it with: hf download {name})")
+            format!(
+                "no folder is called {name:?}, and it is not in the Hugging Face cache (fill it with: {})",
+                source::download_hint(name, "")
+            )
         })?;
         Self::open_place(Place::Folder(cached), name.to_owned(), model)
     }

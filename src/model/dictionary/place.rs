@@ -1,6 +1,7 @@
 //! Where a dictionary's files are.
 
 use crate::builtin::Builtin;
+use crate::files::read_if_there;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::source;
 use anyhow::{Context, Result, ensure};
@@ -53,11 +54,7 @@ impl Place {
     pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Place::BuiltIn(b) => Ok(b.file(&format!("{INSIDE}/{file}")).map(Cow::Borrowed)),
-            Place::Folder(folder) => match std::fs::read(folder.join(file)) {
-                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(e).with_context(|| format!("cannot read {}", self.name(file))),
-            },
+            Place::Folder(folder) => Ok(read_if_there(&folder.join(file))?.map(Cow::Owned)),
         }
     }
 
@@ -126,7 +123,8 @@ pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
     if let Some(revision) = query.split('&').find_map(|q| q.strip_prefix("revision=")) {
         spec = format!("{spec}@{revision}");
     }
-    let missing = || format!("{uri} is not in the Hugging Face cache (fill it with: hf download {spec} {file})");
+    let missing =
+        || format!("{uri} is not in the Hugging Face cache (fill it with: {})", source::download_hint(&spec, file));
     let found = source::snapshot(&spec)?.with_context(missing)?.join(file);
     ensure!(found.is_file(), missing());
     Ok(found)

@@ -5,6 +5,7 @@ mod doctor;
 mod explore;
 mod graph;
 mod graph_file;
+mod hub;
 mod intervene;
 mod loadings;
 mod methods;
@@ -117,6 +118,9 @@ pub struct DeviceArgs {
     /// auto, f32, bf16 or f16; auto is f32 on the CPU and as stored on a GPU
     #[arg(long, default_value = "auto")]
     pub dtype: DTypeChoice,
+    /// What may be fetched.
+    #[command(flatten)]
+    pub hub: hub::HubArgs,
 }
 
 impl ModelArgs {
@@ -130,6 +134,7 @@ impl DeviceArgs {
     /// Opens the model of this name.
     pub fn open(&self, name: &str) -> Result<Model> {
         let options = Options { device: self.device, dtype: self.dtype };
+        self.hub.model(name)?;
         let mut model = Model::open(name, options, output::load_progress(name))?;
         model.directions.extend(paths::directions());
         Ok(model)

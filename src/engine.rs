@@ -1,6 +1,7 @@
 //! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
 
 mod generate;
+mod hub;
 mod worker;
 
 use crate::address::Edit;
@@ -9,6 +10,7 @@ use crate::analysis::loadings::{Edge, OfHead};
 use crate::analysis::prediction::Next;
 use crate::analysis::verify_request::TestRequest;
 use crate::graph::verification::Verification;
+use crate::model::hub::Policy;
 use crate::model::open::Options;
 use crate::model::text::Bos;
 use crate::report::Report;
@@ -246,6 +248,8 @@ pub struct Setup {
     pub bos: Bos,
     /// Where saved steering directions are looked for.
     pub directions: Vec<PathBuf>,
+    /// What may be fetched.
+    pub hub: Policy,
 }
 
 /// Lets the threads that answer keys go before this one where all processors are busy.

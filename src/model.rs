@@ -10,6 +10,7 @@ pub mod edit;
 pub mod families;
 pub mod forward;
 pub mod gguf;
+pub mod hub;
 pub mod kernel;
 pub mod open;
 pub mod ops;

@@ -1,5 +1,6 @@
 //! `mechscope` without a command: the explorer.
 
+use super::hub::HubArgs;
 use super::output::replace;
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
@@ -12,8 +13,9 @@ use crate::engine::Setup;
 use crate::graph::format::json;
 use crate::keymap::Keymap;
 use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::hub;
 use crate::model::open::Options;
-use crate::model::source::{self, Source};
+use crate::model::source;
 use crate::model::text::Bos;
 use crate::run::{self, Settings};
 use crate::terminal::color::{Depth, depth};
@@ -61,6 +63,8 @@ pub struct Explore {
     /// Go on where the last session ended
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    hub: HubArgs,
     #[command(flatten)]
     look: Look,
     /// Keep a log file in the state directory
@@ -122,7 +126,8 @@ impl Explore {
             session.options.retain(|(known, _)| known != name);
             session.options.push((name.to_owned(), value));
         }
-        let dictionary = self.dictionary.or(made_with.dictionary);
+        // What a file names is not fetched unasked.
+        let dictionary = self.dictionary.or(made_with.dictionary.filter(|name| hub::is_here(name)));
         if dictionary.is_some() {
             (session.dictionary, session.basis) = (dictionary, Basis::Features);
         }
@@ -130,7 +135,7 @@ impl Explore {
             (session.graph, session.tab) = (self.graph, Tab::Graph);
         }
         // What cannot be opened is said before a screen is there that would cut it off.
-        Source::find(&session.model)?;
+        let policy = self.hub.before_screen(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
         let colors = match (config.theme, shown) {
             (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
@@ -142,6 +147,7 @@ impl Explore {
                 options: Options { device: option(&session, "device")?, dtype: option(&session, "dtype")? },
                 bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
+                hub: policy,
             },
             session,
             keymap,

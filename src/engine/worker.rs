@@ -1,6 +1,6 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, generate};
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, generate, hub};
 use crate::analysis::attribution::{self, Dictionaries, GraphRequest};
 use crate::analysis::grounded::Grounded;
 use crate::analysis::input::Input;
@@ -76,6 +76,8 @@ impl Worker {
 
     fn answer(&mut self, dictionaries: &mut Dictionaries, request: Request) -> Result<Answer> {
         let (slot, ticket) = (request.slot, request.ticket);
+        let (model, policy) = (self.model.as_ref(), self.setup.hub);
+        hub::dictionary(&request.ask, model, dictionaries, policy, &mut self.step(slot, ticket))?;
         match request.ask {
             Ask::Open(name) => {
                 // Another model's do not fit.
@@ -152,6 +154,7 @@ impl Worker {
                 (self.reply)(Reply::Progress { slot, ticket, done: percent, total: 100 });
             }
         };
+        hub::model(name, self.setup.hub, &mut self.step(slot, ticket))?;
         let mut model = Model::open(name, self.setup.options, Box::new(progress))?;
         model.directions.extend(self.setup.directions.iter().cloned());
         let arch = &model.decoder.arch;

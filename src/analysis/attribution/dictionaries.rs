@@ -12,6 +12,11 @@ pub struct Dictionaries {
 }
 
 impl Dictionaries {
+    /// Whether the transcoders of this name are open.
+    pub fn is_open(&self, name: &str) -> bool {
+        self.open.as_ref().is_some_and(|(open, _)| open.as_deref() == Some(name))
+    }
+
     /// The transcoders of this name, or the model's own.
     pub fn find(&mut self, model: &Model, name: Option<&str>) -> Result<&Dictionary> {
         if self.open.as_ref().is_none_or(|(open, _)| open.as_deref() != name) {

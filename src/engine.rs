@@ -253,6 +253,7 @@ pub struct Setup {
 }
 
 /// Lets the threads that answer keys go before this one where all processors are busy.
+#[allow(unsafe_code)]
 fn behind_keys() {
     #[cfg(target_os = "linux")]
     // SAFETY: on Linux these are about the calling thread alone and touch no memory; where they are refused nothing changes.

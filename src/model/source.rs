@@ -106,7 +106,6 @@ impl Source {
 
     /// The bytes of a file, or nothing when there is no such file. Beside a GGUF file, only a `tokenizer.json` and what belongs to it are
     /// looked for.
-
     ///
     /// # Errors
     /// The file is there but cannot be read.

@@ -37,7 +37,7 @@ impl Store {
 
     /// A file's bytes while they come.
     pub fn partial(&self, sum: &Sum) -> PathBuf {
-        self.blob(sum).with_added_extension("incomplete")
+        self.blob(sum).with_file_name(format!("{}.incomplete", sum.as_str()))
     }
 
     /// Held by the process that fetches a file.
@@ -64,7 +64,9 @@ impl Store {
         let at = self.snapshot(commit).join(path);
         make_parent(&at)?;
         let place = || format!("cannot write {}", at.display());
-        let new = at.with_added_extension(format!("new{}", std::process::id()));
+        let mut new = at.clone().into_os_string();
+        new.push(format!(".new{}", std::process::id()));
+        let new = PathBuf::from(new);
         // Left by a process of the same number that was killed.
         let _ = fs::remove_file(&new);
         let up = "../".repeat(path.split('/').count() + 1);

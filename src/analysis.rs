@@ -6,6 +6,7 @@ pub mod attribution;
 pub mod attribution_graph;
 pub mod detect;
 mod features;
+pub mod generate;
 pub mod grounded;
 mod heads;
 pub mod input;
@@ -46,6 +47,7 @@ pub const ALL: &[&dyn Analysis] =
 pub const COMMANDS: &[&Command] = &[
     &next_token::PREDICT,
     &intervene::INTERVENE,
+    &generate::GENERATE,
     &attribution_graph::GRAPH,
     &loadings::LOADINGS,
     &verify::VERIFY,

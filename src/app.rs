@@ -155,6 +155,8 @@ pub struct App {
     pub model_name: String,
     /// The prompt that is asked about.
     pub prompt: Option<String>,
+    /// Its tokens where they are not those of its text: some were generated.
+    pub ids: Option<Vec<u32>>,
     /// Prompts typed before, the latest last.
     pub prompts: Vec<String>,
     /// The prompt's tokens and target, of the newest answer.
@@ -221,6 +223,7 @@ impl App {
             model: None,
             model_name: session.model,
             prompt: session.prompt,
+            ids: session.ids,
             prompts: session.prompts,
             next: None,
             panes: Slot::ALL.map(Pane::new).to_vec(),
@@ -418,7 +421,7 @@ impl App {
             }
             Answer::Said(text) => self.message = Some(text),
             Answer::Tested(found) => self.take_tests(found),
-            Answer::Prompt(prompt) => self.generated(prompt),
+            Answer::Prompt(longer) => self.generated(longer),
             Answer::Report(report) => {
                 if slot == Slot::LensCell {
                     // The grid is in the pane beside it already.

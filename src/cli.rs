@@ -3,6 +3,7 @@
 mod ask;
 mod doctor;
 mod explore;
+mod generate;
 mod graph;
 mod graph_file;
 mod hub;
@@ -12,6 +13,7 @@ mod methods;
 mod models;
 mod output;
 mod overview;
+mod plan;
 mod predict;
 mod shell;
 mod target;
@@ -24,6 +26,7 @@ use crate::analysis::input::Input;
 use crate::analysis::next_token::NextToken;
 use crate::model::Model;
 use crate::model::device::{DTypeChoice, DeviceChoice, dtype_name};
+use crate::model::memory::{Planned, plan_only, planned};
 use crate::model::open::Options;
 use crate::model::source;
 use crate::model::text::Bos;
@@ -59,6 +62,9 @@ pub enum Command {
     /// Run with edits: logits and probabilities before and after
     #[command(after_help = analysis::intervene::INTERVENE.about.footer(), after_long_help = intervene::long_help())]
     Intervene(intervene::Intervene),
+    /// Write on after a prompt, with edits or without
+    #[command(after_help = analysis::generate::GENERATE.about.footer())]
+    Generate(generate::Generate),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
@@ -107,6 +113,9 @@ pub struct ModelArgs {
     /// Where it computes.
     #[command(flatten)]
     pub on: DeviceArgs,
+    /// Only print what this needs of memory and what there is
+    #[arg(long)]
+    pub plan: bool,
 }
 
 /// Where a model computes.
@@ -126,6 +135,10 @@ pub struct DeviceArgs {
 impl ModelArgs {
     /// Opens the model; progress of a long load goes to standard error when that is a terminal.
     pub fn open(&self) -> Result<Model> {
+        if self.plan {
+            plan_only();
+        }
+        plan::check_base()?;
         self.on.open(&self.model)
     }
 }
@@ -241,12 +254,20 @@ impl Cli {
     /// # Errors
     /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
     pub fn run(self) -> Result<u8> {
+        match self.done() {
+            Err(e) if e.downcast_ref::<Planned>().is_some() => plan::print(&planned()),
+            done => done,
+        }
+    }
+
+    fn done(self) -> Result<u8> {
         match self.command {
             None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => return self.explore.run(),
             None => overview::print(),
             Some(Command::Predict(c)) => c.run(),
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Generate(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => match c.explores() {

@@ -1,11 +1,11 @@
 //! The engine: a thread that owns the model and answers requests; one slot per pane, the newest request of a slot wins.
 
-mod generate;
 mod hub;
 mod worker;
 
 use crate::address::Edit;
 use crate::analysis::attribution::{Attribution, GraphRequest};
+use crate::analysis::generate::{Longer, Sampling};
 use crate::analysis::loadings::{Edge, OfHead};
 use crate::analysis::prediction::Next;
 use crate::analysis::verify_request::TestRequest;
@@ -79,6 +79,8 @@ impl Slot {
 pub struct Question {
     /// The prompt.
     pub prompt: String,
+    /// Its tokens where they are not those of its text: some were generated.
+    pub ids: Option<Vec<u32>>,
     /// The edits that are on.
     pub edits: Vec<Edit>,
     /// Where to look, negative from the end.
@@ -87,15 +89,6 @@ pub struct Question {
     pub target: Option<String>,
     /// The token to subtract.
     pub contrast: Option<String>,
-}
-
-/// How tokens are drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Of the random numbers: the same seed draws the same tokens.
-    pub seed: u64,
-    /// Logits are divided by it; greater than 0.
-    pub temperature: f32,
 }
 
 /// A request's content.
@@ -171,7 +164,7 @@ pub enum Answer {
     /// To [`Ask::Next`].
     Next(Next),
     /// To [`Ask::Generate`].
-    Prompt(String),
+    Prompt(Longer),
     /// To [`Ask::Method`].
     Report(Arc<Report>),
     /// To [`Ask::Graph`].

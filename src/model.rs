@@ -1,6 +1,7 @@
 //! The model side: checkpoints, families, the forward pass with its sites, and edits.
 
 pub mod arch;
+pub mod cache;
 pub mod caught;
 pub mod checkpoint;
 pub mod config;
@@ -12,9 +13,11 @@ pub mod forward;
 pub mod gguf;
 pub mod hub;
 pub mod kernel;
+pub mod memory;
 pub mod open;
 pub mod ops;
 pub mod qk;
+mod range;
 pub mod readout;
 pub mod rope;
 pub mod site;
@@ -158,15 +161,20 @@ impl Model {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
-        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
-        Plan::batch(&self.scope(clean.tokens()), edits, &mut references)
+        Plan::batch(&self.scope(clean.tokens()), edits, &mut self.references(clean, bos))
+    }
+
+    /// Where edits of the prompt of `clean` take values from; what was computed or read once is kept. `bos` says how prompts named in edits
+    /// are encoded.
+    pub fn references<'a>(&'a self, clean: &'a Trace, bos: Bos) -> impl References + 'a {
+        ModelReferences { model: self, clean, bos, traces: HashMap::new(), directions: HashMap::new() }
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
-    /// stream before it.
+    /// stream before it. A copy whose numbers left the range of its dtype is no error: the caller looks.
     ///
     /// # Errors
-    /// As [`Decoder::run`].
+    /// As [`Decoder::run_by`].
     pub fn run_copies(
         &self,
         clean: &Trace,
@@ -176,15 +184,16 @@ impl Model {
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
+        let route = self.decoder.route();
         let stream = |layer| Site::Block(layer, site::BlockSite::ResidPre);
         match plan.first_layer().filter(|layer| clean.batched(stream(*layer)).is_some()) {
             Some(layer) => {
                 let copies = clean.copies(stream(layer), n)?;
-                self.decoder.run(Start::Block { layer, clean: &copies }, sites, plan, logits, step)
+                self.decoder.run_by(route, Start::Block { layer, clean: &copies }, sites, plan, logits, step)
             }
             None => {
                 let copies = vec![clean.tokens().to_vec(); n];
-                self.decoder.run(Start::Tokens(&copies), sites, plan, logits, step)
+                self.decoder.run_by(route, Start::Tokens(&copies), sites, plan, logits, step)
             }
         }
     }
@@ -207,6 +216,7 @@ struct ModelReferences<'a> {
     clean: &'a Trace,
     bos: Bos,
     traces: HashMap<(String, Site), candle_core::Tensor>,
+    directions: HashMap<(String, Option<usize>, usize), Vec<f32>>,
 }
 
 impl References for ModelReferences<'_> {
@@ -229,6 +239,12 @@ impl References for ModelReferences<'_> {
     }
 
     fn direction(&mut self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
-        self.model.direction(name, layer, width)
+        let key = (name.to_owned(), layer, width);
+        if let Some(direction) = self.directions.get(&key) {
+            return Ok(direction.clone());
+        }
+        let direction = self.model.direction(name, layer, width)?;
+        self.directions.insert(key, direction.clone());
+        Ok(direction)
     }
 }

@@ -428,8 +428,27 @@ fn doctor_and_models_report_what_is_there() {
     assert!(found["devices"].as_array().unwrap().iter().any(|d| d["device"] == "cpu" && d["state"] == "ready as cpu"));
     let families: BTreeSet<&str> =
         models["families"].as_array().unwrap().iter().map(|f| f["model_type"].as_str().unwrap()).collect();
-    let promised =
-        ["gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"];
+    let promised = [
+        "gpt2",
+        "gpt_neo",
+        "gpt_neox",
+        "gptj",
+        "opt",
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gemma",
+        "gemma2",
+        "gemma3_text, gemma3",
+        "phi",
+        "phi3",
+        "olmo2",
+        "olmo3",
+        "stablelm",
+        "granite",
+        "smollm3",
+    ];
     assert!(promised.iter().all(|p| families.contains(p)), "{families:?}");
     assert_eq!(models["cached"], json!([]));
 }

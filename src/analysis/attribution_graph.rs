@@ -18,6 +18,7 @@ use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
+use crate::model::memory::{Need, planning};
 use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
 use crate::replacement::Gate;
@@ -96,6 +97,25 @@ pub fn build(
     grow(model, tokens, dictionary, targets, settings, &mut |_, done, total| step(done, total))
 }
 
+/// Checks that there is memory for a graph of a prompt of `n_pos` tokens, as far as that is known beforehand: how many features are active
+/// is seen in the run.
+///
+/// # Errors
+/// There is not enough.
+pub fn plan(model: &Model, n_pos: usize, features: bool, settings: Settings) -> Result<()> {
+    let arch = &model.decoder.arch;
+    let all = arch.n_layers * n_pos * arch.d_mlp;
+    let units = match settings.max_nodes {
+        Some(n) if !features || planning() => n.min(all),
+        _ => 0,
+    };
+    if !model.decoder.device().is_cpu() {
+        return Ok(());
+    }
+    let run = Need::of_run(arch, (1, n_pos), &ReplacementModel::sites(&model.decoder), false);
+    run.with(Need::of_graph(arch, n_pos, units)).check_now("this graph")
+}
+
 /// [`build`], with a look at the graph as it grows: `watch` is called as `step` is, with what has grown so far, whose
 /// [`Growth::graph`] is complete but for the units still to come.
 ///
@@ -111,8 +131,12 @@ pub fn grow(
 ) -> Result<Graph> {
     ensure!(!targets.is_empty(), "a graph needs at least one target");
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+    plan(model, ids.len(), dictionary.is_some(), settings)?;
     let ground = Ground::new(model, &ids, dictionary, targets, settings)?;
     let limit = ground.limit;
+    if model.decoder.device().is_cpu() {
+        Need::of_graph(&model.decoder.arch, ids.len(), limit).check_now("this graph")?;
+    }
     let mut growth = Growth { ground, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
     growth.complete = growth.run(limit, settings, watch)?;
     growth.graph()

@@ -189,6 +189,7 @@ impl App {
         let target = self.selection.target.clone().filter(|_| self.selection.target != graph.named);
         Some(Ask::Graph(GraphRequest {
             prompt,
+            ids: self.ids.clone(),
             target,
             contrast: self.selection.contrast.clone(),
             basis,

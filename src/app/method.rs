@@ -8,9 +8,10 @@ use crate::analysis::{self, About};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What begins a method here that is no report of the Method tab.
-const BEGUN_BY: [(&str, Action); 6] = [
+const BEGUN_BY: [(&str, Action); 7] = [
     ("predict", Action::TabPrompt),
     ("intervene", Action::Edit),
+    ("generate", Action::Generate),
     ("graph", Action::TabGraph),
     ("verify", Action::TestNode),
     ("keep-only", Action::KeepOnly),

@@ -5,7 +5,8 @@ use super::overlay::{Overlay, PickerKind};
 use super::{App, Effect, Tab, yank};
 use crate::action::{Action, Argument};
 use crate::address::{Part, Place};
-use crate::engine::{Sampling, Slot};
+use crate::analysis::generate::Sampling;
+use crate::engine::Slot;
 use crate::report::Cell;
 use crate::report::filter::plain;
 
@@ -118,7 +119,7 @@ impl App {
             },
             Action::ClearTarget => (self.selection.target, self.selection.contrast) = (None, None),
             Action::Generate => self.generate(count, None),
-            Action::Sample => self.generate(count, Some(Sampling { seed: self.next_seed(), temperature: 1.0 })),
+            Action::Sample => self.generate(count, Some(Sampling::seeded(self.next_seed()))),
             Action::Mark => self.toggle_mark(),
             Action::ClearMarks => {
                 self.message = Some(format!("{} unmarked", self.marks.len()));

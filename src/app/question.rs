@@ -21,6 +21,7 @@ impl App {
     pub(super) fn question(&self) -> Option<Question> {
         Some(Question {
             prompt: self.prompt.clone()?,
+            ids: self.ids.clone(),
             edits: self.edits.on(),
             position: self.selection.position,
             target: self.selection.target.clone(),

@@ -17,6 +17,9 @@ pub struct Session {
     pub model: String,
     /// The prompt; none: the model's example.
     pub prompt: Option<String>,
+    /// Its tokens where they are not those of its text: some were generated.
+    #[serde(default)]
+    pub ids: Option<Vec<u32>>,
     /// The target as it was named.
     pub target: Option<String>,
     /// The contrast.
@@ -61,6 +64,7 @@ impl Session {
             version: VERSION,
             model: model.to_owned(),
             prompt: None,
+            ids: None,
             target: None,
             contrast: None,
             tab: Tab::Prompt,
@@ -105,6 +109,7 @@ impl App {
         let selection = &self.selection;
         Session {
             prompt: self.prompt.clone(),
+            ids: self.ids.clone(),
             target: selection.target.clone(),
             contrast: selection.contrast.clone(),
             tab: if self.tab == Tab::Method { Tab::Prompt } else { self.tab },

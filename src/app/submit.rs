@@ -23,7 +23,7 @@ impl App {
         let surplus = self.prompts.len().saturating_sub(PROMPTS);
         self.prompts.drain(..surplus);
         if self.prompt.as_deref() != Some(text) {
-            self.prompt = Some(text.to_owned());
+            (self.prompt, self.ids) = (Some(text.to_owned()), None);
             self.selection.position = -1;
             self.forget_named_target();
         }
@@ -46,7 +46,7 @@ impl App {
             }
             Action::OpenModel if text.trim().is_empty() => Ok(()),
             Action::OpenModel => {
-                self.model_name = text.trim().to_owned();
+                (self.model_name, self.ids) = (text.trim().to_owned(), None);
                 Ok(())
             }
             Action::Search => {

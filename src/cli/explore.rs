@@ -108,10 +108,12 @@ impl Explore {
         // A graph file is opened with the model and the dictionary that it names, where they are there.
         let made_with = self.graph.as_ref().map(|file| json::made_with(Path::new(file))).unwrap_or_default();
         if let Some(model) = self.model.or(made_with.model.filter(|name| source::is_model(name))) {
+            // Another model's tokens mean something else.
+            session.ids = session.ids.filter(|_| session.model == model);
             session.model = model;
         }
         if self.prompt.is_some() {
-            (session.prompt, session.position) = (self.prompt, -1);
+            (session.prompt, session.ids, session.position) = (self.prompt, None, -1);
         }
         if self.target.is_some() {
             (session.target, session.contrast) = (self.target, self.contrast);

@@ -4,7 +4,7 @@ mod groups;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
-use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
+use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable, plan};
 use crate::analysis::target::Target;
 use crate::graph::format::{dot, json, svg, text, tsv};
 use crate::graph::tree::Limits;
@@ -158,6 +158,7 @@ impl GraphArgs {
             "--zero-positions {}: this prompt has {n_pos} tokens",
             settings.zero_positions
         );
+        plan(&model, n_pos, dictionary.is_some(), settings)?;
         let targets = self.targets(&model, &input.ids())?;
         let interrupted = interrupts()?;
         let mut progress = output::work_progress("rows");

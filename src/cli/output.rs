@@ -37,9 +37,14 @@ impl From<Format> for report::Format {
 
 /// Prints a report where the user wants it.
 pub fn print(report: &Report, output: &OutputArgs) -> Result<()> {
-    let write = |to: &mut dyn Write| -> Result<()> {
+    write(output, &mut |to| Ok(report.write(output.format.into(), to)?))
+}
+
+/// Writes something where the user wants it.
+pub fn write(output: &OutputArgs, content: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
-        report.write(output.format.into(), &mut to)?;
+        content(&mut to)?;
         Ok(to.flush()?)
     };
     match &output.out {

@@ -1,6 +1,6 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, generate, hub};
+use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, hub};
 use crate::analysis::attribution::{self, Dictionaries, GraphRequest};
 use crate::analysis::grounded::Grounded;
 use crate::analysis::input::Input;
@@ -9,7 +9,7 @@ use crate::analysis::runs::Runs;
 use crate::analysis::target::Target;
 use crate::analysis::verify::Verifier;
 use crate::analysis::verify_request::{Subjects, TestRequest};
-use crate::analysis::{self, loadings, prediction};
+use crate::analysis::{self, generate, loadings, prediction};
 use crate::model::Model;
 use crate::model::device::{device_name, dtype_name};
 use crate::model::dictionary::Dictionary;
@@ -28,8 +28,8 @@ pub(super) struct Worker {
     tickets: Arc<Tickets>,
     reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
     model: Option<Model>,
-    /// By prompt, the latest last.
-    runs: Vec<(String, Runs)>,
+    /// By prompt and, where they were generated, its tokens; the latest last.
+    runs: Vec<((String, Option<Vec<u32>>), Runs)>,
 }
 
 impl Worker {
@@ -88,16 +88,10 @@ impl Worker {
                 let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;
                 prediction::next(model, runs, question.position, target, step).map(Answer::Next)
             }),
-            Ask::Generate { mut question, count, sampling } => {
-                for n in 0..count {
-                    let draw = sampling.map(|s| (s, n as u64));
-                    let longer = self.with(&question, slot, ticket, |model, runs, step| {
-                        generate::longer(model, runs, &question.prompt, draw, step)
-                    })?;
-                    question.prompt = longer;
-                }
-                Ok(Answer::Prompt(question.prompt))
-            }
+            Ask::Generate { question, count, sampling } => self.with(&question, slot, ticket, |model, runs, step| {
+                let how = (count, sampling);
+                generate::longer(model, runs.input(), &question.edits, how, step).map(Answer::Prompt)
+            }),
             Ask::Graph(GraphRequest { file: Some(file), .. }) => {
                 let model = self.model.as_ref().context("no model is open")?;
                 Ok(Answer::Graph(Arc::new(attribution::of_file(model, dictionaries, &file)?)))
@@ -192,13 +186,21 @@ impl Worker {
         work: impl FnOnce(&Model, &mut Runs, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<T>,
     ) -> Result<T> {
         let model = self.model.as_ref().context("no model is open")?;
-        let mut runs = match self.runs.iter().position(|(prompt, _)| *prompt == question.prompt) {
+        let key = (question.prompt.clone(), question.ids.clone());
+        let mut runs = match self.runs.iter().position(|(of, _)| *of == key) {
             Some(at) => self.runs.remove(at).1,
-            None => Runs::new(Input::of_prompt(model, question.prompt.clone(), self.setup.bos)?, Vec::new()),
+            None => {
+                let (prompt, bos) = (question.prompt.clone(), self.setup.bos);
+                let input = match &question.ids {
+                    Some(ids) => Input::of_tokens(model, prompt, ids, bos)?,
+                    None => Input::of_prompt(model, prompt, bos)?,
+                };
+                Runs::new(input, Vec::new())
+            }
         };
         runs.set_edits(question.edits.clone());
         let answer = work(model, &mut runs, &mut self.step(slot, ticket));
-        self.runs.push((question.prompt.clone(), runs));
+        self.runs.push((key, runs));
         let surplus = self.runs.len().saturating_sub(KEPT);
         self.runs.drain(..surplus);
         answer
@@ -221,6 +223,7 @@ fn example(model: &Model) -> Option<String> {
 fn of_graph(wanted: &GraphRequest) -> Question {
     Question {
         prompt: wanted.prompt.clone(),
+        ids: wanted.ids.clone(),
         edits: Vec::new(),
         position: -1,
         target: wanted.target.clone(),

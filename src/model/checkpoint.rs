@@ -55,6 +55,8 @@ pub struct Checkpoint<'a> {
     done: AtomicU64,
     progress: Mutex<Progress<'a>>,
     rehearsing: AtomicBool,
+    /// Bytes of the tensors that were rehearsed.
+    rehearsed: AtomicU64,
 }
 
 /// What the lock holds; a reader that panicked leaves it whole.
@@ -132,7 +134,17 @@ impl<'a> Checkpoint<'a> {
     fn new(store: Store, total: u64, device: &Device, dtype: DType, progress: Progress<'a>) -> Self {
         let (used, done) = (Mutex::default(), AtomicU64::new(0));
         let (progress, rehearsing) = (Mutex::new(progress), AtomicBool::new(false));
-        Checkpoint { store, device: device.clone(), dtype, used, total, done, progress, rehearsing }
+        Checkpoint {
+            store,
+            device: device.clone(),
+            dtype,
+            used,
+            total,
+            done,
+            progress,
+            rehearsing,
+            rehearsed: AtomicU64::new(0),
+        }
     }
 
     fn from_parts(
@@ -327,6 +339,8 @@ impl<'a> Checkpoint<'a> {
                 let reader = read::Reader { part, name, entry };
                 reader.check()?;
                 if self.rehearsing() {
+                    let bytes = shape.iter().product::<usize>() * dtype.size_in_bytes();
+                    self.rehearsed.fetch_add(bytes as u64, Relaxed);
                     let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
                     return Ok(zero.broadcast_as(reader.shape(turned))?);
                 }
@@ -337,6 +351,17 @@ impl<'a> Checkpoint<'a> {
                 Ok(tensor)
             }
         }
+    }
+
+    /// Bytes that the tensors of the rehearsals take in memory.
+    pub fn bytes_rehearsed(&self) -> u64 {
+        self.rehearsed.load(Relaxed)
+    }
+
+    /// Marks tensors as read whose names begin with one of `prefixes`: parts of the checkpoint that are not opened.
+    pub fn pass_over(&self, prefixes: &[&str]) {
+        let names = self.names().into_iter().filter(|name| prefixes.iter().any(|p| name.starts_with(p)));
+        open(&self.used).extend(names);
     }
 
     /// Ends the reading.

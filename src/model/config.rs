@@ -107,6 +107,13 @@ impl Config {
         self.fields.get(key).is_some_and(|v| !v.is_null())
     }
 
+    /// Gives fields that are left out these values: what transformers takes for them.
+    pub fn defaults<const N: usize>(&mut self, values: [(&str, Value); N]) {
+        for (key, value) in values {
+            self.fields.entry(key).or_insert(value);
+        }
+    }
+
     /// Whether the field is left out; null is not left out, it switches something off.
     pub fn lacks(&self, key: &str) -> bool {
         !self.fields.contains_key(key)

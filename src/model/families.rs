@@ -3,24 +3,32 @@
 //! A new family is one file here and its line in [`ALL`].
 
 mod gated;
+mod gemma;
 mod gemma2;
 mod gemma3;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
+mod gptj;
+mod granite;
 mod llama;
 mod mistral;
 mod olmo2;
 mod olmo3;
+mod opt;
+mod phi;
 mod phi3;
 mod qwen2;
 mod qwen3;
 mod read;
+mod smollm3;
+mod stablelm;
 
 use super::arch::Decoder;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
-use anyhow::{Context, Result};
+use super::memory::{self, Need};
+use anyhow::{Context, Result, bail};
 
 /// A family of checkpoints.
 pub struct Family {
@@ -39,15 +47,22 @@ pub const ALL: &[Family] = &[
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
+    gptj::FAMILY,
+    opt::FAMILY,
     llama::FAMILY,
     mistral::FAMILY,
     qwen2::FAMILY,
     qwen3::FAMILY,
+    gemma::FAMILY,
     gemma2::FAMILY,
     gemma3::FAMILY,
+    phi::FAMILY,
     phi3::FAMILY,
     olmo2::FAMILY,
     olmo3::FAMILY,
+    stablelm::FAMILY,
+    granite::FAMILY,
+    smollm3::FAMILY,
 ];
 
 /// The family a `config.json` belongs to.
@@ -58,11 +73,51 @@ pub fn of(config: &mut Config) -> Result<&'static Family> {
     let kind = config
         .opt_str("model_type")?
         .with_context(|| format!("{}: field \"model_type\" is missing", config.place()))?;
+    if let Some(experts) = experts(&kind) {
+        bail!(
+            "{}: model_type {kind:?} ({experts}) is a mixture of experts; its layers choose among several MLPs for every token, which is \
+             not supported",
+            config.place()
+        );
+    }
     let accepted: Vec<&str> = ALL.iter().flat_map(|f| f.model_types).copied().collect();
     ALL.iter().find(|f| f.model_types.contains(&kind.as_str())).with_context(|| {
         format!("{}: model_type {kind:?} is not supported; accepted: {}", config.place(), accepted.join(", "))
     })
 }
+
+/// Names under which a tied unembedding may be stored a second time.
+const TIED_HEADS: [&str; 3] = ["lm_head.weight", "language_model.lm_head.weight", "embed_out.weight"];
+
+/// The name of a family of mixture-of-experts models, by its `model_type`.
+fn experts(kind: &str) -> Option<&'static str> {
+    MIXTURES.iter().find(|(model_type, _)| *model_type == kind).map(|(_, name)| *name)
+}
+
+/// Families whose MLPs are mixtures of experts: known, and not supported.
+const MIXTURES: &[(&str, &str)] = &[
+    ("mixtral", "Mixtral"),
+    ("qwen2_moe", "Qwen1.5-MoE, Qwen2-MoE"),
+    ("qwen3_moe", "Qwen3-MoE"),
+    ("qwen3_next", "Qwen3-Next"),
+    ("olmoe", "OLMoE"),
+    ("granitemoe", "Granite-MoE"),
+    ("granitemoeshared", "Granite-MoE"),
+    ("phimoe", "Phi-3.5-MoE"),
+    ("deepseek_v2", "DeepSeek-V2"),
+    ("deepseek_v3", "DeepSeek-V3, R1"),
+    ("gpt_oss", "gpt-oss"),
+    ("llama4", "Llama 4"),
+    ("llama4_text", "Llama 4"),
+    ("glm4_moe", "GLM-4.5"),
+    ("ernie4_5_moe", "ERNIE 4.5"),
+    ("dbrx", "DBRX"),
+    ("jamba", "Jamba"),
+    ("jetmoe", "JetMoE"),
+    ("minimax", "MiniMax"),
+    ("hunyuan_v1_moe", "Hunyuan-MoE"),
+    ("dots1", "dots.llm1"),
+];
 
 /// Builds the decoder and checks that every field and every tensor has been used.
 ///
@@ -72,9 +127,16 @@ pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
     let kind = || format!("cannot read it as a {} model", family.name);
     // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
-    weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
+    let rehearsed = weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
     config.finish()?;
     // A tied head may be stored a second time; it is not used.
-    weights.finish(|name| name == "lm_head.weight" || name == "embed_out.weight")?;
+    weights.finish(|name| TIED_HEADS.contains(&name))?;
+    if weights.device().is_cpu() {
+        Need::of("weights", weights.bytes_rehearsed()).check_load("the model")?;
+    }
+    if memory::planning() {
+        return Ok(rehearsed);
+    }
+    drop(rehearsed);
     (family.build)(config, weights).with_context(kind)
 }

@@ -5,18 +5,33 @@
 use super::config::Config;
 use super::kernel::attention::Pairs;
 use anyhow::{Result, bail, ensure};
+use std::borrow::Cow;
 
 /// The frequencies of one rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// Radians per position, one for each rotated pair.
     pub frequencies: Vec<f32>,
-    /// Other frequencies for prompts longer than the given number of tokens (longrope).
-    pub beyond: Option<(usize, Vec<f32>)>,
+    /// Other frequencies for prompts longer than the given number of tokens.
+    pub beyond: Option<(usize, Beyond)>,
     /// Multiplies cosine and sine.
     pub amplitude: f32,
     /// Which features of a head turn together.
     pub pairs: Pairs,
+}
+
+/// The frequencies of a prompt that is longer than the limit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Beyond {
+    /// These (longrope).
+    Fixed(Vec<f32>),
+    /// A base that grows with the prompt (dynamic): `theta (factor n / limit - (factor - 1)) ^ (width / (width - 2))` for `n` tokens.
+    Grown {
+        /// The base up to the limit.
+        theta: f32,
+        /// How fast it grows.
+        factor: f32,
+    },
 }
 
 /// What a family says about its rotary embedding, where `config.json` does not say otherwise.
@@ -77,7 +92,7 @@ impl Rope {
     /// or `rope_parameters` (transformers 5).
     ///
     /// # Errors
-    /// A rope type other than default, linear, llama3 and longrope, a field it needs that is missing, or a rotated share
+    /// A rope type other than default, linear, dynamic, yarn, llama3 and longrope, a field it needs that is missing, or a rotated share
     /// that the family does not have.
     pub fn from_config(c: &mut Config, rotary: Rotary) -> Result<Self> {
         let rotary = rotary.read(c)?;
@@ -109,6 +124,12 @@ impl Rope {
                 let factor = s.positive("factor")?;
                 rope.frequencies.iter_mut().for_each(|f| *f /= factor);
             }
+            "dynamic" => {
+                let (limit, factor) = (c.usize("max_position_embeddings")?, s.positive("factor")?);
+                ensure!(width > 2, "{}: dynamic rope needs more than {width} rotated features", s.place());
+                rope.beyond = Some((limit, Beyond::Grown { theta: rotary.theta, factor }));
+            }
+            "yarn" => rope.yarn(c, s, rotary.theta, width)?,
             "llama3" => {
                 let (factor, low, high) =
                     (s.positive("factor")?, s.positive("low_freq_factor")?, s.positive("high_freq_factor")?);
@@ -154,24 +175,83 @@ impl Rope {
                 let natural = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (old as f32).ln()).sqrt() };
                 rope.amplitude = s.opt_positive("attention_factor")?.unwrap_or(natural);
                 let scaled = |by: &[f32]| rope.frequencies.iter().zip(by).map(|(f, b)| f / b).collect::<Vec<f32>>();
-                rope.beyond = Some((old, scaled(&long)));
+                rope.beyond = Some((old, Beyond::Fixed(scaled(&long))));
                 rope.frequencies = scaled(&short);
             }
             _ => {
-                bail!("{}: rope type {kind:?} is not supported; accepted: default, linear, llama3, longrope", s.place())
+                bail!(
+                    "{}: rope type {kind:?} is not supported; accepted: default, linear, dynamic, yarn, llama3, longrope",
+                    s.place()
+                )
             }
         }
         s.finish()?;
         Ok(rope)
     }
 
+    /// Long waves are stretched by the factor, short ones are not, those between are blended along a ramp over their pairs.
+    ///
+    /// Peng et al. 2023 (YaRN, arXiv 2309.00071).
+    fn yarn(&mut self, c: &mut Config, s: &mut Config, theta: f32, width: usize) -> Result<()> {
+        let factor = s.positive("factor")?;
+        let old = match s.opt_usize("original_max_position_embeddings")? {
+            Some(old) => old,
+            None => c.usize("max_position_embeddings")?,
+        };
+        let (fast, slow) = (s.opt_positive("beta_fast")?.unwrap_or(32.0), s.opt_positive("beta_slow")?.unwrap_or(1.0));
+        ensure!(theta > 1.0, "{}: yarn needs a rope_theta above 1, found {theta}", s.place());
+        // The pair that turns so many times over the original context.
+        let pair = |turns: f32| {
+            let waves = old as f64 / (f64::from(turns) * std::f64::consts::TAU);
+            width as f64 * waves.ln() / (2.0 * f64::from(theta).ln())
+        };
+        let (mut low, mut high) = (pair(fast), pair(slow));
+        if s.opt_bool("truncate")?.unwrap_or(true) {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let (low, mut high) = (low.max(0.0) as f32, high.min(width as f64 - 1.0) as f32);
+        if low == high {
+            high += 0.001;
+        }
+        for (i, f) in self.frequencies.iter_mut().enumerate() {
+            let kept = 1.0 - ((i as f32 - low) / (high - low)).clamp(0.0, 1.0);
+            *f = *f / factor * (1.0 - kept) + *f * kept;
+        }
+        let stretch = |by: f32| if factor <= 1.0 { 1.0 } else { 0.1 * f64::from(by) * f64::from(factor).ln() + 1.0 };
+        let (one, all) = (s.opt_f32("mscale")?.unwrap_or(0.0), s.opt_f32("mscale_all_dim")?.unwrap_or(0.0));
+        let natural = if one != 0.0 && all != 0.0 { stretch(one) / stretch(all) } else { stretch(1.0) };
+        self.amplitude = s.opt_positive("attention_factor")?.unwrap_or(natural as f32);
+        Ok(())
+    }
+
     /// Cosine and sine of every (position, pair): two `[n_pos, pairs]` tables.
     pub fn tables(&self, n_pos: usize) -> (Vec<f32>, Vec<f32>) {
-        let frequencies = match &self.beyond {
-            Some((limit, long)) if n_pos > *limit => long,
-            _ => &self.frequencies,
-        };
-        let angles = (0..n_pos).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
+        self.tables_of(0..n_pos, n_pos)
+    }
+
+    /// Whether two lengths of a prompt turn with the same frequencies.
+    pub fn same_at(&self, a: usize, b: usize) -> bool {
+        a == b || self.at(a) == self.at(b)
+    }
+
+    /// The frequencies for a prompt of `n_pos` tokens.
+    fn at(&self, n_pos: usize) -> Cow<'_, [f32]> {
+        match &self.beyond {
+            Some((limit, Beyond::Fixed(long))) if n_pos > *limit => long.into(),
+            Some((limit, Beyond::Grown { theta, factor })) if n_pos > *limit => {
+                let width = 2 * self.frequencies.len();
+                let by = factor * n_pos as f32 / *limit as f32 - (factor - 1.0);
+                Self::new(theta * by.powf(width as f32 / (width as f32 - 2.0)), width).frequencies.into()
+            }
+            _ => (&self.frequencies).into(),
+        }
+    }
+
+    /// The tables of some positions of a prompt of `n_pos` tokens.
+    pub fn tables_of(&self, positions: std::ops::Range<usize>, n_pos: usize) -> (Vec<f32>, Vec<f32>) {
+        let frequencies = self.at(n_pos);
+        let frequencies: &[f32] = &frequencies;
+        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
         // The angle is rounded to f32 as in transformers; its cosine is taken in f64.
         angles
             .map(|a| (a as f64).sin_cos())

@@ -112,8 +112,11 @@ fn rope_types_and_their_fields() {
         rope
     };
     for (value, says) in [
-        (with("rope_type", json!("yarn")), "rope type \"yarn\" is not supported; accepted: default, linear, llama3"),
-        (with("rope_type", json!("dynamic")), "accepted: default, linear, llama3, longrope"),
+        (
+            with("rope_type", json!("ntk")),
+            "rope type \"ntk\" is not supported; accepted: default, linear, dynamic, yarn, llama3",
+        ),
+        (with("rope_type", json!("proportional")), "accepted: default, linear, dynamic, yarn, llama3, longrope"),
         (with("factor", json!(0)), "\"factor\" is 0; accepted"),
         (with("factor", Value::Null), "\"factor\" is missing"),
         (with("low_freq_factor", json!(-1)), "\"low_freq_factor\" is -1; accepted"),
@@ -123,6 +126,11 @@ fn rope_types_and_their_fields() {
         (with("partial_rotary_factor", json!(0.5)), "\"partial_rotary_factor\" is 0.5"),
         (json!(8), "accepted: an object"),
         (json!({"type": "linear"}), "\"factor\" is missing"),
+        (json!({"type": "dynamic"}), "\"factor\" is missing"),
+        (json!({"type": "dynamic", "factor": 2.0, "beta_fast": 32}), "\"beta_fast\" = 32 is not known"),
+        (json!({"type": "yarn"}), "\"factor\" is missing"),
+        (json!({"type": "yarn", "factor": 4.0, "beta_slow": 0}), "\"beta_slow\" is 0; accepted"),
+        (json!({"type": "yarn", "factor": 4.0, "low_freq_factor": 1.0}), "\"low_freq_factor\" = 1.0 is not known"),
         (json!({"type": "longrope", "short_factor": [1], "long_factor": [1]}), "accepted: 8 each"),
         (json!({"type": "longrope", "short_factor": [1], "long_factor": ["x"]}), "accepted: a list of numbers above 0"),
     ] {

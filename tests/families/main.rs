@@ -3,7 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod gemma3;
+mod opt;
 mod phi3;
+mod refused;
 mod rope;
 mod spelling;
 

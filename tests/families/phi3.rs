@@ -1,4 +1,4 @@
-//! Phi-3 has no reference model: it is Llama or Mistral with fused projections, so a fused copy of theirs must give their
+//! Phi-3 beside its reference models: it is Llama or Mistral with fused projections, so a fused copy of theirs must give their
 //! numbers; partial rotation and longrope are checked at the sites they act on.
 
 use crate::{IDS, common, logits, read_config};

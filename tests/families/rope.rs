@@ -1,7 +1,7 @@
 //! Rotary frequencies against formulas written down independently, in f64.
 
 use mechscope::model::config::Config;
-use mechscope::model::rope::{Rope, Rotary};
+use mechscope::model::rope::{Beyond, Rope, Rotary};
 use serde_json::{Value, json};
 
 fn rope(config: Value, rotary: Rotary) -> Rope {
@@ -73,7 +73,9 @@ fn longrope_has_two_sets_of_frequencies_and_an_amplitude() {
     let got = rope(config(Value::Null), rotary);
     let by = |factors: &[f64]| unscaled(10000.0, 8).iter().zip(factors).map(|(f, b)| f / b).collect::<Vec<_>>();
     close(&got.frequencies, &by(&short));
-    let (limit, beyond) = got.beyond.clone().unwrap();
+    let Some((limit, Beyond::Fixed(beyond))) = got.beyond.clone() else {
+        panic!("longrope has other frequencies beyond")
+    };
     assert_eq!(limit, 32);
     close(&beyond, &by(&long));
     // Ding et al. 2024 (LongRoPE, arXiv 2402.13753): sqrt(1 + ln(256 / 32) / ln(32)) = sqrt(1 + 3 / 5).
@@ -90,5 +92,47 @@ fn longrope_has_two_sets_of_frequencies_and_an_amplitude() {
             assert!((f64::from(cos[at]) - amplitude * angle.cos()).abs() < 1e-5, "{n_pos} positions, pair {i}");
             assert!((f64::from(sin[at]) - amplitude * angle.sin()).abs() < 1e-5, "{n_pos} positions, pair {i}");
         }
+    }
+}
+
+/// Peng et al. 2023 (arXiv 2309.00071): waves that turn more than `beta_fast` times over the original context are kept, those that turn less than
+/// `beta_slow` times are stretched by the factor; the amplitude is `0.1 ln(factor) + 1`.
+#[test]
+fn yarn_keeps_short_waves_and_stretches_long_ones() {
+    let scaling = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768});
+    let config = json!({"rope_theta": 1e6, "max_position_embeddings": 131_072, "rope_scaling": scaling});
+    let got = rope(config, Rotary::whole(128, 10000.0));
+    let base = unscaled(1e6, 128);
+    for (i, f) in base.iter().enumerate() {
+        let turns = 32768.0 * f / std::f64::consts::TAU;
+        let (g, whole, stretched) = (f64::from(got.frequencies[i]), *f, f / 4.0);
+        assert!(g <= whole * 1.000_01 && g >= stretched * 0.999_99, "frequency {i}: {g}");
+        // The ramp's ends are rounded outwards to whole pairs.
+        if turns > 32.0 * 1.3 {
+            assert!((g - whole).abs() <= 2e-6 * whole, "frequency {i} is kept: {g} for {whole}");
+        }
+        if turns < 1.0 / 1.3 {
+            assert!((g - stretched).abs() <= 2e-6 * stretched, "frequency {i} is stretched: {g} for {stretched}");
+        }
+    }
+    assert!((f64::from(got.amplitude) - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-6);
+    let falling = got.frequencies.windows(2).all(|pair| pair[1] < pair[0]);
+    assert!(falling, "{:?}", got.frequencies);
+}
+
+/// Up to the limit dynamic rope changes nothing; beyond it the base grows so that the longest wave is stretched with the prompt.
+#[test]
+fn dynamic_rope_changes_nothing_below_its_limit() {
+    let plain = rope(json!({}), Rotary::whole(16, 10000.0));
+    let scaling = json!({"type": "dynamic", "factor": 2.0});
+    let got = rope(json!({"max_position_embeddings": 32, "rope_scaling": scaling}), Rotary::whole(16, 10000.0));
+    assert_eq!(got.tables(32), plain.tables(32));
+    let base = 10000.0 * (2.0f64 * 48.0 / 32.0 - 1.0).powf(16.0 / 14.0);
+    let (cos, sin) = got.tables(48);
+    for (i, f) in unscaled(base, 16).iter().enumerate() {
+        let angle = 47.0 * f;
+        let at = 47 * 8 + i;
+        assert!((f64::from(cos[at]) - angle.cos()).abs() < 1e-4, "pair {i}");
+        assert!((f64::from(sin[at]) - angle.sin()).abs() < 1e-4, "pair {i}");
     }
 }

@@ -132,6 +132,9 @@ impl Recipe {
             "gpt2" => self.gpt2(&mut weights),
             "gpt_neo" => self.gpt_neo(&mut weights),
             "gpt_neox" => self.gpt_neox(&mut weights),
+            "gptj" => self.gptj(&mut weights),
+            "opt" => self.opt(&mut weights),
+            "phi" => self.phi(&mut weights),
             _ => self.llama(&mut weights),
         };
         let mut config = Config::parse("config.json", config.to_string().as_bytes()).unwrap();
@@ -207,6 +210,103 @@ impl Recipe {
             "hidden_act": self.activation, "use_parallel_residual": self.switch, "rotary_pct": 1.0})
     }
 
+    fn gptj(&self, w: &mut Weights) -> Value {
+        let (d, m) = (self.d(), self.d_mlp);
+        w.add("wte.weight".into(), &[self.vocab, d], 1.0);
+        for l in 0..self.layers {
+            w.norm(&format!("h.{l}.ln_1"), d, true);
+            for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+                w.linear(&format!("h.{l}.attn.{part}"), d, d, false);
+            }
+            w.linear(&format!("h.{l}.mlp.fc_in"), d, m, true);
+            w.linear(&format!("h.{l}.mlp.fc_out"), m, d, true);
+        }
+        w.norm("ln_f", d, true);
+        w.linear("lm_head", d, self.vocab, true);
+        json!({"model_type": "gptj", "n_embd": d, "n_layer": self.layers, "n_head": self.heads(), "n_positions": 8,
+            "vocab_size": self.vocab, "n_inner": m, "activation_function": self.activation,
+            "rotary_dim": if self.switch { 2 } else { 2 * self.half_width }})
+    }
+
+    fn opt(&self, w: &mut Weights) -> Value {
+        let (d, m) = (self.d(), self.d_mlp);
+        w.add("decoder.embed_tokens.weight".into(), &[self.vocab, d], 1.0);
+        w.add("decoder.embed_positions.weight".into(), &[10, d], 0.5);
+        for l in 0..self.layers {
+            let name = |part: &str| format!("decoder.layers.{l}.{part}");
+            w.norm(&name("self_attn_layer_norm"), d, true);
+            for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+                w.linear(&name(&format!("self_attn.{part}")), d, d, self.switch);
+            }
+            w.norm(&name("final_layer_norm"), d, true);
+            w.linear(&name("fc1"), d, m, self.switch);
+            w.linear(&name("fc2"), m, d, self.switch);
+        }
+        w.norm("decoder.final_layer_norm", d, true);
+        json!({"model_type": "opt", "hidden_size": d, "num_hidden_layers": self.layers, "ffn_dim": m,
+            "num_attention_heads": self.heads(), "max_position_embeddings": 8, "vocab_size": self.vocab,
+            "activation_function": self.activation, "enable_bias": self.switch})
+    }
+
+    fn phi(&self, w: &mut Weights) -> Value {
+        let (d, m, width) = (self.d(), self.d_mlp, 2 * self.half_width);
+        let kv = self.kv_heads * width;
+        w.add("embed_tokens.weight".into(), &[self.vocab, d], 1.0);
+        for l in 0..self.layers {
+            let name = |part: &str| format!("layers.{l}.{part}");
+            w.norm(&name("input_layernorm"), d, true);
+            for (part, out) in [("q_proj", d), ("k_proj", kv), ("v_proj", kv), ("dense", d)] {
+                w.linear(&name(&format!("self_attn.{part}")), d, out, true);
+            }
+            if self.switch {
+                w.norm(&name("self_attn.q_layernorm"), width, true);
+                w.norm(&name("self_attn.k_layernorm"), width, true);
+            }
+            w.linear(&name("mlp.fc1"), d, m, true);
+            w.linear(&name("mlp.fc2"), m, d, true);
+        }
+        w.norm("final_layernorm", d, true);
+        w.linear("lm_head", d, self.vocab, true);
+        json!({"model_type": "phi", "hidden_size": d, "intermediate_size": m, "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads(), "num_key_value_heads": self.kv_heads, "max_position_embeddings": 8,
+            "vocab_size": self.vocab, "hidden_act": self.activation, "partial_rotary_factor": 1.0,
+            "qk_layernorm": self.switch})
+    }
+
+    /// Norms of a block that is laid out like Llama's, with those of its queries and keys.
+    fn llama_norms(&self, w: &mut Weights, layer: usize) {
+        let (d, width) = (self.d(), 2 * self.half_width);
+        let (heads, kv) = (self.heads() * width, self.kv_heads * width);
+        let name = |part: &str| format!("layers.{layer}.{part}");
+        let (olmo, stable) = (self.family.starts_with("olmo"), self.family == "stablelm");
+        let four = ["gemma2", "gemma3_text"].contains(&self.family);
+        if !olmo {
+            w.norm(&name("input_layernorm"), d, stable);
+        }
+        if !(stable && self.switch) {
+            w.norm(&name("post_attention_layernorm"), d, stable);
+        }
+        if four {
+            w.norm(&name("pre_feedforward_layernorm"), d, false);
+        }
+        if four || olmo {
+            w.norm(&name("post_feedforward_layernorm"), d, false);
+        }
+        if ["qwen3", "gemma3_text"].contains(&self.family) {
+            w.norm(&name("self_attn.q_norm"), width, false);
+            w.norm(&name("self_attn.k_norm"), width, false);
+        }
+        if olmo {
+            w.norm(&name("self_attn.q_norm"), heads, false);
+            w.norm(&name("self_attn.k_norm"), kv, false);
+        }
+        if stable && self.switch {
+            for (part, heads) in [("q_layernorm", self.heads()), ("k_layernorm", self.kv_heads)] {
+                (0..heads).for_each(|h| w.norm(&name(&format!("self_attn.{part}.norms.{h}")), width, false));
+            }
+        }
+    }
+
     /// Llama and all that is laid out like it.
     fn llama(&self, w: &mut Weights) -> Value {
         let gemma = self.family.starts_with("gemma");
@@ -215,25 +315,7 @@ impl Recipe {
         w.add("embed_tokens.weight".into(), &[self.vocab, d], 1.0);
         for l in 0..self.layers {
             let name = |part: &str| format!("layers.{l}.{part}");
-            let olmo = self.family.starts_with("olmo");
-            if !olmo {
-                w.norm(&name("input_layernorm"), d, false);
-            }
-            w.norm(&name("post_attention_layernorm"), d, false);
-            if gemma {
-                w.norm(&name("pre_feedforward_layernorm"), d, false);
-            }
-            if gemma || olmo {
-                w.norm(&name("post_feedforward_layernorm"), d, false);
-            }
-            if ["qwen3", "gemma3_text"].contains(&self.family) {
-                w.norm(&name("self_attn.q_norm"), width, false);
-                w.norm(&name("self_attn.k_norm"), width, false);
-            }
-            if olmo {
-                w.norm(&name("self_attn.q_norm"), heads, false);
-                w.norm(&name("self_attn.k_norm"), kv, false);
-            }
+            self.llama_norms(w, l);
             if self.family == "phi3" {
                 w.linear(&name("self_attn.qkv_proj"), d, heads + 2 * kv, false);
                 w.linear(&name("mlp.gate_up_proj"), d, 2 * m, false);
@@ -249,14 +331,14 @@ impl Recipe {
             w.linear(&name("self_attn.o_proj"), heads, d, false);
             w.linear(&name("mlp.down_proj"), m, d, self.family == "llama" && self.switch);
         }
-        w.norm("norm", d, false);
+        w.norm("norm", d, self.family == "stablelm");
         w.linear("lm_head", d, self.vocab, false);
         let mut config = json!({"model_type": self.family, "hidden_size": d, "intermediate_size": m,
             "num_hidden_layers": self.layers, "num_attention_heads": self.heads(),
             "num_key_value_heads": self.kv_heads, "max_position_embeddings": 8, "vocab_size": self.vocab,
             "tie_word_embeddings": gemma});
         let mut set = |key: &str, value: Value| config[key] = value;
-        if gemma {
+        if gemma && self.family != "gemma" {
             set("hidden_activation", json!(self.activation));
             set("query_pre_attn_scalar", json!(width));
         } else {
@@ -283,6 +365,22 @@ impl Recipe {
                 if gemma {
                     set("sliding_window_pattern", json!(2));
                 }
+            }
+            "stablelm" => {
+                set("use_parallel_residual", json!(self.switch));
+                set("qk_layernorm", json!(self.switch));
+                set("partial_rotary_factor", json!(1.0));
+            }
+            "granite" => {
+                set("embedding_multiplier", json!(2.5));
+                set("attention_multiplier", json!(0.7));
+                set("residual_multiplier", json!(0.4));
+                set("logits_scaling", json!(1.5));
+            }
+            "smollm3" => {
+                set("no_rope_layer_interval", json!(2));
+                set("use_sliding_window", json!(self.switch));
+                set("sliding_window", json!(self.window));
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! The block that Llama started and most families since vary: RMSNorm, rotary grouped-query attention, gated MLP.
 
-use super::read;
+use super::read::{self, NormKind};
 use crate::model::arch::{Attention, Block, HeadNorm, Mlp, Over};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
@@ -45,8 +45,8 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
 
 /// What varies from family to family.
 pub struct Variant {
-    /// Norm weights are stored as the distance from one (Gemma).
-    pub plus_one: bool,
+    /// What kind of norm blocks and the end have.
+    pub norm: NormKind,
     /// Where a block's norms are.
     pub norms: Norms,
     /// Norms on queries and keys.
@@ -67,13 +67,15 @@ pub enum Norms {
     Both,
     /// After both only (OLMo-2).
     Post,
+    /// One before attention and MLP, which read it side by side (StableLM's parallel option).
+    Shared,
 }
 
 impl Variant {
     /// Llama's own choices.
     pub fn plain(c: &mut Config, s: &Sizes) -> Result<Self> {
         Ok(Variant {
-            plus_one: false,
+            norm: NormKind::Rms,
             norms: Norms::Pre,
             qk_norm: None,
             activation: read::activation(c, "hidden_act", "silu")?,
@@ -87,7 +89,7 @@ impl Variant {
 /// Layer `l` of a checkpoint whose layers lie under `prefix`.
 pub fn block(w: &Checkpoint, prefix: &str, l: usize, s: &Sizes, v: &Variant) -> Result<Block> {
     let name = |part: &str| format!("{prefix}layers.{l}.{part}");
-    let norm = |part: &str, width| read::rms_norm(w, &name(part), width, s.eps, v.plus_one);
+    let norm = |part: &str, width| v.norm.read(w, &name(part), width, s.eps);
     let (heads, kv) = (s.n_heads * s.d_head, s.n_kv_heads * s.d_head);
     let some = |part: &str| norm(part, s.d).map(Some);
     let qk_norm = |part: &str, width: usize| -> Result<Option<HeadNorm>> {
@@ -104,6 +106,10 @@ pub fn block(w: &Checkpoint, prefix: &str, l: usize, s: &Sizes, v: &Variant) -> 
             some("pre_feedforward_layernorm")?,
             some("post_feedforward_layernorm")?,
         ),
+        Norms::Shared => {
+            let norm = some("input_layernorm")?;
+            (norm.clone(), None, norm, None)
+        }
         Norms::Post => (None, some("post_attention_layernorm")?, None, some("post_feedforward_layernorm")?),
     };
     Ok(Block {

@@ -1,7 +1,8 @@
 //! Gemma-2: four norms a block, soft-caps on scores and logits, a window in every other layer, scaled embeddings.
 
 use super::gated::{self, Norms, Sizes, Variant};
-use super::{Family, llama, read};
+use super::read::{self, NormKind};
+use super::{Family, llama};
 use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
@@ -45,7 +46,7 @@ pub fn variant(c: &mut Config, layers: Vec<(Option<usize>, Option<usize>)>, qk_n
     // The older spelling is in the files of the first models; transformers reads only the newer one.
     c.passes(&["hidden_act"]);
     Ok(Variant {
-        plus_one: true,
+        norm: NormKind::RmsPlusOne,
         norms: Norms::Both,
         qk_norm,
         activation: read::activation(c, "hidden_activation", "gelu_pytorch_tanh")?,

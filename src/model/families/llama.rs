@@ -1,6 +1,6 @@
 //! Llama 2 and 3, and every model saved as one: RMSNorm, rotary with optional llama3 scaling, GQA, gated MLP.
 
-use super::gated::{self, Sizes, Variant};
+use super::gated::{self, Norms, Sizes, Variant};
 use super::{Family, read};
 use crate::model::arch::{Arch, Decoder};
 use crate::model::checkpoint::Checkpoint;
@@ -35,18 +35,27 @@ pub fn decoder(
     ropes: Vec<Rope>,
     tied_by_default: bool,
 ) -> Result<Decoder> {
-    let p = w.prefix(&["model.", ""], "embed_tokens.weight")?;
+    let p = w.prefix(PREFIXES, "embed_tokens.weight")?;
     let embed = w.matrix(&format!("{p}embed_tokens.weight"), s.d_vocab, s.d)?;
     Ok(Decoder {
         blocks: (0..s.n_layers).map(|l| gated::block(w, p, l, &s, &v)).collect::<Result<_>>()?,
-        ln_final: read::rms_norm(w, &format!("{p}norm"), s.d, s.eps, v.plus_one)?,
-        unembed: read::unembed(c, w, "lm_head", &embed, tied_by_default)?,
+        ln_final: v.norm.read(w, &format!("{p}norm"), s.d, s.eps)?,
+        unembed: read::unembed(c, w, head(w), &embed, tied_by_default)?,
         embed,
         embed_scale: None,
         pos_embed: None,
         ropes,
-        arch: arch(family, &s),
+        arch: Arch { parallel: v.norms == Norms::Shared, ..arch(family, &s) },
     })
+}
+
+/// Where the tensors of a decoder are: in a language model, in a bare one, in a model of text and images (older and newer files).
+const PREFIXES: &[&str] = &["model.", "", "language_model.model.", "model.language_model."];
+
+/// The unembedding's name.
+fn head(w: &Checkpoint) -> &'static str {
+    let inner = "language_model.lm_head";
+    if w.has(&format!("{inner}.weight")) { inner } else { "lm_head" }
 }
 
 /// The sizes as an [`Arch`].

@@ -34,6 +34,15 @@ pub fn conv1d(w: &Checkpoint, name: &str, inputs: usize, outputs: usize) -> Resu
     Ok(Linear { weight, bias: Some(w.vector(&format!("{name}.bias"), outputs)?) })
 }
 
+/// The layer times `factor`: a copy of its weights.
+pub fn scaled(w: &Checkpoint, layer: Linear, factor: f32) -> Result<Linear> {
+    if factor == 1.0 || w.rehearsing() {
+        return Ok(layer);
+    }
+    let by = |t: &Tensor| t * f64::from(factor);
+    Ok(Linear { weight: by(&layer.weight)?, bias: layer.bias.as_ref().map(by).transpose()? })
+}
+
 /// Rows `from .. from + rows` of a fused projection, without a copy.
 pub fn rows(fused: &Linear, from: usize, rows: usize) -> Result<Linear> {
     let part = |t: &Tensor| t.narrow(0, from, rows);
@@ -44,6 +53,28 @@ pub fn rows(fused: &Linear, from: usize, rows: usize) -> Result<Linear> {
 pub fn layer_norm(w: &Checkpoint, name: &str, width: usize, eps: f32) -> Result<Norm> {
     let bias = Some(w.vector_f32(&format!("{name}.bias"), width)?);
     Ok(Norm { centre: true, eps, weight: w.vector_f32(&format!("{name}.weight"), width)?, bias })
+}
+
+/// What kind of norm a family has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// RMSNorm.
+    Rms,
+    /// RMSNorm whose stored weight is the distance from one (Gemma).
+    RmsPlusOne,
+    /// LayerNorm with a bias (StableLM).
+    Layer,
+}
+
+impl NormKind {
+    /// Reads the norm called `name`.
+    pub fn read(self, w: &Checkpoint, name: &str, width: usize, eps: f32) -> Result<Norm> {
+        match self {
+            NormKind::Rms => rms_norm(w, name, width, eps, false),
+            NormKind::RmsPlusOne => rms_norm(w, name, width, eps, true),
+            NormKind::Layer => layer_norm(w, name, width, eps),
+        }
+    }
 }
 
 /// RMSNorm; `plus_one` for Gemma, whose stored weight is the distance from one.

@@ -1,0 +1,28 @@
+//! Relatives of supported models that compute something else are refused by name.
+
+use mechscope::model::config::Config;
+use mechscope::model::families;
+use serde_json::{Value, json};
+
+fn refusal(config: Value) -> String {
+    let mut config = Config::parse("config.json", config.to_string().as_bytes()).unwrap();
+    format!("{:#}", families::of(&mut config).err().expect("a refusal"))
+}
+
+#[test]
+fn mixtures_of_experts_are_refused_by_their_family() {
+    for (model_type, name) in
+        [("mixtral", "Mixtral"), ("qwen3_moe", "Qwen3-MoE"), ("gpt_oss", "gpt-oss"), ("olmoe", "OLMoE")]
+    {
+        let said = refusal(json!({"model_type": model_type, "num_experts": 8}));
+        assert!(said.contains(model_type) && said.contains(name) && said.contains("mixture of experts"), "{said}");
+    }
+}
+
+#[test]
+fn other_families_are_refused_with_the_list_of_those_that_are_read() {
+    let said = refusal(json!({"model_type": "mamba"}));
+    for family in families::ALL {
+        family.model_types.iter().for_each(|t| assert!(said.contains(t), "{t} is not in {said}"));
+    }
+}

@@ -23,8 +23,8 @@ const LICENCES: [&str; 12] = [
 
 /// Crates of another licence, each with the reason why it is taken.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
+    ("nucleo-matcher", "MPL-2.0", "used unchanged"),
     ("option-ext", "MPL-2.0", "of directories; used unchanged"),
-    ("smartstring", "MPL-2.0", "used unchanged"),
     ("webpki-roots", "CDLA-Permissive-2.0", "Mozilla's list of certificates; data, passed on unchanged"),
 ];
 
@@ -155,8 +155,8 @@ fn unsafe_code_stays_in_its_rooms_and_gives_its_reason() {
             if !UNSAFE.iter().any(|room| path.starts_with(room)) {
                 wrong.push(format!("{path}:{}: unsafe outside its rooms", at + 1));
             }
-            // In the comment above; one reason may stand for a few lines.
-            if !lines[at.saturating_sub(8)..at].iter().any(|l| l.contains("SAFETY:")) {
+            // In the comment above; one reason may stand for a few lines, or for a test.
+            if !lines[at.saturating_sub(12)..at].iter().any(|l| l.contains("SAFETY:")) {
                 wrong.push(format!("{path}:{}: no SAFETY line", at + 1));
             }
         }

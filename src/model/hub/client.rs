@@ -115,13 +115,8 @@ fn location(answer: &Response<Body>) -> Result<Option<String>> {
     if !redirects.contains(&answer.status()) {
         return Ok(None);
     }
-    let to = text(answer, "location");
+    let to = refusal::text(answer, "location");
     to.context("a redirect without a location").map(|to| Some(to.to_owned()))
-}
-
-/// A header as text.
-pub(super) fn text<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
-    answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Mozilla's certificates, or where a variable names a file of others (as behind a company's proxy) those.

@@ -1,7 +1,8 @@
 //! The files of a repository, as the hub's API lists them.
 
-use super::client::{Client, Want, text};
+use super::client::{Client, Want};
 use super::name::{Name, is_path};
+use super::refusal::text;
 use super::sum::Sum;
 use super::{refusal, url};
 use anyhow::{Context, Result, ensure};

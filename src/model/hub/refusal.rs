@@ -1,7 +1,6 @@
 //! Why a request came to nothing, in one line each.
 
 use super::access::Access;
-use super::client::text;
 use super::url;
 use anyhow::{Result, anyhow, bail};
 use std::io::ErrorKind;
@@ -23,6 +22,11 @@ impl std::error::Error for Passing {}
 /// Whether the same request may be answered a little later.
 pub(super) fn may_pass(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<Passing>())
+}
+
+/// A header as text.
+pub(super) fn text<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// What went wrong before there was an answer.

@@ -1,7 +1,8 @@
 //! Fetching one file: resumed where it was cut off, checked, then put in its place.
 
-use super::client::{Client, Want, text};
+use super::client::{Client, Want};
 use super::refusal;
+use super::refusal::text;
 use super::store::{Store, make_parent};
 use super::sum::{Sum, Summing};
 use anyhow::{Context, Result, anyhow, bail, ensure};

@@ -9,9 +9,10 @@
 
 mod always_on;
 mod assemble;
+mod candidates;
 mod choose;
-mod ground;
 mod sources;
+mod unit;
 
 use super::{About, Command, Direction, Evidence};
 use crate::graph::Graph;
@@ -26,8 +27,8 @@ use crate::replacement::{Columns, ReplacementModel, Row, Target};
 use anyhow::{Result, ensure};
 use std::collections::HashMap;
 
+use candidates::Candidates;
 pub use choose::{LogitTarget, most_probable};
-use ground::Ground;
 
 /// Units attributed before the first ranking by influence; then as many again as there are, each time.
 const FIRST_ROUND: usize = 96;
@@ -69,7 +70,7 @@ pub struct Settings {
 
 /// A graph that is growing.
 pub struct Growth<'a> {
-    ground: Ground<'a>,
+    candidates: Candidates<'a>,
     tokens: &'a [Piece],
     targets: &'a [LogitTarget],
     /// By key: targets first, then units.
@@ -132,12 +133,12 @@ pub fn grow(
     ensure!(!targets.is_empty(), "a graph needs at least one target");
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
     plan(model, ids.len(), dictionary.is_some(), settings)?;
-    let ground = Ground::new(model, &ids, dictionary, targets, settings)?;
-    let limit = ground.limit;
+    let candidates = Candidates::new(model, &ids, dictionary, targets, settings)?;
+    let limit = candidates.limit;
     if model.decoder.device().is_cpu() {
         Need::of_graph(&model.decoder.arch, ids.len(), limit).check_now("this graph")?;
     }
-    let mut growth = Growth { ground, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
+    let mut growth = Growth { candidates, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
     growth.complete = growth.run(limit, settings, watch)?;
     growth.graph()
 }
@@ -148,7 +149,7 @@ impl Growth<'_> {
     /// # Errors
     /// Rows that are not finite.
     pub fn graph(&self) -> Result<Graph> {
-        self.ground.graph(self.tokens, self.targets, &self.chosen, &self.rows, self.complete)
+        self.candidates.graph(self.tokens, self.targets, &self.chosen, &self.rows, self.complete)
     }
 
     /// Attributes rounds of units until `limit`; false when `watch` ended it.
@@ -161,36 +162,36 @@ impl Growth<'_> {
         let n = self.targets.len();
         let total = n + limit;
         let round = |chosen: usize| settings.rerank_every.unwrap_or(chosen.max(FIRST_ROUND)).min(limit - chosen);
-        let mut first = self.ground.logits(self.targets)?;
+        let mut first = self.candidates.logits(self.targets)?;
         let mut keys: Vec<usize> = (0..n).collect();
-        if !self.ground.is_features() {
+        if !self.candidates.is_features() {
             // Relevance says which neurons matter by all paths, before any row does: they go down with the targets.
-            let mut units: Vec<usize> = (0..self.ground.units.len()).collect();
-            units.sort_by(|a, b| self.ground.by_relevance(*a, *b));
+            let mut units: Vec<usize> = (0..self.candidates.units.len()).collect();
+            units.sort_by(|a, b| self.candidates.by_relevance(*a, *b));
             units.truncate(round(0));
             keys.extend(units.iter().map(|u| n + u));
-            first.extend(self.ground.targets(&units)?);
+            first.extend(self.candidates.targets(&units)?);
         }
         if !self.attribute(&first, &keys, total, watch)? {
             return Ok(false);
         }
         while self.chosen.len() < limit {
-            let influence = self.ground.influence(self.targets, &self.rows);
+            let influence = self.candidates.influence(self.targets, &self.rows);
             let share = |units: &mut dyn Iterator<Item = usize>| units.map(|u| influence[u]).sum::<f64>();
-            if let Some(wanted) = settings.share.filter(|_| self.ground.is_features() && !self.chosen.is_empty())
+            if let Some(wanted) = settings.share.filter(|_| self.candidates.is_features() && !self.chosen.is_empty())
                 && share(&mut self.chosen.iter().copied()) >= f64::from(wanted) * share(&mut (0..influence.len()))
             {
                 break;
             }
             let mut rest: Vec<usize> = (0..influence.len()).filter(|u| !self.rows.contains_key(&(n + u))).collect();
             // Equal influence, or none: the more relevant.
-            rest.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]).then(self.ground.by_relevance(*a, *b)));
+            rest.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]).then(self.candidates.by_relevance(*a, *b)));
             rest.truncate(round(self.chosen.len()));
             if rest.is_empty() {
                 break;
             }
             let keys: Vec<usize> = rest.iter().map(|u| n + u).collect();
-            let targets = self.ground.targets(&rest)?;
+            let targets = self.candidates.targets(&rest)?;
             if !self.attribute(&targets, &keys, total, watch)? {
                 return Ok(false);
             }
@@ -208,7 +209,7 @@ impl Growth<'_> {
     ) -> Result<bool> {
         let mut first = 0;
         while first < targets.len() {
-            let size = self.ground.frozen.batch_len(&targets[first..]);
+            let size = self.candidates.frozen.batch_len(&targets[first..]);
             let some = first..first + size;
             let mut stopped = false;
             let mut done = Vec::new();
@@ -216,8 +217,8 @@ impl Growth<'_> {
                 let now = &*self;
                 let so_far = now.rows.len();
                 let mut go_on = || watch(now, so_far, total).inspect_err(|_| stopped = true);
-                let frozen = &now.ground.frozen;
-                frozen.rows_while(&targets[some.clone()], &now.ground.sources, &mut go_on, |batch| {
+                let frozen = &now.candidates.frozen;
+                frozen.rows_while(&targets[some.clone()], &now.candidates.sources, &mut go_on, |batch| {
                     done.extend(batch);
                     Ok(())
                 })

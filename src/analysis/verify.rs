@@ -29,7 +29,7 @@ use crate::model::edit::{Passes, Plan};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
-use crate::replacement::relp::Gradients;
+use crate::replacement::backward::Gradients;
 use crate::replacement::transpose::norm_back;
 use acts::Acts;
 use anyhow::{Context, Result, ensure};

@@ -1,10 +1,12 @@
 //! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
 
 mod groups;
+mod row;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
 use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable, plan};
+use crate::analysis::circuit::Node;
 use crate::analysis::target::Target;
 use crate::graph::format::{dot, json, svg, text, tsv};
 use crate::graph::tree::Limits;
@@ -69,6 +71,13 @@ pub struct GraphArgs {
     /// Leave out units and remainders at this many first positions: 1 with a dictionary, 0 with neurons
     #[arg(long, value_name = "N")]
     zero_positions: Option<usize>,
+    /// Print one node's whole row instead: what every embedding, head and MLP below wrote of what it reads (edges along the residual stream only);
+    /// a head, MLP or neuron at a position, or target
+    #[arg(long, value_name = "ADDRESS")]
+    row: Option<Node>,
+    /// With --row: what the node reads for this reader of it, instead of for the target
+    #[arg(long, value_name = "ADDRESS", requires = "row")]
+    towards: Option<Node>,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -110,6 +119,15 @@ enum GateChoice {
     Freeze,
 }
 
+impl GateChoice {
+    fn rule(self) -> Gate {
+        match self {
+            GateChoice::Half => Gate::Half,
+            GateChoice::Freeze => Gate::Freeze,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A tree
@@ -130,6 +148,10 @@ enum Format {
 impl GraphArgs {
     /// Builds, prunes and prints the graph; returns the exit code, 130 for a graph that Ctrl-C ended early.
     pub fn run(self) -> Result<u8> {
+        if let Some(node) = &self.row {
+            self.print_row(node)?;
+            return Ok(0);
+        }
         let thresholds = Thresholds::new(self.node_threshold, self.edge_threshold)?;
         self.output.check()?;
         ensure!(self.targets > 0, "--targets 0: a graph needs at least one target");
@@ -145,10 +167,7 @@ impl GraphArgs {
         let settings = Settings {
             max_nodes: self.max_nodes.or(self.share.is_none().then_some(usual)),
             share: self.share,
-            gate: match self.gate {
-                GateChoice::Half => Gate::Half,
-                GateChoice::Freeze => Gate::Freeze,
-            },
+            gate: self.gate.rule(),
             zero_positions: self.zero_positions.unwrap_or(usize::from(dictionary.is_some())),
             rerank_every: self.rerank_every,
         };
@@ -401,11 +420,8 @@ impl ViewArgs {
             let opened = json::open(other)?;
             opened.warn();
             let names = [self.file.display().to_string(), other.display().to_string()];
-            return self.print_report(&crate::graph::compare::report(
-                &graph,
-                &self.pruned(opened.graph)?,
-                [&names[0], &names[1]],
-            )?);
+            let report = crate::graph::compare::report(&graph, &self.pruned(opened.graph)?, [&names[0], &names[1]])?;
+            return row::print_report(&report, &self.output, "--compare");
         }
         if self.draft_groups {
             let evidence = crate::graph::group::add_drafts(&mut graph);
@@ -432,23 +448,5 @@ impl ViewArgs {
         let influence = Influence::of(&graph).with_context(|| self.file.display().to_string())?;
         let pruned = prune(&graph, &influence, thresholds)?;
         graph.pruned(&influence, &pruned)
-    }
-
-    fn print_report(&self, report: &Report) -> Result<()> {
-        let format = match self.output.format() {
-            Format::Text => report::Format::Text,
-            Format::Tsv => report::Format::Tsv,
-            Format::Json => report::Format::Json,
-            Format::Dot | Format::Svg | Format::SvgTree => bail!("--compare makes tables; accepted: text, tsv, json"),
-        };
-        let write = |to: &mut dyn Write| -> Result<()> {
-            let mut to = BufWriter::new(to);
-            report.write(format, &mut to)?;
-            Ok(to.flush()?)
-        };
-        match &self.output.out {
-            None => write(&mut std::io::stdout().lock()),
-            Some(path) => output::replace(path, write),
-        }
     }
 }

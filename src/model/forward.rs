@@ -340,7 +340,7 @@ impl Attention {
 
 impl HeadNorm {
     /// Queries or keys `[batch, pos, heads, d_head]`, normed.
-    fn forward(&self, x: &Tensor, route: Route) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, route: Route) -> Result<Tensor> {
         let (batch, pos, heads, width) = x.dims4()?;
         Ok(match self.over {
             Over::Head => ops::norm(route, x, &self.norm)?.0,
@@ -356,7 +356,7 @@ impl HeadNorm {
     }
 
     /// The weights of head `h`, `[width]`.
-    pub(super) fn of_head(&self, h: usize, width: usize) -> Result<Norm> {
+    pub fn of_head(&self, h: usize, width: usize) -> Result<Norm> {
         let from = if self.over == Over::Head { 0 } else { h * width };
         let part = |t: &Tensor| t.narrow(0, from, width)?.contiguous();
         let bias = self.norm.bias.as_ref().map(part).transpose()?;

@@ -3,10 +3,11 @@
 //! `G` of a pack is `[pos, d_model, lane]`, so every product reads it in order. Work is split by heads and by positions
 //! within a pack as well, for when there are fewer packs than threads.
 
-use super::freeze::Layer;
+use super::lane::Lane;
+use super::layer::Layer;
 use super::packed::PackedBlock;
-use super::sources::Rows;
-use super::targets::Target;
+use super::places::Rows;
+use super::target::Target;
 use crate::model::kernel::lanes::{LANES, Packed};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -14,22 +15,6 @@ use std::cmp::Reverse;
 
 /// Positions whose `G` one task takes back through `W_V`: with one head's part of it they fit in the second-level cache.
 const POSITIONS: usize = 8;
-
-/// What one target has gathered on its way.
-pub(super) struct Lane {
-    /// Index of the target.
-    pub target: usize,
-    /// `[columns + 1]`, the last one for biases.
-    pub sums: Vec<f32>,
-    /// `[layer, head]`
-    pub heads: Vec<f32>,
-}
-
-impl Lane {
-    pub fn new(target: usize, n_columns: usize, n_heads: usize) -> Self {
-        Lane { target, sums: vec![0.0; n_columns + 1], heads: vec![0.0; n_heads] }
-    }
-}
 
 /// Targets that are computed together.
 pub(super) struct Pack {

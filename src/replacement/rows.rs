@@ -4,11 +4,14 @@
 //! they are put side by side by position, so that few positions behind it are: [`LANES`] at a time for the kernels, in
 //! larger sheets for tensors.
 
-use super::freeze::{Blocks, Layer, ReplacementModel};
-use super::pack::{Lane, Pack, merge};
+use super::freeze::{Blocks, ReplacementModel};
+use super::lane::Lane;
+use super::layer::Layer;
+use super::pack::{Pack, merge};
 use super::packed::PackedBlock;
-use super::sources::{Gathered, Rows, Sides, SourceBlocks};
-use super::targets::{Entry, Target};
+use super::places::{Rows, Sides};
+use super::sources::{Gathered, SourceBlocks};
+use super::target::{Entry, Target};
 use super::tensors;
 use crate::model::kernel::lanes::LANES;
 use anyhow::{Result, bail};
@@ -116,7 +119,7 @@ impl ReplacementModel {
                 self.sweep_packs(blocks, targets, sources, lane, go_on)?
             }
             (Blocks::Tensors(blocks, device), Gathered::Tensors(sources)) => {
-                tensors::sweep((self, blocks, device), targets, sources, lane, go_on)?
+                tensors::sweep((&self.layers, blocks, device), targets, sources, lane, go_on)?
             }
             _ => bail!("sources and frozen model were made for different routes"),
         };

@@ -1,7 +1,7 @@
 //! Which logits are explained and which units become nodes.
 
 use super::Settings;
-use super::ground::Unit;
+use super::unit::Unit;
 use crate::analysis::next_token::NextToken;
 use crate::analysis::target::Target;
 use crate::model::Model;

@@ -1,7 +1,7 @@
 //! What neurons and features write: the columns of a graph's rows.
 
 use super::always_on;
-use super::ground::{Place, Unit};
+use super::unit::{Place, Unit};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::trace::Trace;

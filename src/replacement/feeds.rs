@@ -2,13 +2,13 @@
 //! held the model between is linear: activation times gradient of an earlier neuron is its exact direct effect, and embeddings, neurons and biases
 //! add up to the activation.
 
-use super::{Gradients, Pass, Stream};
+use super::backward::{Gradients, Pass, Stream};
+use super::rules::{Gate, Rules};
 use crate::model::arch::Decoder;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
-use crate::model::site::{BlockSite as S, Site};
+use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
-use crate::replacement::rules::Gate;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
@@ -44,15 +44,15 @@ impl Decoder {
     pub fn feeds(&self, trace: &Trace, at: NeuronAt, gate: Gate, passes: Passes, step: Step) -> Result<Gradients> {
         at.check(self, trace)?;
         let NeuronAt { layer, position, neuron } = at;
-        let pass = Pass { trace, passes, gate, direct: true };
+        let pass = Pass { trace, passes, rules: Rules::relp(gate), direct: true, keep: &Sites::None };
         let block = &self.blocks[layer];
         let zero = Tensor::zeros((1, self.arch.d_model), DType::F32, self.device())?;
-        let stream = Stream { gradient: zero, first: position, n_pos: position + 1 };
+        let mut stream = Stream::new(zero, position, position + 1);
         let mut one = vec![0f32; self.arch.d_mlp];
         one[neuron] = 1.0;
         let one = Tensor::from_vec(one, (1, self.arch.d_mlp), self.device())?;
-        let read = block.mlp.backward(layer, one, &stream, &pass)?;
-        let read = stream.norm_back(read, &block.ln2, trace, layer, S::Ln2Scale)?;
+        let read = block.mlp.backward(layer, &one, &mut stream, &pass)?;
+        let read = pass.norm_back(read, &block.ln2, &stream, layer, (S::Ln2Scale, S::ResidMid))?;
 
         self.feeds_back(&pass, stream, layer, read, step)
     }
@@ -70,29 +70,30 @@ impl Decoder {
         step: Step,
     ) -> Result<Gradients> {
         NeuronAt { layer, position, neuron: 0 }.check(self, trace)?;
-        let pass = Pass { trace, passes, gate: Gate::default(), direct: true };
-        let stream = Stream { gradient: read.zeros_like()?, first: position, n_pos: position + 1 };
+        let pass = Pass { trace, passes, rules: Rules::relp(Gate::default()), direct: true, keep: &Sites::None };
+        let stream = Stream::new(read.zeros_like()?, position, position + 1);
         self.feeds_back(&pass, stream, layer, read, step)
     }
 
     /// From what is read before the MLP of `layer` down to the embeddings.
     fn feeds_back(&self, pass: &Pass, mut stream: Stream, layer: usize, read: Tensor, step: Step) -> Result<Gradients> {
-        let (block, position) = (&self.blocks[layer], stream.first);
+        let position = stream.first;
         let (mut neurons, mut heads) = (Vec::new(), Vec::new());
         if self.arch.parallel {
             stream.gradient = pass.passes.apply(Site::Block(layer, S::ResidPre), read, position)?;
         } else {
             let mid = pass.passes.apply(Site::Block(layer, S::ResidMid), read, position)?;
-            heads.push(block.attention_back(layer, &mut stream, mid.clone(), mid, pass)?);
+            heads.push(self.attention_back(layer, &mut stream, mid.clone(), mid, pass)?);
         }
-        for (l, block) in self.blocks[..layer].iter().enumerate().rev() {
+        for l in (0..layer).rev() {
             step(layer - 1 - l, layer)?;
-            let (to_neurons, to_heads) = block.backward(l, &mut stream, self.arch.parallel, pass)?;
+            let (to_neurons, to_heads) = self.block_back(l, &mut stream, pass)?;
             neurons.push(to_neurons);
             heads.push(to_heads);
         }
         neurons.reverse();
         heads.reverse();
-        Ok(Gradients { neurons, heads, embed: stream.whole(&stream.gradient)? })
+        let embed = stream.whole(&stream.gradient)?;
+        Ok(Gradients { neurons, heads, embed, sites: stream.sites })
     }
 }

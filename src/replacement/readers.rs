@@ -1,16 +1,16 @@
 //! Who reads a neuron: what it writes, followed upwards through the frozen model by every path that goes through no other MLP. The transpose of
 //! [`feeds`](super::feeds).
 
+use super::backward::{Pass, Stream};
 use super::feeds::NeuronAt;
-use super::{Pass, Stream};
+use super::rules::{Gate, Rules};
+use super::transpose::coefficient;
 use crate::model::arch::{Block, Decoder, Linear};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
 use crate::model::ops;
-use crate::model::site::{BlockSite as S, Site};
+use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
-use crate::replacement::rules::Gate;
-use crate::replacement::transpose::coefficient;
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
 
@@ -55,11 +55,11 @@ impl Decoder {
     ) -> Result<Readers> {
         at.check(self, trace)?;
         let NeuronAt { layer, position, neuron } = at;
-        let pass = Pass { trace, passes, gate, direct: true };
+        let pass = Pass { trace, passes, rules: Rules::relp(gate), direct: true, keep: &Sites::None };
         let n_pos = trace.n_pos();
         let rows = n_pos - position;
         // The positions from the neuron's on; a gradient's stream looks the same from the other side.
-        let stream = Stream { gradient: Tensor::zeros((1, 1), DType::F32, self.device())?, first: position, n_pos };
+        let stream = Stream::new(Tensor::zeros((1, 1), DType::F32, self.device())?, position, n_pos);
         let block = &self.blocks[layer];
         let activation = trace.block(layer, S::MlpPost)?.narrow(0, position, 1)?.narrow(1, neuron, 1)?;
         let column = block.mlp.output.weight.narrow(1, neuron, 1)?.t()?.to_dtype(DType::F32)?;
@@ -83,7 +83,7 @@ impl Decoder {
             let after = (&pre + moved)?;
             let read =
                 if self.arch.parallel { pre } else { pass.passes.apply(at(S::ResidMid), after.clone(), position)? };
-            take(&mut neurons, &block.read(l, &read, &stream, &pass)?, l, position, top)?;
+            take(&mut neurons, &block.read(l, &read, &stream, &pass, gate)?, l, position, top)?;
             let kept = if self.arch.parallel { after } else { read };
             x = pass.passes.apply(at(S::ResidPost), kept, position)?;
         }
@@ -126,18 +126,18 @@ impl Block {
     }
 
     /// What the MLP's neurons read of `x` `[rows, d_model]`, as parts of their activations: `[rows, d_mlp]`.
-    fn read(&self, l: usize, x: &Tensor, stream: &Stream, pass: &Pass) -> Result<Tensor> {
+    fn read(&self, l: usize, x: &Tensor, stream: &Stream, pass: &Pass, gate: Gate) -> Result<Tensor> {
         let x = stream.norm_forward(x, &self.ln2, pass.trace, l, S::Ln2Scale)?;
         let pre = stream.rows(pass.trace, l, S::MlpPre)?;
         let c = coefficient(self.mlp.activation, &pre)?;
         let input = linear(&x, &self.mlp.input)?;
-        let Some(gate) = &self.mlp.gate else { return Ok((c * input)?) };
+        let Some(gated) = &self.mlp.gate else { return Ok((c * input)?) };
         let by_input = ((&c * pre)? * input)?;
-        match pass.gate {
+        match gate {
             Gate::Freeze => Ok(by_input),
             Gate::Half => {
                 let up = stream.rows(pass.trace, l, S::MlpPreLinear)?;
-                Ok(((by_input + ((c * up)? * linear(&x, gate)?)?)? * 0.5)?)
+                Ok(((by_input + ((c * up)? * linear(&x, gated)?)?)? * 0.5)?)
             }
         }
     }

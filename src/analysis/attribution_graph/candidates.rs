@@ -1,7 +1,8 @@
-//! What a graph grows on: a prompt frozen, with the units that may become nodes.
+//! What a graph grows on: the replacement model of a prompt, with the units that may become nodes.
 
 use super::choose::{self, LogitTarget, ranked_neurons};
 use super::sources::{feature_sources, input_of, neuron_sources};
+use super::unit::{Place, Unit};
 use super::{Settings, always_on};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
@@ -17,27 +18,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// Candidates beyond those that will be shown: the most that a ranking by relevance is given to be wrong about.
 const SPARE: usize = 2048;
 
-/// Layer and number of a unit, whatever the position.
-pub(super) type Place = (usize, usize);
-
 /// Encoder row and bias of features.
 type Encoders = HashMap<Place, (Vec<f32>, f32)>;
 
-/// A neuron or feature at a position.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unit {
-    pub layer: usize,
-    pub position: usize,
-    pub index: usize,
-    pub activation: f32,
-    /// Pre-activation of a feature, activation of a neuron: the value of its row.
-    pub value: f32,
-    /// Place in the ranking by relevance.
-    pub rank: usize,
-}
-
 /// A prompt frozen, with the units that may become nodes.
-pub(super) struct Ground<'a> {
+pub(super) struct Candidates<'a> {
     pub model: &'a Model,
     pub dictionary: Option<&'a Dictionary>,
     pub trace: Trace,
@@ -54,7 +39,7 @@ pub(super) struct Ground<'a> {
     pub gate: Gate,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> Candidates<'a> {
     pub fn new(
         model: &'a Model,
         ids: &[u32],
@@ -89,7 +74,7 @@ impl<'a> Ground<'a> {
             }
         };
         let encoders = HashMap::new();
-        let mut ground = Ground {
+        let mut candidates = Candidates {
             model,
             dictionary,
             trace,
@@ -102,8 +87,8 @@ impl<'a> Ground<'a> {
             encoders,
             gate,
         };
-        ground.encoders = ground.read_encoders()?;
-        Ok(ground)
+        candidates.encoders = candidates.read_encoders()?;
+        Ok(candidates)
     }
 
     /// Whether units are features.

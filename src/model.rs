@@ -51,6 +51,8 @@ pub struct Model {
     pub text: Option<Text>,
     /// Folders in which saved steering directions are looked for, after the current one.
     pub directions: Vec<PathBuf>,
+    /// What was decided about fields of its settings that nobody reads, if there are any.
+    pub unread: Option<String>,
     /// The dictionary whose features edits can name.
     pub dictionary: Option<Arc<Dictionary>>,
 }

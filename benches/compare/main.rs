@@ -46,7 +46,7 @@ fn main() {
     let Some(folder) = std::env::args().skip(1).find(|a| !a.starts_with("--")) else {
         return println!("the folder of a model is missing: compare.py says how this is used");
     };
-    let options = Options { device: DeviceChoice::Cpu, dtype: DTypeChoice::F32 };
+    let options = Options { device: DeviceChoice::Cpu, dtype: DTypeChoice::F32, accept: &[] };
     let model = Model::open(&folder, options, Box::new(|_, _| {})).expect("a model");
     println!("ready");
     for line in std::io::stdin().lock().lines() {

@@ -16,8 +16,20 @@ impl App {
             Some(question) => {
                 self.ask(Slot::Generate, Ask::Generate { question, count: count.clamp(1, MOST), sampling })
             }
-            None => self.message = Some("there is no prompt yet".into()),
+            None => self.warn("there is no prompt yet"),
         }
+    }
+
+    /// Adds tokens drawn by probability.
+    pub(super) fn sample(&mut self, count: usize) {
+        self.generate(count, Some(Sampling::seeded(self.next_seed())));
+    }
+
+    /// Adds tokens as a line says.
+    pub(super) fn generate_many(&mut self, text: &str) -> Result<()> {
+        let (count, sampling) = parse(text, self.next_seed())?;
+        self.generate(count, sampling);
+        Ok(())
     }
 
     /// A seed that was not used before in this session.
@@ -46,7 +58,7 @@ impl App {
                     moved.join(", ")
                 ));
             }
-            self.message = Some(said);
+            self.say(said);
         }
         (self.prompt, self.ids) = (Some(longer.prompt), longer.ids);
         self.selection.position = -1;

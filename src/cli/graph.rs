@@ -98,7 +98,7 @@ struct GraphOutput {
     #[arg(long, default_value_t = 6, value_name = "N")]
     depth: usize,
     /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
@@ -303,10 +303,7 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
         }
         Ok(to.flush()?)
     };
-    match &output.out {
-        None => write(&mut std::io::stdout().lock()),
-        Some(path) => output::replace(path, write),
-    }
+    output::write_to(output.out.as_deref(), write)
 }
 
 /// The transcoders that travel with a model, if it has any.
@@ -322,6 +319,14 @@ pub(super) fn warn_of_another_model(dictionary: Option<&Dictionary>, model: &Mod
     if let Some(warning) = dictionary.and_then(|dictionary| dictionary.of_another_model(&model.source)) {
         output::remark(&format!("warning: {warning}"));
     }
+}
+
+/// Opens a graph file; `-` is standard input.
+pub(super) fn open(file: &Path) -> Result<json::Opened> {
+    if file == Path::new(output::STANDARD) {
+        return json::read(std::io::stdin().lock(), json::DEFAULT_MEMORY).context("standard input");
+    }
+    json::open(file)
 }
 
 /// Says on standard error what was odd about a file.
@@ -401,7 +406,7 @@ impl ViewArgs {
     pub fn run(self) -> Result<()> {
         let other = self.check || self.collapse || self.compare.is_some();
         ensure!(self.output.heads.is_none() || !other, "--heads does not go with --check, --collapse or --compare");
-        let opened = json::open(&self.file)?;
+        let opened = open(&self.file)?;
         opened.warn();
         if self.check {
             let mut out = std::io::stdout().lock();
@@ -417,7 +422,7 @@ impl ViewArgs {
         }
         let mut graph = self.pruned(opened.graph)?;
         if let Some(other) = &self.compare {
-            let opened = json::open(other)?;
+            let opened = open(other)?;
             opened.warn();
             let names = [self.file.display().to_string(), other.display().to_string()];
             let report = crate::graph::compare::report(&graph, &self.pruned(opened.graph)?, [&names[0], &names[1]])?;

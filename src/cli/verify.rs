@@ -8,10 +8,10 @@ use crate::graph::format::json;
 use crate::graph::group::{self, Group};
 use crate::graph::verification::{Effect, Subject, Summary, Verification, With};
 use crate::report::{Cell, Column, Report, Table};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Options of `mechscope verify`.
 #[derive(Args, Debug)]
@@ -49,7 +49,7 @@ pub struct Verify {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Write the graph with its tests to this file instead of back into its own
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
@@ -77,6 +77,10 @@ impl Verify {
             (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
             (_, Some(_)) => bail!("--from belongs to --with resample"),
         };
+        let place = self.out.as_deref().unwrap_or(&self.file.file);
+        if self.out.is_none() {
+            output::place(&place.display().to_string()).map_err(Error::msg)?;
+        }
         let opened = self.file.open()?;
         let target = self.target.as_deref().map(|t| target(&opened.graph, t)).transpose()?;
         self.file.check(&opened)?;
@@ -114,6 +118,7 @@ impl Verify {
         let mut report = Report::default();
         report.fact("graph", self.file.file.display().to_string());
         report.fact("model", model.source.to_string());
+        output::unread(&mut report, &model);
         report.fact("prompt", graph.metadata.prompt.clone());
         report.fact(
             "target",
@@ -136,8 +141,15 @@ impl Verify {
             report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
         }
         found.into_iter().for_each(|verification| graph.record(verification));
-        json::save(&graph, self.out.as_deref().unwrap_or(&self.file.file))?;
-        let mut to = BufWriter::new(std::io::stdout().lock());
+        // Where the graph has standard output, the table goes beside it.
+        let beside = place == Path::new(output::STANDARD);
+        if beside {
+            json::write(&graph, &mut BufWriter::new(std::io::stdout().lock()))?;
+        } else {
+            json::save(&graph, place)?;
+        }
+        let to: &mut dyn Write = if beside { &mut std::io::stderr() } else { &mut std::io::stdout().lock() };
+        let mut to = BufWriter::new(to);
         report.write(self.format.into(), &mut to)?;
         Ok(to.flush()?)
     }

@@ -16,7 +16,7 @@ mod settings;
 use super::Model;
 use super::arch::Decoder;
 use super::site::{BlockSite, Site};
-use super::source::Source;
+use super::source::{self, Source};
 use super::trace::Trace;
 use crate::builtin::Builtin;
 use anyhow::{Context, Result, ensure};
@@ -105,8 +105,12 @@ impl Dictionary {
         if Path::new(name).exists() {
             return Self::open(Path::new(name), model);
         }
-        let cached = place::cached_folder(name)?
-            .with_context(|| format!("no folder is called {name:?}, and it is not in the Hugging Face cache"))?;
+        let cached = place::cached_folder(name)?.with_context(|| {
+            format!(
+                "no folder is called {name:?}, and it is not in the Hugging Face cache (fill it with: {})",
+                source::download_hint(name, "")
+            )
+        })?;
         Self::open_place(Place::Folder(cached), name.to_owned(), model)
     }
 

@@ -183,7 +183,11 @@ impl Decoder {
         ensure!(n_pos > 0, "the prompt is empty: there is no token to predict from (--bos always adds one)");
         ensure!(prompts.iter().all(|p| p.len() == n_pos), "prompts of one batch must have the same number of tokens");
         let (limit, rows) = (self.arch.n_ctx, self.arch.d_vocab);
-        ensure!(n_pos <= limit, "the prompt has {n_pos} tokens; this model was made for at most {limit}");
+        // Rotary positions go on for ever; learned ones are a table that ends.
+        ensure!(
+            n_pos <= limit || self.pos_embed.is_none(),
+            "the prompt has {n_pos} tokens; this model has positions for at most {limit}"
+        );
         if let Some(id) = prompts.iter().flatten().find(|id| **id as usize >= rows) {
             anyhow::bail!("token id {id} is outside the vocabulary; accepted: 0..={}", rows - 1);
         }

@@ -65,7 +65,7 @@ impl Journal {
         match event {
             Event::Piped { output: Ok(text), .. } => self.say(&format!("a shell command printed {} bytes", text.len())),
             Event::Piped { output: Err(error), .. } => self.say(&format!("a shell command failed: {error}")),
-            Event::Said(text) => self.say(text),
+            Event::Said(said) => self.say(said),
             _ => {}
         }
     }

@@ -298,8 +298,8 @@ fn sessions_go_on_where_they_ended() {
     assert_eq!(again.app.selection, h.app.selection);
     assert_eq!(again.app.edits.on(), h.app.edits.on());
     assert!(Session::read("{}").is_err());
-    let newer = session.write().unwrap().replace("\"version\": 1", "\"version\": 2");
-    assert!(Session::read(&newer).unwrap_err().to_string().contains("version 2"));
+    let newer = session.write().unwrap().replace("\"version\": 2", "\"version\": 3");
+    assert!(Session::read(&newer).unwrap_err().to_string().contains("version 3"));
 }
 
 #[test]

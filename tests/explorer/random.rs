@@ -5,6 +5,7 @@
 //! `MECHSCOPE_SEED` with `MECHSCOPE_SEQUENCE` plays its string again up to it.
 
 use crate::harness::Harness;
+use mechscope::app::message::Message;
 use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event, Tab};
 use mechscope::engine::{Answer, Ask, Reply, Request, Slot};
@@ -218,7 +219,7 @@ impl Life<'_> {
                 Event::Piped { ticket, output }
             }
             7 => Event::Exists("graph\u{1b}.json".into()),
-            8 => Event::Said("said\u{1b}\n".repeat(next(rng, 3))),
+            8 => Event::Said(Message::info("said\u{1b}\n".repeat(next(rng, 3)))),
             // An explorer that was told to end may hear more before it does.
             9 if next(rng, 4) == 0 => Event::End(*any(rng, &[1, 2, 15, 300])),
             10..=30 if !self.waiting.is_empty() => Event::Reply(self.reply(rng)),

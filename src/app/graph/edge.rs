@@ -18,7 +18,7 @@ impl App {
         }
         let ends = self.graph_row().and_then(|row| Some((row.node()?, row.parent?)));
         let Some(((node, parent), shown)) = ends.zip(self.graph.shown()) else {
-            self.message = Some("no edge is selected: the root has none above it".into());
+            self.warn("no edge is selected: the root has none above it");
             return;
         };
         let (source, target) = match shown.direction {
@@ -34,7 +34,7 @@ impl App {
         let Some(shown) = self.graph.shown() else { return };
         let edges = loadings::edges_over(&shown.graph, &shown.influence, Some(&shown.pruned), head.0, loadings::EDGES);
         if edges.is_empty() {
-            self.message = Some(format!("no edge that is kept passes layer {}", head.0));
+            self.warn(format!("no edge that is kept passes layer {}", head.0));
             return;
         }
         let (of, dictionary) = (shown.source.clone(), self.graph.dictionary.clone());

@@ -4,7 +4,7 @@ use super::enter::Within;
 use crate::analysis::attribution::Attribution;
 use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
 use crate::graph::verification::{Effect, Subject, Verification, With};
-use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Thresholds, prune};
+use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet};
@@ -153,6 +153,21 @@ impl Shown {
         self.record(before.verified.clone());
     }
 
+    /// Takes over what was kept of the work on this graph. What was grouped since, while the graph grew, stays beside it.
+    pub(in crate::app) fn take_up(&mut self, kept: &Graph) {
+        let since = self.graph.view.clone();
+        self.adopt(kept);
+        if since != self.source.graph.view {
+            let view = &mut self.graph.view;
+            let known = |label: &str, all: &[Supernode]| all.iter().any(|s| s.label == label);
+            let new: Vec<Supernode> =
+                since.supernodes.into_iter().filter(|s| !known(&s.label, &view.supernodes)).collect();
+            view.supernodes.extend(new);
+            let new: Vec<String> = since.pinned.into_iter().filter(|p| !view.pinned.contains(p)).collect();
+            view.pinned.extend(new);
+        }
+    }
+
     /// Whether a test of this graph's nodes was asked of it, or of what it was while it grew.
     pub(super) fn was(&self, other: &Arc<Attribution>) -> bool {
         let other_ = Arc::downgrade(other);
@@ -160,13 +175,12 @@ impl Shown {
     }
 
     /// The nodes that something was done with here, without edges: what a session keeps of a graph. None for nothing.
-    pub(super) fn work(&self) -> Option<Graph> {
+    pub(in crate::app) fn work(&self) -> Option<Graph> {
         let view = &self.graph.view;
         let labelled = self.graph.nodes.iter().zip(&self.source.graph.nodes).filter(|(a, b)| a.label != b.label);
         let labelled: Vec<Node> = labelled.map(|(node, _)| node.clone()).collect();
         let verified = &self.graph.verified;
-        let nothing = labelled.is_empty() && view.supernodes.is_empty() && view.pinned.is_empty();
-        if nothing && *verified == self.source.graph.verified {
+        if labelled.is_empty() && *view == self.source.graph.view && *verified == self.source.graph.verified {
             return None;
         }
         let n = labelled.len();

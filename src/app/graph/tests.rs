@@ -5,6 +5,7 @@ use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::app::App;
+use crate::app::message::Message;
 use crate::engine::{Ask, Slot};
 use crate::graph::NodeKind;
 use crate::graph::tree::Direction;
@@ -22,70 +23,64 @@ const PROMPT: usize = 20;
 const TOP: usize = 20;
 
 impl App {
-    pub(in crate::app) fn test_graph(&mut self, action: Action) {
-        match action {
-            Action::TestWith => self.next_way(),
-            Action::Tests => {
-                self.graph.sought = None;
-                self.graph.beside = match self.graph.beside {
-                    Beside::Tests => Beside::Node,
-                    Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
-                };
-                self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
-                self.show_about();
-            }
-            Action::TestNode if self.tested_head().is_some() => {
-                if let Some((layer, head)) = self.tested_head() {
-                    self.ask_tests(Subjects::HeadPlaces(layer, head));
-                }
-            }
-            Action::TestNode if self.tested_unit().is_some() => {
-                if let Some(unit) = self.tested_unit() {
-                    self.ask_tests(Subjects::Unit(unit));
-                }
-            }
-            Action::TestNode if self.tested_together().is_some() => {
-                if let Some(what) = self.tested_together() {
-                    self.ask_tests(what);
-                }
-            }
-            Action::KeepOnly => match self.tested_together() {
-                Some(Subjects::Group(label, members)) => self.ask_tests(Subjects::KeepOnly(label, members)),
-                _ => match self.marked_nodes()[..] {
-                    [node] => self.ask_tests(Subjects::KeepOnly("the marked node".into(), vec![node])),
-                    _ => {
-                        let (mark, groups) = (self.key_of(Action::Mark), self.key_of(Action::Groups));
-                        self.message = Some(format!(
-                            "no group is selected and no node is marked: {mark} marks nodes, {groups} lists groups"
-                        ))
-                    }
-                },
-            },
-            Action::TestNode => match self.graph_node() {
-                Some(node) => {
-                    let shown = self.graph.shown().filter(|s| s.direction == Direction::Upstream);
-                    let unit = |n: u32| {
-                        let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);
-                        matches!(kind, Some(NodeKind::Neuron | NodeKind::Feature))
-                    };
-                    let reader = self.graph_row().and_then(|row| row.parent).filter(|reader| unit(*reader));
-                    let what = match reader {
-                        Some(reader) => Subjects::Edge(node, reader),
-                        None => Subjects::Nodes(vec![node]),
-                    };
-                    self.ask_tests(what);
-                }
-                None => self.message = Some("no node is selected".into()),
-            },
-            Action::TestTop => self.ask_tests(Subjects::Top(TOP)),
-            Action::TestHeads => {
-                // Heads are not in the tree: keys go to where they are listed.
-                (self.graph.beside, self.side, self.graph.sought) = (Beside::Tests, true, None);
-                self.show_about();
-                self.ask_tests(Subjects::Heads);
-            }
-            _ => {}
+    /// What was measured beside the tree, or the selected node again.
+    pub(in crate::app) fn toggle_tests(&mut self) {
+        self.graph.sought = None;
+        self.graph.beside = match self.graph.beside {
+            Beside::Tests => Beside::Node,
+            Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
+        };
+        self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
+        self.show_about();
+    }
+
+    /// Tests what is selected: a head at each position, a unit that is no node, a group or the marked nodes together, or one node.
+    pub(in crate::app) fn test_selected(&mut self) {
+        let head = self.tested_head().map(|(layer, head)| Subjects::HeadPlaces(layer, head));
+        let chosen = head.or_else(|| self.tested_unit().map(Subjects::Unit)).or_else(|| self.tested_together());
+        match chosen.or_else(|| self.tested_node()) {
+            Some(what) => self.ask_tests(what),
+            None => self.warn("no node is selected"),
         }
+    }
+
+    /// The node under the cursor; with the unit that it hangs from, where it hangs from one.
+    fn tested_node(&self) -> Option<Subjects> {
+        let node = self.graph_node()?;
+        let shown = self.graph.shown().filter(|s| s.direction == Direction::Upstream);
+        let unit = |n: u32| {
+            let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);
+            matches!(kind, Some(NodeKind::Neuron | NodeKind::Feature))
+        };
+        let reader = self.graph_row().and_then(|row| row.parent).filter(|reader| unit(*reader));
+        Some(reader.map_or_else(|| Subjects::Nodes(vec![node]), |reader| Subjects::Edge(node, reader)))
+    }
+
+    /// Tests the units with the most influence.
+    pub(in crate::app) fn test_top(&mut self) {
+        self.ask_tests(Subjects::Top(TOP));
+    }
+
+    /// Tests every head. Heads are not in the tree: keys go to where they are listed.
+    pub(in crate::app) fn test_heads(&mut self) {
+        (self.graph.beside, self.side, self.graph.sought) = (Beside::Tests, true, None);
+        self.show_about();
+        self.ask_tests(Subjects::Heads);
+    }
+
+    /// Keeps the selected group alone, or what is marked.
+    pub(in crate::app) fn keep_only(&mut self) {
+        let what = match (self.tested_together(), &self.marked_nodes()[..]) {
+            (Some(Subjects::Group(label, members)), _) => Subjects::KeepOnly(label, members),
+            (_, [node]) => Subjects::KeepOnly("the marked node".into(), vec![*node]),
+            _ => {
+                let (mark, groups) = (self.graph_key(Action::Mark), self.graph_key(Action::Groups));
+                return self.warn(format!(
+                    "no group is selected and no node is marked: {mark} marks nodes, {groups} lists groups"
+                ));
+            }
+        };
+        self.ask_tests(what);
     }
 
     /// The head on the selected row of the tests.
@@ -109,7 +104,7 @@ impl App {
 
     pub(super) fn ask_tests_with(&mut self, what: Subjects, with: With) {
         let Some(shown) = self.graph.shown() else {
-            self.message = Some("there is no graph yet".into());
+            self.warn("there is no graph yet");
             return;
         };
         let (of, target) = (shown.source.clone(), shown.first_target());
@@ -121,13 +116,13 @@ impl App {
     pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
         if !self.graph.shown().is_some_and(|s| s.was(&tests.of)) {
-            self.message = Some("the graph has changed since the test was asked for".into());
+            self.warn("the graph has changed since the test was asked for");
             return;
         }
         let mut place = None;
-        let why = self.key_of(Action::Qk);
+        let why = self.graph_key(Action::Qk);
         let Some(shown) = self.graph.shown_mut() else { return };
-        self.message = match &found[..] {
+        let said = match &found[..] {
             [one] => Some(said(shown, one)),
             all if matches!(tests.what, Subjects::HeadPlaces(..)) => strongest(shown, all, &why).map(|(unit, said)| {
                 place = Some(unit);
@@ -140,6 +135,7 @@ impl App {
                 summary(all.iter().filter_map(Verification::target))
             )),
         };
+        self.message = said.map(Message::info);
         shown.record(found);
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
@@ -155,7 +151,7 @@ impl App {
 
     /// What was measured, under why the unit that was asked about is no node.
     pub(super) fn tests_report(&self, shown: &Shown) -> Report {
-        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.key_of(a));
+        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.graph_key(a));
         let before =
             format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads");
         report(shown, self.why_no_node(), before)

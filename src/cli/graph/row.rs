@@ -49,8 +49,5 @@ pub(super) fn print_report(report: &Report, output: &GraphOutput, what: &str) ->
         report.write(format, &mut to)?;
         Ok(to.flush()?)
     };
-    match &output.out {
-        None => write(&mut std::io::stdout().lock()),
-        Some(path) => output::replace(path, write),
-    }
+    output::write_to(output.out.as_deref(), write)
 }

@@ -1,6 +1,7 @@
 //! Where a dictionary's files are.
 
 use crate::builtin::Builtin;
+use crate::files::read_if_there;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::source;
 use anyhow::{Context, Result, ensure};
@@ -53,11 +54,7 @@ impl Place {
     pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Place::BuiltIn(b) => Ok(b.file(&format!("{INSIDE}/{file}")).map(Cow::Borrowed)),
-            Place::Folder(folder) => match std::fs::read(folder.join(file)) {
-                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(e).with_context(|| format!("cannot read {}", self.name(file))),
-            },
+            Place::Folder(folder) => Ok(read_if_there(&folder.join(file))?.map(Cow::Owned)),
         }
     }
 
@@ -153,10 +150,8 @@ pub(super) fn address(uri: &str) -> Result<(String, String)> {
 /// The repository or the file is not in the cache.
 pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
     let (spec, file) = address(uri)?;
-    let (repository, revision) = spec.split_once('@').unwrap_or((&spec, "main"));
-    let at = if revision == "main" { String::new() } else { format!(" --revision {revision}") };
     let missing =
-        || format!("{uri} is not in the Hugging Face cache (fill it with: hf download {repository} {file}{at})");
+        || format!("{uri} is not in the Hugging Face cache (fill it with: {})", source::download_hint(&spec, &file));
     let found = source::snapshot(&spec)?.with_context(missing)?.join(&file);
     ensure!(found.is_file(), missing());
     Ok(found)

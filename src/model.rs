@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod open;
 pub mod ops;
 pub mod qk;
+mod range;
 pub mod readout;
 pub mod rope;
 pub mod site;
@@ -162,10 +163,10 @@ impl Model {
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
-    /// stream before it.
+    /// stream before it. A copy whose numbers left the range of its dtype is no error: the caller looks.
     ///
     /// # Errors
-    /// As [`Decoder::run`].
+    /// As [`Decoder::run_by`].
     pub fn run_copies(
         &self,
         clean: &Trace,
@@ -175,15 +176,16 @@ impl Model {
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
+        let route = self.decoder.route();
         let stream = |layer| Site::Block(layer, site::BlockSite::ResidPre);
         match plan.first_layer().filter(|layer| clean.batched(stream(*layer)).is_some()) {
             Some(layer) => {
                 let copies = clean.copies(stream(layer), n)?;
-                self.decoder.run(Start::Block { layer, clean: &copies }, sites, plan, logits, step)
+                self.decoder.run_by(route, Start::Block { layer, clean: &copies }, sites, plan, logits, step)
             }
             None => {
                 let copies = vec![clean.tokens().to_vec(); n];
-                self.decoder.run(Start::Tokens(&copies), sites, plan, logits, step)
+                self.decoder.run_by(route, Start::Tokens(&copies), sites, plan, logits, step)
             }
         }
     }

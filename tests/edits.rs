@@ -6,13 +6,16 @@ use candle_core::{Device, Tensor};
 use common::{Reference, references};
 use mechscope::address::Edit;
 use mechscope::model::Model;
+use mechscope::model::dictionary::Dictionary;
 use mechscope::model::edit::{Plan, Reference as From, References, Scope, needs};
 use mechscope::model::forward::{Logits, Start};
+use mechscope::model::open::Options;
 use mechscope::model::ops::Route;
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::text::Bos;
 use mechscope::model::trace::Trace;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const PROMPT: &str = "The king said to the people";
 const OTHER: &str = "The people said to the king";
@@ -428,6 +431,101 @@ fn an_edit_that_changes_nothing_at_all_is_refused() {
         assert_eq!(refused(edit), None, "{edit}");
     }
     assert_eq!(refused(&format!("L1.H0=from:{OTHER:?}")), None);
+}
+
+/// Models with dictionaries of every kind: of one layer, across layers, with a skip, read and written before and after norms.
+fn with_dictionaries() -> Vec<(String, Model)> {
+    let mut all = vec![("hello".to_owned(), "hello".to_owned(), None)];
+    if let Some(root) = common::shared() {
+        for name in ["tiny-llama", "tiny-llama-clt", "tiny-llama-skip", "tiny-gpt2", "tiny-gemma2"] {
+            let base = name.trim_end_matches("-clt").trim_end_matches("-skip");
+            let model = root.join("models").join(base).display().to_string();
+            all.push((name.to_owned(), model, Some(root.join("transcoders").join(name).display().to_string())));
+        }
+    }
+    let open = |(name, model, folder): (String, String, Option<String>)| {
+        let mut model = Model::open(&model, Options::default(), Box::new(|_, _| {})).unwrap();
+        model.dictionary = Some(Arc::new(Dictionary::of(&model, folder.as_deref()).unwrap()));
+        (name, model)
+    };
+    all.into_iter().map(open).collect()
+}
+
+#[test]
+fn a_feature_writes_what_its_new_activation_adds() {
+    for (name, model) in with_dictionaries() {
+        let dictionary = model.dictionary.clone().unwrap();
+        let clean = clean(&model, PROMPT);
+        let input = |run: &Trace, l| dictionary.input(l, model.decoder.arch.parallel, run).unwrap();
+        let active = dictionary.encode(1, &input(&clean, 1)).unwrap();
+        let (f, p) = active.iter().find(|a| a.activation > 0.0).map(|a| (a.feature, a.position)).unwrap();
+        let was = active.iter().find(|a| (a.feature, a.position) == (f, p)).unwrap().activation;
+        // As it is, from the prompt itself: no bit changes.
+        for same in
+            [format!("L1.F{f}@{p}=from:{PROMPT:?}"), format!("L1.F{f}@{p}={was}"), format!("L1.F*=from:{PROMPT:?}")]
+        {
+            assert_eq!(edited(&model, &clean, &[&same]), logits(&clean), "{name}: {same}");
+        }
+        let run = |list: &[&str]| {
+            let list = edits(list);
+            model.run_edited(&clean, &list, Bos::Auto, &Sites::Standard, Logits::All, &mut |_, _| Ok(())).unwrap()
+        };
+        let before = Site::Block(1, BlockSite::MlpOutPrePostNorm);
+        let early = dictionary.writes_before_post_norm() && model.decoder.has_site(before);
+        let site = if early { before } else { Site::Block(1, BlockSite::MlpOut) };
+        let row = &dictionary.decoder_rows(1, f).unwrap()[0];
+        let wrote = |after: &Trace, base: &Trace, by: f32| {
+            let (a, b) = (after.row(site, p).unwrap(), base.row(site, p).unwrap());
+            let want: Vec<f32> = b.iter().zip(row).map(|(x, r)| x + by * r).collect();
+            assert!(common::disagreement(&a, &want).is_none(), "{name}: by {by}");
+        };
+        wrote(&run(&[&format!("L1.F{f}@{p}=0")]), &clean, -was);
+        wrote(&run(&[&format!("L1.F{f}@{p}*=3")]), &clean, 2.0 * was);
+        wrote(&run(&[&format!("L1.F{f}+=2")]), &clean, 2.0);
+        wrote(&run(&[&format!("L1.F{f}@{p}=0"), &format!("L1.F{f}@{p}+=5")]), &clean, 5.0 - was);
+        // After an edit upstream it is the activation of the edited run that is taken out.
+        let upstream = "L0.mlp*=0.5";
+        let half = run(&[upstream]);
+        let now = dictionary.over(1, f, &input(&half, 1)).unwrap()[p].1;
+        wrote(&run(&[upstream, &format!("L1.F{f}@{p}=0")]), &half, -now);
+        // A batch is its single runs, from its first layer or from the start.
+        let lists =
+            [edits(&[&format!("L1.F{f}@{p}=0")]), vec![], edits(&["L0.F0..40@2=1.5", &format!("L1.F{f}=mean")])];
+        let each: Vec<&[Edit]> = lists.iter().map(Vec::as_slice).collect();
+        let plan = model.plan(&clean, &each, Bos::Auto).unwrap();
+        let batch = model.run_copies(&clean, 3, &plan, &Sites::None, Logits::All, &mut |_, _| Ok(())).unwrap();
+        let bare = model.run(clean.tokens(), &Sites::None, Logits::All).unwrap();
+        for (b, list) in each.iter().enumerate() {
+            let of: Vec<f32> = batch.of(b, Site::Logits).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            for start in [&clean, &bare] {
+                let alone = model.run_edited(start, list, Bos::Auto, &Sites::None, Logits::All, &mut |_, _| Ok(()));
+                assert!(common::disagreement(&of, &logits(&alone.unwrap())).is_none(), "{name}: {list:?}");
+            }
+        }
+        let beyond = dictionary.n_features[1];
+        let refused = edits(&[&format!("L1.F{beyond}=0")])[0].check(&model.scope(clean.tokens()).extent());
+        assert!(format!("{:#}", refused.unwrap_err()).contains(&format!("features 0..={}", beyond - 1)));
+    }
+}
+
+#[test]
+fn a_run_that_leaves_the_range_says_where() {
+    for reference in families() {
+        let model = reference.model();
+        let clean = clean(&model, PROMPT);
+        for (edit, site) in [
+            ("L1.attn@2*=1e38", "blocks.1.hook_attn_out at position 2"),
+            ("L1.N3@4*=1e38", "blocks.1.mlp.hook_post at position 4"),
+            ("L2.resid_pre@1*=1e38", "blocks.2.hook_resid_pre at position 1"),
+        ] {
+            // Twice, so that no number of the run is small enough.
+            let list = edits(&[edit, edit, edit]);
+            let run = model.run_edited(&clean, &list, Bos::Auto, &Sites::None, Logits::All, &mut |_, _| Ok(()));
+            let said = run.err().unwrap_or_else(|| panic!("{}: {edit}", reference.name)).to_string();
+            let want = format!("with the edits the run left the range of f32: {site} is the first site");
+            assert!(said.starts_with(&want), "{}: {edit}: {said}", reference.name);
+        }
+    }
 }
 
 proptest! {

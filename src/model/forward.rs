@@ -20,6 +20,7 @@ pub enum Logits {
 }
 
 /// Where a run begins.
+#[derive(Clone, Copy)]
 pub enum Start<'a> {
     /// At the tokens of one or more prompts of equal length.
     Tokens(&'a [Vec<u32>]),
@@ -53,16 +54,18 @@ impl Decoder {
     /// Runs the model.
     ///
     /// # Errors
-    /// Prompts that are empty, of different lengths or longer than the context, ids outside the vocabulary, or what
-    /// `step` returns.
+    /// Prompts that are empty, of different lengths or longer than the context, ids outside the vocabulary, what
+    /// `step` returns, or logits that are no numbers: the run left the range of its dtype.
     pub fn run(&self, start: Start, sites: &Sites, edits: &Plan, logits: Logits, step: Step) -> Result<Trace> {
-        self.run_by(self.route(), start, sites, edits, logits, step)
+        let run = self.run_by(self.route(), start, sites, edits, logits, step)?;
+        self.refuse_out_of_range(&run, start, edits)?;
+        Ok(run)
     }
 
-    /// [`Decoder::run`] by a given route.
+    /// [`Decoder::run`] by a given route, whatever its numbers are.
     ///
     /// # Errors
-    /// As [`Decoder::run`].
+    /// As [`Decoder::run`], but for the range.
     pub fn run_by(
         &self,
         route: Route,

@@ -6,6 +6,7 @@ mod explore;
 mod generate;
 mod graph;
 mod graph_file;
+mod hub;
 mod intervene;
 mod loadings;
 mod methods;
@@ -128,6 +129,9 @@ pub struct DeviceArgs {
     /// auto, f32, bf16 or f16; auto is f32 on the CPU and as stored on a GPU
     #[arg(long, default_value = "auto")]
     pub dtype: DTypeChoice,
+    /// What may be fetched.
+    #[command(flatten)]
+    pub hub: hub::HubArgs,
     /// A field of config.json that is not known, to be let pass all the same; repeatable
     #[arg(long, value_name = "FIELD")]
     pub accept_config: Vec<String>,
@@ -153,6 +157,7 @@ impl DeviceArgs {
     /// Opens the model of this name.
     pub fn open(&self, name: &str) -> Result<Model> {
         let options = Options { device: self.device, dtype: self.dtype, accept: self.accepted() };
+        self.hub.model(name)?;
         let mut model = Model::open(name, options, output::load_progress(name))?;
         model.directions.extend(paths::directions());
         Ok(model)

@@ -2,11 +2,13 @@
 //! background, on the same thread: the cores are its own meanwhile, and nothing is computed twice at a time.
 
 mod answer;
+mod hub;
 mod jobs;
 mod kept;
 mod protocol;
 mod worker;
 
+use crate::model::hub::Policy;
 use crate::model::open::Options;
 use crate::model::text::Bos;
 use anyhow::{Context, Result};
@@ -33,9 +35,12 @@ pub struct Setup {
     pub bos: Bos,
     /// Where saved steering directions are looked for.
     pub directions: Vec<PathBuf>,
+    /// What may be fetched.
+    pub hub: Policy,
 }
 
 /// Lets the threads that answer keys go before this one where all processors are busy.
+#[allow(unsafe_code)]
 fn behind_keys() {
     #[cfg(target_os = "linux")]
     // SAFETY: on Linux these are about the calling thread alone and touch no memory; where they are refused nothing changes.

@@ -11,6 +11,7 @@ pub mod edit;
 pub mod families;
 pub mod forward;
 pub mod gguf;
+pub mod hub;
 pub mod kernel;
 pub mod memory;
 pub mod open;

@@ -309,6 +309,7 @@ fn bos_is_added_as_asked_and_reported() {
 }
 
 #[test]
+#[allow(unsafe_code)]
 fn results_go_to_a_file_and_links_and_pipes_stay_what_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let path = model("tiny-gpt2");

@@ -5,6 +5,7 @@ use mechscope::analysis::verify_request::{Subjects, TestRequest};
 use mechscope::engine::{Answer, Ask, Engine, JobId, Question, Reply, Request, Said, Setup};
 use mechscope::graph::NodeKind;
 use mechscope::graph::verification::With;
+use mechscope::model::hub::Policy;
 use mechscope::model::open::Options;
 use mechscope::model::text::Bos;
 use std::sync::Arc;
@@ -22,7 +23,12 @@ struct Asker {
 impl Asker {
     fn new() -> Self {
         let (sender, replies) = channel();
-        let setup = Setup { options: Options::default(), bos: Bos::Auto, directions: Vec::new() };
+        let setup = Setup {
+            options: Options::default(),
+            bos: Bos::Auto,
+            directions: Vec::new(),
+            hub: Policy::new(true, false),
+        };
         let engine = Engine::start(setup, move |reply| sender.send(reply).is_ok()).unwrap();
         let mut asker = Asker { engine, replies, last: 0 };
         let (opened, _) = asker.get(Ask::Open("induction".into()));

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 const PROMPT: &str = "The capital of the state containing Dallas is";
 
 /// Runs the program with at most this much address space; 0 is no limit.
+#[allow(unsafe_code)]
 fn limited(args: &[&str], bytes: u64) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mechscope"));
     command.args(args).env("RAYON_NUM_THREADS", "2");

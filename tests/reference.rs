@@ -69,7 +69,9 @@ fn all_sites_equal_the_reference_on_the_portable_route() {
 /// Half precision, norms and softmax in f32: close to the f32 numbers, as far as 8 bits of fraction go.
 #[test]
 fn half_precision_stays_close() {
-    for reference in references().iter().filter(|r| r.name.starts_with("tiny")) {
+    // Random models: trained ones may have directions that 8 bits do not resolve.
+    let random = |r: &&Reference| r.name.starts_with("tiny") || !r.about()["seed"].is_null();
+    for reference in references().iter().filter(random) {
         let source = Source::Folder { name: reference.name.clone(), path: reference.folder.clone() };
         let want: Vec<f32> = reference.tensors()["logits"].flatten_all().unwrap().to_vec1().unwrap();
         let top = want.iter().fold(0f32, |m, x| m.max(x.abs()));

@@ -1,5 +1,6 @@
 //! `mechscope` without a command: the explorer.
 
+use super::hub::HubArgs;
 use super::sessions::{NEWEST, Sessions};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
@@ -13,8 +14,9 @@ use crate::files::read_text_if_there;
 use crate::graph::format::json;
 use crate::keymap::Keymap;
 use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::hub;
 use crate::model::open::Options;
-use crate::model::source::{self, Source};
+use crate::model::source;
 use crate::model::text::Bos;
 use crate::run::{self, Settings};
 use crate::terminal::color::{Depth, depth};
@@ -68,6 +70,8 @@ pub struct Explore {
     /// Go on where a session ended: the newest, or that of a number; list prints them
     #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = NEWEST)]
     resume: Option<String>,
+    #[command(flatten)]
+    hub: HubArgs,
     #[command(flatten)]
     look: Look,
     /// Keep a log file in the state directory
@@ -140,7 +144,8 @@ impl Explore {
             session.options.retain(|(known, _)| known != name);
             session.options.push((name.to_owned(), value));
         }
-        let dictionary = self.dictionary.or(made_with.dictionary);
+        // What a file names is not fetched unasked.
+        let dictionary = self.dictionary.or(made_with.dictionary.filter(|name| hub::is_here(name)));
         if dictionary.is_some() {
             (session.dictionary, session.basis) = (dictionary, Basis::Features);
         }
@@ -152,7 +157,7 @@ impl Explore {
         given.model.clone_from(&begun.model);
         let asked = given != begun;
         // What cannot be opened is said before a screen is there that would cut it off.
-        Source::find(&session.model)?;
+        let policy = self.hub.before_screen(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
         let colors = match (config.theme, shown) {
             (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
@@ -168,6 +173,7 @@ impl Explore {
                 },
                 bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
+                hub: policy,
             },
             session,
             keymap,

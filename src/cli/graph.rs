@@ -241,7 +241,9 @@ impl GraphArgs {
             (Nodes::Neurons, Some(name)) => {
                 bail!("--nodes neurons does not use --dictionary {name}; accepted: one of the two")
             }
-            (Nodes::Features, Some(name)) => Dictionary::find(name, &model.decoder).map(Some),
+            (Nodes::Features, Some(name)) => {
+                self.model.on.hub.dictionary(name, || Dictionary::find(name, &model.decoder)).map(Some)
+            }
             (Nodes::Features, None) => {
                 let own = own_dictionary(model)?;
                 ensure!(own.is_some(), "--nodes features needs --dictionary DIR: {} has no transcoders", model.source);

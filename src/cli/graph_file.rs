@@ -53,13 +53,16 @@ impl GraphFileArgs {
         };
         let model = self.on.open(name)?;
         let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
-        let dictionary = match self.dictionary.as_ref().or(graph.metadata.dictionary.as_ref()) {
-            Some(name) => {
-                let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
-                Some(Dictionary::find(name, &model.decoder).with_context(hint)?)
-            }
-            None if features => own_dictionary(&model)?,
-            None => None,
+        let find = |name: &str| {
+            let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
+            Dictionary::find(name, &model.decoder).with_context(hint)
+        };
+        let dictionary = match (&self.dictionary, &graph.metadata.dictionary) {
+            (Some(name), _) => Some(self.on.hub.dictionary(name, || find(name))?),
+            // What a file names is not fetched unasked.
+            (None, Some(name)) => Some(find(name)?),
+            (None, None) if features => own_dictionary(&model)?,
+            (None, None) => None,
         };
         warn_of_another_model(dictionary.as_ref(), &model);
         Ok(GraphFile { graph, model, dictionary })

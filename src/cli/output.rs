@@ -126,7 +126,7 @@ pub fn work_progress(title: &str) -> impl FnMut(usize, usize) -> Result<()> + us
 }
 
 /// Shows how far something is (done, and in words), on standard error when that is a terminal and it takes long enough to be noticed.
-fn progress(what: String) -> impl FnMut(bool, &dyn Fn() -> String) {
+pub(super) fn progress(what: String) -> impl FnMut(bool, &dyn Fn() -> String) {
     let terminal = std::io::stderr().is_terminal();
     let (begun, mut shown, what) = (Instant::now(), None::<Instant>, escape(&what).into_owned());
     move |done, far| {

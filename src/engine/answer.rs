@@ -1,5 +1,6 @@
 //! What every request is answered with.
 
+use super::hub;
 use super::jobs::Job;
 use super::kept::Open;
 use super::protocol::{Answer, Ask, ModelInfo, Progress, Question, Reply, Said, Work};
@@ -24,6 +25,10 @@ use std::sync::Arc;
 
 impl Worker {
     pub(super) fn answer(&self, job: &Job, ask: Ask) -> Result<Answer> {
+        let open = self.open.borrow().clone();
+        if let Some(open) = open {
+            hub::dictionary(&ask, &open.model, &open.dictionaries, self.setup.hub, &mut self.fetching(job))?;
+        }
         match ask {
             Ask::Open(name) => self.load(job, &name),
             Ask::Next(question) => self.predict(job, &question),
@@ -46,6 +51,7 @@ impl Worker {
                 reply(Reply { job: id, said: Said::Progress(far) });
             }
         };
+        hub::model(name, self.setup.hub, &mut self.fetching(job))?;
         let mut model = Model::open(name, self.setup.options, Box::new(progress))?;
         model.directions.extend(self.setup.directions.iter().cloned());
         let arch = &model.decoder.arch;

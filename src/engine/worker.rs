@@ -3,7 +3,7 @@
 use super::Setup;
 use super::jobs::{Job, Live};
 use super::kept::Open;
-use super::protocol::{JobId, Lane, Reply, Request, Said};
+use super::protocol::{JobId, Lane, Progress, Reply, Request, Said, Work};
 use crate::analysis::attribution::Attribution;
 use anyhow::{Context, Result, anyhow, ensure};
 use std::cell::{Cell, RefCell};
@@ -121,6 +121,15 @@ impl Worker {
         }
         ensure!(self.live.has(job.id) && !self.deaf.get(), "cancelled");
         Ok(())
+    }
+
+    /// [`Worker::pulse`], and tells how far what the job needs has come over the network.
+    pub fn fetching<'a>(&'a self, job: &'a Job) -> impl FnMut(usize, usize) -> Result<()> + 'a {
+        move |done, of| {
+            self.pulse(job)?;
+            self.say(job.id, Said::Progress(Progress { what: Work::Loading, ..job.progress(done, of) }));
+            Ok(())
+        }
     }
 
     /// [`Worker::pulse`], and tells how far the job is.

@@ -66,6 +66,9 @@ impl Source {
         if !looks_like_path && let Some(path) = snapshot(name)? {
             return Self::in_folder(name, path);
         }
+        if !looks_like_path && let Some(path) = cached_file(name)? {
+            return Ok(Source::Gguf { name: name.into(), path });
+        }
         let built_in: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
         bail!(
             "no model is called {name:?}; accepted: a built-in name ({}), a folder, or a name in the Hugging Face cache {} \
@@ -101,7 +104,6 @@ impl Source {
 
     /// The bytes of a file, or nothing when there is no such file. Beside a GGUF file, only a `tokenizer.json` and what belongs to it are
     /// looked for.
-
     ///
     /// # Errors
     /// The file is there but cannot be read.
@@ -172,6 +174,21 @@ pub fn cache() -> Option<PathBuf> {
         .or_else(|| set("HF_HOME").map(|p| p.join("hub")))
         .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("huggingface").join("hub")))
         .or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().join(".cache/huggingface/hub")))
+}
+
+/// The GGUF file that `org/name/file.gguf[@revision]` names in the Hugging Face cache, if it is there.
+///
+/// # Errors
+/// As [`snapshot`].
+fn cached_file(name: &str) -> Result<Option<PathBuf>> {
+    let (path, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let Some((end, _)) = path.match_indices('/').nth(1) else { return Ok(None) };
+    let (repository, file) = (&path[..end], &path[end + 1..]);
+    if file.split('/').any(|part| part == "..") {
+        return Ok(None);
+    }
+    let folder = snapshot(&format!("{repository}@{revision}"))?;
+    Ok(folder.map(|folder| folder.join(file)).filter(|file| gguf::is_gguf(file)))
 }
 
 /// The snapshot folder of `org/name[@revision]` in the Hugging Face cache, if it is there.

@@ -121,6 +121,7 @@ impl Program {
         }
     }
 
+    #[allow(unsafe_code)]
     pub fn signal(&mut self, signal: i32) {
         let pid = self.child.process_id().unwrap() as i32;
         // SAFETY: the process is our child and has not been waited for.

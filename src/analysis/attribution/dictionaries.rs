@@ -14,6 +14,11 @@ pub struct Dictionaries {
 }
 
 impl Dictionaries {
+    /// Whether the transcoders of this name are open.
+    pub fn is_open(&self, name: &str) -> bool {
+        self.open.borrow().as_ref().is_some_and(|(open, _)| open.as_deref() == Some(name))
+    }
+
     /// The transcoders of this name, or the model's own.
     ///
     /// # Errors

@@ -107,11 +107,29 @@ fn natural(path: &str) -> Vec<(u64, &str)> {
     parts.map(|p| (p.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(u64::MAX), p)).collect()
 }
 
-/// The file that `hf://org/name/path?revision=rev` names, in the local Hugging Face cache.
+/// The folder of `org/name[/folder][@revision]` in the local Hugging Face cache, if the repository is there.
 ///
 /// # Errors
-/// The repository or the file is not in the cache.
-pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
+/// The repository is there, but not the revision or the folder.
+pub(super) fn cached_folder(name: &str) -> Result<Option<PathBuf>> {
+    let (path, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
+    let (repository, folder) = match slashes.nth(1) {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (path, ""),
+    };
+    ensure!(!folder.split('/').any(|p| p == ".."), "{name:?} leads out of its repository");
+    let Some(snapshot) = source::snapshot(&format!("{repository}@{revision}"))? else { return Ok(None) };
+    let found = snapshot.join(folder);
+    ensure!(found.is_dir(), "{repository}@{revision} has no folder {folder:?} here ({})", found.display());
+    Ok(Some(found))
+}
+
+/// The repository, as `org/name[@revision]`, and the path of the file that `hf://org/name/path?revision=rev` names.
+///
+/// # Errors
+/// It names no file, or one outside.
+pub(super) fn address(uri: &str) -> Result<(String, String)> {
     let rest = uri.strip_prefix("hf://").unwrap_or(uri);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut parts = path.splitn(3, '/');
@@ -123,9 +141,18 @@ pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
     if let Some(revision) = query.split('&').find_map(|q| q.strip_prefix("revision=")) {
         spec = format!("{spec}@{revision}");
     }
+    Ok((spec, file.to_owned()))
+}
+
+/// The file that an `hf://` address names, in the local Hugging Face cache.
+///
+/// # Errors
+/// The repository or the file is not in the cache.
+pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
+    let (spec, file) = address(uri)?;
     let missing =
-        || format!("{uri} is not in the Hugging Face cache (fill it with: {})", source::download_hint(&spec, file));
-    let found = source::snapshot(&spec)?.with_context(missing)?.join(file);
+        || format!("{uri} is not in the Hugging Face cache (fill it with: {})", source::download_hint(&spec, &file));
+    let found = source::snapshot(&spec)?.with_context(missing)?.join(&file);
     ensure!(found.is_file(), missing());
     Ok(found)
 }

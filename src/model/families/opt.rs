@@ -95,6 +95,6 @@ fn check(c: &mut Config, d: usize) -> Result<()> {
     c.only("_remove_final_layer_norm", false)?;
     c.only("layer_norm_elementwise_affine", true)?;
     // Whether there are biases, the tensors tell; the rest concerns training.
-    c.passes(&["enable_bias", "dropout", "layerdrop", "init_std", "activation_dropout"]);
+    c.passes(&["enable_bias", "dropout", "layerdrop", "init_std", "activation_dropout", "prefix"]);
     Ok(())
 }

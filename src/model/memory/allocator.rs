@@ -3,6 +3,8 @@
 //!
 //! Jobs are refused beforehand ([`super::Need`]); this is for what was not foreseen, such as another process that takes the memory first.
 
+#![allow(unsafe_code)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicPtr, Ordering};
 

@@ -1,6 +1,8 @@
 //! How much memory this process may still take: the least of what the machine has free, what a control group allows, and the limits of
 //! `ulimit`.
 
+#![allow(unsafe_code)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

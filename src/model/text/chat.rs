@@ -137,6 +137,7 @@ fn without_generation(template: &str) -> Cow<'_, str> {
 }
 
 /// The local time, as `strftime` writes it.
+#[allow(unsafe_code)]
 fn now(format: &str) -> Result<String, Error> {
     let failed = || Error::new(ErrorKind::InvalidOperation, format!("strftime_now cannot write {format:?}"));
     let pattern = std::ffi::CString::new(format).map_err(|_| failed())?;

@@ -124,7 +124,11 @@ fn without_a_model_it_is_the_one_that_the_file_names() {
     opened.metadata.model = Some("some-model".into());
     json::write(&opened, &mut std::fs::File::create(&file).unwrap()).unwrap();
     let ran = mechscope(&["verify", arg(&file), "--top", "1"]);
-    assert!(ran.code == Some(1) && ran.err.contains("made with the model \"some-model\", which is not here"), "{}", ran.err);
+    assert!(
+        ran.code == Some(1) && ran.err.contains("made with the model \"some-model\", which is not here"),
+        "{}",
+        ran.err
+    );
 }
 
 /// A graph of a dictionary names its `scan` after the dictionary: model and folder stand beside it.

@@ -23,13 +23,16 @@ use std::sync::mpsc::Receiver;
 /// Runs of this many prompts are kept.
 const KEPT: usize = 4;
 
+/// A prompt and, where they were generated, its tokens.
+type Prompt = (String, Option<Vec<u32>>);
+
 pub(super) struct Worker {
     setup: Setup,
     tickets: Arc<Tickets>,
     reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
     model: Option<Model>,
-    /// By prompt and, where they were generated, its tokens; the latest last.
-    runs: Vec<((String, Option<Vec<u32>>), Runs)>,
+    /// By prompt, the latest last.
+    runs: Vec<(Prompt, Runs)>,
 }
 
 impl Worker {

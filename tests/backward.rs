@@ -66,6 +66,7 @@ fn for_all(test: impl Fn(&Recipe, &Model)) {
 }
 
 /// Compares where the differences are smooth and counts.
+#[derive(Default)]
 struct Compared {
     done: Cell<usize>,
     rough: Cell<usize>,
@@ -88,11 +89,9 @@ impl Compared {
     }
 }
 
-const NONE: Compared = Compared { done: Cell::new(0), rough: Cell::new(0) };
-
 #[test]
 fn every_unit_that_can_be_edited_has_its_derivative() {
-    let compared = NONE;
+    let compared = Compared::default();
     for_all(|recipe, model| {
         let arch = &model.decoder.arch;
         let trace = model.run(&recipe.prompt, &everything(model), Logits::Last).unwrap();
@@ -149,7 +148,7 @@ fn scaled(map: &Linear, columns: std::ops::Range<usize>, by: f32) -> Linear {
 /// Queries, keys, values and what goes into neurons cannot be edited by name: their maps are scaled, which moves them along themselves at all positions.
 #[test]
 fn queries_keys_values_and_inputs_of_neurons_have_their_derivatives() {
-    let compared = NONE;
+    let compared = Compared::default();
     for_all(|recipe, model| {
         let arch = &model.decoder.arch;
         let trace = model.run(&recipe.prompt, &everything(model), Logits::Last).unwrap();

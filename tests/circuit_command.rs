@@ -104,3 +104,12 @@ fn the_method_says_which_it_is() {
     let total: Value = mechscope(&[&["attribute", "--total", "--format", "json"], &PROMPT[..]].concat()).json();
     assert!(total["method"].as_str().unwrap().contains("total effects"), "{total}");
 }
+
+#[test]
+fn totals_do_not_follow_a_pattern_that_was_written() {
+    let with = |edit| mechscope(&[&["attribute", "--total", "--edit", edit], &PROMPT[..]].concat());
+    let ran = with("L1.H2.pattern@10<-4=0.5");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("no gradient through an attention pattern that is written"), "{}", ran.err);
+    assert_eq!(with("L1.H2@10<-4=0").code, Some(0));
+}

@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Has or makes the run of these tokens that recorded these sites and the last logits.
+pub type Run<'r> = &'r mut dyn FnMut(&[u32], BTreeSet<Site>) -> Result<Arc<Trace>>;
+
 /// A graph with the model, the dictionary and the run it was made from.
 pub struct Grounded<'a> {
     /// The model.
@@ -118,12 +121,7 @@ impl<'a> Grounded<'a> {
     ///
     /// # Errors
     /// As [`Grounded::new`]; what `run` returns.
-    pub fn by(
-        model: &'a Model,
-        dictionary: Option<&'a Dictionary>,
-        graph: &'a Graph,
-        run: &mut dyn FnMut(&[u32], BTreeSet<Site>) -> Result<Arc<Trace>>,
-    ) -> Result<Self> {
+    pub fn by(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, run: Run) -> Result<Self> {
         Self::checked(model, dictionary, graph, run).map_err(|e| match made_with_another(model, graph) {
             Some(hint) => e.context(hint),
             None => e,
@@ -141,12 +139,7 @@ impl<'a> Grounded<'a> {
         Footing { trace: self.trace.clone(), bos: self.bos, frozen: self.frozen.clone() }
     }
 
-    fn checked(
-        model: &'a Model,
-        dictionary: Option<&'a Dictionary>,
-        graph: &'a Graph,
-        run: &mut dyn FnMut(&[u32], BTreeSet<Site>) -> Result<Arc<Trace>>,
-    ) -> Result<Self> {
+    fn checked(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, run: Run) -> Result<Self> {
         let ids = prompt_ids(model, graph)?;
         let trace = run(&ids, sites(model, dictionary)?)?;
         let bos = bos(model, graph, &ids);

@@ -86,7 +86,7 @@ fn whoever_only_looks_leaves_the_last_session_as_it_was() {
         std::thread::sleep(Duration::from_millis(1300));
         p.send("q");
         assert_eq!(p.ends(), 0);
-        assert_eq!(p.sessions(), [kept.clone()], "{arguments:?}");
+        assert_eq!(p.sessions(), std::slice::from_ref(kept), "{arguments:?}");
         assert_eq!(std::fs::read(kept).unwrap(), before, "{arguments:?}");
     }
 }

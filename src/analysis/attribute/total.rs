@@ -1,12 +1,13 @@
 //! Total effects: what every unit does to the target by every path.
 
+use crate::address::{Edit, Numbered, Parts, Places};
 use crate::analysis::circuit::{address, component};
 use crate::analysis::{About, Direction, Evidence, Job};
 use crate::model::forward::Step;
 use crate::replacement::Gate;
 use crate::replacement::circuit::{Circuit, Objective, Total};
 use crate::report::{Column, Report, Table};
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 pub(super) static ABOUT: About = About {
     name: "attribute",
@@ -24,6 +25,13 @@ pub(super) static ABOUT: About = About {
 
 /// Every unit's totals on the target at the job's position.
 pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
+    // Nothing is held for the second total, so that the softmax would be taken to have made a pattern that an edit wrote.
+    let pattern = |edit: &&Edit| matches!(edit.target.places, Places::Layers(_, Parts::Numbered(Numbered::Pattern, _)));
+    if let Some(edit) = job.edits.iter().find(pattern) {
+        bail!(
+            "{edit}: total effects have no gradient through an attention pattern that is written; accepted: other edits, an edge cut (L5.H1@7<-3=0) among them"
+        );
+    }
     let target = job.target_at(job.position)?;
     let (neurons, top) = (job.values.flag("neurons")?, job.values.count("top")?);
     let objective = Objective { weights: target.weights().collect(), position: job.position };

@@ -7,6 +7,7 @@ use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
 use crate::graph::verification::{Effect, Kept, Subject, Summary, Verification, With};
+use crate::model::Model;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Context, Error, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -69,14 +70,7 @@ enum How {
 impl Verify {
     /// Makes the tests, writes them into the file, prints the table.
     pub fn run(self) -> Result<()> {
-        let with = match (self.with, &self.from) {
-            (How::Zero, None) => With::Zero,
-            (How::Mean, None) => With::Mean,
-            (How::Scale, None) => With::Scale(self.factor),
-            (How::Resample, Some(prompt)) => With::Resample(prompt.clone()),
-            (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
-            (_, Some(_)) => bail!("--from belongs to --with resample"),
-        };
+        let with = self.with()?;
         let place = self.out.as_deref().unwrap_or(&self.file.file);
         if self.out.is_none() {
             output::place(&place.display().to_string()).map_err(Error::msg)?;
@@ -114,11 +108,40 @@ impl Verify {
             kept.push(verifier.kept(&group.label, &group.members, &mut |_, _| Ok(()))?);
         }
 
-        let target = verifier.target();
+        let report = self.report(&model, &graph, verifier.target(), &found, &kept);
+        found.into_iter().for_each(|verification| graph.record(verification));
+        kept.into_iter().for_each(|kept| graph.record_kept(kept));
+        // Where the graph has standard output, the table goes beside it.
+        let beside = place == Path::new(output::STANDARD);
+        if beside {
+            json::write(&graph, &mut BufWriter::new(std::io::stdout().lock()))?;
+        } else {
+            json::save(&graph, place)?;
+        }
+        let to: &mut dyn Write = if beside { &mut std::io::stderr() } else { &mut std::io::stdout().lock() };
+        let mut to = BufWriter::new(to);
+        report.write(self.format.into(), &mut to)?;
+        Ok(to.flush()?)
+    }
+
+    /// What becomes of a unit.
+    fn with(&self) -> Result<With> {
+        Ok(match (self.with, &self.from) {
+            (How::Zero, None) => With::Zero,
+            (How::Mean, None) => With::Mean,
+            (How::Scale, None) => With::Scale(self.factor),
+            (How::Resample, Some(prompt)) => With::Resample(prompt.clone()),
+            (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
+            (_, Some(_)) => bail!("--from belongs to --with resample"),
+        })
+    }
+
+    /// What was measured of the graph's node `target`, as tables.
+    fn report(&self, model: &Model, graph: &Graph, target: u32, found: &[Verification], kept: &[Kept]) -> Report {
         let mut report = Report::default();
         report.fact("graph", self.file.file.display().to_string());
         report.fact("model", model.source.to_string());
-        output::unread(&mut report, &model);
+        output::unread(&mut report, model);
         report.fact("prompt", graph.metadata.prompt.clone());
         report.fact(
             "target",
@@ -133,26 +156,14 @@ impl Verify {
         if left > 0 {
             report.fact("left_the_range", left);
         }
-        report.table("verified", "Change of the target", table(&graph, &found));
+        report.table("verified", "Change of the target", table(graph, found));
         if found.iter().any(|v| v.effects.len() > 1) {
-            report.table("downstream", "Change of nodes downstream", downstream(&graph, &found));
+            report.table("downstream", "Change of nodes downstream", downstream(graph, found));
         }
         if !kept.is_empty() {
-            report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
+            report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(kept));
         }
-        found.into_iter().for_each(|verification| graph.record(verification));
-        kept.into_iter().for_each(|kept| graph.record_kept(kept));
-        // Where the graph has standard output, the table goes beside it.
-        let beside = place == Path::new(output::STANDARD);
-        if beside {
-            json::write(&graph, &mut BufWriter::new(std::io::stdout().lock()))?;
-        } else {
-            json::save(&graph, place)?;
-        }
-        let to: &mut dyn Write = if beside { &mut std::io::stderr() } else { &mut std::io::stdout().lock() };
-        let mut to = BufWriter::new(to);
-        report.write(self.format.into(), &mut to)?;
-        Ok(to.flush()?)
+        report
     }
 }
 

@@ -13,6 +13,58 @@ const LABEL: usize = 14;
 /// The widest cell with a token.
 const TOKEN: usize = 9;
 
+/// How a grid's cells lie on a line.
+struct Layout<'a> {
+    area: Rect,
+    grid: &'a Grid,
+    /// Columns for the rows' labels.
+    label: usize,
+    /// Columns for a cell, the gap after it included.
+    cell: usize,
+    /// Cells that fit.
+    fits: usize,
+    /// Whether cells are numbers; else they are tokens or shades.
+    numeric: bool,
+    /// The column under the cursor.
+    column: usize,
+    /// The first column that is shown.
+    first: usize,
+}
+
+impl<'a> Layout<'a> {
+    /// The layout of a grid that has columns; `first` was shown first until now.
+    fn new(area: Rect, grid: &'a Grid, pane: &Pane, first: usize) -> Option<Self> {
+        let n = grid.columns.labels.len();
+        let last = n.checked_sub(1)?;
+        let label = grid.rows.labels.iter().map(|l| text::width(l)).max().unwrap_or(0).min(LABEL);
+        let room = usize::from(area.width).saturating_sub(label + 1);
+        let numbers = grid.values.iter().map(|v| number(*v, grid.digits).len()).max().unwrap_or(1).max(3) + 1;
+        // Cells with tokens show them: what a layer would say is the point, how sure it is the shade.
+        let tokens = !grid.tokens.is_empty();
+        let numeric = !tokens && numbers * n <= room;
+        let longest = grid.tokens.iter().map(|t| text::width(t)).max().unwrap_or(0);
+        let cell = match (tokens, numeric) {
+            (true, _) => (longest + 1).clamp(4, TOKEN).min(room.max(4)),
+            (false, true) => numbers,
+            (false, false) => 2,
+        };
+        let fits = (room / cell).max(1);
+        let column = pane.column.min(last);
+        let first = first.min(column).max((column + 1).saturating_sub(fits)).min(n.saturating_sub(fits));
+        Some(Layout { area, grid, label, cell, fits, numeric, column, first })
+    }
+
+    /// The columns shown.
+    fn shown(&self) -> std::ops::Range<usize> {
+        self.first..(self.first + self.fits).min(self.grid.columns.labels.len())
+    }
+
+    /// Where the cell of a column begins.
+    fn x_of(&self, column: usize) -> u16 {
+        self.area.x.saturating_add((self.label + 1 + (column - self.first) * self.cell) as u16)
+    }
+}
+
 impl Canvas<'_> {
     /// A line of a grid; the headings when `row` is none. `first` is the first column of the grid that is shown. Returns where the cells of a row begin,
     /// how wide each is, and which is the first.
@@ -27,52 +79,41 @@ impl Canvas<'_> {
         selected: bool,
         focused: bool,
     ) -> Option<(u16, u16, usize)> {
-        let theme = self.theme;
-        let n = grid.columns.labels.len();
-        if n == 0 {
-            return None;
-        }
-        let label = grid.rows.labels.iter().map(|l| text::width(l)).max().unwrap_or(0).min(LABEL);
-        let room = usize::from(area.width).saturating_sub(label + 1);
-        let numbers = grid.values.iter().map(|v| number(*v, grid.digits).len()).max().unwrap_or(1).max(3) + 1;
-        // Cells with tokens show them: what a layer would say is the point, how sure it is the shade.
-        let tokens = !grid.tokens.is_empty();
-        let numeric = !tokens && numbers * n <= room;
-        let longest = grid.tokens.iter().map(|t| text::width(t)).max().unwrap_or(0);
-        let cell = match (tokens, numeric) {
-            (true, _) => (longest + 1).clamp(4, TOKEN).min(room.max(4)),
-            (false, true) => numbers,
-            (false, false) => 2,
-        };
-        let fits = (room / cell).max(1);
-        let column = pane.column.min(n - 1);
-        *first = (*first).min(column).max((column + 1).saturating_sub(fits)).min(n.saturating_sub(fits));
-        let top = grid.values.iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs()));
-        let x_of = |at: usize| area.x.saturating_add((label + 1 + (at - *first) * cell) as u16);
+        let layout = Layout::new(area, grid, pane, *first)?;
+        *first = layout.first;
         let Some(row) = row else {
-            self.put(area, area.x, area.y, &grid.rows.name, theme.dim());
-            for at in (*first..n).take(fits) {
-                let style = if at == column { theme.key() } else { theme.dim() };
-                let label = &grid.columns.labels[at];
-                // Where a label does not fit, its number stands for it; of large numbers the last digit.
-                let shown = if text::width(label) < cell { label.clone() } else { at.to_string() };
-                let shown = if shown.len() < cell || at % 10 == 0 && numeric { shown } else { (at % 10).to_string() };
-                let pad = (cell - 1).saturating_sub(text::width(&shown));
-                let cell_area = Rect { x: x_of(at), width: cell as u16, ..area }.intersection(area);
-                self.put(
-                    cell_area,
-                    x_of(at).saturating_add(if numeric { pad as u16 } else { 0 }),
-                    area.y,
-                    &shown,
-                    style,
-                );
-            }
+            self.grid_headings(&layout);
             return None;
         };
+        self.grid_cells(&layout, row, selected, focused);
+        Some((layout.x_of(layout.first), layout.cell as u16, layout.first))
+    }
+
+    fn grid_headings(&mut self, layout: &Layout) {
+        let &Layout { area, grid, cell, numeric, .. } = layout;
+        let theme = self.theme;
+        self.put(area, area.x, area.y, &grid.rows.name, theme.dim());
+        for at in layout.shown() {
+            let style = if at == layout.column { theme.key() } else { theme.dim() };
+            let label = &grid.columns.labels[at];
+            // Where a label does not fit, its number stands for it; of large numbers the last digit.
+            let shown = if text::width(label) < cell { label.clone() } else { at.to_string() };
+            let shown = if shown.len() < cell || at % 10 == 0 && numeric { shown } else { (at % 10).to_string() };
+            let pad = (cell - 1).saturating_sub(text::width(&shown));
+            let x = layout.x_of(at);
+            let cell_area = Rect { x, width: cell as u16, ..area }.intersection(area);
+            self.put(cell_area, x.saturating_add(if numeric { pad as u16 } else { 0 }), area.y, &shown, style);
+        }
+    }
+
+    fn grid_cells(&mut self, layout: &Layout, row: usize, selected: bool, focused: bool) {
+        let &Layout { area, grid, label, cell, numeric, column, .. } = layout;
+        let (theme, n, tokens) = (self.theme, grid.columns.labels.len(), !grid.tokens.is_empty());
+        let top = grid.values.iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs()));
         let label_area = Rect { width: (label as u16).min(area.width), ..area };
         let style = if selected { theme.key() } else { Style::new() };
         self.put(label_area, area.x, area.y, &grid.rows.labels[row], style);
-        for at in (*first..n).take(fits) {
+        for at in layout.shown() {
             let value = grid.values[row * n + at];
             let part = if top > 0.0 { value / top } else { 0.0 };
             let mut style = theme.shade(part);
@@ -86,13 +127,12 @@ impl Canvas<'_> {
             } else {
                 theme.glyph(part).to_owned()
             };
-            let wide = if tokens { cell - 1 } else { cell };
-            let cell_area = Rect { x: x_of(at), width: wide as u16, ..area }.intersection(area);
-            self.put(cell_area, x_of(at), area.y, &shown, style);
+            let (x, wide) = (layout.x_of(at), if tokens { cell - 1 } else { cell });
+            let cell_area = Rect { x, width: wide as u16, ..area }.intersection(area);
+            self.put(cell_area, x, area.y, &shown, style);
             if !tokens && grid.addresses.get(row * n + at).is_some_and(|a| self.app.marks.contains(a)) {
                 // In the gap before the next cell; of shades the second half.
-                let x = x_of(at).saturating_add(cell as u16 - 1);
-                self.put(cell_area, x, area.y, theme.mark(), theme.key());
+                self.put(cell_area, x.saturating_add(cell as u16 - 1), area.y, theme.mark(), theme.key());
             }
             if tokens && part.abs() >= 0.5 {
                 // Without colour too: what is more likely than not stands out.
@@ -101,12 +141,11 @@ impl Canvas<'_> {
         }
         // Where only shades are seen, the number under the cursor stands at the end of its row.
         if selected && !numeric {
-            let end = x_of((*first + fits).min(n));
+            let end = layout.x_of(layout.shown().end);
             let value = number(grid.values[row * n + column], grid.digits);
             if usize::from(area.right().saturating_sub(end)) > value.len() {
                 self.put(area, end, area.y, &format!(" {value} {}", grid.columns.labels[column]), theme.key());
             }
         }
-        Some((x_of(*first), cell as u16, *first))
     }
 }

@@ -32,6 +32,7 @@ impl Took {
     }
 }
 
+#[allow(unsafe_code)]
 fn time(work: impl FnOnce()) -> Took {
     let cpu = || {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

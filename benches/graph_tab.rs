@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mechscope::analysis::attribution::Attribution;
+use mechscope::analysis::attribution::GraphId;
 use mechscope::analysis::prediction::Token;
 use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event, ModelInfo, Next, Tab};
-use mechscope::engine::{Answer, Ask, Reply, Request};
+use mechscope::engine::{Answer, Ask, Reply, Request, Said};
 use mechscope::graph::{Edge, Edges, Graph, Metadata, Node};
 use mechscope::keymap::Keymap;
 use mechscope::report::Report;
@@ -72,16 +73,16 @@ fn explorer() -> App {
     let graph = graph();
     let promoted = vec![vec![" a".into(), " b".into()]; graph.nodes.len()];
     let drivers = promoted.clone();
-    let attribution = Arc::new(Attribution { graph, promoted, drivers, warnings: Vec::new() });
+    let attribution = Arc::new(Attribution { id: GraphId(1), graph, promoted, drivers, warnings: Vec::new() });
     let mut effects = app.update(Event::Resize(160, 50));
     while let Some(effect) = effects.pop() {
-        let Effect::Ask(Request { slot, ticket, ask }) = effect else { continue };
+        let Effect::Ask(Request { job, ask }) = effect else { continue };
         let token = |text: &str| Token { id: 1, text: text.into() };
         let answer = match ask {
             Ask::Open(name) => Answer::Opened(ModelInfo {
                 name,
                 device: "cpu".into(),
-                dtype: "f32",
+                dtype: "f32".into(),
                 n_layers: LAYERS as usize,
                 n_heads: 1,
                 d_mlp: NODES as usize,
@@ -98,7 +99,7 @@ fn explorer() -> App {
             Ask::Graph(_) => Answer::Graph(attribution.clone()),
             _ => continue,
         };
-        effects.extend(app.update(Event::Reply(Reply::Done { slot, ticket, answer })));
+        effects.extend(app.update(Event::Reply(Reply { job, said: Said::Done(answer, 1) })));
     }
     assert_eq!(app.graph.shown().map(|s| s.graph.nodes.len()), Some(NODES as usize));
     app

@@ -47,6 +47,7 @@ fn main() {
 }
 
 /// Runs `mechscope predict`; its peak resident memory in bytes.
+#[allow(unsafe_code)]
 fn predict(folder: &Path, ids: &str) -> usize {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mechscope"));
     command.args(["predict", "--ids", ids, "-m"]).arg(folder).stdout(Stdio::null());

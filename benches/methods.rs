@@ -24,7 +24,7 @@ fn model() -> Model {
     let weights = Checkpoint::from_tensors(common::weights(), &Device::Cpu, DType::F32);
     let decoder = families::build(&mut config, &weights).unwrap();
     let source = Source::Folder { name: "bench".into(), path: "bench".into() };
-    Model { source, decoder, text: None, directions: Vec::new(), dictionary: None }
+    Model::new(source, decoder, None)
 }
 
 fn methods(c: &mut Criterion) {

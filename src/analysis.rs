@@ -4,8 +4,10 @@
 mod attribute;
 pub mod attribution;
 pub mod attribution_graph;
+pub mod circuit;
 pub mod detect;
 mod features;
+pub mod generate;
 pub mod grounded;
 mod heads;
 pub mod input;
@@ -46,6 +48,7 @@ pub const ALL: &[&dyn Analysis] =
 pub const COMMANDS: &[&Command] = &[
     &next_token::PREDICT,
     &intervene::INTERVENE,
+    &generate::GENERATE,
     &attribution_graph::GRAPH,
     &loadings::LOADINGS,
     &verify::VERIFY,
@@ -95,6 +98,11 @@ pub fn named(name: &str) -> Result<&'static dyn Analysis> {
 pub trait Analysis: Sync {
     /// Its entry in the catalogue.
     fn about(&self) -> &'static About;
+
+    /// What its report says of itself with these parameters: its entry, where they do not make it another method.
+    fn about_of(&self, _: &Values) -> &'static About {
+        self.about()
+    }
 
     /// The sites of the run it reads, with these parameters.
     ///
@@ -255,7 +263,7 @@ pub fn ask(analysis: &dyn Analysis, model: &Model, runs: &mut Runs, question: &Q
         values: &question.values,
     };
     let mut report = analysis.run(&job, step)?;
-    report.note("method", analysis.about().footer());
+    report.note("method", analysis.about_of(&question.values).footer());
     Ok(report)
 }
 

@@ -1,36 +1,47 @@
 //! The state of the explorer and what events do to it: no input or output, no clock, no terminal.
 
+mod asked;
 mod command;
+mod editing;
 pub mod edits;
 pub mod entry;
+mod follow;
 mod generate;
+mod goes;
 pub mod graph;
 pub mod history;
 mod keys;
 mod marks;
+pub mod message;
 mod method;
+mod moves;
 pub mod overlay;
 pub mod pane;
 mod perform;
 mod pipe;
+mod places;
+mod program;
 mod question;
+mod rows;
 pub mod session;
 mod shade;
-mod submit;
+mod slot;
 mod tab;
+pub mod work;
 pub mod yank;
 
-use crate::action::Action;
 use crate::address::Address;
 pub use crate::analysis::prediction::Next;
-use crate::engine::{Answer, Reply, Request};
-pub use crate::engine::{ModelInfo, Slot};
+pub use crate::engine::ModelInfo;
+use crate::engine::{Answer, JobId, Reply, Request, Said};
 use crate::keymap::{Context, Key, Keymap};
 use edits::Edits;
 use history::History;
+use message::Message;
 use overlay::Overlay;
 use pane::{Pane, State};
 use session::Session;
+pub use slot::Slot;
 pub use tab::Tab;
 
 /// Something that happened.
@@ -60,7 +71,7 @@ pub enum Event {
     /// A file was not written because there is one already.
     Exists(String),
     /// Something done in the background came to an end, with what is to be said about it.
-    Said(String),
+    Said(Message),
     /// A shell command ended.
     Piped {
         /// Which one.
@@ -77,8 +88,8 @@ pub enum Event {
 pub enum Effect {
     /// Ask the engine.
     Ask(Request),
-    /// Cancel what a slot asked.
-    Cancel(Slot),
+    /// End a job.
+    Cancel(JobId),
     /// Put a text on the clipboard.
     Copy(String),
     /// Give a text to a shell command.
@@ -155,6 +166,8 @@ pub struct App {
     pub model_name: String,
     /// The prompt that is asked about.
     pub prompt: Option<String>,
+    /// Its tokens where they are not those of its text: some were generated.
+    pub ids: Option<Vec<u32>>,
     /// Prompts typed before, the latest last.
     pub prompts: Vec<String>,
     /// The prompt's tokens and target, of the newest answer.
@@ -188,7 +201,7 @@ pub struct App {
     /// The count typed before a key.
     pub count: Option<usize>,
     /// What is to be said, until the next key.
-    pub message: Option<String>,
+    pub message: Option<Message>,
     /// Edits whose effect is to be said as soon as it is known.
     announced: Option<String>,
     /// The keys.
@@ -198,6 +211,9 @@ pub struct App {
     /// What was looked at, as commands.
     pub log: Vec<String>,
     history: History<Place>,
+    /// What it began with, and whether anything was done since that is worth keeping.
+    begun: Session,
+    touched: bool,
     /// The neuron that was gone to: the table has it whether it is strong or not.
     sought: Option<(usize, usize)>,
     tickets: u64,
@@ -208,6 +224,8 @@ impl App {
     /// The explorer at its start. The first [`App::update`] asks for the model.
     pub fn new(session: Session, keymap: Keymap, size: (u16, u16)) -> Self {
         let mut app = App {
+            begun: session.clone(),
+            touched: false,
             tab: session.tab,
             side: false,
             selection: Selection {
@@ -221,6 +239,7 @@ impl App {
             model: None,
             model_name: session.model,
             prompt: session.prompt,
+            ids: session.ids,
             prompts: session.prompts,
             next: None,
             panes: Slot::ALL.map(Pane::new).to_vec(),
@@ -229,7 +248,7 @@ impl App {
             sought: session.neuron,
             all_layers: false,
             statistic: 0,
-            graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_work(session.work),
+            graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_kept(session.works),
             method: None,
             method_params: Vec::new(),
             options: session.options,
@@ -264,9 +283,9 @@ impl App {
             Event::Click(tab) => self.go_to_tab(tab),
             Event::Pick { slot, line, column } => self.pick(slot, line, column),
             Event::Reply(reply) => self.reply(reply),
-            Event::Said(text) => self.message = Some(text),
+            Event::Said(message) => self.message = Some(message),
             Event::Exists(file) => {
-                self.message = Some(format!("{file} exists: saving to it once more writes over it"));
+                self.warn(format!("{file} exists: saving to it once more writes over it"));
                 self.graph.kept_file = Some(file);
             }
             Event::Piped { ticket, output } => self.piped(ticket, output),
@@ -277,6 +296,7 @@ impl App {
         }
         self.show_output();
         self.ask_what_is_missing();
+        self.end_what_is_obsolete();
         std::mem::take(&mut self.effects)
     }
 
@@ -351,19 +371,15 @@ impl App {
     }
 
     fn reply(&mut self, reply: Reply) {
-        let (Reply::Progress { slot, ticket, .. }
-        | Reply::Partial { slot, ticket, .. }
-        | Reply::Done { slot, ticket, .. }
-        | Reply::Failed { slot, ticket, .. }) = &reply;
-        let (slot, ticket) = (*slot, *ticket);
-        let pane = self.pane_mut(slot);
-        if pane.ticket != ticket {
-            return;
-        }
-        match reply {
-            Reply::Progress { done, total, .. } => pane.state = State::Running(done, total),
-            Reply::Partial { answer, .. } => self.answer(slot, answer),
-            Reply::Failed { error, .. } => {
+        // What was asked for anew since has another number.
+        let Some(pane) = self.panes.iter_mut().find(|pane| pane.job == Some(reply.job)) else { return };
+        let slot = pane.slot;
+        match reply.said {
+            Said::Progress(far) => {
+                (pane.state, pane.seconds_left) = (State::Running(far.done, far.of), far.seconds_left)
+            }
+            Said::Partial(answer) => self.answer(slot, answer),
+            Said::Failed(error) => {
                 pane.state = State::Failed(error.clone());
                 if slot == Slot::Graph {
                     self.graph_failed();
@@ -375,9 +391,9 @@ impl App {
                     let pane = self.pane_mut(slot);
                     (pane.asked, pane.fresh) = (Some(crate::engine::Ask::Open(name)), true);
                 }
-                self.message = Some(error);
+                self.fail(error);
             }
-            Reply::Done { answer, .. } => {
+            Said::Done(answer, _) => {
                 pane.state = State::Idle;
                 pane.fresh = true;
                 self.answer(slot, answer);
@@ -389,14 +405,15 @@ impl App {
         match answer {
             Answer::Opened(model) => {
                 if self.prompt.is_none() {
-                    self.prompt = Some(model.example.clone().unwrap_or_else(|| "Hello".into()));
+                    self.prompt = Some(model.example.clone().unwrap_or_else(|| session::PROMPT.into()));
                 }
                 self.selection.layer = self.selection.layer.min(model.n_layers.saturating_sub(1));
                 if self.model.is_some() {
                     // Nothing that another model answered holds for this one.
                     self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
-                    self.graph = graph::GraphTab::default();
+                    let kept = self.works();
+                    self.graph = graph::GraphTab::default().with_kept(kept);
                     (self.marks, self.sought) = (Vec::new(), None);
                     self.break_notes();
                 }
@@ -416,9 +433,9 @@ impl App {
                     self.log_command();
                 }
             }
-            Answer::Said(text) => self.message = Some(text),
+            Answer::Kept(kept) => self.take_kept(kept),
             Answer::Tested(found) => self.take_tests(found),
-            Answer::Prompt(prompt) => self.generated(prompt),
+            Answer::Prompt(longer) => self.generated(longer),
             Answer::Report(report) => {
                 if slot == Slot::LensCell {
                     // The grid is in the pane beside it already.
@@ -429,36 +446,5 @@ impl App {
                 self.report_arrived(slot);
             }
         }
-    }
-
-    fn here(&self) -> Place {
-        Place { tab: self.tab, side: self.side, selection: self.selection.clone() }
-    }
-
-    fn go_back(&mut self, back: bool) {
-        let here = self.here();
-        let place = if back { self.history.back(here) } else { self.history.forward(here) };
-        match place {
-            Some(place) => {
-                self.tab = place.tab;
-                self.side = place.side;
-                self.selection = place.selection;
-                self.cursors_follow_selection();
-            }
-            None => self.message = Some(if back { "this is where it began" } else { "there is nothing ahead" }.into()),
-        }
-    }
-
-    fn go_to_tab(&mut self, tab: Tab) {
-        if tab == Tab::Method && self.method.is_none() {
-            return self.perform(Action::Methods, 1);
-        }
-        if tab != self.tab {
-            let here = self.here();
-            self.history.leave(here);
-            self.tab = tab;
-            self.side = false;
-        }
-        self.cursors_follow_selection();
     }
 }

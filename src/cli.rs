@@ -3,15 +3,19 @@
 mod ask;
 mod doctor;
 mod explore;
+mod generate;
 mod graph;
 mod graph_file;
+mod hub;
 mod intervene;
 mod loadings;
 mod methods;
 mod models;
 mod output;
 mod overview;
+mod plan;
 mod predict;
+mod sessions;
 mod shell;
 mod target;
 mod trace;
@@ -23,9 +27,11 @@ use crate::analysis::input::Input;
 use crate::analysis::next_token::NextToken;
 use crate::model::Model;
 use crate::model::device::{DTypeChoice, DeviceChoice, dtype_name};
+use crate::model::memory::{Planned, plan_only, planned};
 use crate::model::open::Options;
 use crate::model::source;
-use crate::model::text::Bos;
+use crate::model::text::chat::Message;
+use crate::model::text::{Bos, BosDone};
 use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
@@ -58,6 +64,9 @@ pub enum Command {
     /// Run with edits: logits and probabilities before and after
     #[command(after_help = analysis::intervene::INTERVENE.about.footer(), after_long_help = intervene::long_help())]
     Intervene(intervene::Intervene),
+    /// Write on after a prompt, with edits or without
+    #[command(after_help = analysis::generate::GENERATE.about.footer())]
+    Generate(generate::Generate),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
     Trace(trace::Trace),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
@@ -106,6 +115,9 @@ pub struct ModelArgs {
     /// Where it computes.
     #[command(flatten)]
     pub on: DeviceArgs,
+    /// Only print what this needs of memory and what there is
+    #[arg(long)]
+    pub plan: bool,
 }
 
 /// Where a model computes.
@@ -117,19 +129,35 @@ pub struct DeviceArgs {
     /// auto, f32, bf16 or f16; auto is f32 on the CPU and as stored on a GPU
     #[arg(long, default_value = "auto")]
     pub dtype: DTypeChoice,
+    /// What may be fetched.
+    #[command(flatten)]
+    pub hub: hub::HubArgs,
+    /// A field of config.json that is not known, to be let pass all the same; repeatable
+    #[arg(long, value_name = "FIELD")]
+    pub accept_config: Vec<String>,
 }
 
 impl ModelArgs {
     /// Opens the model; progress of a long load goes to standard error when that is a terminal.
     pub fn open(&self) -> Result<Model> {
+        if self.plan {
+            plan_only();
+        }
+        plan::check_base()?;
         self.on.open(&self.model)
     }
 }
 
 impl DeviceArgs {
+    /// `--accept-config`, kept as long as the program runs.
+    fn accepted(&self) -> &'static [String] {
+        if self.accept_config.is_empty() { &[] } else { Vec::leak(self.accept_config.clone()) }
+    }
+
     /// Opens the model of this name.
     pub fn open(&self, name: &str) -> Result<Model> {
-        let options = Options { device: self.device, dtype: self.dtype };
+        let options = Options { device: self.device, dtype: self.dtype, accept: self.accepted() };
+        self.hub.model(name)?;
         let mut model = Model::open(name, options, output::load_progress(name))?;
         model.directions.extend(paths::directions());
         Ok(model)
@@ -148,12 +176,19 @@ pub struct PromptArgs {
     /// Begin with the BOS token: auto (what the model's tokenizer files do), always or never
     #[arg(long, default_value_t)]
     pub bos: Bos,
+    /// Put the prompt into the model's chat template, as what the user says, up to where the assistant answers
+    #[arg(long, conflicts_with = "ids")]
+    pub chat: bool,
+    /// What the system says before it
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    pub system: Option<String>,
 }
 
 impl PromptArgs {
     /// Reads and tokenizes the prompt.
     pub fn read(&self, model: &Model) -> Result<Input> {
         if let Some(ids) = &self.ids {
+            warn_of_length(model, ids.len());
             return Input::of_ids(model, ids, self.bos).context("--ids");
         }
         let prompt = match self.prompt.as_deref() {
@@ -161,7 +196,44 @@ impl PromptArgs {
             Some(text) => text.to_owned(),
             None => bail!("a prompt is needed (--prompt TEXT, or --ids 1,2,3)"),
         };
-        Input::of_prompt(model, prompt, self.bos)
+        let input = if self.chat {
+            // The template writes its own BOS.
+            let bos = if self.bos == Bos::Auto { Bos::Never } else { self.bos };
+            Input { asked: self.bos, ..Input::of_prompt(model, self.templated(model, prompt)?, bos)? }
+        } else {
+            Input::of_prompt(model, prompt, self.bos)?
+        };
+        if matches!(input.bos, BosDone::Doubled(_)) {
+            eprintln!("warning: {}; --bos never adds none", input.bos);
+        }
+        warn_of_length(model, input.tokens.len());
+        Ok(input)
+    }
+}
+
+impl PromptArgs {
+    /// The prompt in the model's chat template.
+    fn templated(&self, model: &Model, prompt: String) -> Result<String> {
+        let chat = model.text()?.chat().with_context(|| {
+            format!(
+                "--chat: {} has no chat template; accepted: models with chat_template in tokenizer_config.json, chat_template.jinja, or \
+                 tokenizer.chat_template in a GGUF file",
+                model.source
+            )
+        })?;
+        let system = self.system.clone().map(|content| Message { role: "system", content });
+        let messages: Vec<Message> = system.into_iter().chain([Message { role: "user", content: prompt }]).collect();
+        chat.prompt(&messages, true)
+    }
+}
+
+/// Rotary models run beyond their trained length, where what they say is another matter.
+fn warn_of_length(model: &Model, n: usize) {
+    let trained = model.decoder.arch.n_ctx;
+    if n > trained && model.decoder.pos_embed.is_none() {
+        eprintln!(
+            "warning: the prompt has {n} tokens; this model was trained on at most {trained}, and numbers beyond may mean little"
+        );
     }
 }
 
@@ -186,16 +258,14 @@ fn checked(model: &Model, next: NextToken) -> Result<NextToken> {
     Ok(next)
 }
 
-/// Standard input as a prompt; the newline that ends a shell pipeline's last line is not part of it.
+/// Standard input as a prompt, byte for byte.
 fn standard_input() -> Result<String> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read the prompt from standard input")?;
-    let text = String::from_utf8(bytes).map_err(|e| {
+    String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         anyhow::anyhow!("standard input is not UTF-8 at byte {at}; accepted: UTF-8 text")
-    })?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+    })
 }
 
 /// Interventions.
@@ -226,7 +296,7 @@ pub struct OutputArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: output::Format,
     /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     pub out: Option<PathBuf>,
 }
 
@@ -236,12 +306,20 @@ impl Cli {
     /// # Errors
     /// Whatever went wrong; a closed pipe is an [`std::io::Error`] of that kind, see [`closed_pipe`].
     pub fn run(self) -> Result<u8> {
+        match self.done() {
+            Err(e) if e.downcast_ref::<Planned>().is_some() => plan::print(&planned()),
+            done => done,
+        }
+    }
+
+    fn done(self) -> Result<u8> {
         match self.command {
             None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => return self.explore.run(),
             None => overview::print(),
             Some(Command::Predict(c)) => c.run(),
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),
+            Some(Command::Generate(c)) => c.run(),
             Some(Command::Trace(c)) => c.run(),
             Some(Command::Graph(c)) => return c.run(),
             Some(Command::View(c)) => match c.explores() {

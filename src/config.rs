@@ -1,5 +1,6 @@
 //! Settings: `config.toml` in the config directory, checked line by line; options of the command line come before it.
 
+use crate::files::read_text_if_there;
 use crate::view::theme::ThemeName;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
@@ -44,10 +45,9 @@ impl Config {
     /// # Errors
     /// A file that cannot be read, or a line that is wrong: file and line are named, and what is accepted.
     pub fn load(file: &Path) -> Result<Self> {
-        match std::fs::read_to_string(file) {
-            Ok(text) => Config::parse(&file.display().to_string(), &text),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
-            Err(e) => Err(anyhow!("{}: {e}", file.display())),
+        match read_text_if_there(file)? {
+            Some(text) => Config::parse(&file.display().to_string(), &text),
+            None => Ok(Config::default()),
         }
     }
 

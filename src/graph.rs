@@ -11,6 +11,7 @@ pub mod lint;
 mod metadata;
 mod node;
 mod order;
+mod pairs;
 pub mod predict;
 mod prune;
 pub mod tree;
@@ -26,10 +27,10 @@ pub use influence::{Influence, Scores};
 pub use metadata::{Generator, Metadata, Supernode, View};
 pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind};
 pub use prune::{Pruned, Thresholds, prune};
-use verification::Verification;
+use verification::{Kept, Verification};
 
 /// An attribution graph.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Graph {
     /// Where it comes from.
     pub metadata: Metadata,
@@ -41,16 +42,19 @@ pub struct Graph {
     pub view: View,
     /// What interventions measured, in the order they were made.
     pub verified: Vec<Verification>,
+    /// What groups did alone, in the order it was measured.
+    pub kept: Vec<Kept>,
     /// Links of a file whose ends could not be told apart; in no computation, but written back.
     pub unresolved: Vec<UnresolvedLink>,
     /// Other keys of single links, by (target, source).
+    #[serde(with = "pairs")]
     pub edge_extras: BTreeMap<(u32, u32), Map<String, Value>>,
     /// Other keys at the top of the file.
     pub extras: Map<String, Value>,
 }
 
 /// A link of a file that names an id shared by two nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct UnresolvedLink {
     /// Id of the source, as in the file.
     pub source: String,
@@ -78,6 +82,7 @@ impl Graph {
             edges,
             view: View::default(),
             verified: Vec::new(),
+            kept: Vec::new(),
             unresolved: Vec::new(),
             edge_extras: BTreeMap::new(),
             extras: Map::new(),
@@ -157,6 +162,7 @@ impl Graph {
             edge_extras,
             view,
             verified: self.verified.clone(),
+            kept: self.kept.clone(),
             unresolved: self.unresolved.clone(),
             extras: self.extras.clone(),
         })

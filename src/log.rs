@@ -11,15 +11,24 @@ pub fn line(text: &str) {
     let _ = std::fs::create_dir_all(&folder);
     let file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("mechscope.log"));
     if let Ok(mut file) = file {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // One write a line: those of two programs do not mix. What came from a model or a file cannot act on a terminal.
-        let line = format!("{} {}\n", utc(now), escape(text));
+        let line = format!("{} {}\n", now(), escape(text));
         let _ = file.write_all(line.as_bytes());
     }
 }
 
 /// Hears and forgets: the log without `-v`.
 pub fn nothing(_: &str) {}
+
+/// The time now, as [`time`] writes it.
+pub fn now() -> String {
+    time(SystemTime::now())
+}
+
+/// A time as `2026-11-23T13:34:07.120Z`.
+pub fn time(at: SystemTime) -> String {
+    utc(at.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
 
 /// A time since 1970 as `2026-11-23T13:34:07.120Z`.
 fn utc(since: Duration) -> String {

@@ -2,7 +2,11 @@
 
 use clap::Parser;
 use mechscope::cli::{Cli, closed_pipe, complain};
+use mechscope::model::memory::allocator::Allocator;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     match Cli::parse().run() {

@@ -1,6 +1,7 @@
 //! The model side: checkpoints, families, the forward pass with its sites, and edits.
 
 pub mod arch;
+pub mod cache;
 pub mod caught;
 pub mod checkpoint;
 pub mod config;
@@ -10,7 +11,9 @@ pub mod edit;
 pub mod families;
 pub mod forward;
 pub mod gguf;
+pub mod hub;
 pub mod kernel;
+pub mod memory;
 pub mod open;
 pub mod ops;
 pub mod qk;
@@ -29,11 +32,13 @@ use arch::Decoder;
 use dictionary::Dictionary;
 use edit::{Plan, Reference, References, Scope};
 use forward::{Logits, Start, Step};
+use ops::Route;
 use site::{Site, Sites};
 use source::Source;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use text::Bos;
 use text::{Encoding, Piece, Text};
 use trace::Trace;
@@ -48,8 +53,12 @@ pub struct Model {
     pub text: Option<Text>,
     /// Folders in which saved steering directions are looked for, after the current one.
     pub directions: Vec<PathBuf>,
+    /// What was decided about fields of its settings that nobody reads, if there are any.
+    pub unread: Option<String>,
     /// The dictionary whose features edits can name.
     pub dictionary: Option<Arc<Dictionary>>,
+    /// Forward passes that began at tokens.
+    passes: AtomicU64,
 }
 
 /// A step callback that does nothing.
@@ -58,6 +67,40 @@ fn silent(_: usize, _: usize) -> Result<()> {
 }
 
 impl Model {
+    /// A model of these parts.
+    pub fn new(source: Source, decoder: Decoder, text: Option<Text>) -> Self {
+        let passes = AtomicU64::new(0);
+        Model { source, decoder, text, directions: Vec::new(), unread: None, dictionary: None, passes }
+    }
+
+    /// How many forward passes began at tokens so far; those that go on from a recorded residual stream do not count.
+    pub fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
+    }
+
+    /// [`Decoder::run`], counted.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`].
+    pub fn forward(&self, start: Start, sites: &Sites, plan: &Plan, logits: Logits, step: Step) -> Result<Trace> {
+        self.forward_by(self.decoder.route(), start, sites, plan, logits, step)
+    }
+
+    fn forward_by(
+        &self,
+        route: Route,
+        start: Start,
+        sites: &Sites,
+        plan: &Plan,
+        logits: Logits,
+        step: Step,
+    ) -> Result<Trace> {
+        if matches!(start, Start::Tokens(_)) {
+            self.passes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.decoder.run_by(route, start, sites, plan, logits, step)
+    }
+
     /// The tokenizer.
     ///
     /// # Errors
@@ -94,7 +137,7 @@ impl Model {
     /// # Errors
     /// As [`Decoder::run`].
     pub fn run(&self, ids: &[u32], sites: &Sites, logits: Logits) -> Result<Trace> {
-        self.decoder.run(Start::Tokens(&[ids.to_vec()]), sites, Plan::NONE, logits, &mut silent)
+        self.forward(Start::Tokens(&[ids.to_vec()]), sites, Plan::NONE, logits, &mut silent)
     }
 
     /// Runs one prompt with edits, from the first edited block on when `clean` has recorded what that takes
@@ -118,7 +161,7 @@ impl Model {
             }
             _ => Start::Tokens(clean.prompts()),
         };
-        self.decoder.run(start, sites, &plan, logits, step)
+        self.forward(start, sites, &plan, logits, step)
     }
 
     /// What edits of a prompt are resolved against.
@@ -158,8 +201,13 @@ impl Model {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
-        let mut references = ModelReferences { model: self, clean, bos, traces: HashMap::new() };
-        Plan::batch(&self.scope(clean.tokens()), edits, &mut references)
+        Plan::batch(&self.scope(clean.tokens()), edits, &mut self.references(clean, bos))
+    }
+
+    /// Where edits of the prompt of `clean` take values from; what was computed or read once is kept. `bos` says how prompts named in edits
+    /// are encoded.
+    pub fn references<'a>(&'a self, clean: &'a Trace, bos: Bos) -> impl References + 'a {
+        ModelReferences { model: self, clean, bos, traces: HashMap::new(), directions: HashMap::new() }
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
@@ -181,11 +229,11 @@ impl Model {
         match plan.first_layer().filter(|layer| clean.batched(stream(*layer)).is_some()) {
             Some(layer) => {
                 let copies = clean.copies(stream(layer), n)?;
-                self.decoder.run_by(route, Start::Block { layer, clean: &copies }, sites, plan, logits, step)
+                self.forward_by(route, Start::Block { layer, clean: &copies }, sites, plan, logits, step)
             }
             None => {
                 let copies = vec![clean.tokens().to_vec(); n];
-                self.decoder.run_by(route, Start::Tokens(&copies), sites, plan, logits, step)
+                self.forward_by(route, Start::Tokens(&copies), sites, plan, logits, step)
             }
         }
     }
@@ -208,6 +256,7 @@ struct ModelReferences<'a> {
     clean: &'a Trace,
     bos: Bos,
     traces: HashMap<(String, Site), candle_core::Tensor>,
+    directions: HashMap<(String, Option<usize>, usize), Vec<f32>>,
 }
 
 impl References for ModelReferences<'_> {
@@ -230,6 +279,12 @@ impl References for ModelReferences<'_> {
     }
 
     fn direction(&mut self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
-        self.model.direction(name, layer, width)
+        let key = (name.to_owned(), layer, width);
+        if let Some(direction) = self.directions.get(&key) {
+            return Ok(direction.clone());
+        }
+        let direction = self.model.direction(name, layer, width)?;
+        self.directions.insert(key, direction.clone());
+        Ok(direction)
     }
 }

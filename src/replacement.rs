@@ -11,15 +11,24 @@
 //! Rows come by one of two routes: on the CPU from our kernels, on packed copies of the weights; of a model on a GPU from
 //! tensor operations there, on the model's own weights. They agree but for rounding.
 
+pub mod backward;
+mod branches;
+pub mod circuit;
 pub mod direct;
+pub mod feeds;
 mod freeze;
+mod lane;
+mod layer;
 mod loadings;
+mod norm;
 mod pack;
 mod packed;
-pub mod relp;
+mod places;
+pub mod readers;
 mod rows;
 mod rules;
 mod sources;
+mod target;
 mod targets;
 mod tensors;
 pub mod transpose;
@@ -27,6 +36,7 @@ pub mod transpose;
 pub use freeze::ReplacementModel;
 pub use loadings::{Loadings, Placed};
 pub use rows::{Row, cost};
-pub use rules::Gate;
+pub use rules::{Gate, Gates, Rule, Rules};
 pub use sources::{Columns, SourceBlocks, Write};
-pub use targets::{Entry, Input, Target, TargetMaker};
+pub use target::{Entry, Input, Target};
+pub use targets::TargetMaker;

@@ -5,6 +5,8 @@
 pub mod filter;
 mod grid;
 pub mod json;
+pub(crate) mod plain;
+pub(crate) mod shared;
 mod table;
 pub mod text;
 pub mod tsv;
@@ -19,7 +21,7 @@ pub use grid::{Axis, Grid};
 pub use table::{Cell, Column, Kind, Table};
 
 /// Everything one question was answered with.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Report {
     /// What holds for the whole report, by name; names are JSON keys and those of facts and parts differ.
     pub facts: Vec<(String, Cell)>,
@@ -28,7 +30,7 @@ pub struct Report {
 }
 
 /// One finding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Part {
     /// Its JSON key.
     pub name: String,
@@ -39,7 +41,7 @@ pub struct Part {
 }
 
 /// The shape of a finding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Body {
     /// Rows under typed columns.
     Table(Table),

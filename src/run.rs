@@ -1,11 +1,13 @@
 //! The loop: receive, drain, update, do what it takes, draw if anything changed.
 
 mod journal;
+mod keep;
 mod pipe;
 
+use crate::app::message::Message as Saying;
 use crate::app::session::Session;
 use crate::app::{App, Effect, Event};
-use crate::engine::{Engine, Reply, Setup};
+use crate::engine::{Engine, Reply, Said, Setup};
 use crate::keymap::{Key, Keymap};
 use crate::terminal::signals::Signal;
 use crate::terminal::{Screen, clipboard, guard, input, signals};
@@ -14,6 +16,7 @@ use crate::view::{self, Memory, picture};
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, KeyEventKind, MouseButton, MouseEventKind};
 use journal::Journal;
+use keep::Keeper;
 use pipe::Pipe;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -44,6 +47,8 @@ pub struct Settings {
     pub theme: Theme,
     /// Whether the mouse is captured.
     pub mouse: bool,
+    /// Whether the session holds what was asked for on the command line: it is kept even if nothing more is done.
+    pub asked: bool,
     /// Hears of what is done and of what goes wrong, for the log file.
     pub log: fn(&str),
 }
@@ -56,11 +61,12 @@ enum Message {
     App(Event),
 }
 
-/// Runs the explorer until it is left; `save` keeps the session, whichever way it ends, and before it is stopped. Returns the exit code.
+/// Runs the explorer until it is left; `save` keeps the session as work goes on, whichever way it ends, and before it is stopped: once
+/// something was done that is worth keeping. Returns the exit code.
 ///
 /// # Errors
 /// Standard output is no terminal, or the terminal is gone.
-pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<u8> {
+pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()> + Send + 'static) -> Result<u8> {
     let (sender, receiver) = mpsc::channel();
     guard::install_panic_hook(settings.log);
     signals::spawn(sender.clone(), Message::Signal)?;
@@ -71,6 +77,11 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<
     let replies = sender.clone();
     let engine = Engine::start(settings.setup, move |reply| replies.send(Message::Reply(reply)).is_ok())?;
     let size = screen.size();
+    let said = sender.clone();
+    let keeper = Keeper::start(save, move |error| {
+        // With the loop gone nobody reads it any more.
+        let _ = said.send(Message::App(Event::Said(Saying::error(error))));
+    })?;
     let mut explorer = Explorer {
         app: App::new(settings.session, settings.keymap, (size.width, size.height)),
         memory: Memory::default(),
@@ -79,10 +90,13 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<
         sender,
         typed: None,
         journal,
-        save: &save,
+        keeper,
         pipes: Vec::new(),
         exit: None,
     };
+    if settings.asked {
+        explorer.app.touch();
+    }
     let ended = catch_unwind(AssertUnwindSafe(|| explorer.live(&mut screen, &receiver)));
     // The session first: on a hangup the terminal may not answer any more.
     let saved = explorer.save();
@@ -97,7 +111,7 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()>) -> Result<
     saved.map(|()| code)
 }
 
-struct Explorer<'a> {
+struct Explorer {
     app: App,
     memory: Memory,
     theme: Theme,
@@ -106,7 +120,7 @@ struct Explorer<'a> {
     /// The last key, until keys have rested.
     typed: Option<Instant>,
     journal: Journal,
-    save: &'a dyn Fn(&Session) -> Result<()>,
+    keeper: Keeper,
     /// Shell commands, those that ended perhaps among them.
     pipes: Vec<Pipe>,
     exit: Option<u8>,
@@ -119,22 +133,29 @@ impl Message {
     }
 }
 
-impl Explorer<'_> {
+impl Explorer {
     fn live(&mut self, screen: &mut Screen, receiver: &Receiver<Message>) -> Result<u8> {
         let mut drawn = Instant::now();
         let size = self.app.size;
         self.update(screen, Event::Resize(size.0, size.1))?;
         self.draw(screen)?;
         loop {
+            if self.keeper.is_due() {
+                let session = self.app.session_to_keep();
+                self.keeper.save(session);
+            }
             // Nothing is dirty here but what waits for keys to rest: this sleeps until something happens.
-            let message = match self.typed.map(|at| REST.saturating_sub(at.elapsed())) {
+            let rest = self.typed.map(|at| REST.saturating_sub(at.elapsed()));
+            let message = match [rest, self.keeper.wait()].into_iter().flatten().min() {
                 None => receiver.recv().context("every sender is gone")?,
                 Some(left) => match receiver.recv_timeout(left) {
                     Ok(message) => message,
                     Err(_) => {
-                        self.rest();
-                        self.draw(screen)?;
-                        drawn = Instant::now();
+                        if self.typed.is_some_and(|at| at.elapsed() >= REST) {
+                            self.rest();
+                            self.draw(screen)?;
+                            drawn = Instant::now();
+                        }
                         continue;
                     }
                 },
@@ -175,9 +196,13 @@ impl Explorer<'_> {
         self.memory.hurry(false);
     }
 
-    fn save(&self) -> Result<()> {
-        let saved = (self.save)(&self.app.session());
+    /// Saves the session, if there is anything to keep, and waits until it is on the disk.
+    fn save(&mut self) -> Result<()> {
+        let session = self.app.session_to_keep();
+        let nothing = session.is_none();
+        let saved = self.keeper.save_now(session);
         self.journal.say(&match &saved {
+            Ok(()) if nothing => "nothing was done: no session is saved".to_owned(),
             Ok(()) => "the session is saved".to_owned(),
             Err(e) => format!("{e:#}"),
         });
@@ -242,22 +267,23 @@ impl Explorer<'_> {
     }
 
     fn update(&mut self, screen: &mut Screen, event: Event) -> Result<()> {
+        if !matches!(event, Event::Reply(Reply { said: Said::Progress(_), .. })) {
+            self.keeper.touch();
+        }
         for effect in self.app.update(event) {
             match effect {
                 Effect::Ask(request) => {
                     self.journal.asked(&request);
                     self.engine.ask(request);
                 }
-                Effect::Cancel(slot) => {
-                    self.journal.cancelled(slot);
-                    self.engine.cancel(slot);
+                Effect::Cancel(job) => {
+                    self.journal.cancelled(job);
+                    self.engine.cancel(job);
                 }
                 Effect::Log(text) => self.journal.say(&text),
                 Effect::Copy(text) => self.aside(move || {
-                    Some(Event::Said(match clipboard::copy(&text) {
-                        Ok(route) => format!("{route}, {} bytes: {}", text.len(), text.lines().next().unwrap_or("")),
-                        Err(e) => format!("{e:#}"),
-                    }))
+                    let said = |route| format!("{route}, {} bytes: {}", text.len(), text.lines().next().unwrap_or(""));
+                    Some(Event::Said(Saying::of(clipboard::copy(&text).map(said))))
                 }),
                 Effect::Pipe { ticket, command, input } => {
                     self.journal.say(&format!("{} bytes go to: {command}", input.len()));
@@ -286,24 +312,21 @@ impl Explorer<'_> {
                     // Here and now: the program does not end in the middle of it.
                     let written = crate::files::replace(Path::new(&file), |to| Ok(to.write_all(&bytes)?));
                     self.app.message = Some(match written {
-                        Ok(()) => format!("wrote {file}, {} bytes", bytes.len()),
-                        Err(e) => format!("{e:#}"),
+                        Ok(()) => Saying::info(format!("wrote {file}, {} bytes", bytes.len())),
+                        Err(e) => Saying::error(format!("{e:#}")),
                     });
                 }
                 Effect::Screenshot(file) => {
                     self.rest();
                     let (app, memory, theme) = (&self.app, &mut self.memory, self.theme);
                     let picture = screen.picture(|frame| view::draw(frame, app, memory, theme))?;
-                    let said = match picture::save(&picture, Path::new(&file)) {
-                        Ok(bytes) => format!("wrote {file}, {bytes} bytes"),
-                        Err(e) => format!("{e:#}"),
-                    };
-                    self.app.message = Some(said);
+                    let saved = picture::save(&picture, Path::new(&file));
+                    self.app.message = Some(Saying::of(saved.map(|bytes| format!("wrote {file}, {bytes} bytes"))));
                 }
                 Effect::Suspend => {
                     // A stopped process may be killed before it goes on.
                     if let Err(e) = self.save() {
-                        self.app.message = Some(format!("{e:#}"));
+                        self.app.message = Some(Saying::error(format!("{e:#}")));
                     }
                     screen.suspend()?;
                 }
@@ -326,7 +349,7 @@ impl Explorer<'_> {
         });
         if let Err(e) = spawned {
             // The loop holds the receiver, so this arrives.
-            let _ = self.sender.send(Message::App(Event::Said(format!("cannot start a thread: {e}"))));
+            let _ = self.sender.send(Message::App(Event::Said(Saying::error(format!("cannot start a thread: {e}")))));
         }
     }
 }

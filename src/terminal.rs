@@ -74,6 +74,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal is gone.
+    #[allow(unsafe_code)]
     pub fn suspend(&mut self) -> Result<()> {
         guard::leave();
         // SAFETY: raise is async-signal-safe and SIGTSTP has its default disposition: nothing here handles it.

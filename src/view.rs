@@ -10,6 +10,7 @@
 mod bars;
 mod graph;
 mod grid;
+mod hints;
 mod pane;
 pub mod picture;
 mod popup;

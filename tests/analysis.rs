@@ -14,7 +14,7 @@ use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::text::Bos;
 use mechscope::model::trace::Trace;
 use mechscope::replacement::Gate;
-use mechscope::replacement::relp::Gradients;
+use mechscope::replacement::backward::Gradients;
 
 fn flat(t: &Tensor) -> Vec<f32> {
     t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()

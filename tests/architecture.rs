@@ -350,8 +350,8 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
 }
 
 /// Files whose circles are still to be opened: this list only shrinks.
-const CIRCLES: [&str; 4] =
-    ["model/dictionary/layout.rs", "app/overlay.rs", "replacement/freeze.rs", "analysis/attribution_graph/ground.rs"];
+const CIRCLES: [&str; 3] =
+    ["model/dictionary/layout.rs", "replacement/freeze.rs", "analysis/attribution_graph/ground.rs"];
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
@@ -391,7 +391,7 @@ fn planted_circles_are_found() {
 const LONGEST_FUNCTION: usize = 80;
 
 /// Functions that are still too long: this list only shrinks.
-const LONG_FUNCTIONS: [&str; 4] = ["perform", "hint_list", "grid_line", "run"];
+const LONG_FUNCTIONS: [&str; 2] = ["grid_line", "run"];
 
 /// Functions of a source that rustfmt laid out: name and length, for those that are too long.
 fn long_functions(source: &str) -> Vec<(String, usize)> {

@@ -189,6 +189,7 @@ fn a_model_without_transcoders_says_what_is_missing() {
 }
 
 #[test]
+#[allow(unsafe_code)]
 fn ctrl_c_leaves_a_partial_graph() {
     let prompt = [DALLAS; 6].join(". ");
     let folder = tempfile::tempdir().unwrap();

@@ -170,6 +170,7 @@ fn every_report_ends_with_its_method_and_every_method_is_in_the_catalogue() {
         "qk",
         "predict",
         "intervene",
+        "generate",
         "graph",
         "loadings",
         "verify",

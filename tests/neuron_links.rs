@@ -11,7 +11,7 @@ use mechscope::model::forward::{Logits, Start};
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::trace::Trace;
 use mechscope::replacement::Gate;
-use mechscope::replacement::relp::feeds::NeuronAt;
+use mechscope::replacement::feeds::NeuronAt;
 use program::{arg, mechscope, model};
 use std::collections::HashMap;
 
@@ -126,7 +126,7 @@ fn who_reads_a_neuron_is_what_autograd_says() {
                 NeuronAt { layer: column / (n_pos * d_mlp), position: column / d_mlp % n_pos, neuron: column % d_mlp };
             let found =
                 model.readers(trace, source, graph.rule, Passes::default(), usize::MAX, &mut |_, _| Ok(())).unwrap();
-            let of = |r: &&mechscope::replacement::relp::readers::Reading| {
+            let of = |r: &&mechscope::replacement::readers::Reading| {
                 (r.layer, r.position, r.unit) == (at.layer, at.position, at.neuron)
             };
             let got = found.neurons.iter().find(of).map_or(0.0, |r| r.size);

@@ -325,3 +325,23 @@ fn bos_is_typed_and_printed() {
     let error = "yes".parse::<Bos>().unwrap_err().to_string();
     assert_eq!(error, "bos: found \"yes\", expected auto, always or never");
 }
+
+#[test]
+fn the_map_of_special_tokens_overrules_an_older_config() {
+    let folder = test_data().join("tokenizers/llama2-style");
+    let tokenizer = fs::read(folder.join("tokenizer.json")).unwrap();
+    let config = |more: Value| {
+        let mut config = json!({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        config.to_string()
+    };
+    let bos = |config: &str| {
+        let map = br#"{"bos_token": {"content": "</s>"}}"#;
+        Text::from_files(&tokenizer, Some(config.as_bytes()), Some(map), "here").unwrap().bos_id().unwrap()
+    };
+    let text = Text::from_bytes(&tokenizer, Some(config(json!({})).as_bytes()), "here").unwrap();
+    let (first, last) = (text.token_id("<s>").unwrap(), text.token_id("</s>").unwrap());
+    assert_eq!(bos(&config(json!({}))), last);
+    // Since transformers 4.34 the config lists the added tokens, and the map is not read.
+    assert_eq!(bos(&config(json!({"added_tokens_decoder": {"1": {"content": "<s>"}}}))), first);
+}

@@ -119,12 +119,16 @@ fn without_a_model_it_is_the_one_that_the_file_names() {
     assert_eq!(mechscope(&["verify", arg(&features), "--top", "1", "--format", "json"]).json()["model"], "hello");
     let ran = mechscope(&["verify", arg(&features), "--top", "1", "-m", "induction"]);
     assert!(ran.code == Some(1) && ran.err.contains("features; made with hello: pass -m hello"), "{}", ran.err);
-    // A name that leads nowhere leaves the usual model, and the error says what is missing.
+    // A name that leads nowhere is said: no other model is tried.
     let mut opened = json::open(&file).unwrap().graph;
     opened.metadata.model = Some("some-model".into());
     json::write(&opened, &mut std::fs::File::create(&file).unwrap()).unwrap();
     let ran = mechscope(&["verify", arg(&file), "--top", "1"]);
-    assert!(ran.code == Some(1) && ran.err.contains("made with some-model: pass -m some-model"), "{}", ran.err);
+    assert!(
+        ran.code == Some(1) && ran.err.contains("made with the model \"some-model\", which is not here"),
+        "{}",
+        ran.err
+    );
 }
 
 /// A graph of a dictionary names its `scan` after the dictionary: model and folder stand beside it.

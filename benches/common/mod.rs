@@ -53,7 +53,7 @@ pub fn model() -> Model {
     let weights = Checkpoint::from_tensors(weights(), &Device::Cpu, DType::F32);
     let decoder = families::build(&mut config, &weights).unwrap();
     let source = Source::Folder { name: "random".into(), path: "random".into() };
-    Model { source, decoder, text: None, directions: Vec::new(), dictionary: None }
+    Model::new(source, decoder, None)
 }
 
 /// A prompt of `n` tokens.

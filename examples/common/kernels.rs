@@ -1,5 +1,7 @@
 //! Products, norms and activations on flat `f32` buffers, each with its derivative.
 
+#![allow(unsafe_code)]
+
 use gemm::{Parallelism, gemm};
 
 use super::layout::{Linear, Norm};
@@ -11,6 +13,7 @@ const EPSILON: f32 = 1e-5;
 macro_rules! wide {
     ($(#[$doc:meta])* $name:ident, $body:ident, ($($arg:ident: $kind:ty),*) -> $out:ty) => {
         $(#[$doc])*
+        #[allow(unsafe_code)]
         pub fn $name($($arg: $kind),*) -> $out {
             #[cfg(target_arch = "x86_64")]
             {

@@ -1,11 +1,14 @@
 //! Direct logit attribution as a table: what every part of the model writes onto the target.
 
+mod total;
+
 use super::param::{Kind, Param, Values};
 use super::{About, Analysis, Direction, Evidence, Job};
 use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::site::Site;
+use crate::replacement::circuit::Circuit;
 use crate::replacement::direct::Direct;
 use crate::report::{Column, Report, Table};
 use anyhow::Result;
@@ -25,6 +28,13 @@ static ABOUT: About = About {
     cost: "1 forward pass",
     reference: "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
     params: &[
+        Param {
+            name: "total",
+            kind: Kind::Flag,
+            default: "false",
+            help: "Effects by every path, at every position, instead of what is written directly: `writes` with patterns, norms and gates held, \
+                   `counts` with nothing held",
+        },
         Param { name: "neurons", kind: Kind::Flag, default: "false", help: "Every neuron instead of whole MLPs" },
         Param {
             name: "top",
@@ -47,11 +57,18 @@ impl Analysis for Attribute {
         &ABOUT
     }
 
-    fn reads(&self, model: &Model, _: &Values) -> Result<BTreeSet<Site>> {
-        Ok(model.decoder.direct_sites())
+    fn about_of(&self, values: &Values) -> &'static About {
+        if values.flag("total").unwrap_or(false) { &total::ABOUT } else { &ABOUT }
+    }
+
+    fn reads(&self, model: &Model, values: &Values) -> Result<BTreeSet<Site>> {
+        Ok(if values.flag("total")? { Circuit::sites(&model.decoder) } else { model.decoder.direct_sites() })
     }
 
     fn run(&self, job: &Job, step: Step) -> Result<Report> {
+        if job.values.flag("total")? {
+            return total::run(job, step);
+        }
         let target = job.target_at(job.position)?;
         let (neurons, top) = (job.values.flag("neurons")?, job.values.count("top")?);
         let weights: Vec<(u32, f32)> = target.weights().collect();

@@ -8,5 +8,5 @@ mod tokens;
 
 pub use answer::{of_file, of_prompt};
 pub use dictionaries::Dictionaries;
-pub use labelled::Attribution;
+pub use labelled::{Attribution, GraphId};
 pub use request::{Basis, GraphRequest};

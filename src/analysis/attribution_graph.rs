@@ -9,24 +9,28 @@
 
 mod always_on;
 mod assemble;
+mod candidates;
 mod choose;
-mod ground;
 mod sources;
+mod unit;
 
 use super::{About, Command, Direction, Evidence};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::forward::Step;
+use crate::model::forward::{Logits, Step};
+use crate::model::memory::{Need, planning};
 use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
+use crate::model::trace::Trace;
 use crate::replacement::Gate;
 use crate::replacement::{Columns, ReplacementModel, Row, Target};
-use anyhow::{Result, ensure};
-use std::collections::HashMap;
+use anyhow::{Result, bail, ensure};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
+use candidates::Candidates;
 pub use choose::{LogitTarget, most_probable};
-use ground::Ground;
 
 /// Units attributed before the first ranking by influence; then as many again as there are, each time.
 const FIRST_ROUND: usize = 96;
@@ -68,7 +72,7 @@ pub struct Settings {
 
 /// A graph that is growing.
 pub struct Growth<'a> {
-    ground: Ground<'a>,
+    candidates: Candidates<'a>,
     tokens: &'a [Piece],
     targets: &'a [LogitTarget],
     /// By key: targets first, then units.
@@ -96,6 +100,25 @@ pub fn build(
     grow(model, tokens, dictionary, targets, settings, &mut |_, done, total| step(done, total))
 }
 
+/// Checks that there is memory for a graph of a prompt of `n_pos` tokens, as far as that is known beforehand: how many features are active
+/// is seen in the run.
+///
+/// # Errors
+/// There is not enough.
+pub fn plan(model: &Model, n_pos: usize, features: bool, settings: Settings) -> Result<()> {
+    let arch = &model.decoder.arch;
+    let all = arch.n_layers * n_pos * arch.d_mlp;
+    let units = match settings.max_nodes {
+        Some(n) if !features || planning() => n.min(all),
+        _ => 0,
+    };
+    if !model.decoder.device().is_cpu() {
+        return Ok(());
+    }
+    let run = Need::of_run(arch, (1, n_pos), &ReplacementModel::sites(&model.decoder), false);
+    run.with(Need::of_graph(arch, n_pos, units)).check_now("this graph")
+}
+
 /// [`build`], with a look at the graph as it grows: `watch` is called as `step` is, with what has grown so far, whose
 /// [`Growth::graph`] is complete but for the units still to come.
 ///
@@ -109,11 +132,36 @@ pub fn grow(
     settings: Settings,
     watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
 ) -> Result<Graph> {
-    ensure!(!targets.is_empty(), "a graph needs at least one target");
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
-    let ground = Ground::new(model, &ids, dictionary, targets, settings)?;
-    let limit = ground.limit;
-    let mut growth = Growth { ground, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
+    plan(model, ids.len(), dictionary.is_some(), settings)?;
+    let trace = model.run(&ids, &Sites::Only(sites(model, dictionary)?), Logits::Last)?;
+    grow_on(model, Arc::new(trace), tokens, dictionary, targets, settings, &mut || Ok(()), watch)
+}
+
+/// [`grow`] on a run of the tokens that recorded [`sites`] and the last logits. `go_on` is asked once a layer or more before there is anything to
+/// watch.
+///
+/// # Errors
+/// As [`grow`]; what `go_on` returns.
+#[expect(clippy::too_many_arguments, reason = "what a graph is of, and who is told of it")]
+pub fn grow_on(
+    model: &Model,
+    trace: Arc<Trace>,
+    tokens: &[Piece],
+    dictionary: Option<&Dictionary>,
+    targets: &[LogitTarget],
+    settings: Settings,
+    go_on: &mut dyn FnMut() -> Result<()>,
+    watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
+) -> Result<Graph> {
+    ensure!(!targets.is_empty(), "a graph needs at least one target");
+    plan(model, tokens.len(), dictionary.is_some(), settings)?;
+    let candidates = Candidates::new(model, trace, dictionary, targets, settings, go_on)?;
+    let limit = candidates.limit;
+    if model.decoder.device().is_cpu() {
+        Need::of_graph(&model.decoder.arch, tokens.len(), limit).check_now("this graph")?;
+    }
+    let mut growth = Growth { candidates, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
     growth.complete = growth.run(limit, settings, watch)?;
     growth.graph()
 }
@@ -124,7 +172,7 @@ impl Growth<'_> {
     /// # Errors
     /// Rows that are not finite.
     pub fn graph(&self) -> Result<Graph> {
-        self.ground.graph(self.tokens, self.targets, &self.chosen, &self.rows, self.complete)
+        self.candidates.graph(self.tokens, self.targets, &self.chosen, &self.rows, self.complete)
     }
 
     /// Attributes rounds of units until `limit`; false when `watch` ended it.
@@ -137,36 +185,36 @@ impl Growth<'_> {
         let n = self.targets.len();
         let total = n + limit;
         let round = |chosen: usize| settings.rerank_every.unwrap_or(chosen.max(FIRST_ROUND)).min(limit - chosen);
-        let mut first = self.ground.logits(self.targets)?;
+        let mut first = self.candidates.logits(self.targets)?;
         let mut keys: Vec<usize> = (0..n).collect();
-        if !self.ground.is_features() {
+        if !self.candidates.is_features() {
             // Relevance says which neurons matter by all paths, before any row does: they go down with the targets.
-            let mut units: Vec<usize> = (0..self.ground.units.len()).collect();
-            units.sort_by(|a, b| self.ground.by_relevance(*a, *b));
+            let mut units: Vec<usize> = (0..self.candidates.units.len()).collect();
+            units.sort_by(|a, b| self.candidates.by_relevance(*a, *b));
             units.truncate(round(0));
             keys.extend(units.iter().map(|u| n + u));
-            first.extend(self.ground.targets(&units)?);
+            first.extend(self.candidates.targets(&units)?);
         }
         if !self.attribute(&first, &keys, total, watch)? {
             return Ok(false);
         }
         while self.chosen.len() < limit {
-            let influence = self.ground.influence(self.targets, &self.rows);
+            let influence = self.candidates.influence(self.targets, &self.rows);
             let share = |units: &mut dyn Iterator<Item = usize>| units.map(|u| influence[u]).sum::<f64>();
-            if let Some(wanted) = settings.share.filter(|_| self.ground.is_features() && !self.chosen.is_empty())
+            if let Some(wanted) = settings.share.filter(|_| self.candidates.is_features() && !self.chosen.is_empty())
                 && share(&mut self.chosen.iter().copied()) >= f64::from(wanted) * share(&mut (0..influence.len()))
             {
                 break;
             }
             let mut rest: Vec<usize> = (0..influence.len()).filter(|u| !self.rows.contains_key(&(n + u))).collect();
             // Equal influence, or none: the more relevant.
-            rest.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]).then(self.ground.by_relevance(*a, *b)));
+            rest.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]).then(self.candidates.by_relevance(*a, *b)));
             rest.truncate(round(self.chosen.len()));
             if rest.is_empty() {
                 break;
             }
             let keys: Vec<usize> = rest.iter().map(|u| n + u).collect();
-            let targets = self.ground.targets(&rest)?;
+            let targets = self.candidates.targets(&rest)?;
             if !self.attribute(&targets, &keys, total, watch)? {
                 return Ok(false);
             }
@@ -184,7 +232,7 @@ impl Growth<'_> {
     ) -> Result<bool> {
         let mut first = 0;
         while first < targets.len() {
-            let size = self.ground.frozen.batch_len(&targets[first..]);
+            let size = self.candidates.frozen.batch_len(&targets[first..]);
             let some = first..first + size;
             let mut stopped = false;
             let mut done = Vec::new();
@@ -192,8 +240,8 @@ impl Growth<'_> {
                 let now = &*self;
                 let so_far = now.rows.len();
                 let mut go_on = || watch(now, so_far, total).inspect_err(|_| stopped = true);
-                let frozen = &now.ground.frozen;
-                frozen.rows_while(&targets[some.clone()], &now.ground.sources, &mut go_on, |batch| {
+                let frozen = &now.candidates.frozen;
+                frozen.rows_while(&targets[some.clone()], &now.candidates.sources, &mut go_on, |batch| {
                     done.extend(batch);
                     Ok(())
                 })
@@ -214,11 +262,18 @@ impl Growth<'_> {
     }
 }
 
-/// The sites a graph is made from, besides those of its dictionary: for callers that record once and ask often.
-pub fn sites(model: &Model) -> Vec<Site> {
-    let Sites::Only(mut sites) = ReplacementModel::sites(&model.decoder) else { return Vec::new() };
-    sites.extend(model.decoder.relp_sites());
-    sites.into_iter().collect()
+/// The sites a graph is made from, those of its dictionary included.
+///
+/// # Errors
+/// There are none for a model of a known family.
+pub fn sites(model: &Model, dictionary: Option<&Dictionary>) -> Result<BTreeSet<Site>> {
+    let decoder = &model.decoder;
+    let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { bail!("a frozen model names its sites") };
+    sites.extend(decoder.relp_sites());
+    if let Some(d) = dictionary {
+        sites.extend((0..decoder.arch.n_layers).flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
+    }
+    Ok(sites)
 }
 
 /// The layout of rows, for callers outside.

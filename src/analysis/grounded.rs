@@ -1,7 +1,9 @@
 //! A graph on the run it was made from: the values its nodes have there, and what they write.
 
+use super::attribution_graph;
 use crate::graph::{Graph, Node, NodeKind};
 use crate::model::Model;
+use crate::model::arch::Block;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::forward::Logits;
 use crate::model::site::{BlockSite as S, Site, Sites};
@@ -13,6 +15,11 @@ use crate::replacement::{Input, ReplacementModel};
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Has or makes the run of these tokens that recorded these sites and the last logits.
+pub type Run<'r> = &'r mut dyn FnMut(&[u32], BTreeSet<Site>) -> Result<Arc<Trace>>;
 
 /// A graph with the model, the dictionary and the run it was made from.
 pub struct Grounded<'a> {
@@ -23,10 +30,38 @@ pub struct Grounded<'a> {
     /// The graph.
     pub graph: &'a Graph,
     /// The run, with all that its frozen model and edited runs take.
-    pub trace: Trace,
+    pub trace: Arc<Trace>,
     /// What was done about BOS: other prompts begin as the graph's does, so that positions stand for the same.
     pub bos: Bos,
-    frozen: OnceCell<ReplacementModel>,
+    frozen: Rc<OnceCell<ReplacementModel>>,
+}
+
+/// What a graph stands on, to be kept from one question to the next: its run, and the model frozen there once that was asked for.
+#[derive(Clone)]
+pub struct Footing {
+    trace: Arc<Trace>,
+    bos: Bos,
+    frozen: Rc<OnceCell<ReplacementModel>>,
+}
+
+impl Footing {
+    /// Bytes that the run takes and, where there is one, the frozen model: about as much again, and copies of attention's weights.
+    pub fn bytes(&self, model: &Model) -> usize {
+        let attention = |b: &Block| b.attention.o.weight.elem_count() + b.attention.v.weight.elem_count();
+        let weights: usize = model.decoder.blocks.iter().map(attention).sum();
+        let frozen = self.frozen.get().map_or(0, |_| self.trace.bytes() + weights * size_of::<f32>());
+        self.trace.bytes() + frozen
+    }
+}
+
+/// The sites that a graph's run records for all that is asked about it: its growth, its frozen model, tests from any layer on.
+///
+/// # Errors
+/// As [`attribution_graph::sites`].
+pub fn sites(model: &Model, dictionary: Option<&Dictionary>) -> Result<BTreeSet<Site>> {
+    let mut sites = attribution_graph::sites(model, dictionary)?;
+    sites.extend((0..model.decoder.arch.n_layers).map(|l| Site::Block(l, S::ResidPre)));
+    Ok(sites)
 }
 
 /// The token ids of a graph's prompt: as the file has them, or from its text.
@@ -76,27 +111,39 @@ impl<'a> Grounded<'a> {
     /// # Errors
     /// A graph of another model or dictionary; features without a dictionary; a run that fails.
     pub fn new(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph) -> Result<Self> {
-        let grounded = Self::run(model, dictionary, graph);
-        grounded.map_err(|e| match made_with_another(model, graph) {
+        // As edited runs: logits of all positions would be rounded otherwise, and show in every difference.
+        Self::by(model, dictionary, graph, &mut |ids, sites| {
+            model.run(ids, &Sites::Only(sites), Logits::Last).map(Arc::new)
+        })
+    }
+
+    /// [`Grounded::new`] on the run that `run` has, or makes, of these tokens with these sites and the last logits.
+    ///
+    /// # Errors
+    /// As [`Grounded::new`]; what `run` returns.
+    pub fn by(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, run: Run) -> Result<Self> {
+        Self::checked(model, dictionary, graph, run).map_err(|e| match made_with_another(model, graph) {
             Some(hint) => e.context(hint),
             None => e,
         })
     }
 
-    fn run(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph) -> Result<Self> {
+    /// The graph on what it stood on before; nothing is run or checked.
+    pub fn on(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, kept: &Footing) -> Self {
+        let Footing { trace, bos, frozen } = kept.clone();
+        Grounded { model, dictionary, graph, trace, bos, frozen }
+    }
+
+    /// What it stands on, for [`Grounded::on`].
+    pub fn footing(&self) -> Footing {
+        Footing { trace: self.trace.clone(), bos: self.bos, frozen: self.frozen.clone() }
+    }
+
+    fn checked(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, run: Run) -> Result<Self> {
         let ids = prompt_ids(model, graph)?;
-        let decoder = &model.decoder;
-        let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { bail!("a frozen model names its sites") };
-        sites.extend(decoder.relp_sites());
-        let layers = 0..decoder.arch.n_layers;
-        sites.extend(layers.clone().map(|l| Site::Block(l, S::ResidPre)));
-        if let Some(d) = dictionary {
-            sites.extend(layers.flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
-        }
-        // As edited runs: logits of all positions would be rounded otherwise, and show in every difference.
-        let trace = model.run(&ids, &Sites::Only(sites), Logits::Last)?;
+        let trace = run(&ids, sites(model, dictionary)?)?;
         let bos = bos(model, graph, &ids);
-        let grounded = Grounded { model, dictionary, graph, trace, bos, frozen: OnceCell::new() };
+        let grounded = Grounded { model, dictionary, graph, trace, bos, frozen: Rc::default() };
         grounded.check()?;
         Ok(grounded)
     }
@@ -285,12 +332,21 @@ impl<'a> Grounded<'a> {
     /// # Errors
     /// A dictionary that cannot be read.
     pub fn frozen(&self) -> Result<&ReplacementModel> {
+        self.freeze(&mut || Ok(()))
+    }
+
+    /// [`Grounded::frozen`], asking whether to go on once a layer or so.
+    ///
+    /// # Errors
+    /// As [`Grounded::frozen`]; what `go_on` returns.
+    pub fn freeze(&self, go_on: &mut dyn FnMut() -> Result<()>) -> Result<&ReplacementModel> {
         if let Some(frozen) = self.frozen.get() {
             return Ok(frozen);
         }
-        let mut frozen = ReplacementModel::new(&self.model.decoder, &self.trace)?;
+        let mut frozen = ReplacementModel::new_while(&self.model.decoder, &self.trace, go_on)?;
         if let Some(dictionary) = self.dictionary {
             for layer in 0..frozen.n_layers() {
+                go_on()?;
                 if let Some(skip) = dictionary.skip(layer)? {
                     let before = dictionary.writes == WritePoint::BeforePostNorm;
                     frozen.set_skip(layer, &skip, Self::reads(dictionary), before)?;

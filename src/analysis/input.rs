@@ -36,6 +36,16 @@ impl Input {
         Ok(Input { prompt: None, tokens: model.pieces(ids), bos: BosDone::None, asked: bos })
     }
 
+    /// Takes a prompt with its tokens: some were generated, so that its text alone would not give them.
+    ///
+    /// # Errors
+    /// There are none, or one that the model does not have.
+    pub fn of_tokens(model: &Model, prompt: String, ids: &[u32], bos: Bos) -> Result<Self> {
+        let first = ids.first().copied().filter(|id| model.text.as_ref().is_some_and(|t| t.bos_id() == Some(*id)));
+        let input = Self::of_ids(model, ids, bos)?;
+        Ok(Input { prompt: Some(prompt), bos: first.map_or(BosDone::None, BosDone::Added), ..input })
+    }
+
     /// Token ids.
     pub fn ids(&self) -> Vec<u32> {
         self.tokens.iter().map(|t| t.id).collect()

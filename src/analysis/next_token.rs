@@ -52,6 +52,11 @@ impl NextToken {
         (((self.logit(id) - self.top) as f64).exp() / self.total) as f32
     }
 
+    /// The natural logarithm of the probability of a token.
+    pub fn logprob(&self, id: u32) -> f32 {
+        ((self.logit(id) - self.top) as f64 - self.total.ln()) as f32
+    }
+
     /// 0 for the most probable token; among equals the smaller id comes first.
     pub fn rank(&self, id: u32) -> usize {
         let own = self.logit(id);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub const ROWS: usize = 100;
 
 /// A token of the prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Token {
     /// Its id.
     pub id: u32,
@@ -24,7 +24,7 @@ pub struct Token {
 }
 
 /// The prompt as the model sees it and what comes next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Next {
     /// The tokens.
     pub tokens: Vec<Token>,
@@ -37,11 +37,12 @@ pub struct Next {
     /// What the edits did to the target where it is explained; none without edits.
     pub change: Option<Change>,
     /// The next-token table at the position, before and after where there are edits.
+    #[serde(with = "crate::report::shared")]
     pub report: Arc<Report>,
 }
 
 /// What edits did to a prediction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// The target's probability before and after.
     pub target: (f32, f32),

@@ -29,15 +29,15 @@ use crate::model::edit::{Passes, Plan};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
-use crate::replacement::relp::Gradients;
+use crate::replacement::backward::Gradients;
 use crate::replacement::transpose::norm_back;
 use acts::Acts;
 use anyhow::{Context, Result, ensure};
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-pub use keep_only::{KEEP_ONLY, KeepOnly};
+pub use keep_only::KEEP_ONLY;
 
 /// Copies that run together at most.
 const BATCH: usize = 32;
@@ -82,11 +82,44 @@ pub struct Verifier<'a> {
     on: Grounded<'a>,
     predictor: Predictor<'a>,
     target: u32,
+    memory: Rc<Memory>,
+}
+
+/// What tests of one graph have found out and later ones take up.
+#[derive(Default)]
+pub struct Memory {
     /// Runs of other prompts.
     others: RefCell<HashMap<String, Rc<Trace>>>,
     /// Active features by prompt (the graph's own is `None`) and layer.
     encoded: RefCell<HashMap<(Option<String>, usize), Encoded>>,
-    gradients: OnceCell<Gradients>,
+    /// Of every target that was tested.
+    gradients: RefCell<HashMap<u32, Rc<Gradients>>>,
+}
+
+impl Memory {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        let others: usize = self.others.borrow().values().map(|run| run.bytes()).sum();
+        let encoded: usize = self.encoded.borrow().values().map(|all| all.len() * size_of::<Active>()).sum();
+        let of = |g: &Rc<Gradients>| {
+            let all = g.neurons.iter().chain(&g.heads).chain([&g.embed]);
+            all.map(|t| t.elem_count() * size_of::<f32>()).sum::<usize>()
+        };
+        others + encoded + self.gradients.borrow().values().map(of).sum::<usize>()
+    }
+}
+
+/// The node whose change tests measure: this one, or the most probable target.
+fn target_of(graph: &Graph, named: Option<u32>) -> Result<u32> {
+    let probability = |t: &usize| match graph.nodes[*t].kind {
+        NodeKind::Logit { probability, .. } => probability,
+        _ => 0.0,
+    };
+    // Of equals the first.
+    let likeliest = || graph.targets().reduce(|a, b| if probability(&b) > probability(&a) { b } else { a });
+    let target = named.map(|t| t as usize).or_else(likeliest).context("the graph has no target")?;
+    ensure!(graph.nodes.get(target).is_some_and(|n| n.kind.is_logit()), "node {target} is no target of the graph");
+    Ok(target as u32)
 }
 
 impl<'a> Verifier<'a> {
@@ -100,20 +133,21 @@ impl<'a> Verifier<'a> {
         graph: &'a Graph,
         target: Option<u32>,
     ) -> Result<Self> {
-        let probability = |t: &usize| match graph.nodes[*t].kind {
-            NodeKind::Logit { probability, .. } => probability,
-            _ => 0.0,
-        };
-        // Of equals the first.
-        let likeliest = || graph.targets().reduce(|a, b| if probability(&b) > probability(&a) { b } else { a });
-        let target = target.map(|t| t as usize).or_else(likeliest).context("the graph has no target")?;
-        ensure!(graph.nodes.get(target).is_some_and(|n| n.kind.is_logit()), "node {target} is no target of the graph");
-        let on = Grounded::new(model, dictionary, graph)?;
-        on.weights(&graph.nodes[target])?;
+        let target = target_of(graph, target)?;
+        Self::on(Grounded::new(model, dictionary, graph)?, Some(target), Rc::default())
+    }
+
+    /// [`Verifier::new`] of a graph whose prompt has run, with what earlier tests of it have found out.
+    ///
+    /// # Errors
+    /// As [`Verifier::new`], but nothing is run.
+    pub fn on(on: Grounded<'a>, target: Option<u32>, memory: Rc<Memory>) -> Result<Self> {
+        let graph = on.graph;
+        let target = target_of(graph, target)?;
+        on.weights(&graph.nodes[target as usize])?;
         on.gate()?;
         let predictor = Predictor::new(graph)?;
-        let (others, encoded) = (RefCell::default(), RefCell::default());
-        Ok(Verifier { on, predictor, target: target as u32, others, encoded, gradients: OnceCell::new() })
+        Ok(Verifier { on, predictor, target, memory })
     }
 
     /// The graph with its run.
@@ -209,7 +243,8 @@ impl<'a> Verifier<'a> {
             let before = self.on.values(&self.on.trace, 1, &nodes)?.remove(0);
             for (b, (i, acts)) in batch.iter().enumerate() {
                 let test = &tests[*i];
-                let predicted = self.predict(acts, &nodes)?;
+                let still = &mut |_: usize, _: usize| step(3 * (done + batch.len()), 3 * tests.len());
+                let predicted = self.predict(acts, &nodes, still)?;
                 let wanted = |node: u32| node == self.target || test.watch.contains(&node);
                 let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| Effect {
                     node: self.on.node(*node).id.to_string(),
@@ -266,29 +301,30 @@ impl<'a> Verifier<'a> {
     }
 
     /// What is predicted of `nodes`: by the graph's paths where the graph knows the change, else, for the target, by the frozen model.
-    fn predict(&self, acts: &Acts, nodes: &[u32]) -> Result<Vec<Option<f32>>> {
+    fn predict(&self, acts: &Acts, nodes: &[u32], step: Step) -> Result<Vec<Option<f32>>> {
         if let Some(changes) = &acts.changes {
             let values = self.predictor.changes(changes)?;
             return Ok(nodes.iter().map(|n| Some(values[*n as usize] as f32)).collect());
         }
         let mut predicted = vec![None; nodes.len()];
         if let Some(at) = nodes.iter().position(|n| *n == self.target) {
-            predicted[at] = self.frozen_effect(acts)?;
+            predicted[at] = self.frozen_effect(acts, step)?;
         }
         Ok(predicted)
     }
 
     /// The gradients of the target in the frozen model of neurons, of the clean run.
-    fn gradients(&self) -> Result<&Gradients> {
-        if let Some(gradients) = self.gradients.get() {
-            return Ok(gradients);
+    fn gradients(&self, step: Step) -> Result<Rc<Gradients>> {
+        if let Some(gradients) = self.memory.gradients.borrow().get(&self.target) {
+            return Ok(gradients.clone());
         }
-        let found = self.gradients_with(Passes::default())?;
-        Ok(self.gradients.get_or_init(|| found))
+        let found = Rc::new(self.gradients_with(Passes::default(), step)?);
+        self.memory.gradients.borrow_mut().insert(self.target, found.clone());
+        Ok(found)
     }
 
     /// The gradients of the target where values are set or scaled: what comes before them reaches it no more, or the more or the less.
-    fn gradients_with(&self, passes: Passes) -> Result<Gradients> {
+    fn gradients_with(&self, passes: Passes, step: Step) -> Result<Gradients> {
         let (decoder, trace) = (&self.on.model.decoder, &self.on.trace);
         let weights = self.on.weights(self.on.node(self.target))?;
         let total = weights.iter().map(|w| f64::from(w.1)).sum::<f64>();
@@ -298,21 +334,20 @@ impl<'a> Verifier<'a> {
         let scales = trace.get(Site::LnFinalScale)?;
         let scale = scales.narrow(0, scales.dim(0)? - 1, 1)?;
         let along = norm_back(&row, &decoder.ln_final, &scale)?;
-        decoder.relp_along(trace, along, last, self.on.gate()?, passes, &mut |_, _| Ok(()))
+        decoder.relp_along(trace, along, last, self.on.gate()?, passes, step)
     }
 
     /// What the frozen model says of changes that have gradients; `None` of others. Changed together, each counts by what the others let through:
     /// a path through two that are set would count twice.
-    fn frozen_effect(&self, acts: &Acts) -> Result<Option<f32>> {
+    fn frozen_effect(&self, acts: &Acts, step: Step) -> Result<Option<f32>> {
         let Some(deltas) = &acts.deltas else { return Ok(None) };
-        let together;
         let gradients = if acts.edits.len() + acts.rows.len() > 1 {
             let (model, trace) = (self.on.model, &self.on.trace);
             let mut directions = |name: &str, layer, width| model.direction(name, layer, width);
-            together = self.gradients_with(Passes::new(&model.scope(trace.tokens()), &acts.edits, &mut directions)?)?;
-            &together
+            let passes = Passes::new(&model.scope(trace.tokens()), &acts.edits, &mut directions)?;
+            Rc::new(self.gradients_with(passes, step)?)
         } else {
-            self.gradients()?
+            self.gradients(step)?
         };
         let mut sum = 0.0;
         for delta in deltas {

@@ -1,17 +1,18 @@
 //! Which tests of a graph are asked for.
 
-use super::attribution::Attribution;
+use super::attribution::GraphId;
 use super::verify::{Test, Verifier};
 use crate::address::Address;
 use crate::graph::verification::{Subject, With};
-use anyhow::Result;
-use std::sync::Arc;
+use crate::graph::{Graph, NodeKind};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 
 /// Tests of a graph that are asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestRequest {
     /// The graph whose nodes are tested.
-    pub of: Arc<Attribution>,
+    pub graph: GraphId,
     /// The transcoders that its features are of; none are the model's own.
     pub dictionary: Option<String>,
     /// The node whose change is measured: one of the graph's targets.
@@ -23,7 +24,7 @@ pub struct TestRequest {
 }
 
 /// What is changed in tests.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Subjects {
     /// Each of these nodes alone.
     Nodes(Vec<u32>),
@@ -43,15 +44,42 @@ pub enum Subjects {
     HeadPlaces(usize, usize),
 }
 
-impl PartialEq for TestRequest {
-    /// Whether the same is asked of the very same graph.
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.of, &other.of)
-            && (self.target, &self.what, &self.with) == (other.target, &other.what, &other.with)
-    }
-}
-
 impl TestRequest {
+    /// Refuses what no run could test, before there is one.
+    ///
+    /// # Errors
+    /// Nodes that the graph does not have, or that are nothing of the model; a group without members.
+    pub fn check(&self, graph: &Graph) -> Result<()> {
+        let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
+        let node = |at: &u32| {
+            let node = graph.nodes.get(*at as usize);
+            let node = node.with_context(|| format!("the graph has no node {at}"))?;
+            match node.kind {
+                NodeKind::Error if !features => bail!(
+                    "{}: it is what the neurons shown leave of an MLP output, no unit that could be changed",
+                    node.name()
+                ),
+                NodeKind::Logit { .. } => bail!("{}: a target is a result; accepted: units and inputs", node.name()),
+                NodeKind::Bias | NodeKind::Other(_) => {
+                    bail!("{}: {} nodes cannot be changed; accepted: units and inputs", node.name(), node.kind.name())
+                }
+                _ => Ok(()),
+            }
+        };
+        match &self.what {
+            Subjects::Nodes(nodes) => nodes.iter().try_for_each(node),
+            Subjects::Edge(source, target) => {
+                ensure!((*target as usize) < graph.nodes.len(), "the graph has no node {target}");
+                node(source)
+            }
+            Subjects::Group(label, members) | Subjects::KeepOnly(label, members) => {
+                ensure!(!members.is_empty(), "group {label:?} has no members");
+                members.iter().try_for_each(node)
+            }
+            Subjects::Top(_) | Subjects::Heads | Subjects::Unit(_) | Subjects::HeadPlaces(..) => Ok(()),
+        }
+    }
+
     /// The tests as the verifier makes them; none of a group that is kept alone, which is [`Verifier::keep_only`].
     ///
     /// # Errors
@@ -66,7 +94,7 @@ impl TestRequest {
             Subjects::Heads => verifier.heads(&self.with),
             Subjects::Unit(unit) => vec![of(Subject::Unit(unit.to_string()))],
             Subjects::HeadPlaces(layer, head) => {
-                let positions = 0..self.of.graph.metadata.prompt_tokens.len();
+                let positions = 0..verifier.grounded().graph.metadata.prompt_tokens.len();
                 positions.map(|p| of(Subject::Unit(format!("L{layer}.H{head}@{p}")))).collect()
             }
             Subjects::KeepOnly(..) => Vec::new(),

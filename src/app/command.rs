@@ -31,8 +31,8 @@ impl App {
                 self.asked(&mut words, &question);
             }
             Ask::Method { name, question, params } => {
-                words.push(name.into());
-                words.extend(options(name, &params)?);
+                words.push(name.clone());
+                words.extend(options(&name, &params)?);
                 self.asked(&mut words, &question);
             }
             Ask::Graph(wanted) => self.graph_command(&mut words, wanted),
@@ -43,7 +43,7 @@ impl App {
 
     /// Model, prompt and whatever else a question holds.
     fn asked(&self, words: &mut Vec<String>, question: &Question) {
-        self.of_the_prompt(words, &question.prompt);
+        self.of_the_prompt(words, &question.prompt, &question.ids);
         if question.position != -1 {
             words.extend(["--position".into(), question.position.to_string()]);
         }
@@ -53,8 +53,13 @@ impl App {
         }
     }
 
-    fn of_the_prompt(&self, words: &mut Vec<String>, prompt: &str) {
-        words.extend(["--model".into(), self.model_name.clone(), "--prompt".into(), prompt.into()]);
+    /// Tokens that the prompt's text would not give are named themselves.
+    fn of_the_prompt(&self, words: &mut Vec<String>, prompt: &str, ids: &Option<Vec<u32>>) {
+        words.extend(["--model".into(), self.model_name.clone()]);
+        words.extend(match ids {
+            Some(ids) => ["--ids".into(), ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")],
+            None => ["--prompt".into(), prompt.into()],
+        });
         words.extend(self.options.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
     }
 
@@ -72,7 +77,7 @@ impl App {
         words.extend(wanted.dictionary.into_iter().flat_map(|folder| ["--dictionary".into(), folder]));
         words.extend(wanted.max_nodes.into_iter().flat_map(|n| ["--max-nodes".into(), n.to_string()]));
         words.extend(cut);
-        self.of_the_prompt(words, &wanted.prompt);
+        self.of_the_prompt(words, &wanted.prompt, &wanted.ids);
         targets(words, &wanted.target, &wanted.contrast);
     }
 }

@@ -1,7 +1,10 @@
 //! More tokens at the end of the prompt: the most probable ones, or drawn.
 
 use super::App;
-use crate::engine::{Ask, Sampling, Slot};
+use super::Slot;
+use crate::address::{Edit, Positions};
+use crate::analysis::generate::{Ended, Longer, Sampling};
+use crate::engine::Ask;
 use anyhow::{Context, Result, bail, ensure};
 
 /// The most tokens added at once.
@@ -14,8 +17,20 @@ impl App {
             Some(question) => {
                 self.ask(Slot::Generate, Ask::Generate { question, count: count.clamp(1, MOST), sampling })
             }
-            None => self.message = Some("there is no prompt yet".into()),
+            None => self.warn("there is no prompt yet"),
         }
+    }
+
+    /// Adds tokens drawn by probability.
+    pub(super) fn sample(&mut self, count: usize) {
+        self.generate(count, Some(Sampling::seeded(self.next_seed())));
+    }
+
+    /// Adds tokens as a line says.
+    pub(super) fn generate_many(&mut self, text: &str) -> Result<()> {
+        let (count, sampling) = parse(text, self.next_seed())?;
+        self.generate(count, sampling);
+        Ok(())
     }
 
     /// A seed that was not used before in this session.
@@ -23,18 +38,42 @@ impl App {
         self.tickets
     }
 
-    /// Takes the longer prompt, and says how it was made so that it can be made again.
-    pub(super) fn generated(&mut self, prompt: String) {
-        if let Some(Ask::Generate { count, sampling, .. }) = &self.pane(Slot::Generate).asked {
-            let tokens = if *count == 1 { "1 token".to_owned() } else { format!("{count} tokens") };
-            self.message = Some(match sampling {
+    /// Takes the longer prompt, and says how it was made so that it can be made again, why it is shorter than asked for, and which edits
+    /// moved on with its end.
+    pub(super) fn generated(&mut self, longer: Longer) {
+        if let Some(Ask::Generate { sampling, .. }) = &self.pane(Slot::Generate).asked {
+            let tokens = if longer.count == 1 { "1 token".to_owned() } else { format!("{} tokens", longer.count) };
+            let mut said = match sampling {
                 None => format!("added {tokens}, the most probable"),
                 Some(s) => format!("added {tokens}, drawn with seed={} temperature={}", s.seed, s.temperature),
-            });
+            };
+            if let Ended::Context(limit) = longer.ended {
+                said.push_str(&format!("; this model reads at most {limit} tokens"));
+            }
+            let moved: Vec<String> =
+                self.edits.on().iter().filter(|e| from_the_end(e)).map(ToString::to_string).collect();
+            if !moved.is_empty() {
+                let act = if moved.len() == 1 { "acts" } else { "act" };
+                said.push_str(&format!(
+                    "; {} {act} from the new end: give a position from the start to stay",
+                    moved.join(", ")
+                ));
+            }
+            self.say(said);
         }
-        self.prompt = Some(prompt);
+        (self.prompt, self.ids) = (Some(longer.prompt), longer.ids);
         self.selection.position = -1;
     }
+}
+
+/// Whether an edit's position counts from the end, and so moves when the prompt grows.
+fn from_the_end(edit: &Edit) -> bool {
+    let negative = |end: Option<i64>| end.is_some_and(|p| p < 0);
+    let moves = |positions: &Positions| match positions {
+        Positions::Span(span) => negative(span.first) || negative(span.last),
+        Positions::Token(_) => false,
+    };
+    moves(&edit.target.positions) || edit.target.keys.as_ref().is_some_and(moves)
 }
 
 /// Reads `20`, `20 temperature=0.8`, `20 seed=7 temperature=0.8`; `seed` stands in where only a temperature was given.
@@ -58,7 +97,7 @@ pub(super) fn parse(text: &str, seed: u64) -> Result<(usize, Option<Sampling>)> 
     let temperature: f32 = given_temperature.unwrap_or(1.0);
     ensure!(temperature.is_finite() && temperature >= 0.0, "temperature {temperature}; accepted: 0 and above");
     let greedy = temperature == 0.0 || (given_seed.is_none() && given_temperature.is_none());
-    Ok((count, (!greedy).then(|| Sampling { seed: given_seed.unwrap_or(seed), temperature })))
+    Ok((count, (!greedy).then(|| Sampling { temperature, ..Sampling::seeded(given_seed.unwrap_or(seed)) })))
 }
 
 #[cfg(test)]
@@ -67,7 +106,7 @@ mod tests {
 
     #[test]
     fn lines_are_read() {
-        let sampling = |seed, temperature| Some(Sampling { seed, temperature });
+        let sampling = |seed, temperature| Some(Sampling { temperature, ..Sampling::seeded(seed) });
         assert_eq!(parse("20", 3).unwrap(), (20, None));
         assert_eq!(parse("5 temperature=0.8", 3).unwrap(), (5, sampling(3, 0.8)));
         assert_eq!(parse("5 seed=7", 3).unwrap(), (5, sampling(7, 1.0)));

@@ -7,7 +7,7 @@ mod about;
 mod edge;
 mod enter;
 mod groups;
-mod keys;
+mod keep;
 mod lines;
 mod node;
 mod shown;
@@ -19,21 +19,19 @@ pub use enter::Within;
 pub use lines::Field;
 pub use shown::{Row, Shown};
 
+use super::App;
+use super::message::Message;
 use super::pane::State;
-use super::{App, Effect};
-use crate::analysis::attribution::{Attribution, Basis, GraphRequest};
-use crate::engine::{Ask, Slot};
-use crate::graph::Graph;
-use crate::graph::format::json;
+use super::work::Work;
+use crate::analysis::attribution::{Attribution, Basis, GraphId, GraphRequest};
+use crate::app::Slot;
+use crate::engine::Ask;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Units in a graph: as many as the command takes.
 const NEURONS: usize = 500;
 const FEATURES: usize = 7500;
-
-/// The most that a session's groups, labels and tests may take, in bytes.
-const WORK: u64 = 64 << 20;
 
 /// Where a graph comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,8 +64,8 @@ pub struct GraphTab {
     face: Option<Origin>,
     /// What the pane beside was last written for.
     told: Option<(Beside, Option<u32>)>,
-    /// Groups, labels and tests of an earlier session, for the first graph of this prompt.
-    work: Option<Box<(Option<String>, Graph)>>,
+    /// The work on graphs that are not at hand.
+    pub(super) kept: Vec<Work>,
     /// The file that was not written over; saving to it again is meant so.
     pub(super) kept_file: Option<String>,
     /// How tests change units.
@@ -104,21 +102,19 @@ impl GraphTab {
         GraphTab { basis, dictionary, of_file: file.is_some(), file, ..GraphTab::default() }
     }
 
-    /// With the groups, labels and tests that an earlier session left: of this prompt, as [`json`] writes them.
-    pub fn with_work(mut self, work: Option<(Option<String>, String)>) -> Self {
-        // What cannot be read is of no use; the session itself is not lost because of it.
-        let read = |text: &str| json::read(text.as_bytes(), WORK).ok().map(|opened| opened.graph);
-        self.work = work.and_then(|(prompt, text)| Some(Box::new((prompt, read(&text)?))));
-        self
+    /// With the work on graphs that an earlier session left, or another model's graphs.
+    pub(super) fn with_kept(self, kept: Vec<Work>) -> Self {
+        GraphTab { kept, ..self }
     }
 
-    /// What a session keeps of the graph that is looked at: its prompt, and groups, labels and tests.
-    pub(super) fn work(&self) -> Option<(Option<String>, String)> {
-        let of_prompt = self.answered().filter(|of| of.file.is_none());
-        let (of, shown) = of_prompt.zip(self.shown())?;
-        let mut bytes = Vec::new();
-        json::write(&shown.work()?, &mut bytes).ok()?;
-        Some((Some(of.prompt.clone()), String::from_utf8(bytes).ok()?))
+    /// The graphs that are at hand, each with the question it answers.
+    pub(super) fn at_hand(&self) -> impl Iterator<Item = (&GraphRequest, &Shown)> {
+        self.shown.values().map(|(wanted, shown)| (wanted, shown))
+    }
+
+    /// The graph from there that is at hand, with the question it answers.
+    pub(super) fn graph_of(&self, origin: Origin) -> Option<(&GraphRequest, &Shown)> {
+        self.shown.get(&origin).map(|(wanted, shown)| (wanted, shown))
     }
 
     /// Where the wanted graph comes from.
@@ -144,6 +140,11 @@ impl GraphTab {
     /// The graph that is looked at.
     pub fn shown(&self) -> Option<&Shown> {
         self.shown.get(&self.face?).map(|(_, shown)| shown)
+    }
+
+    /// Whether the graph of this number is at hand, or one that it has grown into.
+    pub(super) fn has(&self, graph: GraphId) -> bool {
+        self.shown.values().any(|(_, shown)| shown.was(graph))
     }
 
     /// What the graph that is looked at is of; before there is one, what is wanted.
@@ -189,6 +190,7 @@ impl App {
         let target = self.selection.target.clone().filter(|_| self.selection.target != graph.named);
         Some(Ask::Graph(GraphRequest {
             prompt,
+            ids: self.ids.clone(),
             target,
             contrast: self.selection.contrast.clone(),
             basis,
@@ -206,12 +208,9 @@ impl App {
         let known = self.graph.shown.get(&origin).is_some_and(|(of, s)| of == wanted && !s.graph.metadata.partial);
         if known {
             let ask = ask.clone();
+            self.end(Slot::Graph);
             let pane = self.pane_mut(Slot::Graph);
-            if matches!(pane.state, State::Running(..)) {
-                self.effects.push(Effect::Cancel(Slot::Graph));
-            }
-            let pane = self.pane_mut(Slot::Graph);
-            (pane.asked, pane.fresh, pane.state, pane.ticket) = (Some(ask), true, State::Idle, 0);
+            (pane.asked, pane.fresh, pane.state) = (Some(ask), true, State::Idle);
             self.turn_to(origin);
             self.enter_what_was_asked_for();
         }
@@ -226,35 +225,37 @@ impl App {
             Err(e) => {
                 let error = format!("{e:#}");
                 self.pane_mut(Slot::Graph).state = State::Failed(error.clone());
-                self.message = Some(error);
+                self.fail(error);
                 return;
             }
         };
         let origin = origin_of(&wanted);
         // The same graph further grown is looked at as before.
-        let before = self.graph.shown.get(&origin).filter(|(of, _)| *of == wanted);
-        if let Some((_, before)) = before {
+        if let Some((_, before)) = self.graph.shown.get(&origin).filter(|(of, _)| *of == wanted) {
             let on_it = self.graph.face == Some(origin);
             shown.look_like(before, self.graph_node().filter(|_| on_it));
+            self.take_up(&wanted, &mut shown);
             self.graph.shown.insert(origin, (wanted, shown));
             if on_it {
                 self.pane_mut(Slot::Graph).report = None;
                 self.graph.face = None;
             }
-            self.turn_to(origin);
         } else {
-            self.message = shown.source.warnings.first().cloned();
-            if self.graph.work.as_ref().is_some_and(|w| w.0 == self.prompt && !shown.graph.metadata.partial)
-                && let Some(work) = self.graph.work.take()
-            {
-                shown.adopt(&work.1);
+            self.message = shown.source.warnings.first().cloned().map(Message::warning);
+            // What another question was answered with is of no use beside this one; the work on it is kept.
+            let gone =
+                |of: &Origin, w: &GraphRequest| *of == origin || (*of != Origin::File && !w.explains_the_same(&wanted));
+            let gone: Vec<Origin> =
+                self.graph.shown.iter().filter(|(of, (w, _))| gone(of, w)).map(|(of, _)| *of).collect();
+            for of in gone {
+                self.put_aside(of);
+                self.graph.shown.remove(&of);
             }
-            // What another question was answered with is of no use beside this one.
-            self.graph.shown.retain(|of, (w, _)| *of == Origin::File || w.explains_the_same(&wanted));
+            self.take_up(&wanted, &mut shown);
             self.graph.shown.insert(origin, (wanted, shown));
             self.graph.face = None;
-            self.turn_to(origin);
         }
+        self.turn_to(origin);
         self.enter_what_was_asked_for();
     }
 

@@ -1,7 +1,7 @@
 //! Keys: to what lies on top, else through the keymap.
 
-use super::overlay::{Choice, Overlay, Picker, PickerKind};
-use super::{App, Effect, method};
+use super::overlay::{Choice, Overlay, Picker, PickerKind, called};
+use super::{App, Effect};
 use crate::action::{Action, Argument};
 use crate::keymap::{Key, Lookup};
 use crossterm::event::{KeyCode, KeyModifiers};
@@ -32,7 +32,10 @@ impl App {
                 picker.entry.insert(text);
                 picker.search();
             }
-            _ => self.message = Some("paste goes into text entry only: i types a prompt".into()),
+            _ => {
+                let prompt = self.key_of(Action::EditPrompt);
+                self.warn(format!("paste goes into text entry only: {prompt} types a prompt"))
+            }
         }
     }
 
@@ -61,7 +64,7 @@ impl App {
                 if key.code != KeyCode::Esc {
                     let help = self.keymap.keys(self.context(), Action::Help);
                     let help = help.first().map_or("", String::as_str);
-                    self.message = Some(format!("{} does nothing here; {help} for help", crate::keymap::spell(&keys)));
+                    self.warn(format!("{} does nothing here; {help} for help", crate::keymap::spell(&keys)));
                 }
             }
         }
@@ -178,7 +181,7 @@ impl App {
         if typed.parse::<crate::address::Address>().is_ok() {
             return self.submit(Action::GoTo, typed);
         }
-        let method = method::called(picker.entry.text().trim_start());
+        let method = called(picker.entry.text().trim_start());
         let method = method.filter(|_| picker.kind != PickerKind::Columns).map(|(about, typed)| (about.name, typed));
         let method = method.or(match picker.chosen() {
             Some(Choice::Method(name)) => Some((name, "")),
@@ -187,7 +190,7 @@ impl App {
         if let Some((name, typed)) = method {
             if let Err(e) = self.ask_method(name, typed) {
                 // What was typed is not lost: the list stays open under the complaint.
-                self.message = Some(format!("{e:#}"));
+                self.fail(format!("{e:#}"));
                 self.overlay = Some(Overlay::Picker(picker.clone()));
             }
             return;
@@ -200,7 +203,7 @@ impl App {
                 self.pane_mut(focus).sort_by(at);
                 self.selection_follows_cursor();
             }
-            None => self.message = Some(format!("nothing is called {typed:?}")),
+            None => self.warn(format!("nothing is called {typed:?}")),
         }
     }
 

@@ -1,21 +1,28 @@
 //! Marks: units chosen one by one, for edits and copies of all of them.
 
 use super::App;
+use crate::action::Action;
 use crate::address::{Address, Edit};
-use crate::engine::Slot;
+use crate::app::Slot;
 use anyhow::{Context, Result};
 
 impl App {
     /// Marks what is under the cursor, or unmarks it.
     pub(super) fn toggle_mark(&mut self) {
         let Some(address) = self.pane(self.focus()).address() else {
-            self.message = Some("there is no unit here to mark".into());
+            self.warn("there is no unit here to mark");
             return;
         };
         match self.marks.iter().position(|m| *m == address) {
             Some(at) => drop(self.marks.remove(at)),
             None => self.marks.push(address),
         }
+    }
+
+    /// Unmarks everything.
+    pub(super) fn clear_marks(&mut self) {
+        self.say(format!("{} unmarked", self.marks.len()));
+        self.marks.clear();
     }
 
     /// The marked nodes of the graph.
@@ -34,7 +41,9 @@ impl App {
     /// Edits every chosen unit in the same way; `operation` is what stands behind the address, such as `=0`.
     pub(super) fn edit_chosen(&mut self, operation: &str) -> Result<()> {
         let chosen = self.chosen();
-        chosen.first().context("no unit is selected here: choose a head or a neuron (tabs 3 and 4)")?;
+        let (heads, neurons) = (self.key_of(Action::TabHeads), self.key_of(Action::TabNeurons));
+        let none = || format!("no unit is selected here: choose a head ({heads}) or a neuron ({neurons})");
+        chosen.first().with_context(none)?;
         let edits = chosen.iter().map(|unit| format!("{unit}{operation}").parse::<Edit>());
         self.add_edits(edits.collect::<Result<_>>()?);
         Ok(())

@@ -1,16 +1,16 @@
 //! Methods of the catalogue: chosen from a list, their parameters typed behind their name.
 
 use super::App;
-use super::overlay::Item;
 use crate::action::Action;
+use crate::analysis;
 use crate::analysis::param::{Kind, Param, Values};
-use crate::analysis::{self, About};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What begins a method here that is no report of the Method tab.
-const BEGUN_BY: [(&str, Action); 6] = [
+const BEGUN_BY: [(&str, Action); 7] = [
     ("predict", Action::TabPrompt),
     ("intervene", Action::Edit),
+    ("generate", Action::Generate),
     ("graph", Action::TabGraph),
     ("verify", Action::TestNode),
     ("keep-only", Action::KeepOnly),
@@ -51,13 +51,6 @@ impl App {
     }
 }
 
-/// The method that a line begins with, and what stands behind its name; none while the name is being typed.
-pub(super) fn called(line: &str) -> Option<(&'static About, &str)> {
-    let (name, rest) = line.split_once(' ')?;
-    let entry = analysis::catalogue().find(|entry| entry.about.name == name)?;
-    Some((entry.about, rest))
-}
-
 /// Reads parameters, each checked against the method's own list.
 fn given(params: &'static [Param], typed: &str) -> Result<Vec<(String, String)>> {
     let mut given = Vec::new();
@@ -72,21 +65,6 @@ fn given(params: &'static [Param], typed: &str) -> Result<Vec<(String, String)>>
     }
     Values::parse(params, &given)?;
     Ok(given)
-}
-
-/// The parameters of a method for a list to read while typing, and which of them is being typed.
-pub(super) fn parameters(about: &'static About, typed: &str) -> (Vec<Item>, usize) {
-    let item = |param: &Param| Item {
-        choice: super::overlay::Choice::Method(about.name),
-        group: "Parameters",
-        name: format!("{}={}", param.name, param.default),
-        keys: String::new(),
-        about: format!("{} ({})", param.help, param.kind.accepted()),
-    };
-    let word = typed.rsplit(' ').next().unwrap_or_default();
-    let word = word.split('=').next().unwrap_or_default();
-    let at = about.params.iter().position(|p| !word.is_empty() && p.name.starts_with(word));
-    (about.params.iter().map(item).collect(), at.unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! What lies over the tabs: text entry, pickers, lists, texts.
 
+mod methods;
+
+pub(super) use methods::called;
+
+use super::App;
 use super::entry::Entry;
-use super::{App, method};
 use crate::action::Action;
 use crate::keymap::{Context, Keymap};
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
@@ -172,9 +176,9 @@ impl Picker {
     pub fn search(&mut self) {
         self.cursor = 0;
         if let (PickerKind::Palette | PickerKind::Methods, Some((about, typed))) =
-            (self.kind, method::called(self.entry.text()))
+            (self.kind, called(self.entry.text()))
         {
-            (self.items, self.cursor) = method::parameters(about, typed);
+            (self.items, self.cursor) = methods::parameters(about, typed);
             return;
         }
         let pattern = Pattern::parse(self.entry.text(), CaseMatching::Ignore, Normalization::Smart);

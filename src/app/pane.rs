@@ -3,7 +3,8 @@
 mod find;
 
 use crate::address::Address;
-use crate::engine::{Ask, Slot};
+use crate::app::Slot;
+use crate::engine::{Ask, JobId};
 use crate::report::filter::{Filter, plain};
 use crate::report::{Body, Cell, Grid, Report, Table};
 use std::cmp::Ordering;
@@ -41,14 +42,16 @@ pub enum Line {
 /// A report and a cursor in it.
 #[derive(Clone, Debug)]
 pub struct Pane {
-    /// Its slot in the engine.
+    /// Which one it is.
     pub slot: Slot,
     /// What was asked last.
     pub asked: Option<Ask>,
-    /// The ticket of what was asked last.
-    pub ticket: u64,
+    /// The job that answers it; none once it was ended.
+    pub job: Option<JobId>,
     /// How far that is.
     pub state: State,
+    /// Seconds until its end, as far as that can be told.
+    pub seconds_left: Option<f32>,
     /// The newest report; it answers `asked` when `fresh`.
     pub report: Option<Arc<Report>>,
     /// Whether the report answers what was asked last.
@@ -81,8 +84,9 @@ impl Pane {
         Pane {
             slot,
             asked: None,
-            ticket: 0,
+            job: None,
             state: State::Idle,
+            seconds_left: None,
             report: None,
             fresh: false,
             parts: Vec::new(),

@@ -1,7 +1,8 @@
 //! Rows, cells and tables given to a shell command: one at a time, stopped like any other work.
 
 use super::overlay::Overlay;
-use super::{App, Effect, yank};
+use super::yank::{self, Copied};
+use super::{App, Effect};
 use crate::action::Action;
 use anyhow::{Result, bail};
 
@@ -14,20 +15,22 @@ pub struct Running {
 }
 
 impl App {
-    /// Gives a command what is marked or selected, or with [`Action::PipeTable`] the whole table.
-    pub(super) fn pipe(&mut self, action: Action, command: &str) -> Result<()> {
+    /// Gives a command what is marked or selected, or the whole table. An empty line does nothing.
+    pub(super) fn pipe(&mut self, what: Copied, command: &str) -> Result<()> {
+        if command.trim().is_empty() {
+            return Ok(());
+        }
         if let Some(running) = &self.piping {
-            let stop = self.keymap.keys(self.context(), Action::Cancel).into_iter().next().unwrap_or_default();
+            let stop = self.key_of(Action::Cancel);
             bail!("{stop} stops the command that runs still: {}", running.command);
         }
-        let copied = if action == Action::PipeTable { Action::YankTable } else { Action::YankRow };
-        let mut input = yank::text(self, copied)?;
+        let mut input = yank::text(self, what)?;
         if !input.ends_with('\n') {
             input.push('\n');
         }
         self.tickets += 1;
         let (ticket, command) = (self.tickets, command.to_owned());
-        self.message = Some(format!("running {command}"));
+        self.say(format!("running {command}"));
         self.piping = Some(Running { ticket, command: command.clone() });
         self.effects.push(Effect::Pipe { ticket, command, input });
         Ok(())
@@ -37,9 +40,9 @@ impl App {
     pub(super) fn piped(&mut self, ticket: u64, output: Result<String, String>) {
         let Some(running) = self.piping.take_if(|running| running.ticket == ticket) else { return };
         match output {
-            Ok(text) if text.trim().is_empty() => self.message = Some("done: it printed nothing".into()),
+            Ok(text) if text.trim().is_empty() => self.warn("done: it printed nothing"),
             Ok(text) => self.output = Some(text),
-            Err(error) => self.message = Some(format!("{}: {error}", running.command)),
+            Err(error) => self.say(format!("{}: {error}", running.command)),
         }
     }
 

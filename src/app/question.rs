@@ -1,9 +1,11 @@
 //! What the shown panes have to ask, and asking what they have not asked yet.
 
+use super::Slot;
 use super::pane::State;
 use super::{App, Effect, Tab};
 use crate::address::{Part, Place};
-use crate::engine::{Ask, Question, Request, Slot};
+use crate::analysis::attribution::GraphId;
+use crate::engine::{Ask, JobId, Question, Request};
 
 /// What makes a neuron strong, so that the strongest are the first rows when sorted by this column; none where the method has no such order.
 fn strength(column: &str) -> Option<String> {
@@ -21,6 +23,7 @@ impl App {
     pub(super) fn question(&self) -> Option<Question> {
         Some(Question {
             prompt: self.prompt.clone()?,
+            ids: self.ids.clone(),
             edits: self.edits.on(),
             position: self.selection.position,
             target: self.selection.target.clone(),
@@ -43,7 +46,7 @@ impl App {
         }
         let method = |name, params: &[(&str, String)]| {
             let params = params.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
-            Some(Ask::Method { name, question: self.question()?, params })
+            Some(Ask::Method { name: String::from(name), question: self.question()?, params })
         };
         let (layer, head) = self.selection.head;
         match slot {
@@ -120,25 +123,58 @@ impl App {
     }
 
     pub(super) fn ask(&mut self, slot: Slot, ask: Ask) {
+        self.end(slot);
         self.tickets += 1;
-        let ticket = self.tickets;
+        let job = JobId(self.tickets);
         let pane = self.pane_mut(slot);
-        pane.ticket = ticket;
-        pane.state = State::Running(0, 0);
+        (pane.job, pane.state, pane.seconds_left) = (Some(job), State::Running(0, 0), None);
         pane.fresh = false;
         pane.asked = Some(ask.clone());
-        self.effects.push(Effect::Ask(Request { slot, ticket, ask }));
+        self.effects.push(Effect::Ask(Request { job, ask }));
+    }
+
+    /// Ends the job of a pane; whether one ran.
+    pub(super) fn end(&mut self, slot: Slot) -> bool {
+        let pane = self.pane_mut(slot);
+        let job = pane.job.take().filter(|_| matches!(pane.state, State::Running(..)));
+        self.effects.extend(job.map(Effect::Cancel));
+        job.is_some()
+    }
+
+    /// Ends the jobs whose prompt, edits or graph are gone: nobody would look at their answers.
+    pub(super) fn end_what_is_obsolete(&mut self) {
+        for slot in Slot::ALL {
+            if self.pane(slot).asked.as_ref().is_some_and(|ask| self.is_obsolete(ask)) && self.end(slot) {
+                // It is asked for again when its prompt comes back.
+                let pane = self.pane_mut(slot);
+                (pane.state, pane.asked) = (State::Idle, None);
+            }
+        }
+    }
+
+    fn is_obsolete(&self, ask: &Ask) -> bool {
+        let prompt = self.prompt.as_deref();
+        let gone = |graph: &GraphId| !self.graph.has(*graph);
+        match ask {
+            Ask::Next(question) | Ask::Generate { question, .. } | Ask::Method { question, .. } => {
+                prompt != Some(&question.prompt) || question.ids != self.ids || question.edits != self.edits.on()
+            }
+            // A file's graph is the same whatever the prompt.
+            Ask::Graph(wanted) => wanted.file.is_none() && (prompt != Some(&wanted.prompt) || wanted.ids != self.ids),
+            Ask::Edge(edge) => gone(&edge.graph),
+            Ask::EdgesOf(head) => gone(&head.graph),
+            Ask::Test(tests) => gone(&tests.graph),
+            Ask::Open(_) => false,
+        }
     }
 
     /// Stops everything that runs; whether anything did.
     pub(super) fn cancel_all(&mut self) -> bool {
         let mut any = false;
         self.graph.stop_entering();
-        for pane in &mut self.panes {
-            if matches!(pane.state, State::Running(..)) {
-                pane.state = State::Cancelled;
-                pane.ticket = 0;
-                self.effects.push(Effect::Cancel(pane.slot));
+        for slot in Slot::ALL {
+            if self.end(slot) {
+                self.pane_mut(slot).state = State::Cancelled;
                 any = true;
             }
         }

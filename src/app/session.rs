@@ -1,12 +1,16 @@
 //! What is kept from one run to the next.
 
 use super::edits::Item;
+use super::work::Work;
 use super::{App, Tab};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// The version of the file.
-const VERSION: u32 = 1;
+/// The version of the file; those before it are read too.
+const VERSION: u32 = 2;
+
+/// The prompt of a model that names none.
+pub(super) const PROMPT: &str = "Hello";
 
 /// What is kept from one run to the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +21,9 @@ pub struct Session {
     pub model: String,
     /// The prompt; none: the model's example.
     pub prompt: Option<String>,
+    /// Its tokens where they are not those of its text: some were generated.
+    #[serde(default)]
+    pub ids: Option<Vec<u32>>,
     /// The target as it was named.
     pub target: Option<String>,
     /// The contrast.
@@ -42,9 +49,12 @@ pub struct Session {
     /// The graph file that is shown.
     #[serde(default)]
     pub graph: Option<String>,
-    /// A prompt with the groups, labels and tests of its graph, as a graph file has them.
+    /// Version 1: a prompt with the groups, labels and tests of its graph.
+    #[serde(default, skip_serializing)]
+    work: Option<(Option<String>, String)>,
+    /// Groups, labels, pins and tests of every graph that was looked at.
     #[serde(default)]
-    pub work: Option<(Option<String>, String)>,
+    pub works: Vec<Work>,
     /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
     #[serde(default)]
     pub options: Vec<(String, String)>,
@@ -54,6 +64,12 @@ pub struct Session {
     pub log: Vec<String>,
 }
 
+/// The version alone: a later one may have fields that are not known here.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 impl Session {
     /// A new one.
     pub fn new(model: &str) -> Self {
@@ -61,6 +77,7 @@ impl Session {
             version: VERSION,
             model: model.to_owned(),
             prompt: None,
+            ids: None,
             target: None,
             contrast: None,
             tab: Tab::Prompt,
@@ -73,20 +90,36 @@ impl Session {
             basis: Default::default(),
             graph: None,
             work: None,
+            works: Vec::new(),
             options: Vec::new(),
             prompts: Vec::new(),
             log: Vec::new(),
         }
     }
 
-    /// Reads what [`Session::write`] wrote.
+    /// Reads what [`Session::write`] wrote, in this version or an earlier one.
     ///
     /// # Errors
-    /// It is no session, or one of another version.
+    /// It is no session, or one of a later version.
     pub fn read(text: &str) -> Result<Self> {
-        let session: Session = serde_json::from_str(text).context("this is no session of mechscope")?;
-        let version = session.version;
-        ensure!(version == VERSION, "version {version} of the session file; accepted: {VERSION}");
+        let none = || "this is no session of mechscope";
+        let Version { version } = serde_json::from_str(text).with_context(none)?;
+        ensure!((1..=VERSION).contains(&version), "version {version} of the session file; accepted: 1 to {VERSION}");
+        let mut session: Session = serde_json::from_str(text).with_context(none)?;
+        if let Some((Some(prompt), graph)) = session.work.take() {
+            session.works.push(Work {
+                model: session.model.clone(),
+                prompt,
+                ids: None,
+                target: session.target.clone(),
+                contrast: session.contrast.clone(),
+                basis: session.basis,
+                dictionary: session.dictionary.clone(),
+                file: None,
+                graph,
+            });
+        }
+        session.version = VERSION;
         Ok(session)
     }
 
@@ -97,6 +130,18 @@ impl Session {
     pub fn write(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
+
+    /// Whether nothing was done since it was `begun`: to look at places of the model's own example is nothing.
+    fn is_untouched(&self, begun: &Session, example: &str) -> bool {
+        let mut here = self.clone();
+        let there = begun.clone();
+        (here.position, here.layer, here.head, here.neuron) = (there.position, there.layer, there.head, there.neuron);
+        here.log = there.log;
+        if begun.prompt.is_none() && here.prompt.as_deref() == Some(example) {
+            here.prompt = None;
+        }
+        here == *begun
+    }
 }
 
 impl App {
@@ -105,6 +150,7 @@ impl App {
         let selection = &self.selection;
         Session {
             prompt: self.prompt.clone(),
+            ids: self.ids.clone(),
             target: selection.target.clone(),
             contrast: selection.contrast.clone(),
             tab: if self.tab == Tab::Method { Tab::Prompt } else { self.tab },
@@ -116,12 +162,25 @@ impl App {
             dictionary: self.graph.dictionary.clone(),
             basis: self.graph.basis,
             graph: self.graph.file.clone().filter(|_| self.graph.of_file),
-            work: self.graph.work(),
+            works: self.works(),
             options: self.options.clone(),
             prompts: self.prompts.clone(),
             log: self.log.clone(),
             ..Session::new(&self.model_name)
         }
+    }
+
+    /// The session, once something was done that is worth keeping; from then on always.
+    pub fn session_to_keep(&mut self) -> Option<Session> {
+        let session = self.session();
+        let example = self.model.as_ref().and_then(|model| model.example.as_deref()).unwrap_or(PROMPT);
+        self.touched = self.touched || !session.is_untouched(&self.begun, example);
+        self.touched.then_some(session)
+    }
+
+    /// What was asked for on the command line is worth keeping, whatever comes of it.
+    pub fn touch(&mut self) {
+        self.touched = true;
     }
 }
 
@@ -144,9 +203,28 @@ mod tests {
     #[test]
     fn files_of_earlier_versions_open() {
         let text = r#"{"version": 1, "model": "induction", "prompt": "abc", "target": null, "contrast": null, "tab": "heads",
-            "position": -1, "layer": 0, "head": [1, 2], "neuron": null, "edits": ["L0.H1=0"], "prompts": [], "log": []}"#;
+            "position": -1, "layer": 0, "head": [1, 2], "neuron": null, "edits": ["L0.H1=0"], "prompts": [], "log": [],
+            "work": ["abc", "{}"]}"#;
         let session = Session::read(text).unwrap();
         assert_eq!(session.edits, ["L0.H1=0".parse().unwrap()]);
-        assert_eq!((session.edits[0].on, session.head, session.graph), (true, (1, 2), None));
+        assert_eq!((session.edits[0].on, session.head, &session.graph), (true, (1, 2), &None));
+        let [work] = &session.works[..] else { panic!("{:?}", session.works) };
+        assert_eq!((&*work.model, &*work.prompt, &*work.graph), ("induction", "abc", "{}"));
+        assert_eq!(Session::read(&session.write().unwrap()).unwrap(), session);
+    }
+
+    #[test]
+    fn a_later_version_is_named_whatever_it_holds() {
+        let error = Session::read(r#"{"version": 3, "rooms": 7}"#).unwrap_err().to_string();
+        assert_eq!(error, "version 3 of the session file; accepted: 1 to 2");
+    }
+
+    #[test]
+    fn looking_at_the_example_is_nothing_and_a_prompt_is_something() {
+        let begun = Session::new("induction");
+        let looked = Session { prompt: Some("abc".into()), layer: 1, log: vec!["x".into()], ..begun.clone() };
+        assert!(looked.is_untouched(&begun, "abc"));
+        assert!(!looked.is_untouched(&begun, "abcd"));
+        assert!(!Session { tab: Tab::Heads, ..looked }.is_untouched(&begun, "abc"));
     }
 }

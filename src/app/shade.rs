@@ -1,8 +1,8 @@
 //! The grid of heads: one column of the table of heads, laid out layer by head.
 
-use super::App;
+use super::{App, Tab};
 use crate::address::{Address, Part, Place};
-use crate::engine::Slot;
+use crate::app::Slot;
 use crate::report::{Axis, Body, Cell, Grid, Kind, Report, Table};
 use std::sync::Arc;
 
@@ -16,6 +16,15 @@ impl App {
         let columns = table.map(statistics).unwrap_or_default();
         let at = self.statistic.checked_rem(columns.len());
         at.and_then(|at| columns.get(at)).map_or(String::new(), |(_, name)| (*name).to_owned())
+    }
+
+    /// Shades the grid by the statistic so many further on.
+    pub(super) fn next_statistic(&mut self, count: usize) {
+        self.statistic = self.statistic.wrapping_add(count);
+        self.shade_heads();
+        if self.tab != Tab::Heads {
+            self.warn("statistics are those of the Heads tab");
+        }
     }
 
     /// Puts the grid of the chosen statistic before the table of heads.

@@ -2,28 +2,47 @@
 
 use super::App;
 use super::pane::Line;
-use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::report::filter::plain;
+use crate::report::json::Printed;
 use crate::report::{Body, Cell, Column, Grid, Kind, Report, Table};
 use anyhow::{Context, Result, bail};
 
-/// The text that a copying action copies.
+/// What is copied of what is marked or selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// The row, its cells parted by tabs.
+    Row,
+    /// The whole table, as tab-separated values.
+    Table,
+    /// The address.
+    Address,
+    /// The row as JSON.
+    Json,
+    /// The table as Markdown.
+    Markdown,
+    /// The TransformerLens expression.
+    Python,
+    /// The command that prints what the tab shows.
+    Command,
+}
+
+/// The text that is copied.
 ///
 /// # Errors
 /// There is nothing of the kind here.
-pub fn text(app: &App, action: Action) -> Result<String> {
+pub fn text(app: &App, what: Copied) -> Result<String> {
     let pane = app.pane(app.focus());
-    match action {
-        Action::YankAddress => Ok(lines(app, |a| Ok(a.to_string()))?),
-        Action::YankPython => lines(app, python),
-        Action::YankCommand => app.command(),
-        Action::YankRow => match pane.body().context("nothing is selected")? {
+    match what {
+        Copied::Address => Ok(lines(app, |a| Ok(a.to_string()))?),
+        Copied::Python => lines(app, python),
+        Copied::Command => app.command(),
+        Copied::Row => match pane.body().context("nothing is selected")? {
             (Body::Note(text), _) => Ok(text.clone()),
             _ => Ok(chosen(app)?.rows.iter().map(|row| cells(row)).collect::<Vec<_>>().join("\n")),
         },
-        Action::YankTable => tsv(app),
-        Action::YankJson => {
+        Copied::Table => tsv(app),
+        Copied::Json => {
             let table = chosen(app)?;
             let objects = table.rows.iter().map(|row| {
                 let fields = table.columns.iter().zip(row).map(|(c, cell)| (c.name.clone(), json(cell)));
@@ -34,8 +53,8 @@ pub fn text(app: &App, action: Action) -> Result<String> {
                 several => serde_json::Value::Array(several).to_string(),
             })
         }
-        Action::YankMarkdown if !app.marks.is_empty() => Ok(markdown(&chosen(app)?)),
-        Action::YankMarkdown => match pane.body().context("no table is selected")? {
+        Copied::Markdown if !app.marks.is_empty() => Ok(markdown(&chosen(app)?)),
+        Copied::Markdown => match pane.body().context("no table is selected")? {
             (Body::Table(table), _) => {
                 let rows = shown_rows(app).into_iter().map(|row| table.rows[row].clone()).collect();
                 Ok(markdown(&Table { columns: table.columns.clone(), rows }))
@@ -43,7 +62,6 @@ pub fn text(app: &App, action: Action) -> Result<String> {
             (Body::Grid(grid), _) => Ok(markdown(&as_table(grid))),
             (Body::Note(_), _) => bail!("a note is no table"),
         },
-        other => bail!("{other} copies nothing"),
     }
 }
 
@@ -155,7 +173,7 @@ fn json(cell: &Cell) -> serde_json::Value {
     match cell {
         Cell::Empty => serde_json::Value::Null,
         Cell::Integer(value) => (*value).into(),
-        Cell::Number(_) | Cell::Series(_) => serde_json::to_value(cell).unwrap_or(serde_json::Value::Null),
+        Cell::Number(_) | Cell::Series(_) => serde_json::to_value(Printed(cell)).unwrap_or(serde_json::Value::Null),
         other => plain(other).into(),
     }
 }

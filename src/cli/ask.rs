@@ -6,6 +6,7 @@ use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, output};
 use crate::analysis::param::{Kind, Param, Value, Values};
 use crate::analysis::runs::Runs;
 use crate::analysis::{self, Analysis, Question};
+use crate::model::dictionary::Dictionary;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
@@ -39,7 +40,11 @@ impl Ask {
     /// Runs the method and prints its report.
     pub fn run(self) -> Result<()> {
         let Options { model, prompt, target, edits, position, output } = self.options;
-        let model = model.open()?;
+        let (hub, model) = (model.on.hub, model.open()?);
+        if let Some(name) = self.values.folder("dictionary").ok().flatten() {
+            let here = || Dictionary::find(&name, &model.decoder).map(|_| ());
+            hub.dictionary(&name, here)?;
+        }
         let input = prompt.read(&model)?;
         let mut report = output::begin(&model, &input, &output);
         edits.list(&mut report);

@@ -1,6 +1,6 @@
 //! `mechscope doctor`: is everything here as it should be? What the explorer would find, devices, folders, numbers.
 
-use super::{OutputArgs, output};
+use super::{OutputArgs, models, output};
 use crate::builtin::{self, Builtin};
 use crate::model::Model;
 use crate::model::device::{DTypeChoice, DeviceChoice, device_name};
@@ -20,6 +20,9 @@ use std::io::IsTerminal;
 /// Options of `mechscope doctor`.
 #[derive(Args, Debug)]
 pub struct Doctor {
+    /// A model to look at as well: what it is, and what of its settings is not read
+    #[arg(short, long)]
+    model: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -45,7 +48,10 @@ struct KnownLogit {
 impl Doctor {
     /// Prints what was found; fails when a number is wrong.
     pub fn run(self) -> Result<()> {
-        let mut report = Report::default();
+        let mut report = match &self.model {
+            Some(name) => models::about(name, &[])?,
+            None => Report::default(),
+        };
         report.fact("version", env!("CARGO_PKG_VERSION"));
         report.fact("vector_instructions", format!("{:?}", kernel::level()).to_lowercase());
         report.fact("threads", rayon::current_num_threads());

@@ -1,6 +1,7 @@
 //! `mechscope` without a command: the explorer.
 
-use super::output::replace;
+use super::hub::HubArgs;
+use super::sessions::{NEWEST, Sessions};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
 use crate::app::Tab;
@@ -9,21 +10,26 @@ use crate::app::session::Session;
 use crate::builtin;
 use crate::config::{Config, Given};
 use crate::engine::Setup;
+use crate::files::read_text_if_there;
 use crate::graph::format::json;
 use crate::keymap::Keymap;
 use crate::model::device::{DTypeChoice, DeviceChoice};
+use crate::model::hub;
 use crate::model::open::Options;
-use crate::model::source::{self, Source};
+use crate::model::source;
 use crate::model::text::Bos;
 use crate::run::{self, Settings};
 use crate::terminal::color::{Depth, depth};
 use crate::view::theme::{Colors, Theme, ThemeName};
-use crate::{log, paths};
-use anyhow::{Context, Error, Result, bail};
+use crate::{log, paths, report};
+use anyhow::{Context, Error, Result, anyhow};
 use clap::{Args, Subcommand};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
+
+/// What `--resume` prints the sessions for.
+const LIST: &str = "list";
 
 /// Options of the explorer.
 #[derive(Args, Debug)]
@@ -55,12 +61,17 @@ pub struct Explore {
     /// auto, f32, bf16 or f16
     #[arg(long)]
     dtype: Option<DTypeChoice>,
+    /// A field of config.json that is not known, to be let pass all the same; repeatable
+    #[arg(long, value_name = "FIELD")]
+    accept_config: Vec<String>,
     /// Begin prompts with the BOS token: auto, always or never
     #[arg(long)]
     bos: Option<Bos>,
-    /// Go on where the last session ended
-    #[arg(long)]
-    resume: bool,
+    /// Go on where a session ended: the newest, or that of a number; list prints them
+    #[arg(long, value_name = "SESSION", num_args = 0..=1, default_missing_value = NEWEST)]
+    resume: Option<String>,
+    #[command(flatten)]
+    hub: HubArgs,
     #[command(flatten)]
     look: Look,
     /// Keep a log file in the state directory
@@ -88,8 +99,14 @@ pub struct Look {
 /// What to do with the session.
 #[derive(Subcommand, Debug)]
 pub enum SessionCommand {
-    /// Print the commands that reproduce what was looked at
-    Log,
+    /// Print the commands that reproduce what was looked at and done
+    Log {
+        /// Which session, by its number in the list
+        #[arg(default_value = NEWEST)]
+        session: String,
+    },
+    /// List the sessions that are kept, the newest first
+    List,
 }
 
 impl Explore {
@@ -97,17 +114,22 @@ impl Explore {
     pub fn run(self) -> Result<u8> {
         let config = load_config()?.with(self.look.into());
         let keymap = keymap(&config.keymap)?;
-        let mut session = match (self.resume, session_file()) {
-            (true, Some(file)) if file.is_file() => read_session()?,
-            _ => Session::new(&first_model(&config)),
+        let sessions = Sessions::here();
+        let mut session = match &self.resume {
+            Some(list) if list == LIST => return SessionCommand::List.run().map(|()| 0),
+            Some(which) => sessions.as_ref().map_err(|e| anyhow!("{e:#}"))?.find(which)?,
+            None => Session::new(&first_model(&config)),
         };
+        let begun = session.clone();
         // A graph file is opened with the model and the dictionary that it names, where they are there.
         let made_with = self.graph.as_ref().map(|file| json::made_with(Path::new(file))).unwrap_or_default();
         if let Some(model) = self.model.or(made_with.model.filter(|name| source::is_model(name))) {
+            // Another model's tokens mean something else.
+            session.ids = session.ids.filter(|_| session.model == model);
             session.model = model;
         }
         if self.prompt.is_some() {
-            (session.prompt, session.position) = (self.prompt, -1);
+            (session.prompt, session.ids, session.position) = (self.prompt, None, -1);
         }
         if self.target.is_some() {
             (session.target, session.contrast) = (self.target, self.contrast);
@@ -122,15 +144,20 @@ impl Explore {
             session.options.retain(|(known, _)| known != name);
             session.options.push((name.to_owned(), value));
         }
-        let dictionary = self.dictionary.or(made_with.dictionary);
+        // What a file names is not fetched unasked.
+        let dictionary = self.dictionary.or(made_with.dictionary.filter(|name| hub::is_here(name)));
         if dictionary.is_some() {
             (session.dictionary, session.basis) = (dictionary, Basis::Features);
         }
         if self.graph.is_some() {
             (session.graph, session.tab) = (self.graph, Tab::Graph);
         }
+        // The example of a model is nobody's work; a prompt that was typed is.
+        let mut given = session.clone();
+        given.model.clone_from(&begun.model);
+        let asked = given != begun;
         // What cannot be opened is said before a screen is there that would cut it off.
-        Source::find(&session.model)?;
+        let policy = self.hub.before_screen(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
         let colors = match (config.theme, shown) {
             (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
@@ -139,17 +166,25 @@ impl Explore {
         };
         let settings = Settings {
             setup: Setup {
-                options: Options { device: option(&session, "device")?, dtype: option(&session, "dtype")? },
+                options: Options {
+                    device: option(&session, "device")?,
+                    dtype: option(&session, "dtype")?,
+                    accept: Vec::leak(self.accept_config),
+                },
                 bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
+                hub: policy,
             },
             session,
             keymap,
             theme: Theme { colors, ascii: config.ascii },
             mouse: config.mouse,
+            asked,
             log: if self.verbose { log::line } else { log::nothing },
         };
-        run::run(settings, save)
+        // Without a home folder there is nowhere to keep anything.
+        let place = sessions.ok().map(|sessions| (sessions.new_file(), sessions));
+        run::run(settings, move |session| place.as_ref().map_or(Ok(()), |(file, to)| to.save(file, session)))
     }
 }
 
@@ -160,12 +195,16 @@ fn option<T: FromStr<Err = Error> + Default>(session: &Session, name: &str) -> R
 }
 
 impl SessionCommand {
-    /// Prints the log of the last session.
+    /// Prints the log of a session, or the list of them.
     pub fn run(self) -> Result<()> {
-        let SessionCommand::Log = self;
         let mut out = std::io::stdout().lock();
-        for command in read_session()?.log {
-            writeln!(out, "{command}")?;
+        match self {
+            SessionCommand::List => Sessions::here()?.list().write(report::Format::Text, &mut out)?,
+            SessionCommand::Log { session } => {
+                for command in Sessions::here()?.find(&session)?.log {
+                    writeln!(out, "{command}")?;
+                }
+            }
         }
         Ok(())
     }
@@ -215,44 +254,16 @@ fn load_config() -> Result<Config> {
 
 /// The default keys, the overlays, and the user's own `keys.toml`.
 fn keymap(overlays: &[String]) -> Result<Keymap> {
-    let own = paths::config().map(|folder| folder.join("keys.toml")).filter(|file| file.is_file());
-    let files = own.into_iter().map(|file| {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(&file).with_context(|| name.clone())?;
-        Ok((name, text))
-    });
+    let own = paths::config().map(|folder| folder.join("keys.toml"));
+    let text = own.as_deref().map(read_text_if_there).transpose()?.flatten();
+    let files: Vec<(String, String)> =
+        own.zip(text).map(|(file, text)| (file.display().to_string(), text)).into_iter().collect();
     let overlays: Vec<&str> = overlays.iter().map(String::as_str).collect();
-    Keymap::load(&overlays, &files.collect::<Result<Vec<_>>>()?)
+    Keymap::load(&overlays, &files)
 }
 
 /// The model opened when none is named: the one set, else the default one, else any that travels inside the program.
 fn first_model(config: &Config) -> String {
     let default = || builtin::get(source::DEFAULT).or(builtin::all().first()).map_or(source::DEFAULT, |b| b.name);
     config.model.clone().unwrap_or_else(|| default().to_owned())
-}
-
-fn session_file() -> Option<PathBuf> {
-    paths::state().map(|folder| folder.join("session.json"))
-}
-
-fn read_session() -> Result<Session> {
-    let file = session_file().context("there is no home folder to keep sessions in")?;
-    let place = || file.display().to_string();
-    let text = match std::fs::read_to_string(&file) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            bail!("{}: no session is kept yet; the explorer writes it when it is left", place())
-        }
-        read => read.with_context(place)?,
-    };
-    Session::read(&text).with_context(place)
-}
-
-/// Keeps the session, whole or not at all.
-fn save(session: &Session) -> Result<()> {
-    let Some(file) = session_file() else { return Ok(()) };
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
-    let text = session.write()?;
-    replace(&file, |out| Ok(out.write_all(text.as_bytes())?))
 }

@@ -1,10 +1,12 @@
 //! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
 
 mod groups;
+mod row;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
-use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
+use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable, plan};
+use crate::analysis::circuit::Node;
 use crate::analysis::target::Target;
 use crate::graph::format::{dot, json, svg, text, tsv};
 use crate::graph::tree::Limits;
@@ -69,6 +71,13 @@ pub struct GraphArgs {
     /// Leave out units and remainders at this many first positions: 1 with a dictionary, 0 with neurons
     #[arg(long, value_name = "N")]
     zero_positions: Option<usize>,
+    /// Print one node's whole row instead: what every embedding, head and MLP below wrote of what it reads (edges along the residual stream only);
+    /// a head, MLP or neuron at a position, or target
+    #[arg(long, value_name = "ADDRESS")]
+    row: Option<Node>,
+    /// With --row: what the node reads for this reader of it, instead of for the target
+    #[arg(long, value_name = "ADDRESS", requires = "row")]
+    towards: Option<Node>,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -89,7 +98,7 @@ struct GraphOutput {
     #[arg(long, default_value_t = 6, value_name = "N")]
     depth: usize,
     /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
@@ -108,6 +117,15 @@ enum GateChoice {
     Half,
     /// All to the linear branch
     Freeze,
+}
+
+impl GateChoice {
+    fn rule(self) -> Gate {
+        match self {
+            GateChoice::Half => Gate::Half,
+            GateChoice::Freeze => Gate::Freeze,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -130,6 +148,10 @@ enum Format {
 impl GraphArgs {
     /// Builds, prunes and prints the graph; returns the exit code, 130 for a graph that Ctrl-C ended early.
     pub fn run(self) -> Result<u8> {
+        if let Some(node) = &self.row {
+            self.print_row(node)?;
+            return Ok(0);
+        }
         let thresholds = Thresholds::new(self.node_threshold, self.edge_threshold)?;
         self.output.check()?;
         ensure!(self.targets > 0, "--targets 0: a graph needs at least one target");
@@ -145,10 +167,7 @@ impl GraphArgs {
         let settings = Settings {
             max_nodes: self.max_nodes.or(self.share.is_none().then_some(usual)),
             share: self.share,
-            gate: match self.gate {
-                GateChoice::Half => Gate::Half,
-                GateChoice::Freeze => Gate::Freeze,
-            },
+            gate: self.gate.rule(),
             zero_positions: self.zero_positions.unwrap_or(usize::from(dictionary.is_some())),
             rerank_every: self.rerank_every,
         };
@@ -158,6 +177,7 @@ impl GraphArgs {
             "--zero-positions {}: this prompt has {n_pos} tokens",
             settings.zero_positions
         );
+        plan(&model, n_pos, dictionary.is_some(), settings)?;
         let targets = self.targets(&model, &input.ids())?;
         let interrupted = interrupts()?;
         let mut progress = output::work_progress("rows");
@@ -221,7 +241,9 @@ impl GraphArgs {
             (Nodes::Neurons, Some(name)) => {
                 bail!("--nodes neurons does not use --dictionary {name}; accepted: one of the two")
             }
-            (Nodes::Features, Some(name)) => Dictionary::find(name, &model.decoder).map(Some),
+            (Nodes::Features, Some(name)) => {
+                self.model.on.hub.dictionary(name, || Dictionary::find(name, &model.decoder)).map(Some)
+            }
             (Nodes::Features, None) => {
                 let own = own_dictionary(model)?;
                 ensure!(own.is_some(), "--nodes features needs --dictionary DIR: {} has no transcoders", model.source);
@@ -281,10 +303,7 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
         }
         Ok(to.flush()?)
     };
-    match &output.out {
-        None => write(&mut std::io::stdout().lock()),
-        Some(path) => output::replace(path, write),
-    }
+    output::write_to(output.out.as_deref(), write)
 }
 
 /// The transcoders that travel with a model, if it has any.
@@ -300,6 +319,14 @@ pub(super) fn warn_of_another_model(dictionary: Option<&Dictionary>, model: &Mod
     if let Some(warning) = dictionary.and_then(|dictionary| dictionary.of_another_model(&model.source)) {
         output::remark(&format!("warning: {warning}"));
     }
+}
+
+/// Opens a graph file; `-` is standard input.
+pub(super) fn open(file: &Path) -> Result<json::Opened> {
+    if file == Path::new(output::STANDARD) {
+        return json::read(std::io::stdin().lock(), json::DEFAULT_MEMORY).context("standard input");
+    }
+    json::open(file)
 }
 
 /// Says on standard error what was odd about a file.
@@ -379,7 +406,7 @@ impl ViewArgs {
     pub fn run(self) -> Result<()> {
         let other = self.check || self.collapse || self.compare.is_some();
         ensure!(self.output.heads.is_none() || !other, "--heads does not go with --check, --collapse or --compare");
-        let opened = json::open(&self.file)?;
+        let opened = open(&self.file)?;
         opened.warn();
         if self.check {
             let mut out = std::io::stdout().lock();
@@ -395,14 +422,11 @@ impl ViewArgs {
         }
         let mut graph = self.pruned(opened.graph)?;
         if let Some(other) = &self.compare {
-            let opened = json::open(other)?;
+            let opened = open(other)?;
             opened.warn();
             let names = [self.file.display().to_string(), other.display().to_string()];
-            return self.print_report(&crate::graph::compare::report(
-                &graph,
-                &self.pruned(opened.graph)?,
-                [&names[0], &names[1]],
-            )?);
+            let report = crate::graph::compare::report(&graph, &self.pruned(opened.graph)?, [&names[0], &names[1]])?;
+            return row::print_report(&report, &self.output, "--compare");
         }
         if self.draft_groups {
             let evidence = crate::graph::group::add_drafts(&mut graph);
@@ -429,23 +453,5 @@ impl ViewArgs {
         let influence = Influence::of(&graph).with_context(|| self.file.display().to_string())?;
         let pruned = prune(&graph, &influence, thresholds)?;
         graph.pruned(&influence, &pruned)
-    }
-
-    fn print_report(&self, report: &Report) -> Result<()> {
-        let format = match self.output.format() {
-            Format::Text => report::Format::Text,
-            Format::Tsv => report::Format::Tsv,
-            Format::Json => report::Format::Json,
-            Format::Dot | Format::Svg | Format::SvgTree => bail!("--compare makes tables; accepted: text, tsv, json"),
-        };
-        let write = |to: &mut dyn Write| -> Result<()> {
-            let mut to = BufWriter::new(to);
-            report.write(format, &mut to)?;
-            Ok(to.flush()?)
-        };
-        match &self.output.out {
-            None => write(&mut std::io::stdout().lock()),
-            Some(path) => output::replace(path, write),
-        }
     }
 }

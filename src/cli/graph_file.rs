@@ -3,7 +3,6 @@
 use super::DeviceArgs;
 use super::graph::{Warn, own_dictionary, warn_of_another_model};
 use crate::analysis::grounded::made_with_another;
-use crate::graph::format::json;
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
@@ -45,18 +44,25 @@ impl GraphFileArgs {
     /// # Errors
     /// A file that is no graph; a model or transcoders that cannot be opened; features without transcoders.
     pub fn open(&self) -> Result<GraphFile> {
-        let opened = json::open(&self.file)?;
+        let opened = super::graph::open(&self.file)?;
         opened.warn();
         let graph = opened.graph;
-        let model = self.on.open(self.model.as_deref().unwrap_or(made_with(&graph)))?;
+        let name = match &self.model {
+            Some(name) => name,
+            None => made_with(&graph).with_context(|| self.file.display().to_string())?,
+        };
+        let model = self.on.open(name)?;
         let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
-        let dictionary = match self.dictionary.as_ref().or(graph.metadata.dictionary.as_ref()) {
-            Some(name) => {
-                let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
-                Some(Dictionary::find(name, &model.decoder).with_context(hint)?)
-            }
-            None if features => own_dictionary(&model)?,
-            None => None,
+        let find = |name: &str| {
+            let hint = || made_with_another(&model, &graph).unwrap_or_else(|| format!("--dictionary {name}"));
+            Dictionary::find(name, &model.decoder).with_context(hint)
+        };
+        let dictionary = match (&self.dictionary, &graph.metadata.dictionary) {
+            (Some(name), _) => Some(self.on.hub.dictionary(name, || find(name))?),
+            // What a file names is not fetched unasked.
+            (None, Some(name)) => Some(find(name)?),
+            (None, None) if features => own_dictionary(&model)?,
+            (None, None) => None,
         };
         warn_of_another_model(dictionary.as_ref(), &model);
         Ok(GraphFile { graph, model, dictionary })
@@ -79,10 +85,21 @@ impl GraphFileArgs {
     }
 }
 
-/// The model that the file names, if it is there; else the usual one.
-fn made_with(graph: &Graph) -> &str {
+/// The model that the file names; the usual one where it names none.
+///
+/// # Errors
+/// The model is not here.
+fn made_with(graph: &Graph) -> Result<&str> {
     let name = graph.metadata.made_with();
-    if source::is_model(name) { name } else { source::DEFAULT }
+    if name.is_empty() {
+        return Ok(source::DEFAULT);
+    }
+    ensure!(
+        source::is_model(name),
+        "the graph was made with the model {name:?}, which is not here; -m names the model to use: a folder, a GGUF file or a name in the \
+         Hugging Face cache"
+    );
+    Ok(name)
 }
 
 /// The node of this address or id.

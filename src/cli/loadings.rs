@@ -33,7 +33,7 @@ pub struct Loadings {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
@@ -68,6 +68,7 @@ impl Loadings {
         let mut report = Report::default();
         report.fact("graph", self.file.file.display().to_string());
         report.fact("model", model.source.to_string());
+        output::unread(&mut report, &model);
         report.fact("prompt", graph.metadata.prompt.clone());
         report.facts.extend(found.facts);
         report.parts.extend(found.parts);
@@ -76,10 +77,7 @@ impl Loadings {
             report.write(self.format.into(), &mut to)?;
             Ok(to.flush()?)
         };
-        match &self.out {
-            None => write(&mut std::io::stdout().lock()),
-            Some(path) => output::replace(path, write),
-        }
+        output::write_to(self.out.as_deref(), write)
     }
 
     fn asked(&self, graph: &Graph) -> Result<Asked> {

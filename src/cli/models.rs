@@ -2,7 +2,7 @@
 
 use super::{OutputArgs, output};
 use crate::builtin;
-use crate::model::{families, source};
+use crate::model::{families, open, source};
 use crate::report::{Column, Report, Table};
 use anyhow::Result;
 use clap::Args;
@@ -10,6 +10,12 @@ use clap::Args;
 /// Options of `mechscope models`.
 #[derive(Args, Debug)]
 pub struct Models {
+    /// Say what this model is, and what of its settings is not read; reads no weights
+    #[arg(short, long)]
+    model: Option<String>,
+    /// A field of config.json that is not known, to be let pass all the same; repeatable
+    #[arg(long, value_name = "FIELD", requires = "model")]
+    accept_config: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -17,6 +23,9 @@ pub struct Models {
 impl Models {
     /// Lists models and families.
     pub fn run(self) -> Result<()> {
+        if let Some(name) = &self.model {
+            return output::print(&about(name, &self.accept_config)?, &self.output);
+        }
         let mut report = Report::default();
         let mut table = Table::new([Column::text("name"), Column::text("about")]);
         for b in builtin::all() {
@@ -27,7 +36,9 @@ impl Models {
         let place = source::cache().map_or("no home folder".into(), |p| p.display().to_string());
         let mut table = Table::new([Column::text("name"), Column::text("folder")]);
         for c in source::cached() {
-            table.push([c.name.into(), c.path.display().to_string().into()]);
+            let folder = c.path.display().to_string();
+            let folder = if open::is_whole(&c.path) { folder } else { format!("{folder} (half downloaded)") };
+            table.push([c.name.into(), folder.into()]);
         }
         report.fact("cache", place);
         report.table("cached", "In the Hugging Face cache", table);
@@ -39,4 +50,31 @@ impl Models {
         report.table("families", "Supported families", table);
         output::print(&report, &self.output)
     }
+}
+
+/// What a model is.
+///
+/// # Errors
+/// As [`open::about`].
+pub fn about(name: &str, accept: &[String]) -> Result<Report> {
+    let about = open::about(name, accept)?;
+    let arch = about.arch;
+    let mut report = Report::default();
+    report.fact("model", about.source.to_string());
+    report.fact("family", arch.family);
+    let sizes = [
+        ("n_layers", arch.n_layers),
+        ("d_model", arch.d_model),
+        ("n_heads", arch.n_heads),
+        ("n_kv_heads", arch.n_kv_heads),
+        ("d_head", arch.d_head),
+        ("d_mlp", arch.d_mlp),
+        ("d_vocab", arch.d_vocab),
+        ("n_ctx", arch.n_ctx),
+    ];
+    for (name, size) in sizes {
+        report.fact(name, size);
+    }
+    report.fact("config", about.unread.unwrap_or_else(|| "every field is read or known to change nothing".to_owned()));
+    Ok(report)
 }

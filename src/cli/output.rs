@@ -2,7 +2,7 @@
 
 use super::OutputArgs;
 use crate::analysis::input::Input;
-pub use crate::files::replace;
+use crate::files;
 use crate::model::Model;
 use crate::model::checkpoint::Progress;
 use crate::model::device::{device_name, dtype_name};
@@ -11,6 +11,7 @@ use crate::report::{self, Cell, Column, Report, Table};
 use anyhow::Result;
 use clap::ValueEnum;
 use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How a report is printed.
@@ -37,14 +38,46 @@ impl From<Format> for report::Format {
 
 /// Prints a report where the user wants it.
 pub fn print(report: &Report, output: &OutputArgs) -> Result<()> {
+    write(output, &mut |to| Ok(report.write(output.format.into(), to)?))
+}
+
+/// Writes something where the user wants it.
+pub fn write(output: &OutputArgs, content: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
-        report.write(output.format.into(), &mut to)?;
+        content(&mut to)?;
         Ok(to.flush()?)
     };
-    match &output.out {
+    write_to(output.out.as_deref(), write)
+}
+
+/// What stands for standard input and output where a file is named.
+pub const STANDARD: &str = "-";
+
+/// Reads what `--out` is given: `-` is standard output, and anything else is looked at now, before something long is computed for it.
+///
+/// # Errors
+/// No file can be written there; with its causes, in a line.
+pub fn place(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if text != STANDARD {
+        files::check_writable(&path).map_err(|e| format!("{e:#}"))?;
+    }
+    Ok(path)
+}
+
+/// Writes to a file, whole or not at all, or to standard output where none is named or `-` is.
+pub fn write_to(out: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    match out.filter(|path| *path != Path::new(STANDARD)) {
         None => write(&mut std::io::stdout().lock()),
-        Some(path) => replace(path, write),
+        Some(path) => files::replace(path, write),
+    }
+}
+
+/// What was decided about fields of the model's settings that nobody reads, where there are any.
+pub fn unread(report: &mut Report, model: &Model) {
+    if let Some(unread) = &model.unread {
+        report.fact("config", unread.clone());
     }
 }
 
@@ -56,6 +89,7 @@ pub fn begin(model: &Model, input: &Input, output: &OutputArgs) -> Report {
     report.fact("bos", input.bos.to_string());
     report.fact("device", device_name(model.decoder.device()));
     report.fact("dtype", dtype_name(model.decoder.dtype()));
+    unread(&mut report, model);
     if output.format == Format::Text {
         // A reader wants to see where the tokens part, not a table as long as the prompt.
         let pieces: Vec<&str> = input.tokens.iter().map(|t| t.text.as_str()).collect();
@@ -92,7 +126,7 @@ pub fn work_progress(title: &str) -> impl FnMut(usize, usize) -> Result<()> + us
 }
 
 /// Shows how far something is (done, and in words), on standard error when that is a terminal and it takes long enough to be noticed.
-fn progress(what: String) -> impl FnMut(bool, &dyn Fn() -> String) {
+pub(super) fn progress(what: String) -> impl FnMut(bool, &dyn Fn() -> String) {
     let terminal = std::io::stderr().is_terminal();
     let (begun, mut shown, what) = (Instant::now(), None::<Instant>, escape(&what).into_owned());
     move |done, far| {

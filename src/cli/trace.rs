@@ -26,7 +26,7 @@ pub struct Trace {
     #[arg(long, value_name = "LIST")]
     sites: Option<String>,
     /// The safetensors file to write
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: PathBuf,
 }
 
@@ -50,7 +50,7 @@ impl Trace {
         let count = tensors.len();
         let size: usize = tensors.iter().map(|(_, t)| t.bytes.len()).sum();
         let about = about(&model, input.prompt.as_deref(), &self.edits);
-        output::replace(&self.out, |to| {
+        output::write_to(Some(&self.out), |to| {
             let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n.as_str(), t)), Some(about))?;
             Ok(to.write_all(&bytes)?)
         })?;

@@ -2,16 +2,16 @@
 
 use super::graph_file::{self, GraphFile, GraphFileArgs};
 use super::output::{self, Format};
-use crate::analysis::verify::{KeepOnly, Test, Verifier};
+use crate::analysis::verify::{Test, Verifier};
 use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
-use crate::graph::verification::{Effect, Subject, Summary, Verification, With};
+use crate::graph::verification::{Effect, Kept, Subject, Summary, Verification, With};
 use crate::report::{Cell, Column, Report, Table};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Options of `mechscope verify`.
 #[derive(Args, Debug)]
@@ -49,7 +49,7 @@ pub struct Verify {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Write the graph with its tests to this file instead of back into its own
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
@@ -77,6 +77,10 @@ impl Verify {
             (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
             (_, Some(_)) => bail!("--from belongs to --with resample"),
         };
+        let place = self.out.as_deref().unwrap_or(&self.file.file);
+        if self.out.is_none() {
+            output::place(&place.display().to_string()).map_err(Error::msg)?;
+        }
         let opened = self.file.open()?;
         let target = self.target.as_deref().map(|t| target(&opened.graph, t)).transpose()?;
         self.file.check(&opened)?;
@@ -107,13 +111,14 @@ impl Verify {
         let mut kept = Vec::new();
         let has_units = |group: &&Group| group.members.iter().any(|m| graph.nodes[*m as usize].is_unit());
         for group in groups.iter().filter(has_units) {
-            kept.push((group.label.clone(), verifier.keep_only(&group.members, &mut |_, _| Ok(()))?));
+            kept.push(verifier.kept(&group.label, &group.members, &mut |_, _| Ok(()))?);
         }
 
         let target = verifier.target();
         let mut report = Report::default();
         report.fact("graph", self.file.file.display().to_string());
         report.fact("model", model.source.to_string());
+        output::unread(&mut report, &model);
         report.fact("prompt", graph.metadata.prompt.clone());
         report.fact(
             "target",
@@ -136,8 +141,16 @@ impl Verify {
             report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(&kept));
         }
         found.into_iter().for_each(|verification| graph.record(verification));
-        json::save(&graph, self.out.as_deref().unwrap_or(&self.file.file))?;
-        let mut to = BufWriter::new(std::io::stdout().lock());
+        kept.into_iter().for_each(|kept| graph.record_kept(kept));
+        // Where the graph has standard output, the table goes beside it.
+        let beside = place == Path::new(output::STANDARD);
+        if beside {
+            json::write(&graph, &mut BufWriter::new(std::io::stdout().lock()))?;
+        } else {
+            json::save(&graph, place)?;
+        }
+        let to: &mut dyn Write = if beside { &mut std::io::stderr() } else { &mut std::io::stdout().lock() };
+        let mut to = BufWriter::new(to);
         report.write(self.format.into(), &mut to)?;
         Ok(to.flush()?)
     }
@@ -224,7 +237,7 @@ fn downstream(graph: &Graph, found: &[Verification]) -> Table {
     table
 }
 
-fn keep_only(kept: &[(String, KeepOnly)]) -> Table {
+fn keep_only(kept: &[Kept]) -> Table {
     let number = |name| Column::number(name, "", 4);
     let mut table = Table::new([
         Column::text("group"),
@@ -237,7 +250,7 @@ fn keep_only(kept: &[(String, KeepOnly)]) -> Table {
         number("faithfulness"),
         number("completeness"),
     ]);
-    for (label, k) in kept {
+    for Kept { label, found: k, .. } in kept {
         let values = [k.whole, k.group, k.rest, k.empty].map(Cell::finite);
         let scores = [k.faithfulness(), k.completeness()].map(Cell::from);
         let start = [label.clone().into(), k.kept.into(), k.ablated.into()];

@@ -1,246 +1,156 @@
 //! The thread that computes.
 
-use super::{Answer, Ask, ModelInfo, Question, Reply, Request, Setup, Slot, Tickets, generate};
-use crate::analysis::attribution::{self, Dictionaries, GraphRequest};
-use crate::analysis::grounded::Grounded;
-use crate::analysis::input::Input;
-use crate::analysis::param::Values;
-use crate::analysis::runs::Runs;
-use crate::analysis::target::Target;
-use crate::analysis::verify::Verifier;
-use crate::analysis::verify_request::{Subjects, TestRequest};
-use crate::analysis::{self, loadings, prediction};
-use crate::model::Model;
-use crate::model::device::{device_name, dtype_name};
-use crate::model::dictionary::Dictionary;
-use crate::model::forward::Step;
-use crate::model::source::Source;
-use anyhow::{Context, Result, anyhow, bail};
+use super::Setup;
+use super::jobs::{Job, Live};
+use super::kept::Open;
+use super::protocol::{JobId, Lane, Progress, Reply, Request, Said, Work};
+use crate::analysis::attribution::Attribution;
+use anyhow::{Context, Result, anyhow, ensure};
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
-/// Runs of this many prompts are kept.
-const KEPT: usize = 4;
+/// A request with the graph that it is about, which whoever asked may let go meanwhile.
+struct Waiting {
+    request: Request,
+    graph: Option<Arc<Attribution>>,
+}
 
 pub(super) struct Worker {
-    setup: Setup,
-    tickets: Arc<Tickets>,
-    reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
-    model: Option<Model>,
-    /// By prompt, the latest last.
-    runs: Vec<(String, Runs)>,
+    pub setup: Setup,
+    pub live: Arc<Live>,
+    requests: Receiver<Request>,
+    pub reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
+    waiting: RefCell<Vec<Waiting>>,
+    pub open: RefCell<Option<Rc<Open>>>,
+    /// The number of the last graph.
+    pub graphs: Cell<u64>,
+    /// Whether nobody listens any more.
+    deaf: Cell<bool>,
 }
 
 impl Worker {
-    pub(super) fn new(setup: Setup, tickets: Arc<Tickets>, reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>) -> Self {
-        Worker { setup, tickets, reply, model: None, runs: Vec::new() }
+    pub fn new(
+        setup: Setup,
+        live: Arc<Live>,
+        requests: Receiver<Request>,
+        reply: Arc<dyn Fn(Reply) -> bool + Send + Sync>,
+    ) -> Self {
+        let (waiting, open) = (RefCell::default(), RefCell::default());
+        Worker { setup, live, requests, reply, waiting, open, graphs: Cell::default(), deaf: Cell::default() }
     }
 
     /// Answers until nobody asks or listens any more.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) {
-        let mut waiting: Vec<Request> = Vec::new();
-        // Made here: they stay in this thread.
-        let mut dictionaries = Dictionaries::default();
-        loop {
-            if waiting.is_empty() {
-                match requests.recv() {
-                    Ok(request) => waiting.push(request),
+    pub fn run(self) {
+        while !self.deaf.get() {
+            self.receive();
+            match self.next(Lane::Background) {
+                Some(next) => self.job(next),
+                None => match self.requests.recv() {
+                    Ok(request) => self.waiting.borrow_mut().push(self.with_graph(request)),
                     Err(_) => return,
-                }
-            }
-            waiting.extend(requests.try_iter());
-            waiting.retain(|r| self.tickets.current(r.slot) == r.ticket);
-            let urgency = |r: &Request| Slot::ALL.iter().position(|s| *s == r.slot);
-            let Some(first) = (0..waiting.len()).min_by_key(|i| urgency(&waiting[*i])) else { continue };
-            let request = waiting.remove(first);
-            let (slot, ticket) = (request.slot, request.ticket);
-            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&mut dictionaries, request)));
-            let answer = answer.unwrap_or_else(|panic| {
-                // What the panic left half done is not to be read again.
-                self.runs.clear();
-                Err(anyhow!("this is a bug in mechscope: {}", panic_text(panic.as_ref())))
-            });
-            if self.tickets.current(slot) != ticket {
-                continue;
-            }
-            let reply = match answer {
-                Ok(answer) => Reply::Done { slot, ticket, answer },
-                Err(e) => Reply::Failed { slot, ticket, error: format!("{e:#}") },
-            };
-            if !(self.reply)(reply) {
-                return;
+                },
             }
         }
     }
 
-    fn answer(&mut self, dictionaries: &mut Dictionaries, request: Request) -> Result<Answer> {
-        let (slot, ticket) = (request.slot, request.ticket);
-        match request.ask {
-            Ask::Open(name) => {
-                // Another model's do not fit.
-                *dictionaries = Dictionaries::default();
-                self.open(&name, slot, ticket)
-            }
-            Ask::Next(question) => self.with(&question, slot, ticket, |model, runs, step| {
-                let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;
-                prediction::next(model, runs, question.position, target, step).map(Answer::Next)
-            }),
-            Ask::Generate { mut question, count, sampling } => {
-                for n in 0..count {
-                    let draw = sampling.map(|s| (s, n as u64));
-                    let longer = self.with(&question, slot, ticket, |model, runs, step| {
-                        generate::longer(model, runs, &question.prompt, draw, step)
-                    })?;
-                    question.prompt = longer;
-                }
-                Ok(Answer::Prompt(question.prompt))
-            }
-            Ask::Graph(GraphRequest { file: Some(file), .. }) => {
-                let model = self.model.as_ref().context("no model is open")?;
-                Ok(Answer::Graph(Arc::new(attribution::of_file(model, dictionaries, &file)?)))
-            }
-            Ask::Graph(wanted) => {
-                let question = of_graph(&wanted);
-                let (tickets, reply) = (self.tickets.clone(), self.reply.clone());
-                let mut preview = |graph| {
-                    if tickets.current(slot) == ticket {
-                        reply(Reply::Partial { slot, ticket, answer: Answer::Graph(Arc::new(graph)) });
-                    }
-                };
-                self.with(&question, slot, ticket, |model, runs, step| {
-                    let graph = attribution::of_prompt(model, dictionaries, runs, &wanted, &mut preview, step)?;
-                    Ok(Answer::Graph(Arc::new(graph)))
-                })
-            }
-            Ask::Edge(wanted) => {
-                let model = self.model.as_ref().context("no model is open")?;
-                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                let grounded = Grounded::new(model, dictionary, &wanted.of.graph)?;
-                let report = loadings::heads_of_edge(&grounded, wanted.source, wanted.target)?;
-                Ok(Answer::Report(Arc::new(report)))
-            }
-            Ask::EdgesOf(wanted) => {
-                let model = self.model.as_ref().context("no model is open")?;
-                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                let grounded = Grounded::new(model, dictionary, &wanted.of.graph)?;
-                let step = &mut self.step(slot, ticket);
-                let report = loadings::edges_of_head(&grounded, wanted.head, &wanted.edges, step)?;
-                Ok(Answer::Report(Arc::new(report)))
-            }
-            Ask::Test(wanted) => {
-                let model = self.model.as_ref().context("no model is open")?;
-                let dictionary = dictionaries.of_graph(model, &wanted.of.graph, wanted.dictionary.as_deref())?;
-                test(model, dictionary, &wanted, &mut self.step(slot, ticket))
-            }
-            Ask::Method { name, question, params } => self.with(&question, slot, ticket, |model, runs, step| {
-                let method = analysis::named(name)?;
-                let target = Target::parse(model, question.target.as_deref(), question.contrast.as_deref())?;
-                let values = Values::parse(method.about().params, &params)?;
-                let question = analysis::Question { position: question.position, target, values };
-                Ok(Answer::Report(Arc::new(analysis::ask(method, model, runs, &question, step)?)))
-            }),
+    /// Takes what was asked meanwhile, and drops what nobody wants any more.
+    fn receive(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.extend(self.requests.try_iter().map(|request| self.with_graph(request)));
+        waiting.retain(|next| self.live.has(next.request.job));
+    }
+
+    fn with_graph(&self, request: Request) -> Waiting {
+        let open = self.open.borrow();
+        let graph = request.ask.graph().zip(open.as_ref()).and_then(|(id, open)| open.graph(id).ok());
+        Waiting { request, graph }
+    }
+
+    /// The most urgent request of this lane or a faster one.
+    fn next(&self, slowest: Lane) -> Option<Waiting> {
+        let mut waiting = self.waiting.borrow_mut();
+        let ready = waiting.iter().map(|w| &w.request).enumerate().filter(|(_, r)| r.ask.lane() <= slowest);
+        let first = ready.min_by_key(|(_, r)| (r.ask.lane(), r.ask.rank(), r.job)).map(|(at, _)| at)?;
+        Some(waiting.remove(first))
+    }
+
+    fn job(&self, Waiting { request, graph }: Waiting) {
+        let job = Job::new(request.job, request.ask.lane(), request.ask.work());
+        let before = self.passes();
+        let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&job, request.ask)));
+        let answer =
+            answer.unwrap_or_else(|panic| Err(anyhow!("this is a bug in mechscope: {}", panic_text(panic.as_ref()))));
+        drop(graph);
+        if self.live.end(job.id) {
+            let passes = self.passes().saturating_sub(before).saturating_sub(job.passes_of_others());
+            self.say(
+                job.id,
+                match answer {
+                    Ok(answer) => Said::Done(answer, passes),
+                    Err(e) => Said::Failed(format!("{e:#}")),
+                },
+            );
         }
     }
 
-    fn open(&mut self, name: &str, slot: Slot, ticket: u64) -> Result<Answer> {
-        let mut shown = 0;
-        let progress = |done: u64, total: u64| {
-            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0) as usize;
-            if percent > shown {
-                shown = percent;
-                (self.reply)(Reply::Progress { slot, ticket, done: percent, total: 100 });
-            }
-        };
-        let mut model = Model::open(name, self.setup.options, Box::new(progress))?;
-        model.directions.extend(self.setup.directions.iter().cloned());
-        let arch = &model.decoder.arch;
-        let info = ModelInfo {
-            name: model.source.to_string(),
-            device: device_name(model.decoder.device()),
-            dtype: dtype_name(model.decoder.dtype()),
-            n_layers: arch.n_layers,
-            n_heads: arch.n_heads,
-            d_mlp: arch.d_mlp,
-            example: example(&model),
-        };
-        self.runs.clear();
-        self.model = Some(model);
-        Ok(Answer::Opened(info))
+    /// Forward passes of the open model so far.
+    fn passes(&self) -> u64 {
+        self.open.borrow().as_ref().map_or(0, |open| open.model.passes())
     }
 
-    /// Tells how far a request is, and ends work that nobody waits for any more.
-    fn step(&self, slot: Slot, ticket: u64) -> impl FnMut(usize, usize) -> Result<()> {
-        move |done, total| {
-            if self.tickets.current(slot) != ticket {
-                bail!("cancelled");
+    /// Says something of a job that is wanted.
+    pub fn say(&self, job: JobId, said: Said) {
+        if !(self.reply)(Reply { job, said }) {
+            self.deaf.set(true);
+        }
+    }
+
+    /// Called between two parts of a job's work: lets those go first that somebody waits for, and ends the job when nobody wants it any more.
+    pub fn pulse(&self, job: &Job) -> Result<()> {
+        self.receive();
+        if job.lane == Lane::Background {
+            while let Some(request) = self.next(Lane::Interactive) {
+                let (begun, before) = (Instant::now(), self.passes());
+                self.job(request);
+                job.stepped_back(begun.elapsed(), self.passes().saturating_sub(before));
             }
-            (self.reply)(Reply::Progress { slot, ticket, done, total });
+        }
+        ensure!(self.live.has(job.id) && !self.deaf.get(), "cancelled");
+        Ok(())
+    }
+
+    /// [`Worker::pulse`], and tells how far what the job needs has come over the network.
+    pub fn fetching<'a>(&'a self, job: &'a Job) -> impl FnMut(usize, usize) -> Result<()> + 'a {
+        move |done, of| {
+            self.pulse(job)?;
+            self.say(job.id, Said::Progress(Progress { what: Work::Loading, ..job.progress(done, of) }));
             Ok(())
         }
     }
 
-    /// Calls `work` with the model and the runs of the question's prompt; those of a job that fails are kept too, as far as they got.
-    fn with<T>(
-        &mut self,
-        question: &Question,
-        slot: Slot,
-        ticket: u64,
-        work: impl FnOnce(&Model, &mut Runs, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<T>,
-    ) -> Result<T> {
-        let model = self.model.as_ref().context("no model is open")?;
-        let mut runs = match self.runs.iter().position(|(prompt, _)| *prompt == question.prompt) {
-            Some(at) => self.runs.remove(at).1,
-            None => Runs::new(Input::of_prompt(model, question.prompt.clone(), self.setup.bos)?, Vec::new()),
-        };
-        runs.set_edits(question.edits.clone());
-        let answer = work(model, &mut runs, &mut self.step(slot, ticket));
-        self.runs.push((question.prompt.clone(), runs));
-        let surplus = self.runs.len().saturating_sub(KEPT);
-        self.runs.drain(..surplus);
-        answer
+    /// [`Worker::pulse`], and tells how far the job is.
+    pub fn step<'a>(&'a self, job: &'a Job) -> impl FnMut(usize, usize) -> Result<()> + 'a {
+        move |done, of| {
+            self.pulse(job)?;
+            self.say(job.id, Said::Progress(job.progress(done, of)));
+            Ok(())
+        }
+    }
+
+    /// The open model.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn opened(&self) -> Result<Rc<Open>> {
+        self.open.borrow().clone().context("no model is open")
     }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "a panic".into())
-}
-
-/// The prompt that a built-in model's reference numbers are for.
-fn example(model: &Model) -> Option<String> {
-    let Source::BuiltIn(builtin) = &model.source else { return None };
-    let known: serde_json::Value = serde_json::from_slice(builtin.file("reference.json")?).ok()?;
-    known["prompts"][0]["prompt"].as_str().map(str::to_owned)
-}
-
-/// The question about a graph's prompt: a graph is of the run without edits.
-fn of_graph(wanted: &GraphRequest) -> Question {
-    Question {
-        prompt: wanted.prompt.clone(),
-        edits: Vec::new(),
-        position: -1,
-        target: wanted.target.clone(),
-        contrast: wanted.contrast.clone(),
-    }
-}
-
-/// Makes the tests of a graph.
-fn test(model: &Model, dictionary: Option<&Dictionary>, wanted: &TestRequest, step: Step) -> Result<Answer> {
-    let verifier = Verifier::new(model, dictionary, &wanted.of.graph, Some(wanted.target))?;
-    if let Subjects::KeepOnly(label, members) = &wanted.what {
-        let found = verifier.keep_only(members, step)?;
-        let share = |s: Option<f32>| s.map_or("-".to_owned(), |s| format!("{s:.3}"));
-        return Ok(Answer::Said(format!(
-            "{label} kept, {} other units at their means: target {:+.3} (all {:+.3}, none {:+.3}, without it {:+.3}); faithfulness {}, completeness {}",
-            found.ablated,
-            found.group,
-            found.whole,
-            found.empty,
-            found.rest,
-            share(found.faithfulness()),
-            share(found.completeness())
-        )));
-    }
-    Ok(Answer::Tested(verifier.run(&wanted.tests(&verifier)?, step)?))
 }

@@ -14,7 +14,7 @@ pub struct Edge {
 }
 
 /// All edges of a graph, by target row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Edges {
     /// Row `t` is `offsets[t]..offsets[t + 1]`; `[n_nodes + 1]`.
     offsets: Vec<usize>,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Where a graph comes from: prompt, model, settings.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Metadata {
     /// Short name; the stem of its file.
     pub slug: String,
@@ -36,7 +36,7 @@ pub struct Metadata {
 }
 
 /// The program that made a graph.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Generator {
     /// Its name.
     pub name: String,
@@ -72,7 +72,7 @@ impl Metadata {
 }
 
 /// What a reader of the graph marked: pins, groups, and the viewer's other parameters.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct View {
     /// Ids of pinned nodes.
     pub pinned: Vec<String>,
@@ -83,7 +83,7 @@ pub struct View {
 }
 
 /// A named group of nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Supernode {
     /// Its label.
     pub label: String,

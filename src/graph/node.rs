@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::address::{Address, Part, Token};
 
 /// What a node stands for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum NodeKind {
     /// The token embedding at a position; `token` is the id in the vocabulary, if known.
     Embedding {
@@ -74,7 +74,7 @@ impl NodeKind {
 }
 
 /// How well a target's row adds up: sum of the row + `bias` = `value` up to `residual`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Certificate {
     /// The target's value in the frozen model.
     pub value: f32,
@@ -98,7 +98,7 @@ impl Certificate {
 }
 
 /// Keys of a file that have no field here, kept as they were; most nodes have none.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Extras(Option<Box<Map<String, Value>>>);
 
 impl Extras {
@@ -134,7 +134,7 @@ impl Extras {
 }
 
 /// One node of an attribution graph.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Node {
     /// Name of the node in files; unique in a graph.
     pub id: Box<str>,

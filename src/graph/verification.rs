@@ -9,6 +9,7 @@
 //!                      + (norms_held - predicted)    nonlinearities that did, and paths that the graph does not show
 //! ```
 
+mod kept;
 mod summary;
 
 use std::collections::HashSet;
@@ -16,13 +17,14 @@ use std::fmt::{self, Display, Formatter};
 
 use super::Graph;
 
+pub use kept::{KeepOnly, Kept};
 pub use summary::{Summary, spearman};
 
 /// Changes below this share of a value (and of 1) are what f32 runs differ by from rounding.
 const ROUNDING: f32 = 2e-5;
 
 /// One test: what was changed and how, and what came of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Verification {
     /// What was changed.
     pub subject: Subject,
@@ -33,7 +35,7 @@ pub struct Verification {
 }
 
 /// What a test changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Subject {
     /// The node of this id.
     Node(String),
@@ -49,7 +51,7 @@ pub enum Subject {
 }
 
 /// How a unit is changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum With {
     /// Its value becomes 0.
     Zero,
@@ -62,19 +64,23 @@ pub enum With {
 }
 
 /// What a test did to one node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Effect {
     /// The node's id.
     pub node: String,
     /// Its value before: a target's logit less the mean of all, or an activation.
+    #[serde(with = "crate::report::plain::number")]
     pub before: f32,
     /// The change that the graph predicts; `None` where it has no way to tell.
     pub predicted: Option<f32>,
     /// The change when the model was run; NaN, as in the two below, when that run left the range of its numbers.
+    #[serde(with = "crate::report::plain::number")]
     pub measured: f32,
     /// The change when the model was run with every attention pattern held at the clean run's values.
+    #[serde(with = "crate::report::plain::number")]
     pub held: f32,
     /// The change with attention patterns and norm scales held.
+    #[serde(with = "crate::report::plain::number")]
     pub norms_held: f32,
 }
 
@@ -199,6 +205,13 @@ impl Graph {
         }
         // The last one stands last.
         self.verified.push(verification);
+    }
+
+    /// Adds what a group does alone, in place of what was measured of the same group and target before.
+    pub fn record_kept(&mut self, kept: Kept) {
+        let same = |k: &Kept| (&k.label, &k.members, &k.target) == (&kept.label, &kept.members, &kept.target);
+        self.kept.retain(|k| !same(k));
+        self.kept.push(kept);
     }
 
     /// The tests of one node, the last one first.

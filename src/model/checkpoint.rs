@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::gguf::{self, Gguf};
 pub use form::{Form, Rows};
 pub use header::{Entry, Stored};
 
@@ -55,6 +54,8 @@ pub struct Checkpoint<'a> {
     done: AtomicU64,
     progress: Mutex<Progress<'a>>,
     rehearsing: AtomicBool,
+    /// Bytes of the tensors that were rehearsed.
+    rehearsed: AtomicU64,
 }
 
 /// What the lock holds; a reader that panicked leaves it whole.
@@ -71,9 +72,9 @@ impl<'a> Checkpoint<'a> {
         let mut parts = Vec::new();
         for path in files {
             let name = path.display().to_string();
+            // Opening a folder works, reading it does not; a pipe would be waited for.
+            ensure!(path.is_file() || !path.exists(), "{name} is not a file; accepted: a safetensors file");
             let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-            // Opening a folder works, reading it does not.
-            ensure!(path.is_file(), "{name} is not a file; accepted: a safetensors file");
             let size = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
             parts.push((name, Bytes::File(file), size));
         }
@@ -105,21 +106,29 @@ impl<'a> Checkpoint<'a> {
         Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, Box::new(|_, _| {})))
     }
 
-    /// Opens the files of a GGUF model, its tensors under the names of a Hugging Face checkpoint.
+    /// Opens files of another format, given with where the data of each starts: tensors by name with the number of their file. `accepted` names
+    /// the number types that are read, for messages.
     ///
     /// # Errors
-    /// A file that is missing; settings that the names need and that are not there.
-    pub fn gguf(model: &Gguf, device: &Device, dtype: DType, progress: Progress<'a>) -> Result<Self> {
+    /// A file that is missing; a name that stands there twice.
+    pub fn listed(
+        files: &[(PathBuf, u64)],
+        tensors: Vec<(String, usize, Entry)>,
+        accepted: &'static str,
+        (device, dtype): (&Device, DType),
+        progress: Progress<'a>,
+    ) -> Result<Self> {
         let mut parts = Vec::new();
-        for (path, data) in &model.files {
+        for (path, data) in files {
             let name = path.display().to_string();
             let bytes = Bytes::File(File::open(path).with_context(|| format!("cannot open {name}"))?);
-            parts.push(Part { name, bytes, data: *data, accepted: gguf::kind::ACCEPTED });
+            parts.push(Part { name, bytes, data: *data, accepted });
         }
         let (mut entries, mut total) = (BTreeMap::new(), 0);
-        for (tensor, file, entry) in model.renamed()? {
+        for (tensor, file, entry) in tensors {
             total += entry.end - entry.start;
-            ensure!(entries.insert(tensor.clone(), (file, entry)).is_none(), "{}: {tensor:?} twice", model.place());
+            let other = entries.insert(tensor.clone(), (file, entry));
+            ensure!(other.is_none(), "tensor {tensor:?} stands twice in {}", parts[file].name);
         }
         Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, progress))
     }
@@ -132,7 +141,17 @@ impl<'a> Checkpoint<'a> {
     fn new(store: Store, total: u64, device: &Device, dtype: DType, progress: Progress<'a>) -> Self {
         let (used, done) = (Mutex::default(), AtomicU64::new(0));
         let (progress, rehearsing) = (Mutex::new(progress), AtomicBool::new(false));
-        Checkpoint { store, device: device.clone(), dtype, used, total, done, progress, rehearsing }
+        Checkpoint {
+            store,
+            device: device.clone(),
+            dtype,
+            used,
+            total,
+            done,
+            progress,
+            rehearsing,
+            rehearsed: AtomicU64::new(0),
+        }
     }
 
     fn from_parts(
@@ -271,6 +290,7 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// What `build` returns.
     pub fn rehearse<T>(&self, build: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        self.rehearsed.store(0, Relaxed);
         self.rehearsing.store(true, Relaxed);
         let built = build(self);
         self.rehearsing.store(false, Relaxed);
@@ -327,6 +347,8 @@ impl<'a> Checkpoint<'a> {
                 let reader = read::Reader { part, name, entry };
                 reader.check()?;
                 if self.rehearsing() {
+                    let bytes = shape.iter().product::<usize>() * dtype.size_in_bytes();
+                    self.rehearsed.fetch_add(bytes as u64, Relaxed);
                     let zero = Tensor::zeros((), DType::F32, &Device::Cpu)?;
                     return Ok(zero.broadcast_as(reader.shape(turned))?);
                 }
@@ -337,6 +359,11 @@ impl<'a> Checkpoint<'a> {
                 Ok(tensor)
             }
         }
+    }
+
+    /// Bytes that the tensors of the last rehearsal take in memory.
+    pub fn bytes_rehearsed(&self) -> u64 {
+        self.rehearsed.load(Relaxed)
     }
 
     /// Marks tensors as read whose names begin with one of `prefixes`: parts of the checkpoint that are not opened.

@@ -1,71 +1,13 @@
-//! Reading `config.json` so that no field is passed over by accident: a field that nobody asked for and that is not
-//! known to be harmless is an error.
+//! Reading `config.json` so that no field is passed over in silence: one that nobody asked for, and that is not known to be harmless, is
+//! named, and refused when its name smells of computation.
+
+mod known;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-
-/// Fields that do not change what a decoder computes at inference. Dropout, initialisation, caching, generation,
-/// training and bookkeeping.
-const HARMLESS: &[&str] = &[
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_commit_hash",
-    "_name_or_path",
-    "add_cross_attention",
-    "architectures",
-    "attention_dropout",
-    "attn_pdrop",
-    "auto_map",
-    "bos_token_id",
-    "cache_implementation",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "dtype",
-    "embd_pdrop",
-    "embed_dropout",
-    "eos_token_id",
-    "finetuning_task",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "hybrid",
-    "id2label",
-    "initializer_range",
-    "is_encoder_decoder",
-    "keys_to_ignore_at_inference",
-    "label2id",
-    "layer_norm_init",
-    "max_window_layers",
-    "model_type",
-    "n_ctx",
-    "n_special",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "pad_token_id",
-    "predict_special_tokens",
-    "pretraining_tp",
-    "problem_type",
-    "reorder_and_upcast_attn",
-    "resid_dropout",
-    "resid_pdrop",
-    "return_dict",
-    "sep_token_id",
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-    "task_specific_params",
-    "tokenizer_class",
-    "torch_dtype",
-    "torchscript",
-    "transformers_version",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_cache",
-    "vocab_size",
-];
+use std::rc::Rc;
 
 /// A `config.json`, or an object inside it, that remembers which fields were read.
 #[derive(Debug)]
@@ -74,6 +16,16 @@ pub struct Config {
     path: String,
     fields: Map<String, Value>,
     read: BTreeSet<String>,
+    decided: Rc<RefCell<Decided>>,
+}
+
+/// What was decided about fields that nobody reads; one for a file and the objects inside it.
+#[derive(Debug, Default)]
+struct Decided {
+    /// Fields that the user takes the responsibility for.
+    accepted: Vec<String>,
+    unread: BTreeSet<String>,
+    overruled: BTreeSet<String>,
 }
 
 impl Config {
@@ -84,12 +36,12 @@ impl Config {
     pub fn parse(file: &str, text: &[u8]) -> Result<Self> {
         let fields = serde_json::from_slice::<Map<String, Value>>(text)
             .with_context(|| format!("{file} is not a JSON object of model settings"))?;
-        Ok(Config { file: file.into(), path: String::new(), fields, read: BTreeSet::new() })
+        Ok(Self::from_fields(file, fields))
     }
 
     /// Settings that were read from another kind of file.
     pub fn from_fields(place: &str, fields: Map<String, Value>) -> Self {
-        Config { file: place.into(), path: String::new(), fields, read: BTreeSet::new() }
+        Config { file: place.into(), path: String::new(), fields, read: BTreeSet::new(), decided: Rc::default() }
     }
 
     /// File and, inside it, the object: for error messages.
@@ -198,7 +150,8 @@ impl Config {
         let (file, path) = (self.file.clone(), format!("{}{key}", if self.path.is_empty() { "" } else { "." }));
         let path = format!("{}{path}", self.path);
         let fields = self.typed(key, "an object", |v| v.as_object().cloned())?;
-        Ok(fields.map(|fields| Config { file, path, fields, read: BTreeSet::new() }))
+        let decided = self.decided.clone();
+        Ok(fields.map(|fields| Config { file, path, fields, read: BTreeSet::new(), decided }))
     }
 
     /// A list of strings, if given, which must have one entry for each of `n` layers.
@@ -234,25 +187,49 @@ impl Config {
         self.read.extend(keys.iter().map(|k| k.to_string()));
     }
 
-    /// Ends the reading.
+    /// Lets fields pass that would be refused: by their names, those inside objects as `object.field`.
+    pub fn accept(&mut self, fields: &[String]) {
+        self.decided.borrow_mut().accepted.extend_from_slice(fields);
+    }
+
+    /// What was decided about fields that nobody read, in words; nothing when there were none.
+    pub fn decided(&self) -> Option<String> {
+        let decided = self.decided.borrow();
+        let list = |what: &str, fields: &BTreeSet<String>| {
+            let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+            (!fields.is_empty()).then(|| format!("{what}: {}", fields.join(", ")))
+        };
+        let parts = [list("not read", &decided.unread), list("accepted unread", &decided.overruled)];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// Ends the reading: fields that were not read and are not known to be harmless are kept for [`Self::decided`].
     ///
     /// # Errors
-    /// A field that was not read, is not null, false or empty, and is not known to be harmless.
+    /// One whose name smells of computation, and whose value is not null, false, empty, 0 or 1.
     pub fn finish(&self) -> Result<()> {
-        let empty = |v: &Value| match v {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(a) => a.is_empty(),
-            Value::Object(o) => o.is_empty(),
-            _ => false,
-        };
+        let mut decided = self.decided.borrow_mut();
         for (key, value) in &self.fields {
-            if !self.read.contains(key) && !HARMLESS.contains(&key.as_str()) && !empty(value) {
-                bail!(
-                    "{}: field {key:?} = {value} is not known to this program and may change what the model computes; \
-                     remove the field if it does not",
-                    self.place()
-                );
+            let same = known::repeats(key).is_some_and(|first| self.fields.get(first) == Some(value));
+            let empty = known::is_neutral(value) && !value.is_number();
+            if self.read.contains(key) || known::is_harmless(key) || empty || same {
+                continue;
             }
+            let name = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            // Inside an object that is read, 0 and 1 mean something as well.
+            let neutral = known::is_neutral(value) && self.path.is_empty();
+            if neutral || !known::may_compute(&name) {
+                decided.unread.insert(name);
+                continue;
+            }
+            ensure!(
+                decided.accepted.contains(&name),
+                "{}: field {key:?} = {value} is not known to this program, and its name says that it may change what the model computes; \
+                 --accept-config {name} opens the model all the same",
+                self.place()
+            );
+            decided.overruled.insert(name);
         }
         Ok(())
     }
@@ -279,12 +256,31 @@ mod tests {
     }
 
     #[test]
-    fn an_unread_field_is_an_error_unless_harmless() {
-        let mut c = config(r#"{"use_cache": true, "known": 1, "none": null, "off": false, "novelty": "moe"}"#);
+    fn an_unread_field_is_named_and_refused_when_it_smells_of_computation() {
+        let text = r#"{"use_cache": true, "known": 1, "none": null, "attn_off": false, "full_attn_mod": 1, "author": "x",
+            "logit_scale": 0.5, "in": {"qk_norm": true}}"#;
+        let mut c = config(text);
         c.usize("known").unwrap();
         let e = c.finish().unwrap_err().to_string();
-        assert!(e.contains("novelty"), "{e}");
-        c.passes(&["novelty"]);
+        assert!(e.contains("logit_scale") && e.contains("0.5") && e.contains("--accept-config logit_scale"), "{e}");
+        c.accept(&["logit_scale".into()]);
+        let inside = c.section("in").unwrap().unwrap();
+        assert!(inside.finish().unwrap_err().to_string().contains("--accept-config in.qk_norm"));
+        c.accept(&["in.qk_norm".into()]);
+        inside.finish().unwrap();
         c.finish().unwrap();
+        let said = c.decided().unwrap();
+        assert_eq!(said, "not read: author, full_attn_mod; accepted unread: in.qk_norm, logit_scale");
+    }
+
+    #[test]
+    fn another_spelling_of_a_field_must_say_the_same() {
+        let window = |other: usize| {
+            let mut c = config(&format!(r#"{{"sliding_window": 8, "sliding_window_size": {other}}}"#));
+            c.usize("sliding_window").unwrap();
+            c.finish().map(|()| c.decided())
+        };
+        assert_eq!(window(8).unwrap(), None);
+        assert!(window(9).is_err());
     }
 }

@@ -27,6 +27,23 @@ use std::path::Path;
 
 pub use settings::{Nonlinearity, ReadPoint, WritePoint};
 
+/// The files that the config of a folder of transcoders lists, if it lists any: paths in the folder, or `hf://` addresses
+/// of other repositories.
+///
+/// # Errors
+/// A config that cannot be read.
+pub fn listed(folder: &Path) -> Result<Option<Vec<String>>> {
+    layout::listed_files(&Place::Folder(folder.into()))
+}
+
+/// The repository, as `org/name[@revision]`, and the path inside, that an `hf://` address stands for.
+///
+/// # Errors
+/// It names no file, or one outside.
+pub fn address(uri: &str) -> Result<(String, String)> {
+    place::address(uri)
+}
+
 /// One active feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Active {
@@ -79,8 +96,8 @@ impl Dictionary {
         })
     }
 
-    /// Opens what `--dictionary` names: a folder, or a repository in the local Hugging Face cache (`org/name` or
-    /// `org/name@revision`).
+    /// Opens what `--dictionary` names: a folder, or a repository or a folder of one in the local Hugging Face cache
+    /// (`org/name[/folder][@revision]`).
     ///
     /// # Errors
     /// There is no such place; as [`Dictionary::open`].
@@ -88,8 +105,11 @@ impl Dictionary {
         if Path::new(name).exists() {
             return Self::open(Path::new(name), model);
         }
-        let cached = source::snapshot(name)?.with_context(|| {
-            format!("no folder is called {name:?}, and it is not in the Hugging Face cache (fill it with: hf download {name})")
+        let cached = place::cached_folder(name)?.with_context(|| {
+            format!(
+                "no folder is called {name:?}, and it is not in the Hugging Face cache (fill it with: {})",
+                source::download_hint(name, "")
+            )
         })?;
         Self::open_place(Place::Folder(cached), name.to_owned(), model)
     }

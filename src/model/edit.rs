@@ -31,7 +31,7 @@ use candle_core::{DType, Tensor};
 use features::FeatureEdits;
 use patterns::PatternEdit;
 use scope::Touched;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use value::Value;
 
@@ -77,6 +77,17 @@ pub struct Plan {
     held: BTreeMap<usize, Tensor>,
     /// Scales of norms that are not computed but given, `[pos, 1]`, by their sites.
     scales: BTreeMap<Site, Tensor>,
+}
+
+impl Change {
+    /// The first position at which another change of the same site does something else; none when both do the same.
+    fn parts_from(&self, other: &Change) -> Option<usize> {
+        if self.cols != other.cols || self.width != other.width || self.value != other.value {
+            return self.rows.iter().chain(&other.rows).min().copied();
+        }
+        let (a, b): (BTreeSet<_>, BTreeSet<_>) = (self.rows.iter().collect(), other.rows.iter().collect());
+        a.symmetric_difference(&b).next().map(|p| **p)
+    }
 }
 
 impl Plan {
@@ -205,6 +216,42 @@ impl Plan {
         self.changes.keys().filter_map(|s| s.layer()).chain(attention).chain(features).min()
     }
 
+    /// Whether every run under this plan needs all positions: edits of patterns and of features look at whole prompts.
+    pub fn needs_all_positions(&self) -> bool {
+        !self.patterns.is_empty() || self.features.is_some()
+    }
+
+    /// The first of `n` positions at which `other` does something else to the first prompt; `n` when there is none. What was computed
+    /// before it under one plan holds under the other. Of plans that need all positions nothing holds.
+    pub fn parts_from(&self, other: &Plan, n: usize) -> usize {
+        if self.needs_all_positions() || other.needs_all_positions() {
+            return 0;
+        }
+        let sites = self.changes.keys().chain(other.changes.keys()).collect::<BTreeSet<_>>();
+        let changes = |plan: &Plan, site: &Site| -> Vec<Change> {
+            let all = plan.changes.get(site).into_iter().flatten().filter(|c| c.batch == 0);
+            let below = |c: &Change| c.rows.iter().copied().filter(|p| *p < n).collect();
+            all.map(|c| Change { rows: below(c), ..c.clone() }).collect()
+        };
+        let mut first = n;
+        for site in sites {
+            let (a, b) = (changes(self, site), changes(other, site));
+            let paired = a.len().min(b.len());
+            let alone = a[paired..].iter().chain(&b[paired..]).flat_map(|c| &c.rows).copied();
+            let parted = a.iter().zip(&b).filter_map(|(a, b)| a.parts_from(b));
+            first = alone.chain(parted).fold(first, usize::min);
+        }
+        let layers = self.cuts.keys().chain(other.cuts.keys()).collect::<BTreeSet<_>>();
+        for layer in layers {
+            let cuts = |plan: &Plan| -> BTreeSet<_> {
+                plan.cuts(*layer).first().into_iter().flatten().map(|c| (c.1, c.0, c.2)).collect()
+            };
+            let parted = cuts(self).symmetric_difference(&cuts(other)).next().map(|c| c.0);
+            first = parted.map_or(first, |query| first.min(query));
+        }
+        first
+    }
+
     /// The edges taken out of a layer, for every prompt of the batch.
     pub(super) fn cuts(&self, layer: usize) -> &[Cuts] {
         self.cuts.get(&layer).map_or(&[], Vec::as_slice)
@@ -224,16 +271,18 @@ impl Plan {
         Ok(Tensor::from_vec(numbers, shape, &device)?)
     }
 
-    /// `value` `[batch, pos, ...]` after the edits at `site`; the same tensor when there are none.
-    pub(super) fn apply(&self, site: Site, value: Tensor) -> Result<Tensor> {
+    /// `value` `[batch, pos, ...]`, whose rows are the positions from `first` on, after the edits at `site`; the same tensor when there are
+    /// none.
+    pub(super) fn apply(&self, site: Site, value: Tensor, first: usize) -> Result<Tensor> {
         let Some(changes) = self.changes.get(&site) else { return Ok(value) };
         let (shape, dtype, device) = (value.shape().clone(), value.dtype(), value.device().clone());
         let (batches, n_pos) = (value.dim(0)?, value.dim(1)?);
         let width = value.elem_count() / (batches * n_pos);
         let mut numbers: Vec<f32> = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         for change in changes.iter().filter(|c| c.batch < batches) {
-            for (nth, p) in change.rows.iter().enumerate() {
-                let row = &mut numbers[(change.batch * n_pos + p) * width..][..width][change.cols.clone()];
+            let rows = change.rows.iter().enumerate().filter(|(_, p)| (first..first + n_pos).contains(*p));
+            for (nth, p) in rows {
+                let row = &mut numbers[(change.batch * n_pos + p - first) * width..][..width][change.cols.clone()];
                 change.value.apply(row, nth, change.width);
             }
         }

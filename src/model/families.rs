@@ -24,9 +24,10 @@ mod read;
 mod smollm3;
 mod stablelm;
 
-use super::arch::Decoder;
+use super::arch::{Arch, Decoder};
 use super::checkpoint::Checkpoint;
 use super::config::Config;
+use super::memory::{self, Need};
 use anyhow::{Context, Result, bail};
 
 /// A family of checkpoints.
@@ -124,11 +125,33 @@ const MIXTURES: &[(&str, &str)] = &[
 /// Everything that is wrong with the folder: a missing or misshapen tensor, an unknown field, NaN.
 pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
-    let kind = || format!("cannot read it as a {} model", family.name);
     // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
-    weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
+    let rehearsed = rehearse(family, config, weights)?;
+    if weights.device().is_cpu() {
+        Need::of("weights", weights.bytes_rehearsed()).check_load("the model")?;
+    }
+    if memory::planning() {
+        return Ok(rehearsed);
+    }
+    drop(rehearsed);
+    (family.build)(config, weights).with_context(|| format!("cannot read it as a {} model", family.name))
+}
+
+/// The sizes of a model whose settings and tensors fit each other; reads no numbers.
+///
+/// # Errors
+/// As [`build`], but for what numbers are.
+pub fn check(config: &mut Config, weights: &Checkpoint) -> Result<Arch> {
+    let family = of(config)?;
+    Ok(rehearse(family, config, weights)?.arch)
+}
+
+/// The decoder with zeros for numbers.
+fn rehearse(family: &Family, config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
+    let kind = || format!("cannot read it as a {} model", family.name);
+    let rehearsed = weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
     config.finish()?;
     // A tied head may be stored a second time; it is not used.
     weights.finish(|name| TIED_HEADS.contains(&name))?;
-    (family.build)(config, weights).with_context(kind)
+    Ok(rehearsed)
 }

@@ -1,9 +1,11 @@
 //! The forward pass: one decoder for every family, open at every site.
 
 use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
+use super::cache::Cache;
 use super::edit::Plan;
 use super::edit::features::Added;
 use super::kernel::attention::{Pairs, Rule};
+use super::memory::Need;
 use super::ops::{self, Route};
 use super::site::{BlockSite as S, Site, Sites};
 use super::trace::Trace;
@@ -42,6 +44,10 @@ struct Pass<'a> {
     sites: &'a Sites,
     edits: &'a Plan,
     trace: Trace,
+    /// The position of the first row: 0, or as many as the cache holds.
+    first: usize,
+    /// Keys and values of the positions before.
+    cache: Option<&'a mut Cache>,
     /// Cosine and sine of every rotary embedding of the model, and which features it pairs.
     tables: Vec<(Tensor, Tensor, Pairs)>,
     /// What edited features read.
@@ -81,15 +87,12 @@ impl Decoder {
         };
         self.check(&prompts)?;
         let n_pos = prompts[0].len();
-        let tables = self.ropes.iter().map(|r| {
-            let (cos, sin) = r.tables(n_pos);
-            let shape = (n_pos, r.frequencies.len());
-            let table = |t| Tensor::from_vec(t, shape, self.device());
-            Ok((table(cos)?, table(sin)?, r.pairs))
-        });
-        let tables = tables.collect::<Result<_>>()?;
-        let (reads, added) = (Trace::new(prompts.clone()), Vec::new());
-        let mut pass = Pass { route, sites, edits, trace: Trace::new(prompts), tables, reads, added };
+        if self.device().is_cpu() {
+            Need::of_run(&self.arch, (prompts.len(), n_pos), sites, logits == Logits::All).check_now("this run")?;
+        }
+        let tables = self.tables(0, n_pos)?;
+        let (trace, reads) = (Trace::new(prompts.clone()), Trace::new(prompts));
+        let mut pass = Pass { route, sites, edits, trace, first: 0, cache: None, tables, reads, added: Vec::new() };
         let mut resid = match start {
             Start::Tokens(prompts) => self.embed(prompts, &mut pass)?,
             Start::Block { layer, clean } => {
@@ -103,8 +106,63 @@ impl Decoder {
             step(l, self.blocks.len())?;
             resid = block.forward(l, resid, self.arch.parallel, &mut pass)?;
         }
+        self.finish(resid, logits, &mut pass)?;
+        Ok(pass.trace)
+    }
+
+    /// Runs `ids` at the positions after those that `cache` holds, which then holds them too; the logits, in f32, of all of `ids` or of the
+    /// last one, `[pos, d_vocab]`. They are those of a run of all positions at once, but for rounding. Edits count positions from the first
+    /// of the prompt; an edit of a position that the cache holds is not applied again ([`Cache::truncate`] forgets it).
+    ///
+    /// # Errors
+    /// No ids, edits that need all positions ([`Plan::needs_all_positions`]), ids outside the vocabulary, more positions than the model was made for, or what `step` returns; the cache is then as before.
+    pub fn extend(&self, cache: &mut Cache, ids: &[u32], edits: &Plan, logits: Logits, step: Step) -> Result<Tensor> {
+        ensure!(!ids.is_empty(), "there is no token to predict from");
+        ensure!(!edits.needs_all_positions(), "edits of patterns and features need a run of all positions");
+        let (old, n_pos) = (cache.len(), cache.len() + ids.len());
+        let mut all = cache.tokens().to_vec();
+        all.extend_from_slice(ids);
+        self.check(std::slice::from_ref(&all))?;
+        // Keys that were turned with other frequencies are of no use.
+        if !self.ropes.iter().all(|r| r.same_at(old.max(1), n_pos)) {
+            cache.truncate(0);
+        }
+        cache.begin();
+        let first = cache.len();
+        let (route, sites) = (cache.route(), &Sites::None);
+        let (trace, tables) = (Trace::new(vec![all[first..].to_vec()]), self.tables(first, n_pos)?);
+        let reads = Trace::default();
+        let mut pass = Pass { route, sites, edits, trace, first, cache: Some(cache), tables, reads, added: Vec::new() };
+        let mut resid = self.embed(&[all[first..].to_vec()], &mut pass)?;
+        for (l, block) in self.blocks.iter().enumerate() {
+            step(l, self.blocks.len())?;
+            resid = block.forward(l, resid, self.arch.parallel, &mut pass)?;
+        }
+        let wanted = resid.narrow(1, old - first, ids.len())?.contiguous()?;
+        self.finish(wanted, logits, &mut pass)?;
+        let values = pass.trace.logits()?;
+        cache.keep(all)?;
+        Ok(values)
+    }
+
+    /// Cosine and sine at the positions `first..n_pos` for every rotary embedding.
+    fn tables(&self, first: usize, n_pos: usize) -> Result<Vec<(Tensor, Tensor, Pairs)>> {
+        let tables = self.ropes.iter().map(|r| {
+            let (cos, sin) = r.tables_of(first..n_pos, n_pos);
+            let shape = (n_pos - first, r.frequencies.len());
+            let table = |t| Tensor::from_vec(t, shape, self.device());
+            Ok((table(cos)?, table(sin)?, r.pairs))
+        });
+        tables.collect()
+    }
+
+    /// From the last residual stream `[batch, pos, d_model]` to logits.
+    fn finish(&self, resid: Tensor, logits: Logits, pass: &mut Pass) -> Result<()> {
+        let (mut resid, route) = (resid, pass.route);
         if logits == Logits::Last {
-            resid = resid.narrow(1, n_pos - 1, 1)?.contiguous()?;
+            let last = resid.dim(1)? - 1;
+            pass.first += last;
+            resid = resid.narrow(1, last, 1)?.contiguous()?;
         }
         let normalized = pass.norm(&self.ln_final, Site::LnFinalScale, &resid)?;
         let normalized = pass.at(Site::LnFinalNormalized, normalized)?;
@@ -117,7 +175,7 @@ impl Decoder {
             None => values,
         };
         pass.trace.put(Site::Logits, values);
-        Ok(pass.trace)
+        Ok(())
     }
 
     fn check(&self, prompts: &[Vec<u32>]) -> Result<()> {
@@ -125,7 +183,11 @@ impl Decoder {
         ensure!(n_pos > 0, "the prompt is empty: there is no token to predict from (--bos always adds one)");
         ensure!(prompts.iter().all(|p| p.len() == n_pos), "prompts of one batch must have the same number of tokens");
         let (limit, rows) = (self.arch.n_ctx, self.arch.d_vocab);
-        ensure!(n_pos <= limit, "the prompt has {n_pos} tokens; this model was made for at most {limit}");
+        // Rotary positions go on for ever; learned ones are a table that ends.
+        ensure!(
+            n_pos <= limit || self.pos_embed.is_none(),
+            "the prompt has {n_pos} tokens; this model has positions for at most {limit}"
+        );
         if let Some(id) = prompts.iter().flatten().find(|id| **id as usize >= rows) {
             anyhow::bail!("token id {id} is outside the vocabulary; accepted: 0..={}", rows - 1);
         }
@@ -142,7 +204,7 @@ impl Decoder {
         };
         let embed = pass.at(Site::Embed, embed.reshape((batch, n_pos, d))?)?;
         let Some(table) = &self.pos_embed else { return Ok(embed) };
-        let pos = table.narrow(0, 0, n_pos)?.broadcast_as((batch, n_pos, d))?.contiguous()?;
+        let pos = table.narrow(0, pass.first, n_pos)?.broadcast_as((batch, n_pos, d))?.contiguous()?;
         let pos = pass.at(Site::PosEmbed, pos)?;
         Ok((embed + pos)?)
     }
@@ -233,9 +295,10 @@ impl Attention {
         let rule = Rule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
         let edited = pass.edits.edits_pattern(l);
         let want = (want.0, want.1 || edited);
-        let mut attended = match pass.edits.held(l) {
-            Some(pattern) => ops::mix(pattern, &v, want.1)?,
-            None => ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?,
+        let mut attended = match (pass.edits.held(l), &mut pass.cache) {
+            (Some(pattern), _) => ops::mix(pattern, &v, want.1)?,
+            (None, None) => ops::attend(pass.route, &q, &k, &v, rule, pass.edits.cuts(l), want)?,
+            (None, Some(cache)) => cache.attend(l, (&q, &k, &v), rule, pass.edits.cuts(l))?,
         };
         if let Some(pattern) = attended.pattern.take_if(|_| edited) {
             let pattern = pass.edits.apply_to_pattern(l, pattern)?;
@@ -281,7 +344,7 @@ impl Attention {
 
 impl HeadNorm {
     /// Queries or keys `[batch, pos, heads, d_head]`, normed.
-    fn forward(&self, x: &Tensor, route: Route) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, route: Route) -> Result<Tensor> {
         let (batch, pos, heads, width) = x.dims4()?;
         Ok(match self.over {
             Over::Head => ops::norm(route, x, &self.norm)?.0,
@@ -297,7 +360,7 @@ impl HeadNorm {
     }
 
     /// The weights of head `h`, `[width]`.
-    pub(super) fn of_head(&self, h: usize, width: usize) -> Result<Norm> {
+    pub fn of_head(&self, h: usize, width: usize) -> Result<Norm> {
         let from = if self.over == Over::Head { 0 } else { h * width };
         let part = |t: &Tensor| t.narrow(0, from, width)?.contiguous();
         let bias = self.norm.bias.as_ref().map(part).transpose()?;
@@ -328,7 +391,7 @@ impl Mlp {
 impl Pass<'_> {
     /// Passes through a site: edits what is to be edited there, records what is to be recorded.
     fn at(&mut self, site: Site, value: Tensor) -> Result<Tensor> {
-        let value = self.edits.apply(site, value)?;
+        let value = self.edits.apply(site, value, self.first)?;
         let value = self.with_features(site, value)?;
         if self.sites.has(site) {
             self.trace.put(site, value.clone());

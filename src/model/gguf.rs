@@ -11,8 +11,9 @@ mod pieces;
 mod split;
 pub mod tokenizer;
 
-use crate::model::checkpoint::{Entry, Form, Stored};
+use crate::model::checkpoint::{Checkpoint, Entry, Form, Progress, Stored};
 use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device};
 pub use header::{Value, is_gguf};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -60,6 +61,14 @@ impl Gguf {
             ensure!(pair[0].name != pair[1].name, "{}: tensor {:?} stands there twice", path.display(), pair[0].name);
         }
         Ok(Gguf { files, values, tensors })
+    }
+
+    /// The tensors, under the names of a Hugging Face checkpoint.
+    ///
+    /// # Errors
+    /// A file is gone; settings that the names need and that are not there.
+    pub fn checkpoint<'p>(&self, device: &Device, dtype: DType, progress: Progress<'p>) -> Result<Checkpoint<'p>> {
+        Checkpoint::listed(&self.files, self.renamed()?, kind::ACCEPTED, (device, dtype), progress)
     }
 
     /// The first file, for messages.

@@ -3,6 +3,8 @@
 //! Matrices are row-major. Every kernel splits its work so that each output element is summed by one thread in one
 //! order: results do not depend on the number of threads.
 
+#![allow(unsafe_code)]
+
 pub mod activation;
 pub mod attention;
 pub mod lanes;
@@ -16,6 +18,7 @@ pub mod shared;
 macro_rules! widest {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
+        #[allow(unsafe_code)]
         $vis fn $name($($arg: $ty),*) {
             #[inline(always)]
             fn body($($arg: $ty),*) $body

@@ -1,16 +1,21 @@
 //! Opening a model: settings, weights and tokenizer, checked against each other.
 
+mod folder;
+
 use super::Model;
+use super::arch::Arch;
 use super::checkpoint::{Checkpoint, Progress, shards};
 use super::config::Config;
 use super::device::{DTypeChoice, DeviceChoice};
 use super::families;
 use super::gguf::{self, Gguf};
-use super::source::Source;
+use super::source::{Source, is_unfinished};
 use super::text::Text;
+use super::text::chat::Chat;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use std::borrow::Cow;
+use std::path::Path;
 
 /// How to open a model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +24,8 @@ pub struct Options {
     pub device: DeviceChoice,
     /// What to compute in.
     pub dtype: DTypeChoice,
+    /// Fields of `config.json` that are let pass although this program does not know them ([`Config::accept`]).
+    pub accept: &'static [String],
 }
 
 impl Model {
@@ -28,7 +35,7 @@ impl Model {
     /// Everything that can be wrong with a model folder, each naming file and field.
     pub fn open(name: &str, options: Options, progress: Progress) -> Result<Model> {
         let device = options.device.open()?;
-        Self::open_source(Source::find(name)?, &device, options.dtype, progress)
+        Self::open_accepting(Source::find(name)?, &device, options.dtype, options.accept, progress)
     }
 
     /// Opens a model whose files have been found.
@@ -36,23 +43,36 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn open_source(source: Source, device: &Device, dtype: DTypeChoice, progress: Progress) -> Result<Model> {
+        Self::open_accepting(source, device, dtype, &[], progress)
+    }
+
+    fn open_accepting(
+        source: Source,
+        device: &Device,
+        dtype: DTypeChoice,
+        accept: &[String],
+        progress: Progress,
+    ) -> Result<Model> {
         let file = match &source {
             Source::Gguf { path, .. } => Some(Gguf::open(path)?),
             _ => None,
         };
         let mut config = settings(&source, file.as_ref())?;
+        config.accept(accept);
         let older = config.opt_str("torch_dtype")?;
         let stored = config.opt_str("dtype")?.or(older);
         let bos = config.opt_value("bos_token_id").and_then(|v| v.as_u64()).and_then(|n| u32::try_from(n).ok());
         let dtype = dtype.resolve(device, stored.as_deref());
+        let weights = match &file {
+            Some(file) => file.checkpoint(device, dtype, progress)?,
+            None => weights(&source, device, dtype, progress)?,
+        };
+        // What is wrong with the settings is said before anything large is read.
+        families::check(&mut config, &weights)?;
         // Loading a large tokenizer takes as long as reading a small model: do both at once.
         let (decoder, text) = std::thread::scope(|scope| {
             let reader = scope.spawn(|| tokenizer(&source, file.as_ref()));
-            let weights = match &file {
-                Some(file) => Checkpoint::gguf(file, device, dtype, progress),
-                None => weights(&source, device, dtype, progress),
-            };
-            let decoder = weights.and_then(|w| families::build(&mut config, &w));
+            let decoder = families::build(&mut config, &weights);
             let text = reader.join().unwrap_or_else(|_| anyhow::bail!("the tokenizer library failed on {source}"));
             (decoder, text)
         });
@@ -67,8 +87,42 @@ impl Model {
                 decoder.arch.d_vocab
             );
         }
-        Ok(Model { source, decoder, text, directions: Vec::new(), dictionary: None })
+        Ok(Model { unread: config.decided(), ..Model::new(source, decoder, text) })
     }
+}
+
+/// What a model is, without its numbers.
+pub struct About {
+    /// Where it is.
+    pub source: Source,
+    /// Its sizes.
+    pub arch: Arch,
+    /// What was decided about fields of its settings that nobody reads.
+    pub unread: Option<String>,
+}
+
+/// Reads a model's settings, and checks that its tensors fit them.
+///
+/// # Errors
+/// As [`Model::open`], but for numbers and the tokenizer.
+pub fn about(name: &str, accept: &[String]) -> Result<About> {
+    let source = Source::find(name)?;
+    let file = match &source {
+        Source::Gguf { path, .. } => Some(Gguf::open(path)?),
+        _ => None,
+    };
+    let mut config = settings(&source, file.as_ref())?;
+    config.accept(accept);
+    for key in ["torch_dtype", "dtype"] {
+        config.opt_str(key)?;
+    }
+    let nothing = Box::new(|_, _| {});
+    let weights = match &file {
+        Some(file) => file.checkpoint(&Device::Cpu, DType::F32, nothing)?,
+        None => weights(&source, &Device::Cpu, DType::F32, nothing)?,
+    };
+    let arch = families::check(&mut config, &weights)?;
+    Ok(About { source, arch, unread: config.decided() })
 }
 
 /// The fields of `config.json`, or of a GGUF file as if it had one.
@@ -77,8 +131,10 @@ fn settings(source: &Source, file: Option<&Gguf>) -> Result<Config> {
         return Ok(Config::from_fields(&file.place(), file.config()?));
     }
     let place = source.file_name("config.json");
-    let settings = source.read("config.json")?.with_context(|| format!("{place} is missing"))?;
-    Config::parse(&place, &settings)
+    let Some(settings) = source.read("config.json")? else { return Err(folder::without_config(source)?) };
+    let mut config = Config::parse(&place, &settings)?;
+    folder::check_quantised(&mut config)?;
+    Ok(config)
 }
 
 /// The tokenizer of the folder, or of the GGUF file: a `tokenizer.json` beside it is read only where its own vocabulary is of a kind that is
@@ -86,14 +142,32 @@ fn settings(source: &Source, file: Option<&Gguf>) -> Result<Config> {
 fn tokenizer(source: &Source, file: Option<&Gguf>) -> Result<Option<Text>> {
     if let Some(file) = file {
         match gguf::tokenizer::check(file) {
-            Ok(()) => return gguf::tokenizer::rebuild(file).and_then(Text::rebuilt).map(Some),
+            Ok(()) => {
+                let text = gguf::tokenizer::rebuild(file).and_then(Text::rebuilt)?;
+                return Ok(Some(text.with_chat(gguf::tokenizer::chat(file))));
+            }
             Err(error) if source.read("tokenizer.json")?.is_none() => return Err(error),
             Err(_) => {}
         }
     }
     let Some(json) = source.read("tokenizer.json")? else { return Ok(None) };
     let config = source.read("tokenizer_config.json")?;
-    Text::from_bytes(&json, config.as_deref(), &source.to_string()).map(Some)
+    let special = source.read("special_tokens_map.json")?;
+    let template = source.read("chat_template.jinja")?;
+    let place = source.to_string();
+    let text = Text::from_files(&json, config.as_deref(), special.as_deref(), &place)?;
+    let chat = Chat::from_files(&place, template.as_deref(), config.as_deref(), special.as_deref())?;
+    Ok(Some(text.with_chat(chat)))
+}
+
+/// Whether a folder's weights are all there: one file, or every file that the index lists.
+pub fn is_whole(folder: &Path) -> bool {
+    let index = std::fs::read(folder.join("model.safetensors.index.json"));
+    match index {
+        Ok(index) => shards(folder, &index).is_ok_and(|files| folder::missing(&files).is_empty()),
+        // Models in other formats are not half of anything.
+        Err(_) => folder.join("model.safetensors").is_file() || !is_unfinished(folder),
+    }
 }
 
 fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: Progress<'p>) -> Result<Checkpoint<'p>> {
@@ -110,12 +184,9 @@ fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: Progres
         return Checkpoint::open(&[whole], device, dtype, progress);
     }
     let index: Option<Cow<[u8]>> = source.read("model.safetensors.index.json")?;
-    let index = index.with_context(|| {
-        let older = ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|f| path.join(f).exists());
-        let hint =
-            if older { "; pytorch_model.bin is a pickle and is not read: convert it to safetensors" } else { "" };
-        format!("{} is missing, and so is model.safetensors.index.json{hint}", whole.display())
-    })?;
+    let Some(index) = index else { return Err(folder::without_weights(source, path)) };
+    let files = shards(path, &index)?;
+    folder::check_whole(source, &files)?;
     let listed = || format!("a file that {} lists", source.file_name("model.safetensors.index.json"));
-    Checkpoint::open(&shards(path, &index)?, device, dtype, progress).with_context(listed)
+    Checkpoint::open(&files, device, dtype, progress).with_context(listed)
 }

@@ -219,8 +219,8 @@ pub struct Attended {
     pub pattern: Option<Tensor>,
 }
 
-/// Causal attention; `q` `[batch, pos, heads, width]`, `k` and `v` `[batch, pos, kv_heads, width]`.
-/// `cuts[b]` are the edges taken out of prompt `b`; missing entries mean none.
+/// Causal attention of the last positions of the keys; `q` `[batch, queries, heads, width]`, `k` and `v` `[batch, keys, kv_heads, width]`.
+/// `cuts[b]` are the edges taken out of prompt `b`, counted among the keys; missing entries mean none.
 pub fn attend(
     route: Route,
     q: &Tensor,
@@ -254,7 +254,7 @@ pub fn mix_each(route: Route, pattern: &Tensor, v: &Tensor, window: Option<usize
     let ((batch, heads, pos, _), (_, _, kv_heads, width)) = (pattern.dims4()?, v.dims4()?);
     match route {
         Route::Kernels => {
-            let shape = Shape { pos, heads, kv_heads, width };
+            let shape = Shape { queries: pos, keys: pos, heads, kv_heads, width };
             let (pattern, v) = (numbers(pattern)?, numbers(v)?);
             let mut z = vec![0f32; batch * pos * heads * width];
             let squares = pattern.get().chunks_exact(heads * pos * pos);
@@ -292,10 +292,11 @@ fn attend_kernels(
     cuts: &[Cuts],
     want: (bool, bool),
 ) -> Result<Attended> {
-    let (batch, pos, heads, width) = q.dims4()?;
-    let shape = Shape { pos, heads, kv_heads: k.dim(2)?, width };
+    let (batch, queries, heads, width) = q.dims4()?;
+    let keys = k.dim(1)?;
+    let shape = Shape { queries, keys, heads, kv_heads: k.dim(2)?, width };
     let (qn, kn, vn) = (numbers(q)?, numbers(k)?, numbers(v)?);
-    let square = heads * pos * pos;
+    let square = heads * queries * keys;
     let mut z = vec![0f32; q.elem_count()];
     let mut scores = want.0.then(|| vec![0f32; batch * square]);
     let mut pattern = want.1.then(|| vec![0f32; batch * square]);
@@ -312,7 +313,7 @@ fn attend_kernels(
         attention::attend(&mut z[range], q, k, v, shape, rule, wanted);
     }
     let square =
-        |v: Option<Vec<f32>>| v.map(|v| Tensor::from_vec(v, (batch, heads, pos, pos), &Device::Cpu)).transpose();
+        |v: Option<Vec<f32>>| v.map(|v| Tensor::from_vec(v, (batch, heads, queries, keys), &Device::Cpu)).transpose();
     Ok(Attended {
         z: Tensor::from_vec(z, q.shape(), &Device::Cpu)?,
         scores: square(scores)?,
@@ -328,8 +329,9 @@ fn attend_portable(
     cuts: &[Cuts],
     want: (bool, bool),
 ) -> Result<Attended> {
-    let (batch, pos, heads, width) = q.dims4()?;
-    let group = heads / k.dim(2)?;
+    let (batch, queries, heads, width) = q.dims4()?;
+    let keys = k.dim(1)?;
+    let (group, before) = (heads / k.dim(2)?, keys - queries);
     let (q, k, v) = (by_head(q, 1)?, by_head(k, group)?, by_head(v, group)?);
     let mut scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? * rule.scale as f64)?;
     if let Some(cap) = rule.softcap {
@@ -337,22 +339,22 @@ fn attend_portable(
     }
     let seen = |q: usize, k: usize| k <= q && rule.window.is_none_or(|w| q - k < w);
     let value = |seen: bool| if seen { 0f32 } else { f32::NEG_INFINITY };
-    let mask: Vec<f32> = (0..pos * pos).map(|i| value(seen(i / pos, i % pos))).collect();
-    scores = scores.broadcast_add(&Tensor::from_vec(mask, (1, 1, pos, pos), q.device())?)?;
+    let mask: Vec<f32> = (0..queries * keys).map(|i| value(seen(before + i / keys, i % keys))).collect();
+    scores = scores.broadcast_add(&Tensor::from_vec(mask, (1, 1, queries, keys), q.device())?)?;
     if cuts.iter().any(|c| !c.is_empty()) {
-        let mut mask = vec![0f32; batch * heads * pos * pos];
+        let mut mask = vec![0f32; batch * heads * queries * keys];
         for (b, cuts) in cuts.iter().enumerate() {
-            for (h, q, k) in cuts {
-                mask[((b * heads + h) * pos + q) * pos + k] = f32::NEG_INFINITY;
+            for (h, q, k) in cuts.iter().filter(|c| c.1 >= before) {
+                mask[((b * heads + h) * queries + q - before) * keys + k] = f32::NEG_INFINITY;
             }
         }
-        scores = (scores + Tensor::from_vec(mask, (batch, heads, pos, pos), q.device())?)?;
+        scores = (scores + Tensor::from_vec(mask, (batch, heads, queries, keys), q.device())?)?;
     }
     // The floor keeps a row in which every edge was cut at zero instead of NaN.
     let top = scores.max_keepdim(D::Minus1)?.maximum(-1e30f64)?;
     let weights = scores.broadcast_sub(&top)?.exp()?;
     let pattern = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?.maximum(1e-30f64)?)?;
     let z = pattern.to_dtype(v.dtype())?.matmul(&v)?.transpose(1, 2)?.contiguous()?;
-    let z = z.reshape((batch, pos, heads, width))?;
+    let z = z.reshape((batch, queries, heads, width))?;
     Ok(Attended { z, scores: want.0.then_some(scores), pattern: want.1.then_some(pattern) })
 }

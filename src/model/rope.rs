@@ -5,6 +5,7 @@
 use super::config::Config;
 use super::kernel::attention::Pairs;
 use anyhow::{Result, bail, ensure};
+use std::borrow::Cow;
 
 /// The frequencies of one rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
@@ -225,18 +226,32 @@ impl Rope {
 
     /// Cosine and sine of every (position, pair): two `[n_pos, pairs]` tables.
     pub fn tables(&self, n_pos: usize) -> (Vec<f32>, Vec<f32>) {
-        let grown;
-        let frequencies = match &self.beyond {
-            Some((limit, Beyond::Fixed(long))) if n_pos > *limit => long,
+        self.tables_of(0..n_pos, n_pos)
+    }
+
+    /// Whether two lengths of a prompt turn with the same frequencies.
+    pub fn same_at(&self, a: usize, b: usize) -> bool {
+        a == b || self.at(a) == self.at(b)
+    }
+
+    /// The frequencies for a prompt of `n_pos` tokens.
+    fn at(&self, n_pos: usize) -> Cow<'_, [f32]> {
+        match &self.beyond {
+            Some((limit, Beyond::Fixed(long))) if n_pos > *limit => long.into(),
             Some((limit, Beyond::Grown { theta, factor })) if n_pos > *limit => {
                 let width = 2 * self.frequencies.len();
                 let by = factor * n_pos as f32 / *limit as f32 - (factor - 1.0);
-                grown = Self::new(theta * by.powf(width as f32 / (width as f32 - 2.0)), width).frequencies;
-                &grown
+                Self::new(theta * by.powf(width as f32 / (width as f32 - 2.0)), width).frequencies.into()
             }
-            _ => &self.frequencies,
-        };
-        let angles = (0..n_pos).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
+            _ => (&self.frequencies).into(),
+        }
+    }
+
+    /// The tables of some positions of a prompt of `n_pos` tokens.
+    pub fn tables_of(&self, positions: std::ops::Range<usize>, n_pos: usize) -> (Vec<f32>, Vec<f32>) {
+        let frequencies = self.at(n_pos);
+        let frequencies: &[f32] = &frequencies;
+        let angles = positions.flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
         // The angle is rounded to f32 as in transformers; its cosine is taken in f64.
         angles
             .map(|a| (a as f64).sin_cos())

@@ -2,6 +2,7 @@
 
 use super::gguf;
 use crate::builtin::{self, Builtin};
+use crate::files::read_if_there;
 use anyhow::{Context, Result, bail, ensure};
 use std::borrow::Cow;
 use std::fmt;
@@ -65,12 +66,16 @@ impl Source {
         if !looks_like_path && let Some(path) = snapshot(name)? {
             return Self::in_folder(name, path);
         }
+        if !looks_like_path && let Some(path) = cached_file(name)? {
+            return Ok(Source::Gguf { name: name.into(), path });
+        }
         let built_in: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
         bail!(
             "no model is called {name:?}; accepted: a built-in name ({}), a folder, or a name in the Hugging Face cache {} \
-             (fill it with: hf download {name})",
+             (fill it with: {})",
             built_in.join(", "),
-            cache().map_or("(no home folder)".into(), |p| p.display().to_string())
+            cache().map_or("(no home folder)".into(), |p| p.display().to_string()),
+            download_hint(name, "")
         )
     }
 
@@ -99,15 +104,14 @@ impl Source {
 
     /// The bytes of a file, or nothing when there is no such file. Beside a GGUF file, only a `tokenizer.json` and what belongs to it are
     /// looked for.
-
     ///
     /// # Errors
     /// The file is there but cannot be read.
     pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Source::BuiltIn(b) => Ok(b.file(file).map(Cow::Borrowed)),
-            Source::Folder { path, .. } => read(&path.join(file)),
-            Source::Gguf { path, .. } => read(&path.with_file_name(file)),
+            Source::Folder { path, .. } => Ok(read_if_there(&path.join(file))?.map(Cow::Owned)),
+            Source::Gguf { path, .. } => Ok(read_if_there(&path.with_file_name(file))?.map(Cow::Owned)),
         }
     }
 
@@ -118,14 +122,6 @@ impl Source {
             Source::Folder { path, .. } => path.join(file).display().to_string(),
             Source::Gguf { path, .. } => path.with_file_name(file).display().to_string(),
         }
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Cow<'static, [u8]>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
@@ -140,6 +136,23 @@ fn ggufs(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(is_model).collect();
     files.sort();
     Ok(files)
+}
+
+/// The command that downloads a repository, given as `org/name` or `org/name@revision`, or one `file` of it.
+pub fn download_hint(spec: &str, file: &str) -> String {
+    let (name, revision) = spec.split_once('@').map_or((spec, None), |(name, revision)| (name, Some(revision)));
+    let words = ["hf download", name, file].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
+    match revision {
+        Some(revision) => format!("{words} --revision {revision}"),
+        None => words,
+    }
+}
+
+/// Whether a snapshot of the Hugging Face cache belongs to a download that was cut off.
+pub fn is_unfinished(snapshot: &Path) -> bool {
+    let blobs = snapshot.parent().and_then(Path::parent).map(|p| p.join("blobs"));
+    let entries = blobs.and_then(|b| std::fs::read_dir(b).ok());
+    entries.is_some_and(|all| all.flatten().any(|e| e.path().extension().is_some_and(|e| e == "incomplete")))
 }
 
 /// Whether `name` is that of a model that is there: one that [`Source::find`] finds, with a `config.json` that names its kind.
@@ -161,6 +174,21 @@ pub fn cache() -> Option<PathBuf> {
         .or_else(|| set("HF_HOME").map(|p| p.join("hub")))
         .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("huggingface").join("hub")))
         .or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().join(".cache/huggingface/hub")))
+}
+
+/// The GGUF file that `org/name/file.gguf[@revision]` names in the Hugging Face cache, if it is there.
+///
+/// # Errors
+/// As [`snapshot`].
+fn cached_file(name: &str) -> Result<Option<PathBuf>> {
+    let (path, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let Some((end, _)) = path.match_indices('/').nth(1) else { return Ok(None) };
+    let (repository, file) = (&path[..end], &path[end + 1..]);
+    if file.split('/').any(|part| part == "..") {
+        return Ok(None);
+    }
+    let folder = snapshot(&format!("{repository}@{revision}"))?;
+    Ok(folder.map(|folder| folder.join(file)).filter(|file| gguf::is_gguf(file)))
 }
 
 /// The snapshot folder of `org/name[@revision]` in the Hugging Face cache, if it is there.

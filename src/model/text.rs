@@ -4,6 +4,7 @@
 //! spelling and not by decoding it alone, which loses leading spaces and parts of characters.
 
 mod bos;
+pub mod chat;
 mod config;
 mod spelling;
 
@@ -17,6 +18,7 @@ use super::caught::caught;
 use super::gguf::tokenizer::Rebuilt;
 use bos::Frame;
 pub use bos::{Bos, BosDone};
+use chat::Chat;
 use config::TokenizerConfig;
 use spelling::Spelling;
 
@@ -28,6 +30,7 @@ pub struct Text {
     added: HashMap<u32, (String, bool)>,
     frame: Frame,
     bos_id: Option<u32>,
+    chat: Option<Chat>,
 }
 
 /// A prompt as tokens.
@@ -62,12 +65,26 @@ impl Encoding {
 impl Text {
     /// Reads `tokenizer.json` and, if there is one, `tokenizer_config.json`; errors name the file, in `where_from`.
     pub fn from_bytes(tokenizer_json: &[u8], tokenizer_config: Option<&[u8]>, where_from: &str) -> Result<Self> {
+        Self::from_files(tokenizer_json, tokenizer_config, None, where_from)
+    }
+
+    /// As [`Self::from_bytes`], with `special_tokens_map.json`, if there is one.
+    pub fn from_files(
+        tokenizer_json: &[u8],
+        tokenizer_config: Option<&[u8]>,
+        special_tokens_map: Option<&[u8]>,
+        where_from: &str,
+    ) -> Result<Self> {
         let mut tokenizer = caught(&format!("{where_from}: tokenizer.json"), || Tokenizer::from_bytes(tokenizer_json))?
             .map_err(|error| anyhow!("{where_from}: tokenizer.json: {error}"))?;
         let in_config = || format!("{where_from}: tokenizer_config.json");
         let config: TokenizerConfig = match tokenizer_config {
             Some(bytes) => serde_json::from_slice(bytes).with_context(in_config)?,
             None => TokenizerConfig::default(),
+        };
+        let config = match special_tokens_map {
+            Some(map) => config.overruled(map).with_context(|| format!("{where_from}: special_tokens_map.json"))?,
+            None => config,
         };
         // Both are for batches; a prompt is neither cut nor filled up.
         tokenizer.with_padding(None);
@@ -96,7 +113,7 @@ impl Text {
         let spelling = Spelling::of(&tokenizer)?;
         let added = tokenizer.get_added_tokens_decoder().into_iter();
         let added = added.map(|(id, token)| (id, (token.content, token.special))).collect();
-        Ok(Text { tokenizer, spelling, added, frame, bos_id })
+        Ok(Text { tokenizer, spelling, added, frame, bos_id, chat: None })
     }
 
     /// Takes `id` (`bos_token_id` of `config.json`) as the BOS if the tokenizer's own files name none.
@@ -104,6 +121,17 @@ impl Text {
         let known = id.filter(|id| self.tokenizer.id_to_token(*id).is_some());
         self.bos_id = self.bos_id.or(known);
         self
+    }
+
+    /// With the template that makes prompts of messages.
+    pub fn with_chat(mut self, chat: Option<Chat>) -> Self {
+        self.chat = chat;
+        self
+    }
+
+    /// The template that makes prompts of messages, if the model has one.
+    pub fn chat(&self) -> Option<&Chat> {
+        self.chat.as_ref()
     }
 
     /// The beginning-of-sequence token, if there is one.

@@ -33,6 +33,11 @@ impl Trace {
         self.tokens().len()
     }
 
+    /// Records a site, `value` with its batch dimension first.
+    pub fn record(&mut self, site: Site, value: Tensor) {
+        self.sites.insert(site, value);
+    }
+
     pub(super) fn put(&mut self, site: Site, value: Tensor) {
         self.sites.insert(site, value);
     }
@@ -104,6 +109,11 @@ impl Trace {
     /// What was recorded, in the order of the forward pass.
     pub fn sites(&self) -> impl Iterator<Item = (Site, &Tensor)> {
         self.sites.iter().map(|(s, t)| (*s, t))
+    }
+
+    /// Bytes that its numbers take; those of sites that share their memory count twice.
+    pub fn bytes(&self) -> usize {
+        self.sites.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
     }
 
     /// `n` copies of the first prompt with `site` alone: where a batch of edited runs can start.

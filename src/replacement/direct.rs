@@ -3,6 +3,7 @@
 //!
 //! Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021).
 
+use super::rules::Rule;
 use super::transpose;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::ops;
@@ -83,9 +84,21 @@ impl Decoder {
     /// # Errors
     /// The last residual stream was not recorded; a token outside the vocabulary.
     pub fn target_direction(&self, trace: &Trace, position: usize, target: &Logits) -> Result<Tensor> {
-        let resid = trace.block(self.arch.n_layers - 1, S::ResidPost)?.narrow(0, position, 1)?;
-        let (_, scale) = ops::norm(self.route(), &resid.contiguous()?, &self.ln_final)?;
-        Ok(transpose::norm_back(&self.target_row(target)?, &self.ln_final, &scale)?)
+        self.before_final_norm(trace, position, &self.target_row(target)?, Rule::Frozen)
+    }
+
+    /// A direction `[1, d_model]` (f32) at the output of the final norm, taken back to the last residual stream of `position`; `scale` says whether
+    /// the norm's scale is held.
+    ///
+    /// # Errors
+    /// The last residual stream was not recorded.
+    pub fn before_final_norm(&self, trace: &Trace, position: usize, row: &Tensor, scale: Rule) -> Result<Tensor> {
+        let resid = trace.block(self.arch.n_layers - 1, S::ResidPost)?.narrow(0, position, 1)?.contiguous()?;
+        let (_, held) = ops::norm(self.route(), &resid, &self.ln_final)?;
+        Ok(match scale {
+            Rule::Frozen => transpose::norm_back(row, &self.ln_final, &held)?,
+            Rule::Exact => transpose::norm_back_exact(row, &self.ln_final, &held, &resid.to_dtype(DType::F32)?)?,
+        })
     }
 
     /// The sites that [`Decoder::direct`] reads.

@@ -1,14 +1,16 @@
 //! Freezing a run: its scales, and its weights and patterns as the route needs them.
 
+use super::layer::{Layer, Skip};
+use super::norm::{FrozenNorm, vector};
 use super::packed::PackedBlock;
-use super::targets::Input;
+use super::target::Input;
 use super::tensors::TensorBlock;
-use crate::model::arch::{Block, Decoder, Norm};
+use crate::model::arch::Decoder;
 use crate::model::ops::Route;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
-use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor};
+use anyhow::Result;
+use candle_core::{DType, Device};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
@@ -40,95 +42,6 @@ pub(super) enum Blocks {
     Tensors(Vec<TensorBlock>, Device),
 }
 
-/// What both routes need of a block.
-pub(super) struct Layer {
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub width: usize,
-    /// What attention adds without looking at any token: biases through values, output and post-norm, `[pos, d_model]`.
-    pub attn_bias: Vec<f32>,
-    /// The norm the MLP reads through; one that changes nothing where the block has none.
-    pub ln2: FrozenNorm,
-    /// The norm on the MLP's output.
-    pub ln2_post: Option<FrozenNorm>,
-    /// The linear skip of a dictionary, see [`ReplacementModel::set_skip`].
-    pub skip: Option<Skip>,
-}
-
-/// A linear path around a blocked MLP.
-pub(super) struct Skip {
-    /// `[out, in]`, norms folded in.
-    pub by_output: Vec<f32>,
-    /// Multiplies the result at every position.
-    pub scale: Vec<f32>,
-}
-
-/// A norm whose scale is held.
-#[derive(Clone)]
-pub struct FrozenNorm {
-    pub(super) centre: bool,
-    pub(super) weight: Vec<f32>,
-    /// Zeros without bias.
-    pub(super) bias: Vec<f32>,
-    /// `1 / hook_scale` at every position; of the final norm at those whose logits were computed.
-    pub(super) inverse: Vec<f32>,
-}
-
-impl FrozenNorm {
-    pub(super) fn new(norm: &Norm, scale: &Tensor) -> Result<Self> {
-        let weight = vector(&norm.weight)?;
-        let bias = match &norm.bias {
-            Some(b) => vector(b)?,
-            None => vec![0.0; weight.len()],
-        };
-        let inverse = vector(scale)?.into_iter().map(|s| 1.0 / s).collect();
-        Ok(FrozenNorm { centre: norm.centre, weight, bias, inverse })
-    }
-
-    /// A block's norm with the scales that `site` of `trace` recorded; without one all passes unchanged.
-    pub(super) fn of(norm: &Option<Norm>, trace: &Trace, (l, site): (usize, S), d: usize) -> Result<Self> {
-        match norm {
-            Some(norm) => Self::new(norm, &trace.block(l, site)?),
-            None => {
-                let (weight, bias, inverse) = (vec![1.0; d], vec![0.0; d], vec![1.0; trace.n_pos()]);
-                Ok(FrozenNorm { centre: false, weight, bias, inverse })
-            }
-        }
-    }
-
-    /// The linear part of the norm at a position: `C(x) . gamma * s`.
-    pub fn forward(&self, x: &mut [f32], pos: usize) {
-        let mean = self.mean(x);
-        x.iter_mut().zip(&self.weight).for_each(|(x, w)| *x = (*x - mean) * w * self.inverse[pos]);
-    }
-
-    /// Its transpose: `C(gamma . g) * s`.
-    pub fn backward(&self, g: &mut [f32], pos: usize) {
-        g.iter_mut().zip(&self.weight).for_each(|(g, w)| *g *= w);
-        let mean = self.mean(g);
-        g.iter_mut().for_each(|g| *g = (*g - mean) * self.inverse[pos]);
-    }
-
-    fn mean(&self, x: &[f32]) -> f32 {
-        if self.centre { (x.iter().map(|x| *x as f64).sum::<f64>() / x.len() as f64) as f32 } else { 0.0 }
-    }
-
-    /// `C(gamma . rows)` of every row of a matrix with `weight.len()` columns, the part of the transpose that does not
-    /// depend on the position.
-    pub(super) fn fold(&self, rows: &mut [f32]) {
-        for row in rows.chunks_exact_mut(self.weight.len()) {
-            row.iter_mut().zip(&self.weight).for_each(|(x, w)| *x *= w);
-            let mean = self.mean(row);
-            row.iter_mut().for_each(|x| *x -= mean);
-        }
-    }
-}
-
-/// A tensor's numbers in f32 on the CPU.
-pub(super) fn vector(t: &Tensor) -> Result<Vec<f32>> {
-    Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-}
-
 impl ReplacementModel {
     /// The sites a run must record to be frozen.
     pub fn sites(model: &Decoder) -> Sites {
@@ -147,7 +60,15 @@ impl ReplacementModel {
     /// # Errors
     /// A site was not recorded.
     pub fn new(model: &Decoder, trace: &Trace) -> Result<Self> {
-        Self::new_by(Route::best(model.device(), DType::F32), model, trace)
+        Self::new_while(model, trace, &mut || Ok(()))
+    }
+
+    /// [`ReplacementModel::new`], asking whether to go on after as many blocks as there are threads.
+    ///
+    /// # Errors
+    /// As [`ReplacementModel::new`]; what `go_on` returns.
+    pub fn new_while(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
+        Self::by(Route::best(model.device(), DType::F32), model, trace, go_on)
     }
 
     /// [`ReplacementModel::new`] by a given route; the kernels' takes copies of the weights to the CPU.
@@ -155,20 +76,33 @@ impl ReplacementModel {
     /// # Errors
     /// As [`ReplacementModel::new`].
     pub fn new_by(route: Route, model: &Decoder, trace: &Trace) -> Result<Self> {
-        let blocks = || model.blocks.iter().enumerate();
+        Self::by(route, model, trace, &mut || Ok(()))
+    }
+
+    fn by(route: Route, model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
+        let mut blocks = model.blocks.iter().enumerate();
         let (layers, blocks) = match route {
             Route::Kernels => {
                 let one = |(l, block)| Layer::with(PackedBlock::new, block, l, trace);
                 // Work on a GPU stays on one thread: candle orders none of it between threads.
-                let made: Vec<_> = match model.device().is_cpu() {
-                    true => model.blocks.par_iter().enumerate().map(one).collect::<Result<_>>()?,
-                    false => blocks().map(one).collect::<Result<_>>()?,
-                };
+                let at_once = if model.device().is_cpu() { rayon::current_num_threads() } else { 1 };
+                let mut made = Vec::with_capacity(model.blocks.len());
+                for (part, some) in model.blocks.chunks(at_once).enumerate() {
+                    go_on()?;
+                    let numbered = some.par_iter().enumerate().map(|(i, block)| (part * at_once + i, block));
+                    match at_once {
+                        1 => made.push(one((part, &some[0]))?),
+                        _ => made.extend(numbered.map(one).collect::<Result<Vec<_>>>()?),
+                    }
+                }
                 let (layers, packed) = made.into_iter().unzip();
                 (layers, Blocks::Packed(packed))
             }
             Route::Portable => {
-                let made = blocks().map(|(l, block)| Layer::with(TensorBlock::new, block, l, trace));
+                let made = blocks.by_ref().map(|(l, block)| {
+                    go_on()?;
+                    Layer::with(TensorBlock::new, block, l, trace)
+                });
                 let (layers, tensors) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
                 (layers, Blocks::Tensors(tensors, model.device().clone()))
             }
@@ -244,44 +178,5 @@ impl ReplacementModel {
         }
         layer.skip = Some(skip);
         Ok(())
-    }
-}
-
-impl Layer {
-    /// A block for either route, and what both need of it.
-    fn with<B>(
-        new: impl Fn(&Block, usize, &Trace) -> Result<(B, Vec<f32>)>,
-        block: &Block,
-        l: usize,
-        trace: &Trace,
-    ) -> Result<(Self, B)> {
-        let made = new(block, l, trace).and_then(|(b, constant)| Ok((Layer::new(block, l, trace, constant)?, b)));
-        made.with_context(|| format!("freezing layer {l}"))
-    }
-
-    /// `constant` `[d_model]` is attention's output of biases alone, before any post-norm: pattern rows sum to one, so what
-    /// does not depend on the key passes a head unchanged.
-    fn new(block: &Block, l: usize, trace: &Trace, constant: Vec<f32>) -> Result<Self> {
-        let a = &block.attention;
-        let post = |norm: &Option<Norm>, site| -> Result<Option<FrozenNorm>> {
-            norm.as_ref().map(|n| FrozenNorm::new(n, &trace.block(l, site)?)).transpose()
-        };
-        let ln1_post = post(&block.ln1_post, S::Ln1PostScale)?;
-        let mut attn_bias = constant.repeat(trace.n_pos());
-        if let Some(norm) = &ln1_post {
-            for (pos, row) in attn_bias.chunks_exact_mut(constant.len()).enumerate() {
-                norm.forward(row, pos);
-                row.iter_mut().zip(&norm.bias).for_each(|(x, b)| *x += b);
-            }
-        }
-        Ok(Layer {
-            heads: a.q.weight.dim(0)? / a.d_head,
-            kv_heads: a.k.weight.dim(0)? / a.d_head,
-            width: a.d_head,
-            attn_bias,
-            ln2: FrozenNorm::of(&block.ln2, trace, (l, S::Ln2Scale), constant.len())?,
-            ln2_post: post(&block.ln2_post, S::Ln2PostScale)?,
-            skip: None,
-        })
     }
 }

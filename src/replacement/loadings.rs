@@ -5,8 +5,10 @@
 //! source up) and by the last one (which delivered it at the target's position). Ameisen et al. 2025, "QK attributions" (Kamath et al. 2025),
 //! name the heads of an edge so.
 
-use super::freeze::{FrozenNorm, ReplacementModel, Skip, vector};
-use super::targets::{Entry, Target, dot};
+use super::freeze::ReplacementModel;
+use super::layer::Skip;
+use super::norm::{FrozenNorm, dot, vector};
+use super::target::{Entry, Target};
 use crate::model::arch::{Block, Decoder};
 use crate::model::kernel::matmul;
 use crate::model::site::BlockSite as S;

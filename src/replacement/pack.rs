@@ -3,11 +3,13 @@
 //! `G` of a pack is `[pos, d_model, lane]`, so every product reads it in order. Work is split by heads and by positions
 //! within a pack as well, for when there are fewer packs than threads.
 
-use super::freeze::Layer;
+use super::lane::Lane;
+use super::layer::Layer;
 use super::packed::PackedBlock;
-use super::sources::Rows;
-use super::targets::Target;
+use super::places::Rows;
+use super::target::Target;
 use crate::model::kernel::lanes::{LANES, Packed};
+use anyhow::Result;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -15,21 +17,8 @@ use std::cmp::Reverse;
 /// Positions whose `G` one task takes back through `W_V`: with one head's part of it they fit in the second-level cache.
 const POSITIONS: usize = 8;
 
-/// What one target has gathered on its way.
-pub(super) struct Lane {
-    /// Index of the target.
-    pub target: usize,
-    /// `[columns + 1]`, the last one for biases.
-    pub sums: Vec<f32>,
-    /// `[layer, head]`
-    pub heads: Vec<f32>,
-}
-
-impl Lane {
-    pub fn new(target: usize, n_columns: usize, n_heads: usize) -> Self {
-        Lane { target, sums: vec![0.0; n_columns + 1], heads: vec![0.0; n_heads] }
-    }
-}
+/// A pack of more positions takes its heads by turns: an attention step of it is longer than anybody waits for a key.
+const LONG: usize = 320;
 
 /// Targets that are computed together.
 pub(super) struct Pack {
@@ -93,8 +82,23 @@ impl Pack {
         });
     }
 
-    /// One attention step: `dz = G W_O`, mixed by the transposed pattern, back through `W_V`.
-    pub fn attention(&mut self, layer: &Layer, block: &PackedBlock, first_head: usize) {
+    /// Whether one attention step takes so long that somebody may want to end it half-way.
+    pub fn is_long(&self) -> bool {
+        self.end > LONG
+    }
+
+    /// One attention step: `dz = G W_O`, mixed by the transposed pattern, back through `W_V`. `go_on` is asked after so many key-value `heads`.
+    ///
+    /// # Errors
+    /// What `go_on` returns; the pack is of no use then.
+    pub fn attention(
+        &mut self,
+        layer: &Layer,
+        block: &PackedBlock,
+        first_head: usize,
+        heads: usize,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
         let (width, d, low, end) = (layer.width, self.d, self.low, self.end);
         let (one, group) = (width * LANES, layer.heads / layer.kv_heads);
         // The last tile of keys may reach beyond the last position.
@@ -103,8 +107,7 @@ impl Pack {
         let mut sums = vec![0f32; layer.heads * LANES];
         let mut dv = Scratch::new(layer.kv_heads * keys);
         let dv = dv.at_least(layer.kv_heads * keys);
-        let by_head = dv.par_chunks_exact_mut(keys).zip(sums.par_chunks_exact_mut(group * LANES));
-        by_head.enumerate().with_max_len(1).for_each(|(kv, (dv, sums))| {
+        let by_head = |(kv, (dv, sums)): (usize, (&mut [f32], &mut [f32]))| {
             let mut dz = Scratch::new(end * one);
             let dz = dz.at_least(end * one);
             for (i, sums) in sums.chunks_exact_mut(LANES).enumerate() {
@@ -124,7 +127,17 @@ impl Pack {
                     block.pattern[h].multiply(end, b, one, out, one, i > 0, span);
                 }
             }
-        });
+        };
+        let heads = heads.min(layer.kv_heads).max(1);
+        let some = dv.chunks_mut(heads * keys).zip(sums.chunks_mut(heads * group * LANES));
+        for (part, (dv, sums)) in some.enumerate() {
+            if part > 0 {
+                go_on()?;
+            }
+            let each = dv.par_chunks_exact_mut(keys).zip(sums.par_chunks_exact_mut(group * LANES));
+            let numbered = each.enumerate().map(|(i, parts)| (part * heads + i, parts));
+            numbered.with_max_len(1).for_each(by_head);
+        }
         for (i, lane) in self.lanes.iter_mut().enumerate() {
             let heads = &mut lane.heads[first_head..first_head + layer.heads];
             heads.iter_mut().zip(sums.chunks_exact(LANES)).for_each(|(head, s)| *head += s[i]);
@@ -137,6 +150,7 @@ impl Pack {
             }
         });
         self.low = 0;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! A block's attention as the kernels read it: norms, patterns and scales folded into packed matrices.
 
-use super::freeze::{FrozenNorm, Skip, vector};
+use super::layer::Skip;
+use super::norm::{FrozenNorm, vector};
 use crate::model::arch::{Block, Linear};
 use crate::model::kernel::lanes::Packed;
 use crate::model::site::BlockSite as S;

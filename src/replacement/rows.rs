@@ -4,11 +4,14 @@
 //! they are put side by side by position, so that few positions behind it are: [`LANES`] at a time for the kernels, in
 //! larger sheets for tensors.
 
-use super::freeze::{Blocks, Layer, ReplacementModel};
-use super::pack::{Lane, Pack, merge};
+use super::freeze::{Blocks, ReplacementModel};
+use super::lane::Lane;
+use super::layer::Layer;
+use super::pack::{Pack, merge};
 use super::packed::PackedBlock;
-use super::sources::{Gathered, Rows, Sides, SourceBlocks};
-use super::targets::{Entry, Target};
+use super::places::{Rows, Sides};
+use super::sources::{Gathered, SourceBlocks};
+use super::target::{Entry, Target};
 use super::tensors;
 use crate::model::kernel::lanes::LANES;
 use anyhow::{Result, bail};
@@ -68,7 +71,8 @@ impl ReplacementModel {
         self.rows_while(targets, sources, &mut || Ok(()), batch)
     }
 
-    /// [`ReplacementModel::rows`], asking before every layer of a batch whether to go on.
+    /// [`ReplacementModel::rows`], asking whether to go on, several times in every layer of a batch: after as much work as every thread has one
+    /// pack of, and between the heads of packs that are long.
     ///
     /// # Errors
     /// What `batch` or `go_on` returns; rows of the batch in hand are lost. A device that fails.
@@ -116,7 +120,7 @@ impl ReplacementModel {
                 self.sweep_packs(blocks, targets, sources, lane, go_on)?
             }
             (Blocks::Tensors(blocks, device), Gathered::Tensors(sources)) => {
-                tensors::sweep((self, blocks, device), targets, sources, lane, go_on)?
+                tensors::sweep((&self.layers, blocks, device), targets, sources, lane, go_on)?
             }
             _ => bail!("sources and frozen model were made for different routes"),
         };
@@ -139,11 +143,10 @@ impl ReplacementModel {
         };
         let mut packs: Vec<Pack> = Vec::new();
         for (l, (layer, block)) in self.layers.iter().zip(blocks).enumerate().rev() {
-            go_on()?;
             join(&mut packs, Entry::Post(l));
             let above = packs.len();
             join(&mut packs, Entry::Mid(l));
-            packs.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, pack)| {
+            let down = |i: usize, pack: &mut Pack, heads: usize, go_on: &mut dyn FnMut() -> Result<()>| {
                 // What reads the MLP's input does not see its output.
                 if i < above {
                     pack.contract(&sources.mlp[l]);
@@ -152,8 +155,21 @@ impl ReplacementModel {
                     }
                 }
                 pack.contract(&sources.attn[l]);
-                pack.attention(layer, block, l * self.n_heads());
-            });
+                pack.attention(layer, block, l * self.n_heads(), heads, go_on)
+            };
+            let threads = rayon::current_num_threads();
+            for (part, some) in packs.chunks_mut(threads).enumerate() {
+                go_on()?;
+                let place = |i: usize| part * threads + i;
+                if some.iter().any(Pack::is_long) {
+                    for (i, pack) in some.iter_mut().enumerate() {
+                        down(place(i), pack, threads, go_on)?;
+                    }
+                } else {
+                    let each = some.par_iter_mut().enumerate().with_max_len(1);
+                    each.try_for_each(|(i, pack)| down(place(i), pack, usize::MAX, &mut || Ok(())))?;
+                }
+            }
             packs = merge(packs, targets, self.d_model);
         }
         join(&mut packs, Entry::Embed);

@@ -1,4 +1,4 @@
-//! What the replacement model holds at the values of a run, and what it lets vary.
+//! What a backward pass holds at the values of the run and what it differentiates.
 
 /// What is held of a gated product `act(gate) * up`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,5 +25,44 @@ impl Gate {
     /// The rule of this name.
     pub fn named(name: &str) -> Option<Self> {
         Gate::ALL.into_iter().find(|gate| gate.name() == name)
+    }
+}
+
+/// Whether a part of the model is differentiated or held at its value in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Differentiated.
+    Exact,
+    /// A constant of the run.
+    Frozen,
+}
+
+/// What becomes of MLP nonlinearities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gates {
+    /// Differentiated: the derivative of the activation, and the product rule of a gated MLP.
+    Exact,
+    /// `c` of `activation(x) = x c(x)` is a constant of the run; of a gated product the rule says what is held.
+    Held(Gate),
+}
+
+/// One rule for each part of the model that is not linear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The scales of all norms, those of queries and keys included.
+    pub norms: Rule,
+    /// Attention patterns: softmax, soft-caps of scores, rotation, queries and keys.
+    pub patterns: Rule,
+    /// MLP nonlinearities.
+    pub gates: Gates,
+}
+
+impl Rules {
+    /// Nothing is held: the gradient.
+    pub const EXACT: Rules = Rules { norms: Rule::Exact, patterns: Rule::Exact, gates: Gates::Exact };
+
+    /// Relevance patching: everything is held, gated products by `gate`. Jafari et al. (arXiv 2508.21258).
+    pub const fn relp(gate: Gate) -> Self {
+        Rules { norms: Rule::Frozen, patterns: Rule::Frozen, gates: Gates::Held(gate) }
     }
 }

@@ -1,9 +1,10 @@
 //! Sources: vectors written to the residual stream, gathered by layer and position.
 
-use super::freeze::{Blocks, ReplacementModel, vector};
+use super::freeze::{Blocks, ReplacementModel};
+use super::norm::vector;
+use super::places::{Place, Rows, Sides};
 use super::tensors::Tile;
 use crate::model::arch::Decoder;
-use crate::model::kernel::lanes::Packed;
 use crate::model::site::BlockSite as S;
 use crate::model::trace::Trace;
 use anyhow::Result;
@@ -66,13 +67,6 @@ impl Columns {
     }
 }
 
-/// The rows that the effect on the residual stream of one layer and position is contracted with.
-pub(super) struct Rows {
-    pub vectors: Packed,
-    /// The column of each row; the column after the last is the bias.
-    pub columns: Vec<usize>,
-}
-
 /// All sources of a frozen model, ready to be contracted with.
 pub struct SourceBlocks {
     /// The layout of the rows.
@@ -86,30 +80,6 @@ pub(super) enum Gathered {
     Packed(Sides<Vec<Rows>>),
     /// For every layer.
     Tensors(Sides<Vec<Tile>>),
-}
-
-/// Sources by what writes them: `S` are those of one layer.
-pub(super) struct Sides<S> {
-    /// By layer: where the MLP writes.
-    pub mlp: Vec<S>,
-    /// By layer: where attention writes, biases only.
-    pub attn: Vec<S>,
-    /// Embeddings.
-    pub embed: S,
-}
-
-/// What is written at one position of a layer, before it is laid out for a route.
-pub(super) struct Place<'a> {
-    pub vectors: Vec<Cow<'a, [f32]>>,
-    /// The column of each vector.
-    pub columns: Vec<usize>,
-}
-
-impl Rows {
-    fn new(place: &Place, d: usize) -> Self {
-        let vectors = Packed::new(place.vectors.len(), d, |r, i| place.vectors[r][i]);
-        Rows { vectors, columns: place.columns.clone() }
-    }
 }
 
 impl SourceBlocks {

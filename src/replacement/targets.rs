@@ -1,7 +1,9 @@
-//! Targets: linear functionals of the residual stream, with the value they stand for.
+//! Targets of a model and a run: neurons, logits, and whatever reads where they do.
 
-use super::freeze::{ReplacementModel, vector};
+use super::freeze::ReplacementModel;
+use super::norm::{dot, vector};
 use super::rules::Gate;
+use super::target::{Entry, Input, Target};
 use crate::model::arch::{Decoder, Linear};
 use crate::model::ops::{Route, numbers};
 use crate::model::site::{BlockSite as S, Site};
@@ -9,54 +11,6 @@ use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
-
-/// Where on the residual stream a target reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Entry {
-    /// The embeddings.
-    Embed,
-    /// `hook_resid_mid` of a layer.
-    Mid(usize),
-    /// `hook_resid_post` of a layer.
-    Post(usize),
-}
-
-impl Entry {
-    /// What MLP of `layer` reads from.
-    pub fn mlp_input(layer: usize, parallel: bool) -> Self {
-        match (parallel, layer) {
-            (false, _) => Entry::Mid(layer),
-            (true, 0) => Entry::Embed,
-            (true, _) => Entry::Post(layer - 1),
-        }
-    }
-}
-
-/// What a target at the input of an MLP reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The residual stream.
-    Residual,
-    /// The output of the norm, weight and bias included.
-    Normalized,
-    /// The output of an RMSNorm before its weight.
-    Unweighted,
-}
-
-/// A linear functional of the frozen model's residual stream.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Where it reads.
-    pub entry: Entry,
-    /// The position it reads at.
-    pub position: usize,
-    /// `[d_model]`: its gradient on the residual stream at `entry`.
-    pub vector: Vec<f32>,
-    /// The part of the value that no source carries: biases of the norm and of the unit itself.
-    pub bias: f32,
-    /// The value in the run: what all sources and biases sum to.
-    pub value: f32,
-}
 
 /// The parts of a model that neuron and logit targets are made of.
 pub struct TargetMaker<'a> {
@@ -114,15 +68,17 @@ impl ReplacementModel {
         if let Some(mean) = self.unembed_mean.get() {
             return Ok(mean);
         }
-        let weight = &model.unembed.weight;
-        let mean = match Route::best(weight.device(), weight.dtype()) {
-            Route::Kernels => {
-                let weight = numbers(weight)?;
-                mean_row(weight.get(), self.d_model)
-            }
-            Route::Portable => vector(&weight.to_dtype(candle_core::DType::F32)?.mean(0)?)?,
-        };
+        let mean = unembed_mean(model)?;
         Ok(self.unembed_mean.get_or_init(|| mean))
+    }
+}
+
+/// The mean row of the unembedding, `[d_model]`.
+pub(super) fn unembed_mean(model: &Decoder) -> Result<Vec<f32>> {
+    let weight = &model.unembed.weight;
+    match Route::best(weight.device(), weight.dtype()) {
+        Route::Kernels => Ok(mean_row(numbers(weight)?.get(), weight.dim(1)?)),
+        Route::Portable => vector(&weight.to_dtype(candle_core::DType::F32)?.mean(0)?),
     }
 }
 
@@ -229,8 +185,4 @@ impl TargetMaker<'_> {
         }
         self.frozen.output_target(position, direction, own, value)
     }
-}
-
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() as f32
 }

@@ -9,10 +9,10 @@
 //!
 //! Products take f32 in full, whatever the dtype of the model.
 
-use super::freeze::{Layer, ReplacementModel, Skip};
-use super::pack::Lane;
-use super::sources::{Place, Sides};
-use super::targets::{Entry, Target};
+use super::lane::Lane;
+use super::layer::{Layer, Skip};
+use super::places::{Place, Sides};
+use super::target::{Entry, Target};
 use super::transpose::norm_back;
 use crate::model::arch::{Block, Linear, Norm};
 use crate::model::ops::{self, Route};
@@ -248,7 +248,7 @@ impl Sheet {
 
 /// What targets gather on their way down.
 pub(super) fn sweep(
-    (frozen, blocks, device): (&ReplacementModel, &[TensorBlock], &Device),
+    (layers, blocks, device): (&[Layer], &[TensorBlock], &Device),
     targets: &[Target],
     sources: &Sides<Vec<Tile>>,
     lane: impl Fn(usize) -> Lane,
@@ -262,7 +262,7 @@ pub(super) fn sweep(
         let mut sheet = Sheet { lanes: Vec::new(), g: None, end };
         let reading =
             |entry: Entry| -> Vec<usize> { some.iter().copied().filter(|t| targets[*t].entry == entry).collect() };
-        for (l, (layer, block)) in frozen.layers.iter().zip(blocks).enumerate().rev() {
+        for (l, (layer, block)) in layers.iter().zip(blocks).enumerate().rev() {
             go_on()?;
             sheet.join(&reading(Entry::Post(l)), targets, &lane, device)?;
             sheet.contract(&sources.mlp[l])?;

@@ -1,5 +1,5 @@
-//! The backward operations of the frozen model, in f32: attention patterns, norm scales and activation coefficients are constants of one run, so
-//! every part is linear and its backward pass is its transpose.
+//! The backward operations, in f32: with norm scales and activation coefficients held at a run's values every part is linear and its backward
+//! pass is its transpose; beside them those that differentiate.
 
 use crate::model::arch::{Linear, Norm};
 use crate::model::kernel::activation::Activation;
@@ -28,6 +28,36 @@ pub fn linear_back(g: &Tensor, l: &Linear) -> Result<Tensor> {
 pub fn norm_back(g: &Tensor, n: &Norm, scale: &Tensor) -> Result<Tensor> {
     let g = g.broadcast_mul(&n.weight)?.broadcast_div(scale)?;
     if n.centre { g.broadcast_sub(&g.mean_keepdim(D::Minus1)?) } else { Ok(g) }
+}
+
+/// The gradient before a norm with its scale differentiated: [`norm_back`] less the part along the normalised input; `x` `[rows, width]` is the input.
+pub fn norm_back_exact(g: &Tensor, n: &Norm, scale: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let x = if n.centre { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x.clone() };
+    let unit = x.broadcast_div(scale)?;
+    let along = (g.broadcast_mul(&n.weight)? * &unit)?.mean_keepdim(D::Minus1)?.broadcast_div(scale)?;
+    norm_back(g, n, scale)? - unit.broadcast_mul(&along)?
+}
+
+/// The derivative of an activation.
+pub fn derivative(kind: Activation, x: &Tensor) -> Result<Tensor> {
+    let x = x.to_dtype(DType::F32)?.contiguous()?;
+    let c = coefficient(kind, &x)?;
+    // `x c(x)` has the derivative `c + x c'`; of a sigmoid of `u` it is `c + x c (1 - c) u'`.
+    let sigmoid_of = |slope: &Tensor| -> Result<Tensor> { &c + ((&x * (&c - c.sqr()?)?)? * slope)? };
+    match kind {
+        Activation::Gelu => {
+            let density = ((x.sqr()? * -0.5)?.exp()? * (1.0 / (2.0 * std::f64::consts::PI).sqrt()))?;
+            &c + (&x * density)?
+        }
+        Activation::GeluTanh => {
+            let root = (8.0 / std::f64::consts::PI).sqrt();
+            sigmoid_of(&((x.sqr()? * (3.0 * 0.044_715 * root))? + root)?)
+        }
+        Activation::QuickGelu => sigmoid_of(&(x.ones_like()? * 1.702)?),
+        Activation::Silu => sigmoid_of(&x.ones_like()?),
+        Activation::Relu => Ok(c),
+        Activation::ReluSquared => c * 2.0,
+    }
 }
 
 /// `c(x)` with `activation(x) = x c(x)`, what the frozen model keeps of a nonlinearity.

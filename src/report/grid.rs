@@ -2,29 +2,33 @@
 
 use anyhow::{Result, bail};
 
+use super::plain;
+use super::table::Unit;
 use crate::address::Address;
 
 /// Numbers over two axes, as an attention pattern (`[query, key]`) or a logit lens (`[layer, pos]`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Grid {
     /// What runs down.
     pub rows: Axis,
     /// What runs across.
     pub columns: Axis,
     /// The values, row by row: `[rows, columns]`.
+    #[serde(with = "plain::numbers")]
     pub values: Vec<f32>,
     /// The units the values belong to, row by row; empty where they belong to none.
     pub addresses: Vec<Address>,
     /// Token texts that stand in the cells for readers, as the likeliest token whose probability is the value; empty where the numbers speak.
     pub tokens: Vec<String>,
     /// What the values are measured in; empty for plain numbers.
-    pub unit: &'static str,
+    #[serde(deserialize_with = "plain::unit")]
+    pub unit: Unit,
     /// Digits after the point, for readers.
     pub digits: usize,
 }
 
 /// One side of a grid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Axis {
     /// What its entries are: `layer`, `key`.
     pub name: String,

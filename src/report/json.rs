@@ -12,36 +12,39 @@ use super::{Axis, Body, Cell, Column, Grid, Report, Table};
 
 /// Writes a report.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, report)?;
+    serde_json::to_writer(&mut *out, &Printed(report))?;
     writeln!(out)
 }
 
-impl Serialize for Report {
+/// A report or a part of it as it is printed for programs. (As plain data it keeps the kinds of its columns too.)
+pub struct Printed<'a, T>(pub &'a T);
+
+impl Serialize for Printed<'_, Report> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.facts.len() + self.parts.len()))?;
-        for (name, value) in &self.facts {
-            map.serialize_entry(name, value)?;
+        let mut map = serializer.serialize_map(Some(self.0.facts.len() + self.0.parts.len()))?;
+        for (name, value) in &self.0.facts {
+            map.serialize_entry(name, &Printed(value))?;
         }
-        for part in &self.parts {
-            map.serialize_entry(&part.name, &part.body)?;
+        for part in &self.0.parts {
+            map.serialize_entry(&part.name, &Printed(&part.body))?;
         }
         map.end()
     }
 }
 
-impl Serialize for Body {
+impl Serialize for Printed<'_, Body> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Body::Table(table) => table.serialize(serializer),
-            Body::Grid(grid) => grid.serialize(serializer),
+        match self.0 {
+            Body::Table(table) => Printed(table).serialize(serializer),
+            Body::Grid(grid) => Printed(grid).serialize(serializer),
             Body::Note(text) => serializer.serialize_str(text),
         }
     }
 }
 
-impl Serialize for Table {
+impl Serialize for Printed<'_, Table> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.rows.iter().map(|row| Row { columns: &self.columns, cells: row }))
+        serializer.collect_seq(self.0.rows.iter().map(|row| Row { columns: &self.0.columns, cells: row }))
     }
 }
 
@@ -52,33 +55,33 @@ struct Row<'a> {
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.columns.iter().map(|column| &column.name).zip(self.cells))
+        serializer.collect_map(self.columns.iter().map(|column| &column.name).zip(self.cells.iter().map(Printed)))
     }
 }
 
-impl Serialize for Grid {
+impl Serialize for Printed<'_, Grid> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("rows", &self.rows)?;
-        map.serialize_entry("columns", &self.columns)?;
-        map.serialize_entry("values", &Values(self))?;
-        if !self.addresses.is_empty() {
-            let width = self.columns.labels.len().max(1);
-            map.serialize_entry("addresses", &self.addresses.chunks(width).collect::<Vec<_>>())?;
+        map.serialize_entry("rows", &Printed(&self.0.rows))?;
+        map.serialize_entry("columns", &Printed(&self.0.columns))?;
+        map.serialize_entry("values", &Values(self.0))?;
+        if !self.0.addresses.is_empty() {
+            let width = self.0.columns.labels.len().max(1);
+            map.serialize_entry("addresses", &self.0.addresses.chunks(width).collect::<Vec<_>>())?;
         }
-        if !self.tokens.is_empty() {
-            let width = self.columns.labels.len().max(1);
-            map.serialize_entry("tokens", &self.tokens.chunks(width).collect::<Vec<_>>())?;
+        if !self.0.tokens.is_empty() {
+            let width = self.0.columns.labels.len().max(1);
+            map.serialize_entry("tokens", &self.0.tokens.chunks(width).collect::<Vec<_>>())?;
         }
         map.end()
     }
 }
 
-impl Serialize for Axis {
+impl Serialize for Printed<'_, Axis> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("name", &self.name)?;
-        map.serialize_entry("labels", &self.labels)?;
+        map.serialize_entry("name", &self.0.name)?;
+        map.serialize_entry("labels", &self.0.labels)?;
         map.end()
     }
 }
@@ -95,9 +98,9 @@ impl Serialize for Values<'_> {
     }
 }
 
-impl Serialize for Cell {
+impl Serialize for Printed<'_, Cell> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
+        match self.0 {
             Cell::Empty => serializer.serialize_none(),
             Cell::Text(text) | Cell::Token(text) => serializer.serialize_str(text),
             Cell::Address(address) => address.serialize(serializer),

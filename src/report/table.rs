@@ -1,9 +1,10 @@
 //! Rows under typed columns.
 
+use super::plain;
 use crate::address::Address;
 
 /// Rows under typed columns; every row has one cell per column, of the column's kind or empty.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Table {
     /// The columns, left to right.
     pub columns: Vec<Column>,
@@ -12,7 +13,7 @@ pub struct Table {
 }
 
 /// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Column {
     /// Its heading and JSON key.
     pub name: String,
@@ -20,8 +21,11 @@ pub struct Column {
     pub kind: Kind,
 }
 
+/// What numbers are measured in: one of the words that [`Kind`] is made with.
+pub type Unit = &'static str;
+
 /// What the cells of a column are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// Words.
     Text,
@@ -34,7 +38,8 @@ pub enum Kind {
     /// A measured value.
     Number {
         /// What it is measured in; empty for plain numbers.
-        unit: &'static str,
+        #[serde(deserialize_with = "plain::unit")]
+        unit: Unit,
         /// Digits after the point, for readers.
         digits: usize,
     },
@@ -43,7 +48,7 @@ pub enum Kind {
 }
 
 /// A value in a table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Cell {
     /// Nothing: the value is not known or does not apply.
     Empty,
@@ -56,9 +61,9 @@ pub enum Cell {
     /// A count, a position or an id.
     Integer(i64),
     /// A measured value; it may be infinite (a masked score) or not a number.
-    Number(f32),
+    Number(#[serde(with = "plain::number")] f32),
     /// Values over the positions of the prompt.
-    Series(Vec<f32>),
+    Series(#[serde(with = "plain::numbers")] Vec<f32>),
 }
 
 impl Table {

@@ -1,7 +1,7 @@
 //! What goes into the log file: what was asked and how it ended, signals, what failed.
 
 use crate::app::Event;
-use crate::engine::{Answer, Ask, Question, Reply, Request, Setup, Slot};
+use crate::engine::{Answer, Ask, JobId, Question, Reply, Request, Said, Setup};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ const PROMPT: usize = 200;
 /// Writes the log.
 pub(super) struct Journal {
     log: fn(&str),
-    /// Requests without an answer: ticket and when they were made.
-    open: BTreeMap<Slot, (u64, Instant)>,
+    /// Jobs without an answer, and when they were asked for.
+    open: BTreeMap<JobId, Instant>,
 }
 
 impl Journal {
@@ -33,31 +33,27 @@ impl Journal {
     }
 
     pub(super) fn asked(&mut self, request: &Request) {
-        let Request { slot, ticket, ask } = request;
-        self.closed(*slot, "replaced");
-        self.open.insert(*slot, (*ticket, Instant::now()));
-        self.say(&format!("#{ticket} {slot:?} asks: {}", what(ask)));
+        self.open.insert(request.job, Instant::now());
+        self.say(&format!("#{} asks: {}", request.job.0, what(&request.ask)));
     }
 
-    pub(super) fn cancelled(&mut self, slot: Slot) {
-        self.closed(slot, "cancelled");
+    pub(super) fn cancelled(&mut self, job: JobId) {
+        self.closed(job, "cancelled");
     }
 
     pub(super) fn replied(&mut self, reply: &Reply) {
-        let (slot, ticket, end) = match reply {
-            Reply::Progress { .. } | Reply::Partial { .. } => return,
-            Reply::Done { slot, ticket, answer: Answer::Opened(model) } => {
+        let end = match &reply.said {
+            Said::Progress(_) | Said::Partial(_) => return,
+            Said::Done(Answer::Opened(model), _) => {
                 let (layers, heads, neurons) = (model.n_layers, model.n_heads, model.d_mlp);
                 let shape = format!("{layers} layers of {heads} heads and {neurons} neurons");
-                (slot, ticket, format!("opened {} on {} in {}, {shape},", model.name, model.device, model.dtype))
+                format!("opened {} on {} in {}, {shape},", model.name, model.device, model.dtype)
             }
-            Reply::Done { slot, ticket, .. } => (slot, ticket, "done".to_owned()),
-            Reply::Failed { slot, ticket, error } => (slot, ticket, format!("failed: {error};")),
+            Said::Done(_, passes) => format!("done with {passes} forward passes"),
+            Said::Failed(error) => format!("failed: {error};"),
         };
-        // An answer to what was replaced or cancelled is not read any more.
-        if self.open.get(slot).is_some_and(|(open, _)| open == ticket) {
-            self.closed(*slot, &end);
-        }
+        // An answer to what was cancelled is not read any more.
+        self.closed(reply.job, &end);
     }
 
     /// What came back from beside the loop.
@@ -65,22 +61,22 @@ impl Journal {
         match event {
             Event::Piped { output: Ok(text), .. } => self.say(&format!("a shell command printed {} bytes", text.len())),
             Event::Piped { output: Err(error), .. } => self.say(&format!("a shell command failed: {error}")),
-            Event::Said(text) => self.say(text),
+            Event::Said(said) => self.say(said),
             _ => {}
         }
     }
 
     /// Closes what is open at the end.
     pub(super) fn ends(&mut self, how: &str) {
-        for slot in Slot::ALL {
-            self.closed(slot, "not done at the end");
+        for job in self.open.keys().copied().collect::<Vec<_>>() {
+            self.closed(job, "not done at the end");
         }
         self.say(&format!("mechscope ends: {how}"));
     }
 
-    fn closed(&mut self, slot: Slot, how: &str) {
-        if let Some((ticket, begun)) = self.open.remove(&slot) {
-            self.say(&format!("#{ticket} {slot:?} {how} after {} ms", begun.elapsed().as_millis()));
+    fn closed(&mut self, job: JobId, how: &str) {
+        if let Some(begun) = self.open.remove(&job) {
+            self.say(&format!("#{} {how} after {} ms", job.0, begun.elapsed().as_millis()));
         }
     }
 }

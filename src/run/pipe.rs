@@ -76,6 +76,7 @@ impl Pipe {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[allow(unsafe_code)]
     fn start(&self, command: &str) -> Result<Child> {
         let mut shell = Command::new("sh");
         // Standard error goes where standard output goes.
@@ -98,6 +99,7 @@ impl Pipe {
     }
 
     /// Waits for the shell's end. Its id names nothing else until it is waited for, so it is only forgotten together.
+    #[allow(unsafe_code)]
     fn reap(&self, child: &mut Child) -> Result<std::process::ExitStatus> {
         // SAFETY: an all-zero siginfo_t is a valid one, and the child has not been waited for.
         unsafe {
@@ -120,6 +122,7 @@ impl Pipe {
 
 impl State {
     /// Sends a signal to the shell and all it started, if it runs.
+    #[allow(unsafe_code)]
     fn signal(&self, signal: i32) {
         if let Some(pid) = self.pid {
             // SAFETY: the shell leads a process group of its own and has not been waited for.

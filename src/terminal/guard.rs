@@ -1,5 +1,6 @@
 //! What is done to the terminal, and the one function that undoes it.
 
+use crate::model::memory::allocator::before_the_end;
 use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
 use crossterm::style::ResetColor;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
@@ -13,6 +14,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// Takes the terminal: raw mode, alternate screen, bracketed paste, hidden cursor and, if asked for, the mouse.
 pub fn enter(mouse: bool) -> std::io::Result<()> {
     TAKEN.store(true, Ordering::SeqCst);
+    before_the_end(leave);
     let entered = enable_raw_mode().and_then(|()| {
         let mut out = stdout();
         queue!(out, EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;

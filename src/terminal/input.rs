@@ -36,6 +36,7 @@ pub fn spawn<E: Send + 'static>(
 }
 
 /// Waits until the terminal is closed on the other side; false where that cannot be waited for.
+#[allow(unsafe_code)]
 fn hung_up() -> bool {
     let mut terminal = libc::pollfd { fd: libc::STDIN_FILENO, events: 0, revents: 0 };
     loop {

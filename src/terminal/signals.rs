@@ -1,14 +1,14 @@
 //! Signals as events: asked to end, hung up, going on after a stop.
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::mpsc::Sender;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// To end: SIGTERM, SIGHUP or SIGINT, by its number.
+    /// To end: SIGTERM, SIGHUP, SIGINT or SIGQUIT, by its number.
     End(i32),
     /// To take the terminal again: SIGCONT.
     Continue,
@@ -19,7 +19,7 @@ pub enum Signal {
 /// # Errors
 /// Signals cannot be handled, or no thread can be started.
 pub fn spawn<E: Send + 'static>(to: Sender<E>, wrap: impl Fn(Signal) -> E + Send + 'static) -> Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGCONT]).context("cannot handle signals")?;
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGCONT]).context("cannot handle signals")?;
     let wait = move || {
         for signal in signals.forever() {
             let event = if signal == SIGCONT { Signal::Continue } else { Signal::End(signal) };

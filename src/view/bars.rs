@@ -3,8 +3,9 @@
 use super::{Canvas, text};
 use crate::action::{Action, Argument};
 use crate::app::graph::Origin;
+use crate::app::message::Severity;
 use crate::app::overlay::Overlay;
-use crate::app::pane::State;
+use crate::app::pane::{Pane, State};
 use crate::app::{App, Tab};
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
@@ -58,8 +59,11 @@ impl Canvas<'_> {
     pub(super) fn status(&mut self, area: Rect) {
         let (app, theme) = (self.app, self.theme);
         if let Some(message) = &app.message {
-            let failed = app.panes.iter().any(|p| matches!(&p.state, State::Failed(e) if e == message));
-            let style = if failed { theme.error() } else { Style::new().add_modifier(Modifier::BOLD) };
+            let style = match message.severity {
+                Severity::Info => Style::new().add_modifier(Modifier::BOLD),
+                Severity::Warning => theme.warning(),
+                Severity::Error => theme.error(),
+            };
             self.put(area, area.x, area.y, message, style);
             return;
         }
@@ -147,134 +151,12 @@ impl Canvas<'_> {
         let x = area.x.saturating_add((before.saturating_sub(skipped)) as u16);
         Position::new(x.min(area.right().saturating_sub(1)), area.y)
     }
+}
 
-    fn hint_list(&self) -> Vec<(String, &'static str)> {
-        let app = self.app;
-        let fixed = |list: &[(&str, &'static str)]| list.iter().map(|(k, a)| ((*k).to_owned(), *a)).collect();
-        match &app.overlay {
-            Some(Overlay::Prompt(..)) => {
-                return fixed(&[
-                    ("Enter", "run"),
-                    ("Esc", "leave"),
-                    ("Ctrl-u", "clear"),
-                    ("Up", "earlier"),
-                    ("Ctrl-j", "new line"),
-                    ("Ctrl-z", "undo"),
-                ]);
-            }
-            Some(Overlay::Picker(_)) => {
-                return fixed(&[("type", "to search"), ("Enter", "do it"), ("Up Down", "choose"), ("Esc", "close")]);
-            }
-            Some(Overlay::Quit) => return fixed(&[("y", "quit"), ("Esc", "stay")]),
-            Some(Overlay::Text { .. }) => return fixed(&[("Esc", "close"), ("y", "copy")]),
-            Some(Overlay::Line(..)) => return Vec::new(),
-            Some(Overlay::Edits { .. }) | None => {}
-        }
-        let actions: &[(Action, &'static str)] = match (&app.overlay, app.tab) {
-            (Some(_), _) => &[
-                (Action::ToggleEdit, "on/off"),
-                (Action::RemoveEdit, "remove"),
-                (Action::Undo, "undo"),
-                (Action::Cancel, "close"),
-            ],
-            (None, Tab::Prompt) => &[
-                (Action::EditPrompt, "prompt"),
-                (Action::Help, "help"),
-                (Action::Quit, "quit"),
-                (Action::TargetHere, "target"),
-                (Action::ContrastHere, "contrast"),
-                (Action::NextPosition, "token"),
-                (Action::Generate, "generate"),
-                (Action::NextTab, "tab"),
-                (Action::Palette, "all"),
-                (Action::YankRow, "copy"),
-            ],
-            (None, Tab::Lens) => &[
-                (Action::Open, "deeper"),
-                (Action::Help, "help"),
-                (Action::Quit, "quit"),
-                (Action::NextPosition, "token"),
-                (Action::NextLayer, "layer"),
-                (Action::YankRow, "copy"),
-                (Action::Back, "back"),
-                (Action::Palette, "all"),
-            ],
-            (None, Tab::Heads | Tab::Neurons) if app.side => &[
-                (Action::Open, "go there"),
-                (Action::Cancel, "leave"),
-                (Action::Help, "help"),
-                (Action::Mark, "mark"),
-                (Action::YankRow, "copy"),
-                (Action::ScrollRight, "columns"),
-                (Action::Back, "back"),
-                (Action::Quit, "quit"),
-            ],
-            (None, Tab::Heads) => &[
-                (Action::Open, "pattern"),
-                (Action::Help, "help"),
-                (Action::ZeroUnit, "zero"),
-                (Action::Mark, "mark"),
-                (Action::YankAddress, "copy address"),
-                (Action::Sort, "sort"),
-                (Action::Statistic, "shade"),
-                (Action::Edit, "edit"),
-                (Action::NextPosition, "token"),
-                (Action::Back, "back"),
-                (Action::Quit, "quit"),
-            ],
-            (None, Tab::Neurons) => &[
-                (Action::Open, "detail"),
-                (Action::Help, "help"),
-                (Action::ZeroUnit, "zero"),
-                (Action::Mark, "mark"),
-                (Action::Sort, "sort"),
-                (Action::Filter, "filter"),
-                (Action::ScrollRight, "columns"),
-                (Action::NextLayer, "layer"),
-                (Action::AllLayers, "all layers"),
-                (Action::Edit, "edit"),
-                (Action::YankAddress, "copy address"),
-                (Action::Quit, "quit"),
-            ],
-            (None, Tab::Graph) if app.side => &[
-                (Action::Open, "go there"),
-                (Action::Cancel, "to the tree"),
-                (Action::TestNode, "test"),
-                (Action::KeepOnly, "keep alone"),
-                (Action::Qk, "why a head looks"),
-                (Action::Sort, "sort"),
-                (Action::Help, "help"),
-                (Action::Quit, "quit"),
-            ],
-            (None, Tab::Graph) => &[
-                (Action::Right, "unfold"),
-                (Action::Open, "unit"),
-                (Action::StrongestPath, "strongest"),
-                (Action::NextInfluence, "next"),
-                (Action::Help, "help"),
-                (Action::TestNode, "test"),
-                (Action::TestTop, "test 20"),
-                (Action::TestHeads, "heads"),
-                (Action::Downstream, "feeds"),
-                (Action::MoreNodes, "more"),
-                (Action::GraphList, "list"),
-                (Action::Back, "back"),
-                (Action::Quit, "quit"),
-                (Action::ScrollRight, "columns"),
-            ],
-            (None, Tab::Method) => &[
-                (Action::NextPosition, "token"),
-                (Action::Methods, "methods"),
-                (Action::Help, "help"),
-                (Action::Sort, "sort"),
-                (Action::Filter, "filter"),
-                (Action::YankTable, "copy"),
-                (Action::Quit, "quit"),
-            ],
-        };
-        let keys = |action: Action| app.keymap.keys(app.context(), action).into_iter().next();
-        actions.iter().filter_map(|(action, about)| keys(*action).map(|k| (k, *about))).collect()
-    }
+/// The time until the end of a pane's job, where it is long enough to be told.
+fn left(pane: &Pane) -> String {
+    let seconds = pane.seconds_left.filter(|s| *s >= 2.0);
+    seconds.map_or_else(String::new, |s| format!(", {s:.0} s left"))
 }
 
 /// How far the shown panes are from being what was asked for.
@@ -299,8 +181,12 @@ fn freshness(app: &App) -> String {
             }
             State::Running(..) if slot == Model => return "loading".into(),
             State::Running(_, 0) => return "running".into(),
-            State::Running(done, total) if slot == crate::app::Slot::Graph => return format!("row {done}/{total}"),
-            State::Running(done, total) if slot == crate::app::Slot::Verify => return format!("test {done}/{total}"),
+            State::Running(done, total) if slot == crate::app::Slot::Graph => {
+                return format!("row {done}/{total}{}", left(app.pane(slot)));
+            }
+            State::Running(done, total) if slot == crate::app::Slot::Verify => {
+                return format!("test {done}/{total}{}", left(app.pane(slot)));
+            }
             State::Running(done, total) => return format!("layer {}/{total}", done + 1),
             State::Cancelled => return "stopped".into(),
             State::Failed(_) => return "failed".into(),

@@ -107,6 +107,11 @@ impl Theme {
         self.color(Color::Red).add_modifier(Modifier::BOLD)
     }
 
+    /// What cannot be done here.
+    pub fn warning(self) -> Style {
+        self.color(Color::Yellow).add_modifier(Modifier::BOLD)
+    }
+
     /// Edits, and what they changed.
     pub fn edited(self) -> Style {
         self.color(Color::Magenta)

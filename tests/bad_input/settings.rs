@@ -94,7 +94,7 @@ fn what_this_program_does_not_compute() {
     rejects("tiny-gemma2", "hidden_activation", &[json!(3)], &["accepted: a string"]);
     let unknown = [json!(3), json!("x"), json!(true), json!({"a": 1})];
     rejects("tiny-gpt2", "novel_gate", &unknown, &["is not known to this program"]);
-    rejects("tiny-llama", "quantization_config", &[json!({"bits": 4})], &["is not known to this program"]);
+    rejects("tiny-llama", "quantization_config", &[json!({"bits": 4})], &["the weights are quantised by"]);
     rejects("tiny-llama", "partial_rotary_factor", &[json!(0.5)], &["0.5", "accepted in this family: 1.0"]);
     rejects("tiny-gemma3", "use_bidirectional_attention", &[json!(true)], &["accepted: false"]);
     rejects("tiny-qwen2", "layer_types", &[json!(["full_attention"])], &["accepted: one for each of the 3 layers"]);

@@ -6,7 +6,7 @@ use mechscope::app::overlay::Overlay;
 use mechscope::app::pane::State;
 use mechscope::app::session::Session;
 use mechscope::app::{Effect, Event, Slot, Tab};
-use mechscope::engine::Reply;
+use mechscope::engine::{Reply, Said};
 use mechscope::report::{Body, Cell};
 
 fn number(harness: &Harness, slot: Slot, part: &str, row: usize, column: &str) -> f32 {
@@ -246,10 +246,10 @@ fn the_list_of_edits_switches_and_removes() {
 fn late_answers_and_cancelled_ones_are_dropped() {
     let mut h = Harness::new(80, 24);
     let pane = h.app.pane(Slot::Next);
-    let (report, ticket) = (pane.report.clone(), pane.ticket);
+    let (report, job) = (pane.report.clone(), pane.job.expect("a job"));
     h.event(Event::Key("[".parse().unwrap()));
     assert!(h.app.busy());
-    h.event(Event::Reply(Reply::Failed { slot: Slot::Next, ticket, error: "late".into() }));
+    h.event(Event::Reply(Reply { job, said: Said::Failed("late".into()) }));
     assert!(h.app.busy() && h.app.message.is_none());
     h.event(Event::Key("Esc".parse().unwrap()));
     assert_eq!(h.app.pane(Slot::Next).state, State::Cancelled);
@@ -298,8 +298,8 @@ fn sessions_go_on_where_they_ended() {
     assert_eq!(again.app.selection, h.app.selection);
     assert_eq!(again.app.edits.on(), h.app.edits.on());
     assert!(Session::read("{}").is_err());
-    let newer = session.write().unwrap().replace("\"version\": 1", "\"version\": 2");
-    assert!(Session::read(&newer).unwrap_err().to_string().contains("version 2"));
+    let newer = session.write().unwrap().replace("\"version\": 2", "\"version\": 3");
+    assert!(Session::read(&newer).unwrap_err().to_string().contains("version 3"));
 }
 
 #[test]

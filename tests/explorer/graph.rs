@@ -375,6 +375,25 @@ fn a_session_keeps_groups_and_tests() {
     h.type_text("The capital of Texas is");
     h.press("Enter 5");
     assert!(shown(&h).graph.view.supernodes.is_empty());
+    // Neither it nor another target nor another model loses the work: whoever comes back finds it, in the same run and in the next.
+    h.press("i Ctrl-u");
+    h.type_text("The capital of the state containing Dallas is");
+    h.press("Enter 5");
+    assert_eq!((&shown(&h).graph.view.supernodes, &shown(&h).graph.verified), (&groups, &verified));
+    h.press("1 T");
+    h.type_text(" Jefferson");
+    h.press("Enter 5");
+    assert!(shown(&h).graph.view.supernodes.is_empty());
+    h.press("o");
+    h.type_text("induction");
+    h.press("Enter");
+    let mut h = Harness::of(Session::read(&h.app.session().write().unwrap()).unwrap(), 160, 50);
+    h.press("o");
+    h.type_text("hello");
+    h.press("Enter i Ctrl-u");
+    h.type_text("The capital of the state containing Dallas is");
+    h.press("Enter 5");
+    assert_eq!((&shown(&h).graph.view.supernodes, &shown(&h).graph.verified), (&groups, &verified));
 }
 
 #[test]

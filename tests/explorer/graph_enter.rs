@@ -25,7 +25,7 @@ fn into_graph(h: &mut Harness, unit: &str) -> String {
     h.press("Ctrl-u");
     h.type_text(unit);
     h.press("Enter g r");
-    h.app.message.clone().unwrap_or_default()
+    h.app.message.clone().unwrap_or_default().text
 }
 
 /// The note that says why a unit is no node.

@@ -4,6 +4,7 @@ use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event};
 use mechscope::engine::{Engine, Reply, Setup};
 use mechscope::keymap::{Key, Keymap};
+use mechscope::model::hub::Policy;
 use mechscope::model::open::Options;
 use mechscope::model::text::Bos;
 use mechscope::view::theme::Theme;
@@ -32,7 +33,12 @@ impl Harness {
 
     pub fn of(session: Session, columns: u16, rows: u16) -> Self {
         let (sender, replies) = mpsc::channel();
-        let setup = Setup { options: Options::default(), bos: Bos::Auto, directions: Vec::new() };
+        let setup = Setup {
+            options: Options::default(),
+            bos: Bos::Auto,
+            directions: Vec::new(),
+            hub: Policy::new(true, false),
+        };
         let engine = Engine::start(setup, move |reply| sender.send(reply).is_ok()).unwrap();
         let app = App::new(session, Keymap::load(&[], &[]).unwrap(), (columns, rows));
         let (memory, theme) = (Memory::default(), Theme::default());
@@ -46,7 +52,7 @@ impl Harness {
         for effect in self.app.update(event) {
             match effect {
                 Effect::Ask(request) => self.engine.ask(request),
-                Effect::Cancel(slot) => self.engine.cancel(slot),
+                Effect::Cancel(job) => self.engine.cancel(job),
                 other => self.effects.push(other),
             }
         }

@@ -3,8 +3,9 @@
 use crate::harness::Harness;
 use mechscope::analysis::prediction::{Next, Token};
 use mechscope::app::Event;
+use mechscope::app::Slot;
 use mechscope::builtin;
-use mechscope::engine::{Answer, Reply, Slot};
+use mechscope::engine::{Answer, Reply, Said};
 use mechscope::model::text::Text;
 use mechscope::report::{Cell, Column, Report, Table};
 use std::path::Path;
@@ -58,8 +59,8 @@ fn show(h: &mut Harness, tokens: &[String]) {
         report: Arc::new(report),
     };
     h.event(Event::Key("[".parse().unwrap()));
-    let ticket = h.app.pane(Slot::Next).ticket;
-    h.event(Event::Reply(Reply::Done { slot: Slot::Next, ticket, answer: Answer::Next(next) }));
+    let job = h.app.pane(Slot::Next).job.expect("a job");
+    h.event(Event::Reply(Reply { job, said: Said::Done(Answer::Next(next), 1) }));
 }
 
 /// Characters that must reach no cell: controls, and what steers how others are drawn.

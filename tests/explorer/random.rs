@@ -5,9 +5,12 @@
 //! `MECHSCOPE_SEED` with `MECHSCOPE_SEQUENCE` plays its string again up to it.
 
 use crate::harness::Harness;
+use mechscope::app::Slot;
+use mechscope::app::message::Message;
 use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event, Tab};
-use mechscope::engine::{Answer, Ask, Reply, Request, Slot};
+use mechscope::engine::{Answer, Ask, Progress, Reply, Request, Said, Work};
+use mechscope::graph::verification::{KeepOnly, Kept};
 use mechscope::keymap::{Key, Keymap};
 use mechscope::view::theme::{Colors, Theme};
 use mechscope::view::{self, Memory};
@@ -36,7 +39,7 @@ fn any<'a, T>(rng: &mut TestRng, of: &'a [T]) -> &'a T {
 }
 
 /// Answers of a real engine, to be given again at any time.
-fn answers() -> Vec<(Request, Answer)> {
+fn answers() -> Vec<(Ask, Answer)> {
     let mut found = Vec::new();
     let mut h = Harness::new(100, 30);
     for keys in ["[", "2 Enter", "3 Enter", "4", "1 3 0 Enter", "1", "2", "4", "Enter", "Esc a", "5", "j V", "j x", "v"]
@@ -44,7 +47,6 @@ fn answers() -> Vec<(Request, Answer)> {
         h.press(keys);
         for pane in &h.app.panes {
             if let (Some(ask), true) = (&pane.asked, pane.fresh) {
-                let request = Request { slot: pane.slot, ticket: 0, ask: ask.clone() };
                 let answer = match (ask, &pane.report) {
                     (Ask::Open(_), _) => h.app.model.clone().map(Answer::Opened),
                     (Ask::Next(_), _) => h.app.next.clone().map(Answer::Next),
@@ -53,7 +55,7 @@ fn answers() -> Vec<(Request, Answer)> {
                     (Ask::Method { .. } | Ask::Edge(_), Some(report)) => Some(Answer::Report(report.clone())),
                     _ => None,
                 };
-                found.extend(answer.map(|a| (request, a)));
+                found.extend(answer.map(|a| (ask.clone(), a)));
             }
         }
     }
@@ -86,10 +88,12 @@ fn kind(event: &Event) -> usize {
         Event::Wheel(_) => 3,
         Event::Click(_) => 4,
         Event::Pick { .. } => 5,
-        Event::Reply(Reply::Progress { .. }) => 6,
-        Event::Reply(Reply::Partial { .. }) => 7,
-        Event::Reply(Reply::Done { .. }) => 8,
-        Event::Reply(Reply::Failed { .. }) => 9,
+        Event::Reply(reply) => match reply.said {
+            Said::Progress(_) => 6,
+            Said::Partial(_) => 7,
+            Said::Done(..) => 8,
+            Said::Failed(_) => 9,
+        },
         Event::Exists(_) => 10,
         Event::Said(_) => 11,
         Event::Piped { output: Ok(_), .. } => 12,
@@ -101,7 +105,7 @@ fn kind(event: &Event) -> usize {
 
 /// What every sequence draws from, and what they add up to.
 struct All {
-    answers: Vec<(Request, Answer)>,
+    answers: Vec<(Ask, Answer)>,
     keys: Vec<Key>,
     keymaps: Vec<Keymap>,
     seed: u64,
@@ -218,7 +222,7 @@ impl Life<'_> {
                 Event::Piped { ticket, output }
             }
             7 => Event::Exists("graph\u{1b}.json".into()),
-            8 => Event::Said("said\u{1b}\n".repeat(next(rng, 3))),
+            8 => Event::Said(Message::info("said\u{1b}\n".repeat(next(rng, 3)))),
             // An explorer that was told to end may hear more before it does.
             9 if next(rng, 4) == 0 => Event::End(*any(rng, &[1, 2, 15, 300])),
             10..=30 if !self.waiting.is_empty() => Event::Reply(self.reply(rng)),
@@ -233,19 +237,27 @@ impl Life<'_> {
         let at = if next(rng, 4) == 0 { next(rng, self.waiting.len()) } else { newest };
         let request = &self.waiting[at];
         let fitting = self.all.answers.iter();
-        let fitting =
-            fitting.filter(|(r, _)| r.slot == request.slot && discriminant(&r.ask) == discriminant(&request.ask));
+        let fitting = fitting.filter(|(ask, _)| discriminant(ask) == discriminant(&request.ask));
         let fitting: Vec<&Answer> = fitting.map(|(_, a)| a).collect();
-        let (slot, ticket) = (request.slot, request.ticket);
         let answer = fitting.get(next(rng, fitting.len() + 1)).map(|answer| (*answer).clone());
-        match (answer, next(rng, 8)) {
-            (Some(answer), 0) => Reply::Partial { slot, ticket, answer },
-            (Some(answer), _) => Reply::Done { slot, ticket, answer },
-            (None, 0) => Reply::Done { slot, ticket, answer: Answer::Said("said".into()) },
-            (None, 1 | 2) => Reply::Failed { slot, ticket, error: "no\n\u{1b}".into() },
-            (None, _) => Reply::Progress { slot, ticket, done: next(rng, 9), total: 9 },
-        }
+        let said = match (answer, next(rng, 8)) {
+            (Some(answer), 0) => Said::Partial(answer),
+            (Some(answer), _) => Said::Done(answer, 1),
+            (None, 0) => Said::Done(Answer::Kept(kept()), 0),
+            (None, 1 | 2) => Said::Failed("no\n\u{1b}".into()),
+            (None, _) => {
+                let seconds_left = [None, Some(next(rng, 99) as f32)][next(rng, 2)];
+                Said::Progress(Progress { what: Work::Parts, done: next(rng, 9), of: 9, seconds_left })
+            }
+        };
+        Reply { job: request.job, said }
     }
+}
+
+/// A group that was kept alone, in a graph that may be another one.
+fn kept() -> Kept {
+    let found = KeepOnly { kept: 1, ablated: 2, whole: 1.0, group: 0.5, rest: 0.1, empty: 0.1 };
+    Kept { label: "a\u{1b} group".into(), members: vec!["gone".into()], target: "gone".into(), found }
 }
 
 fn number(variable: &str) -> Option<usize> {

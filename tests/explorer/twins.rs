@@ -31,7 +31,7 @@ fn equal(cell: &Cell, value: &serde_json::Value) -> bool {
             let printed = value.as_array().into_iter().flatten().map(|v| v.as_f64().unwrap() as f32);
             printed.collect::<Vec<_>>() == *shown
         }
-        _ => serde_json::to_value(cell).unwrap() == *value,
+        _ => serde_json::to_value(mechscope::report::json::Printed(cell)).unwrap() == *value,
     }
 }
 

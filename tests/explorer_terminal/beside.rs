@@ -176,11 +176,10 @@ fn the_log_says_what_was_asked_and_how_it_ended() {
     assert!(!text.chars().any(steers), "{text:?}");
     for wanted in [
         concat!("mechscope ", env!("CARGO_PKG_VERSION"), " starts: model induction, device"),
-        "Model opened induction on cpu in f32, 2 layers",
-        "Next asks: next token at -1, prompt",
-        "Next done after",
-        "Heads asks: heads at -1",
-        "Heads done after",
+        "opened induction on cpu in f32, 2 layers",
+        "asks: next token at -1, prompt",
+        "asks: heads at -1",
+        "done with 0 forward passes after",
         "edit L0.H77=0",
         "failed: ",
         "edit nonsense failed: ",

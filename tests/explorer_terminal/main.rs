@@ -2,6 +2,7 @@
 
 mod beside;
 mod hostile;
+mod kept;
 mod program;
 
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
@@ -77,7 +78,7 @@ fn a_graph_file_is_opened_with_the_model_and_the_dictionary_it_names() {
 
 #[test]
 fn signals_save_the_session_and_give_the_terminal_back() {
-    for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGHUP, 129)] {
+    for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGHUP, 129), (libc::SIGINT, 130), (libc::SIGQUIT, 131)] {
         let mut p = Program::start(&["--model", "induction", "--prompt", "abcabc"]);
         p.see("Tokens 7");
         p.send("3");
@@ -91,12 +92,12 @@ fn signals_save_the_session_and_give_the_terminal_back() {
 
 #[test]
 fn a_panic_gives_the_terminal_back_and_is_reported() {
-    let mut p = Program::shell(&[("MECHSCOPE_TEST_PANIC", "1")], &["--model", "induction"], false);
+    let mut p = Program::shell(&[("MECHSCOPE_TEST_PANIC", "1")], &["--model", "induction", "--prompt", "abcab"], false);
     p.see("? help");
     p.send("j");
     assert_eq!(p.ends(), 101);
     assert!(p.contents().contains("MECHSCOPE_TEST_PANIC is set"), "{}", p.contents());
-    assert_eq!(p.session()["model"], "induction");
+    assert_eq!(p.session()["prompt"], "abcab");
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn a_terminal_that_closes_ends_the_program() {
     let home = tempfile::tempdir().unwrap();
     let pty = native_pty_system().openpty(PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 }).unwrap();
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_mechscope"));
-    command.args(["--model", "induction"]);
+    command.args(["--model", "induction", "--prompt", "abcab"]);
     command.env_clear();
     command.env("HOME", home.path());
     command.env("TERM", "xterm-256color");
@@ -201,7 +202,8 @@ fn a_terminal_that_closes_ends_the_program() {
         std::thread::sleep(Duration::from_millis(20));
     };
     assert_eq!(status.exit_code(), 129);
-    assert!(home.path().join(".local/state/mechscope/session.json").is_file());
+    let sessions = std::fs::read_dir(home.path().join(".local/state/mechscope/sessions")).unwrap();
+    assert_eq!(sessions.count(), 1);
 }
 
 /// Context switches that the program's threads asked for: every one is a wake-up.
@@ -272,6 +274,8 @@ fn idling_costs_nothing() {
     p.send("1");
     p.see("fresh");
     while p.read(Duration::from_millis(300)) {}
+    // The session is saved a second after the last change; then there is nothing more to do.
+    std::thread::sleep(Duration::from_millis(1500));
     let seconds = std::env::var("MECHSCOPE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
     let pid = p.child.process_id().unwrap();
     let before = switches(pid);

@@ -2,6 +2,8 @@
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ pub struct Program {
     output: Receiver<Vec<u8>>,
     pub screen: vt100::Parser,
     pub bytes: Vec<u8>,
-    pub home: tempfile::TempDir,
+    pub home: Arc<tempfile::TempDir>,
 }
 
 impl Program {
@@ -31,7 +33,13 @@ impl Program {
     }
 
     /// The same in a home folder that something is in already.
-    pub fn at(home: tempfile::TempDir, environment: &[(&str, &str)], arguments: &[&str], shell: bool) -> Self {
+    pub fn at(
+        home: impl Into<Arc<tempfile::TempDir>>,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+        shell: bool,
+    ) -> Self {
+        let home = home.into();
         let program = env!("CARGO_BIN_EXE_mechscope");
         let mut command = if shell { CommandBuilder::new("sh") } else { CommandBuilder::new(program) };
         if shell {
@@ -113,6 +121,7 @@ impl Program {
         }
     }
 
+    #[allow(unsafe_code)]
     pub fn signal(&mut self, signal: i32) {
         let pid = self.child.process_id().unwrap() as i32;
         // SAFETY: the process is our child and has not been waited for.
@@ -151,9 +160,20 @@ impl Program {
         std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
+    /// The sessions that are kept, the one saved last first.
+    pub fn sessions(&self) -> Vec<PathBuf> {
+        let folder = self.home.path().join(".local/state/mechscope/sessions");
+        let files = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let files = files.filter(|file| file.extension().is_some_and(|ending| ending == "json"));
+        let mut files: Vec<_> =
+            files.map(|file| (std::fs::metadata(&file).unwrap().modified().unwrap(), file)).collect();
+        files.sort();
+        files.into_iter().rev().map(|(_, file)| file).collect()
+    }
+
     pub fn session(&self) -> serde_json::Value {
-        let file = self.home.path().join(".local/state/mechscope/session.json");
-        serde_json::from_slice(&std::fs::read(file).expect("the session is saved")).unwrap()
+        let files = self.sessions();
+        serde_json::from_slice(&std::fs::read(files.first().expect("a session is saved")).unwrap()).unwrap()
     }
 }
 

@@ -84,7 +84,7 @@ impl Hand {
             families::build(&mut Config::parse("config.json", config.to_string().as_bytes()).unwrap(), &weights)
                 .unwrap();
         let source = Source::Folder { name: "by hand".into(), path: "by-hand".into() };
-        Model { source, decoder, text: None, directions: Vec::new(), dictionary: None }
+        Model::new(source, decoder, None)
     }
 }
 

@@ -33,10 +33,10 @@ impl Ran {
 pub fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mechscope"));
     let nowhere = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nowhere");
-    for name in ["HF_HOME", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
+    for name in ["HF_TOKEN", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
         command.env_remove(name);
     }
-    command.env("HOME", &nowhere).env("HF_HUB_CACHE", nowhere.join("hub")).args(args);
+    command.env("HOME", &nowhere).env("HF_HUB_CACHE", nowhere.join("hub")).env("HF_HUB_OFFLINE", "1").args(args);
     command
 }
 

@@ -141,7 +141,7 @@ impl Recipe {
         let weights = Checkpoint::from_tensors(weights.tensors, device, DType::F32);
         let decoder = families::build(&mut config, &weights).unwrap_or_else(|e| panic!("{self:?}: {e:#}"));
         let source = Source::Folder { name: "random".into(), path: "random".into() };
-        Model { source, decoder, text: None, directions: Vec::new(), dictionary: None }
+        Model::new(source, decoder, None)
     }
 
     fn heads(&self) -> usize {

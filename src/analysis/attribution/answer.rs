@@ -1,10 +1,11 @@
 //! Graphs for the explorer: of the model that is open, or out of a file.
 
 use super::dictionaries::Dictionaries;
-use super::labelled::Attribution;
+use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
-use crate::analysis::attribution_graph::{LogitTarget, Settings, grow, most_probable};
+use crate::analysis::attribution_graph::{Growth, LogitTarget, Settings, grow_on, most_probable};
+use crate::analysis::grounded;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
 use crate::graph::Graph;
@@ -13,6 +14,7 @@ use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
 use anyhow::Result;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,27 +27,32 @@ const EXPLAINED: (f32, usize) = (0.95, 10);
 /// The graph of a file, with what the open model says of its units when it is a graph of that model.
 ///
 /// # Errors
-/// A file that cannot be read or is no graph.
-pub fn of_file(model: &Model, dictionaries: &mut Dictionaries, file: &str) -> Result<Attribution> {
+/// A file that cannot be read or is no graph; what `go_on` returns.
+pub fn of_file(
+    model: &Model,
+    dictionaries: &Dictionaries,
+    file: &str,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Attribution> {
     let opened = json::open(Path::new(file))?;
     let warnings = opened.warnings.into_iter().map(|w| w.0).collect();
     let graph = opened.graph;
     if graph.metadata.made_with() != model.source.to_string() {
         let unknown = vec![Vec::new(); graph.nodes.len()];
-        return Ok(Attribution { graph, promoted: unknown.clone(), drivers: unknown, warnings });
+        return Ok(Attribution { id: GraphId(0), graph, promoted: unknown.clone(), drivers: unknown, warnings });
     }
     // Without its transcoders nothing is said of features.
     let dictionary = dictionaries.of_graph(model, &graph, None).ok().flatten();
-    Ok(described(model, dictionary, graph, warnings))
+    described(model, dictionary.as_deref(), graph, warnings, go_on)
 }
 
 /// The graph of a prompt. `preview` is given what has grown so far, now and then; `step` rows done and rows in all.
 ///
 /// # Errors
-/// A target that is no token; a dictionary that does not fit; a run that fails; what `step` returns before there is a row.
+/// A target that is no token; a dictionary that does not fit; a run that fails; what `step` returns.
 pub fn of_prompt(
     model: &Model,
-    dictionaries: &mut Dictionaries,
+    dictionaries: &Dictionaries,
     runs: &mut Runs,
     wanted: &GraphRequest,
     preview: &mut dyn FnMut(Attribution),
@@ -55,7 +62,10 @@ pub fn of_prompt(
         Basis::Neurons => None,
         Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
     };
-    runs.ensure(model, [last_stream(model)].into(), &mut |_, _| Ok(()))?;
+    let dictionary = dictionary.as_deref();
+    let mut sites = grounded::sites(model, dictionary)?;
+    sites.insert(last_stream(model));
+    runs.ensure(model, sites, &mut |_, _| step(0, 0))?;
     let input = runs.input().clone();
     let next = next_token(model, runs.clean()?, input.tokens.len() - 1)?;
     let targets = match Target::parse(model, wanted.target.as_deref(), wanted.contrast.as_deref())? {
@@ -65,27 +75,47 @@ pub fn of_prompt(
     let zero_positions = usize::from(dictionary.is_some());
     let settings = Settings { max_nodes: wanted.max_nodes, zero_positions, ..Settings::default() };
     let (mut shown, mut rows, mut wait) = (Instant::now(), 0, PREVIEW);
-    let mut graph = grow(model, &input.tokens, dictionary, &targets, settings, &mut |growth, done, total| {
-        step(done, total)?;
+    let step = RefCell::new(step);
+    let go_on = |done, total| (step.borrow_mut())(done, total);
+    let (trace, tokens) = (runs.owned()?, &input.tokens);
+    let mut wait_for_rows = || go_on(0, 0);
+    let mut watch = |growth: &Growth, done: usize, total: usize| {
+        go_on(done, total)?;
         if done > targets.len().max(rows) && done < total && shown.elapsed() >= wait {
             let begun = Instant::now();
             let mut graph = growth.graph()?;
             graph.metadata.prompt.clone_from(&wanted.prompt);
-            preview(described(model, dictionary, graph, Vec::new()));
+            preview(described(model, dictionary, graph, Vec::new(), &mut || go_on(done, total))?);
             // Most of the time is the graph's.
             (shown, rows, wait) = (Instant::now(), done, PREVIEW.max(4 * begun.elapsed()));
         }
         Ok(())
-    })?;
+    };
+    let mut graph = grow_on(model, trace, tokens, dictionary, &targets, settings, &mut wait_for_rows, &mut watch)?;
     graph.metadata.prompt.clone_from(&wanted.prompt);
     let warnings = dictionary.and_then(|d| d.of_another_model(&model.source)).into_iter().collect();
-    Ok(described(model, dictionary, graph, warnings))
+    described(model, dictionary, graph, warnings, &mut || go_on(1, 1))
 }
 
 /// A graph with what its units write.
-fn described(model: &Model, dictionary: Option<&Dictionary>, graph: Graph, warnings: Vec<String>) -> Attribution {
+///
+/// # Errors
+/// What `go_on` returns.
+fn described(
+    model: &Model,
+    dictionary: Option<&Dictionary>,
+    graph: Graph,
+    warnings: Vec<String>,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Attribution> {
+    let ended = Cell::new(false);
+    let mut go_on = || go_on().inspect_err(|_| ended.set(true));
     // A file may be another model's: then nothing is known of its units.
-    let promoted = tokens::promoted(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
-    let drivers = tokens::drivers(model, dictionary, &graph).unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()]);
-    Attribution { graph, promoted, drivers, warnings }
+    let known = |found: Result<Vec<Vec<String>>>| match found {
+        Err(e) if ended.get() => Err(e),
+        found => Ok(found.unwrap_or_else(|_| vec![Vec::new(); graph.nodes.len()])),
+    };
+    let promoted = known(tokens::promoted(model, dictionary, &graph, &mut go_on))?;
+    let drivers = known(tokens::drivers(model, dictionary, &graph, &mut go_on))?;
+    Ok(Attribution { id: GraphId(0), graph, promoted, drivers, warnings })
 }

@@ -34,6 +34,8 @@ impl Basis {
 pub struct GraphRequest {
     /// The prompt.
     pub prompt: String,
+    /// Its tokens where they are not those of its text: some were generated.
+    pub ids: Option<Vec<u32>>,
     /// The token to explain as the user named it; none are the most probable ones.
     pub target: Option<String>,
     /// The token to subtract.
@@ -56,7 +58,9 @@ impl GraphRequest {
 
     /// Whether both ask about the same prompt and target.
     pub fn explains_the_same(&self, other: &GraphRequest) -> bool {
-        let what = |w: &GraphRequest| (w.file.is_some(), w.prompt.clone(), w.target.clone(), w.contrast.clone());
+        let what = |w: &GraphRequest| {
+            (w.file.is_some(), w.prompt.clone(), w.ids.clone(), w.target.clone(), w.contrast.clone())
+        };
         what(self) == what(other)
     }
 }

@@ -1,6 +1,6 @@
 //! The tokens that each unit of a graph promotes, and those that drive it.
 
-use crate::analysis::vocabulary::{self, neuron_directions, project};
+use crate::analysis::vocabulary::{self, Projection, neuron_directions, project};
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::{Dictionary, ReadPoint};
@@ -11,11 +11,37 @@ use std::collections::BTreeMap;
 /// Tokens that say what a unit writes.
 const PROMOTED: usize = 3;
 
+/// Directions that are compared with the vocabulary between two questions whether to go on.
+const PART: usize = 64;
+
+/// Asked now and then whether to go on; its error ends the work.
+type GoOn<'a> = &'a mut dyn FnMut() -> Result<()>;
+
+/// What `of` makes of every one of `directions` `[n, d_model]`, some at a time.
+fn by_parts(
+    directions: &Tensor,
+    go_on: GoOn,
+    of: impl Fn(&Tensor) -> Result<Vec<Projection>>,
+) -> Result<Vec<Projection>> {
+    let n = directions.dim(0)?;
+    let mut found = Vec::with_capacity(n);
+    for from in (0..n).step_by(PART) {
+        go_on()?;
+        found.extend(of(&directions.narrow(0, from, PART.min(n - from))?.contiguous()?)?);
+    }
+    Ok(found)
+}
+
 /// The tokens that each neuron's or feature's output direction promotes most.
-pub(super) fn promoted(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Result<Vec<Vec<String>>> {
+pub(super) fn promoted(
+    model: &Model,
+    dictionary: Option<&Dictionary>,
+    graph: &Graph,
+    go_on: GoOn,
+) -> Result<Vec<Vec<String>>> {
     let decoder = &model.decoder;
     if let Some(dictionary) = dictionary {
-        return features(model, dictionary, graph);
+        return features(model, dictionary, graph, go_on);
     }
     let mut layers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
     for (at, node) in graph.nodes.iter().enumerate() {
@@ -30,7 +56,8 @@ pub(super) fn promoted(model: &Model, dictionary: Option<&Dictionary>, graph: &G
         let mut neurons: Vec<usize> = nodes.iter().map(|n| n.1).collect();
         neurons.sort_unstable();
         neurons.dedup();
-        let projections = project(decoder, &neuron_directions(decoder, layer, &neurons)?, PROMOTED)?;
+        let directions = neuron_directions(decoder, layer, &neurons)?;
+        let projections = by_parts(&directions, go_on, |some| project(decoder, some, PROMOTED))?;
         for (at, index) in nodes {
             // A neuron that is active at negative values pushes the other way.
             let below = graph.nodes[at].activation.is_some_and(|a| a < 0.0);
@@ -45,7 +72,12 @@ pub(super) fn promoted(model: &Model, dictionary: Option<&Dictionary>, graph: &G
 }
 
 /// The tokens whose embedding drives each unit most, through the weight of the norm that it reads.
-pub(super) fn drivers(model: &Model, dictionary: Option<&Dictionary>, graph: &Graph) -> Result<Vec<Vec<String>>> {
+pub(super) fn drivers(
+    model: &Model,
+    dictionary: Option<&Dictionary>,
+    graph: &Graph,
+    go_on: GoOn,
+) -> Result<Vec<Vec<String>>> {
     let decoder = &model.decoder;
     let mut texts = vec![Vec::new(); graph.nodes.len()];
     for (layer, block) in decoder.blocks.iter().enumerate() {
@@ -73,9 +105,9 @@ pub(super) fn drivers(model: &Model, dictionary: Option<&Dictionary>, graph: &Gr
                 block.mlp.gate.as_ref().unwrap_or(&block.mlp.input).weight.index_select(&index, 0)?
             }
         };
-        for ((at, _), found) in
-            units.into_iter().zip(vocabulary::drivers(decoder, &rows, block.ln2.as_ref(), PROMOTED)?)
-        {
+        let norm = block.ln2.as_ref();
+        let found = by_parts(&rows, go_on, |some| vocabulary::drivers(decoder, some, norm, PROMOTED))?;
+        for ((at, _), found) in units.into_iter().zip(found) {
             texts[at] = found.promoted.iter().map(|(id, _)| model.piece(*id)).collect();
         }
     }
@@ -83,11 +115,14 @@ pub(super) fn drivers(model: &Model, dictionary: Option<&Dictionary>, graph: &Gr
 }
 
 /// The tokens that each feature's direction in its own layer promotes most.
-fn features(model: &Model, dictionary: &Dictionary, graph: &Graph) -> Result<Vec<Vec<String>>> {
+fn features(model: &Model, dictionary: &Dictionary, graph: &Graph, go_on: GoOn) -> Result<Vec<Vec<String>>> {
     let mut texts = vec![Vec::new(); graph.nodes.len()];
     let (mut places, mut rows) = (Vec::new(), Vec::new());
     for (at, node) in graph.nodes.iter().enumerate() {
         if let (NodeKind::Feature, Some(layer), Some(index)) = (&node.kind, node.layer, node.index) {
+            if places.len() % PART == 0 {
+                go_on()?;
+            }
             let row = dictionary.decoder_rows(layer as usize, usize::try_from(index)?)?;
             rows.extend(row.into_iter().next().context("a feature writes nothing")?);
             places.push(at);
@@ -98,7 +133,8 @@ fn features(model: &Model, dictionary: &Dictionary, graph: &Graph) -> Result<Vec
     }
     let width = rows.len() / places.len();
     let directions = Tensor::from_vec(rows, (places.len(), width), model.decoder.device())?;
-    for (at, projection) in places.into_iter().zip(project(&model.decoder, &directions, PROMOTED)?) {
+    let found = by_parts(&directions, go_on, |some| project(&model.decoder, some, PROMOTED))?;
+    for (at, projection) in places.into_iter().zip(found) {
         texts[at] = projection.promoted.iter().map(|(id, _)| model.piece(*id)).collect();
     }
     Ok(texts)

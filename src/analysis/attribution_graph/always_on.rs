@@ -4,7 +4,7 @@
 //! else) of a prompt that has at least [`FEWEST`] of them. A feature is on where it is active, a neuron where its
 //! activation is larger than the root mean square of its layer there: most neurons are never quite zero.
 
-use super::ground::Unit;
+use super::unit::Unit;
 use crate::model::dictionary::Active;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;

@@ -1,14 +1,14 @@
 //! From rows to a graph.
 
+use super::candidates::Candidates;
 use super::choose::LogitTarget;
-use super::ground::Ground;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
 use crate::model::text::Piece;
 use crate::replacement::Row;
 use anyhow::Result;
 use std::collections::{BTreeSet, HashMap};
 
-impl Ground<'_> {
+impl Candidates<'_> {
     /// Nodes in circuit-tracer's order: units, remainders, embeddings, logits.
     pub fn graph(
         &self,

@@ -1,7 +1,7 @@
 //! Which logits are explained and which units become nodes.
 
 use super::Settings;
-use super::ground::Unit;
+use super::unit::Unit;
 use crate::analysis::next_token::NextToken;
 use crate::analysis::target::Target;
 use crate::model::Model;
@@ -67,6 +67,7 @@ pub(super) fn ranked_neurons(
     frozen: &ReplacementModel,
     targets: &[LogitTarget],
     settings: Settings,
+    go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Ranked> {
     let decoder = &model.decoder;
     let position = trace.n_pos() - 1;
@@ -82,7 +83,7 @@ pub(super) fn ranked_neurons(
         let direction = maker.logits(position, &target.weights, true)?.vector;
         let direction = Tensor::from_vec(direction, (1, frozen.d_model), decoder.device())?;
         let (gate, passes) = (settings.gate, Passes::default());
-        let gradients = decoder.relp_along(trace, direction, position, gate, passes, &mut |_, _| Ok(()))?;
+        let gradients = decoder.relp_along(trace, direction, position, gate, passes, &mut |_, _| go_on())?;
         for (layer, gradient) in gradients.neurons.iter().enumerate() {
             for (p, row) in gradient.to_vec2::<f32>()?.iter().enumerate().skip(settings.zero_positions) {
                 let at = scores[layer][p].iter_mut().zip(&activations[layer][p]).zip(row);

@@ -1,13 +1,16 @@
 //! What neurons and features write: the columns of a graph's rows.
 
 use super::always_on;
-use super::ground::{Place, Unit};
+use super::unit::{Place, Unit};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::trace::Trace;
 use crate::replacement::{Input, ReplacementModel, SourceBlocks, Write};
 use anyhow::Result;
 use std::collections::HashSet;
+
+/// Decoder rows that are read between two questions whether to go on.
+const ROWS_AT_ONCE: usize = 256;
 
 /// Neurons, one column each in their order.
 pub(super) fn neuron_sources(
@@ -39,6 +42,7 @@ pub(super) fn feature_sources(
     trace: &Trace,
     frozen: &mut ReplacementModel,
     zero_positions: usize,
+    go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<(Vec<Unit>, SourceBlocks, HashSet<Place>)> {
     let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
     let d = frozen.d_model;
@@ -51,6 +55,7 @@ pub(super) fn feature_sources(
         if before_norm { frozen.written(l, p, v) } else { v }
     };
     for l in 0..n_layers {
+        go_on()?;
         let x = dictionary.input(l, decoder.arch.parallel, trace)?;
         active.extend(dictionary.encode(l, &x)?);
         let mut bias = dictionary.decoder_bias(l)?;
@@ -75,6 +80,9 @@ pub(super) fn feature_sources(
     active.retain(|a| a.position >= zero_positions);
     let mut writes = Vec::new();
     for (column, a) in active.iter().enumerate() {
+        if column % ROWS_AT_ONCE == 0 {
+            go_on()?;
+        }
         for (above, row) in dictionary.decoder_rows(a.layer, a.feature)?.into_iter().enumerate() {
             let layer = a.layer + above;
             let vector = row.into_iter().map(|x| x * a.activation).collect();

@@ -9,7 +9,7 @@ use crate::model::edit::{Passes, Scope};
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
-use crate::replacement::relp::feeds::NeuronAt;
+use crate::replacement::feeds::NeuronAt;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 

@@ -205,7 +205,7 @@ impl Verifier<'_> {
     /// The active features of a layer in another prompt, or in the graph's own.
     fn encoded(&self, dictionary: &Dictionary, prompt: Option<&str>, layer: usize) -> Result<Encoded> {
         let key = (prompt.map(str::to_owned), layer);
-        if let Some(found) = self.encoded.borrow().get(&key) {
+        if let Some(found) = self.memory.encoded.borrow().get(&key) {
             return Ok(found.clone());
         }
         let parallel = self.on.model.decoder.arch.parallel;
@@ -214,7 +214,7 @@ impl Verifier<'_> {
             None => dictionary.input(layer, parallel, &self.on.trace)?,
         };
         let found = Rc::new(dictionary.encode(layer, &x)?);
-        self.encoded.borrow_mut().insert(key, found.clone());
+        self.memory.encoded.borrow_mut().insert(key, found.clone());
         Ok(found)
     }
 
@@ -286,7 +286,7 @@ impl Verifier<'_> {
 
     /// The run of another prompt.
     fn other(&self, prompt: &str) -> Result<Rc<Trace>> {
-        if let Some(run) = self.others.borrow().get(prompt) {
+        if let Some(run) = self.memory.others.borrow().get(prompt) {
             return Ok(run.clone());
         }
         let decoder = &self.on.model.decoder;
@@ -297,7 +297,7 @@ impl Verifier<'_> {
             layers.flat_map(|l| self.on.dictionary.map_or_else(Vec::new, |d| d.read_sites(l, decoder.arch.parallel)));
         let sites = Sites::only(own.chain(read).chain([Site::Embed]));
         let run = Rc::new(self.on.model.run(&ids, &sites, Logits::Last)?);
-        self.others.borrow_mut().insert(prompt.to_owned(), run.clone());
+        self.memory.others.borrow_mut().insert(prompt.to_owned(), run.clone());
         Ok(run)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Acts, Verifier};
 use crate::analysis::{About, Command, Direction, Evidence};
-use crate::graph::verification::With;
+use crate::graph::verification::{KeepOnly, Kept, With};
 use crate::model::forward::Step;
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
@@ -25,45 +25,17 @@ pub static KEEP_ONLY: Command = Command {
     run: "mechscope verify FILE --groups",
 };
 
-/// The target with parts of the graph's units mean-ablated.
-///
-/// `m(C)` keeps the group and ablates every other unit of the graph, `m(M - C)` the reverse; inputs, remainders and what the graph does not
-/// show stay. Faithfulness and completeness are Wang et al.'s as Transluce's circuits measure them: 1 and 0 are ideal.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KeepOnly {
-    /// Units in the group.
-    pub kept: usize,
-    /// Units outside of it.
-    pub ablated: usize,
-    /// `m(M)`: the target in the clean run.
-    pub whole: f32,
-    /// `m(C)`: with all units but the group's ablated.
-    pub group: f32,
-    /// `m(M - C)`: with the group's units ablated.
-    pub rest: f32,
-    /// `m(0)`: with every unit of the graph ablated.
-    pub empty: f32,
-}
-
-impl KeepOnly {
-    /// `(m(C) - m(0)) / (m(M) - m(0))`: how much of what the graph's units do the group does alone; `None` when they do nothing.
-    pub fn faithfulness(&self) -> Option<f32> {
-        self.share(self.group)
-    }
-
-    /// `(m(M - C) - m(0)) / (m(M) - m(0))`: how much is left without the group; `None` when the units do nothing.
-    pub fn completeness(&self) -> Option<f32> {
-        self.share(self.rest)
-    }
-
-    fn share(&self, value: f32) -> Option<f32> {
-        let all = self.whole - self.empty;
-        // A run that left the range of its numbers says nothing.
-        (all.abs() > 1e-6).then(|| (value - self.empty) / all).filter(|share| share.is_finite())
-    }
-}
-
 impl Verifier<'_> {
+    /// [`Verifier::keep_only`] as a graph keeps it.
+    ///
+    /// # Errors
+    /// As [`Verifier::keep_only`].
+    pub fn kept(&self, label: &str, group: &[u32], step: Step) -> Result<Kept> {
+        let found = self.keep_only(group, step)?;
+        let id = |node: &u32| self.on.node(*node).id.to_string();
+        Ok(Kept { label: label.to_owned(), members: group.iter().map(id).collect(), target: id(&self.target), found })
+    }
+
     /// Runs with all other units of the graph mean-ablated, with these mean-ablated, and with all.
     ///
     /// # Errors

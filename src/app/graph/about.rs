@@ -2,8 +2,8 @@
 
 use super::{Beside, Shown};
 use crate::app::App;
+use crate::app::Slot;
 use crate::app::pane::State;
-use crate::engine::Slot;
 use crate::graph::Edge;
 use crate::report::{Cell, Column, Report, Table};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl App {
         let anew = self.graph.told != Some(told);
         self.graph.told = Some(told);
         let pane = self.pane_mut(Slot::GraphSide);
-        (pane.asked, pane.state, pane.ticket) = (None, State::Idle, 0);
+        (pane.asked, pane.state, pane.job) = (None, State::Idle, None);
         if anew {
             (pane.report, pane.cursor) = (None, 0);
         }

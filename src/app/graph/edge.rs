@@ -3,7 +3,8 @@
 use super::Beside;
 use crate::analysis::loadings::{self, Edge, OfHead};
 use crate::app::App;
-use crate::engine::{Ask, Slot};
+use crate::app::Slot;
+use crate::engine::Ask;
 
 impl App {
     /// Asks for the heads of the edge between the selected node and the one it hangs from, and shows them beside the tree.
@@ -18,15 +19,15 @@ impl App {
         }
         let ends = self.graph_row().and_then(|row| Some((row.node()?, row.parent?)));
         let Some(((node, parent), shown)) = ends.zip(self.graph.shown()) else {
-            self.message = Some("no edge is selected: the root has none above it".into());
+            self.warn("no edge is selected: the root has none above it");
             return;
         };
         let (source, target) = match shown.direction {
             crate::graph::tree::Direction::Upstream => (node, parent),
             crate::graph::tree::Direction::Downstream => (parent, node),
         };
-        let (of, dictionary) = (shown.source.clone(), self.graph.dictionary.clone());
-        self.ask_beside(Ask::Edge(Edge { of, dictionary, source, target }));
+        let (graph, dictionary) = (shown.source.id, self.graph.dictionary.clone());
+        self.ask_beside(Ask::Edge(Edge { graph, dictionary, source, target }));
     }
 
     /// Asks what a head carries of the edges that pass its layer, the strongest for the target of them.
@@ -34,11 +35,11 @@ impl App {
         let Some(shown) = self.graph.shown() else { return };
         let edges = loadings::edges_over(&shown.graph, &shown.influence, Some(&shown.pruned), head.0, loadings::EDGES);
         if edges.is_empty() {
-            self.message = Some(format!("no edge that is kept passes layer {}", head.0));
+            self.warn(format!("no edge that is kept passes layer {}", head.0));
             return;
         }
-        let (of, dictionary) = (shown.source.clone(), self.graph.dictionary.clone());
-        self.ask_beside(Ask::EdgesOf(OfHead { of, dictionary, head, edges }));
+        let (graph, dictionary) = (shown.source.id, self.graph.dictionary.clone());
+        self.ask_beside(Ask::EdgesOf(OfHead { graph, dictionary, head, edges }));
     }
 
     fn ask_beside(&mut self, ask: Ask) {

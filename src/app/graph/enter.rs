@@ -6,9 +6,11 @@ use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::analysis::attribution::Basis;
 use crate::analysis::verify_request::Subjects;
+use crate::app::Slot;
+use crate::app::message::Message;
 use crate::app::pane::State;
 use crate::app::{App, Tab};
-use crate::engine::{Ask, Slot};
+use crate::engine::Ask;
 use crate::graph::verification::{Cause, Effect, Subject, With};
 use crate::graph::{Node, NodeKind};
 use anyhow::Result;
@@ -176,7 +178,7 @@ impl App {
             return self.list_within(within);
         }
         let units = shown.graph.nodes.iter().filter(|n| n.is_unit()).count();
-        self.message = Some(match unit.place {
+        self.warn(match unit.place {
             Place::Unit { layer, part: part @ Part::Head(_) } => {
                 // It is asked about as a whole: where it matters is the next question.
                 return self.ask_why(Address::unit(layer, part), Subjects::Heads);
@@ -188,7 +190,7 @@ impl App {
                 )
             }
             Place::Unit { part: Part::Attn, .. } => {
-                let (edge, heads) = (self.key_of(Action::ExplainEdge), self.key_of(Action::TestHeads));
+                let (edge, heads) = (self.graph_key(Action::ExplainEdge), self.graph_key(Action::TestHeads));
                 format!("{unit} is no node: heads carry edges ({edge} on one says which); {heads} tests heads")
             }
             Place::Unit { .. } => format!("{unit} is no node: a graph has embeddings, units, remainders and logits"),
@@ -210,24 +212,28 @@ impl App {
                 };
                 let (nodes, edges) =
                     (changed("nodes", before.node(), now.node()), changed("edges", before.edge(), now.edge()));
-                format!("{unit} was below the threshold{nodes}{edges}")
+                Message::info(format!("{unit} was below the threshold{nodes}{edges}"))
             }
-            Ok(false) => format!("no edge leads to {unit} and from it to the target, whatever the thresholds"),
-            Err(e) => format!("{e:#}"),
+            Ok(false) => {
+                Message::warning(format!("no edge leads to {unit} and from it to the target, whatever the thresholds"))
+            }
+            Err(e) => Message::error(format!("{e:#}")),
         });
     }
 
     /// Lists the nodes that write into a place, with the cursor on the one with the most influence.
     fn list_within(&mut self, within: Within) {
-        let more = self.key_of(Action::MoreNodes);
+        let more = self.graph_key(Action::MoreNodes);
         let Some(shown) = self.graph.shown_mut() else { return };
         let unit = within.unit.clone();
         let all = shown.graph.nodes.iter().filter(|node| within.has(node)).count();
         let kept =
             shown.graph.nodes.iter().zip(shown.pruned.nodes()).filter(|(n, kept)| **kept && within.has(n)).count();
         self.message = Some(match (kept, all) {
-            (0, 0) => format!("no node of this graph writes into {unit}"),
-            (0, all) => format!("all {all} nodes that write into {unit} are below the threshold: {more} keeps more"),
+            (0, 0) => Message::warning(format!("no node of this graph writes into {unit}")),
+            (0, all) => Message::warning(format!(
+                "all {all} nodes that write into {unit} are below the threshold: {more} keeps more"
+            )),
             _ => {
                 (shown.flat, shown.within) = (true, Some(within));
                 let pane = self.pane_mut(Slot::Graph);
@@ -237,8 +243,8 @@ impl App {
                 self.show_graph();
                 self.pane_mut(Slot::Graph).cursor_to_row(0);
                 self.show_about();
-                let back = self.key_of(Action::GraphList);
-                format!("{unit} is no node: {kept} of {all} nodes write into it ({back}: the tree)")
+                let back = self.graph_key(Action::GraphList);
+                Message::info(format!("{unit} is no node: {kept} of {all} nodes write into it ({back}: the tree)"))
             }
         });
     }
@@ -252,7 +258,7 @@ impl App {
         if known {
             return self.say_why();
         }
-        self.message = Some(format!("{unit} is no node: testing what it does"));
+        self.say(format!("{unit} is no node: testing what it does"));
         self.ask_tests_with(what, With::Zero);
     }
 
@@ -260,7 +266,7 @@ impl App {
     pub(super) fn say_why(&mut self) {
         let Some(unit) = self.graph.sought.clone() else { return };
         let Some(effect) = self.graph.shown().and_then(|shown| shown.effect_of_unit(&unit)) else { return };
-        self.message = Some(format!("{unit} is no node: {}", effect.verdict()));
+        self.say(format!("{unit} is no node: {}", effect.verdict()));
         self.pane_mut(Slot::GraphSide).select(&unit);
     }
 
@@ -273,7 +279,7 @@ impl App {
         let mut text = if head {
             format!(
                 "{unit} is no node: heads carry edges ({} says which). Set to zero everywhere: {verdict}.",
-                self.key_of(Action::ExplainEdge)
+                self.graph_key(Action::ExplainEdge)
             )
         } else {
             let units = shown.graph.nodes.iter().filter(|n| n.is_unit()).count();
@@ -288,8 +294,8 @@ impl App {
             (_, false) if small => format!(" That is little of the target's {:+.2}.", effect.before),
             (Some(Cause::Patterns), true) => format!(
                 " No edge holds what it does by where it looks: {} finds the position, {} why it looks there.",
-                self.key_of(Action::TestNode),
-                self.key_of(Action::Qk)
+                self.graph_key(Action::TestNode),
+                self.graph_key(Action::Qk)
             ),
             (Some(Cause::Patterns), false) => {
                 " It moves where heads look, and the graph holds that: no edge can show it.".into()

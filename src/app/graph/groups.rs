@@ -4,7 +4,7 @@ use super::{Beside, Shown};
 use crate::action::Action;
 use crate::analysis::verify_request::Subjects;
 use crate::app::App;
-use crate::engine::Slot;
+use crate::app::Slot;
 use crate::graph::group::{Collapsed, Group, Item, add_drafts, collapse, groups};
 use crate::graph::{Graph, Supernode};
 use crate::report::{Cell, Column, Report, Table};
@@ -19,9 +19,13 @@ const EDGES: usize = 40;
 impl App {
     /// Puts the marked nodes into a group of this name; members leave the groups they were in.
     pub(in crate::app) fn group_marks(&mut self, label: &str) -> Result<()> {
+        let label = label.trim();
+        if label.is_empty() {
+            return Ok(());
+        }
         let members = self.marked_nodes();
         if members.is_empty() {
-            bail!("no node of the graph is marked: {} marks the selected one", self.key_of(Action::Mark));
+            bail!("no node of the graph is marked: {} marks the selected one", self.graph_key(Action::Mark));
         }
         let Some(shown) = self.graph.shown_mut() else { bail!("there is no graph yet") };
         let ids: Vec<String> = members.iter().map(|n| shown.graph.nodes[*n as usize].id.to_string()).collect();
@@ -31,20 +35,20 @@ impl App {
         supernodes.push(Supernode { label: label.to_owned(), members: ids });
         self.marks.clear();
         (self.graph.beside, self.side) = (Beside::Groups, true);
-        self.message = Some(format!("{label}: {} nodes; {}", members.len(), self.what_groups_take()));
+        self.say(format!("{label}: {} nodes; {}", members.len(), self.what_groups_take()));
         self.show_graph();
         Ok(())
     }
 
     /// What can be done with a group.
     fn what_groups_take(&self) -> String {
-        let (test, keep) = (self.key_of(Action::TestNode), self.key_of(Action::KeepOnly));
+        let (test, keep) = (self.graph_key(Action::TestNode), self.graph_key(Action::KeepOnly));
         format!("{test} tests a group, {keep} keeps it alone")
     }
 
     /// How groups come about.
     pub(super) fn how_groups_are_made(&self) -> String {
-        let [mark, group, draft] = [Action::Mark, Action::Group, Action::DraftGroups].map(|a| self.key_of(a));
+        let [mark, group, draft] = [Action::Mark, Action::Group, Action::DraftGroups].map(|a| self.graph_key(a));
         format!("no groups yet: {mark} marks nodes, {group} names the marked ones as a group, {draft} drafts groups")
     }
 
@@ -93,14 +97,12 @@ impl App {
 impl App {
     /// Drafts groups of the kept units, beside those that are there.
     pub(in crate::app) fn draft_groups(&mut self) {
-        let (fewer, members) = (self.key_of(Action::FewerNodes), self.key_of(Action::Open));
+        let (fewer, members) = (self.graph_key(Action::FewerNodes), self.graph_key(Action::Open));
         let more = self.what_groups_take();
         let Some(shown) = self.graph.shown_mut() else { return };
         if shown.pruned.n_nodes() > DRAFTED {
-            self.message = Some(format!(
-                "{} nodes are too many to draft groups of: {fewer} leaves fewer ({DRAFTED} at most)",
-                shown.pruned.n_nodes()
-            ));
+            let n = shown.pruned.n_nodes();
+            self.warn(format!("{n} nodes are too many to draft groups of: {fewer} leaves fewer ({DRAFTED} at most)"));
             return;
         }
         let kept = shown.graph.pruned(&shown.influence, &shown.pruned);
@@ -113,11 +115,11 @@ impl App {
                 let drafted = drafts.len();
                 shown.graph.view.supernodes.extend(drafts);
                 shown.evidence = Some(evidence);
-                self.message = Some(format!("{drafted} groups drafted: {members} shows members, {more}"));
+                self.say(format!("{drafted} groups drafted: {members} shows members, {more}"));
                 (self.graph.beside, self.side) = (Beside::Groups, true);
                 self.show_about();
             }
-            Err(e) => self.message = Some(format!("{e:#}")),
+            Err(e) => self.fail(format!("{e:#}")),
         }
     }
 
@@ -127,15 +129,13 @@ impl App {
             self.marks = group.members.iter().filter_map(|n| shown.graph.nodes[*n as usize].address()).collect();
         }
         self.side = false;
-        let unmark = self.key_of(Action::ClearMarks);
+        let unmark = self.graph_key(Action::ClearMarks);
         let n = group.members.len();
-        self.message = Some(format!("{}: its {n} nodes are marked; {unmark} unmarks them", group.label));
+        self.say(format!("{}: its {n} nodes are marked; {unmark} unmarks them", group.label));
         let Some(shown) = self.graph.shown() else { return };
         match group.members.iter().find(|n| shown.pruned.nodes()[**n as usize]) {
             Some(first) => self.go_to_node(*first),
-            None => {
-                self.message = Some(format!("{}: the thresholds leave none of its nodes; they are marked", group.label))
-            }
+            None => self.warn(format!("{}: the thresholds leave none of its nodes; they are marked", group.label)),
         }
     }
 
@@ -146,8 +146,8 @@ impl App {
         } else if self.graph.both().is_some() {
             (self.graph.beside, self.side) = (Beside::Both, true);
         } else {
-            let other = self.key_of(Action::Basis);
-            self.message = Some(format!("only one graph of this prompt has been made: {other} makes the other"));
+            let other = self.graph_key(Action::Basis);
+            self.warn(format!("only one graph of this prompt has been made: {other} makes the other"));
             return;
         }
         self.show_about();

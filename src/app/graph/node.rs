@@ -4,8 +4,9 @@ use super::Origin;
 use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::analysis::attribution::Basis;
+use crate::app::Slot;
+use crate::app::program::path;
 use crate::app::{App, Effect, Tab};
-use crate::engine::Slot;
 use crate::graph::Influence;
 use crate::graph::NodeKind;
 use crate::graph::format::{dot, json, svg, text, tsv};
@@ -20,7 +21,7 @@ impl App {
             return self.fold_or_unfold(true);
         }
         let Some((node, shown)) = self.graph_node().zip(self.graph.shown()) else {
-            self.message = Some("no node is selected".into());
+            self.warn("no node is selected");
             return;
         };
         let node = &shown.graph.nodes[node as usize];
@@ -53,8 +54,8 @@ impl App {
                 self.side = true;
                 self.graph.beside = super::Beside::Node;
                 self.show_about();
-                let back = self.key_of(Action::Cancel);
-                self.message = Some(format!("{name}: what feeds it and what it feeds; {back} goes back to the tree"));
+                let back = self.graph_key(Action::Cancel);
+                self.say(format!("{name}: what feeds it and what it feeds; {back} goes back to the tree"));
             }
         }
     }
@@ -110,21 +111,37 @@ impl App {
         match (self.graph.origin(), file) {
             (Origin::File, _) => {
                 (self.graph.of_file, self.graph.basis) = (false, Basis::Neurons);
-                let on = self.key_of(Action::Basis);
-                self.message = Some(format!("the graph of the prompt; {on} goes on to its features, then to the file"));
+                let on = self.graph_key(Action::Basis);
+                self.say(format!("the graph of the prompt; {on} goes on to its features, then to the file"));
             }
             (Origin::Prompt(Basis::Features), Some(file)) => {
                 self.graph.of_file = true;
-                self.message = Some(format!("the graph of {file} again"));
+                self.say(format!("the graph of {file} again"));
             }
             (Origin::Prompt(basis), _) => self.graph.basis = basis.other(),
         }
     }
 
-    pub(in crate::app) fn open_graph(&mut self, file: &str) {
+    /// Features out of this folder of transcoders; an empty line changes nothing.
+    pub(in crate::app) fn take_features_from(&mut self, folder: &str) -> Result<()> {
+        if !folder.trim().is_empty() {
+            self.graph.dictionary = Some(path(folder));
+            (self.graph.basis, self.graph.of_file) = (Basis::Features, false);
+            self.go_to_tab(Tab::Graph);
+        }
+        Ok(())
+    }
+
+    /// Opens a graph file; an empty line changes nothing.
+    pub(in crate::app) fn open_graph(&mut self, file: &str) -> Result<()> {
+        if file.trim().is_empty() {
+            return Ok(());
+        }
+        let file = &path(file);
         (self.graph.file, self.graph.of_file) = (Some(file.to_owned()), true);
         self.graph.entering = None;
         // Asked for by name it is read again.
+        self.put_aside(Origin::File);
         self.graph.shown.remove(&Origin::File);
         if self.graph.face == Some(Origin::File) {
             self.graph.face = None;
@@ -133,10 +150,15 @@ impl App {
             pane.arrange();
         }
         self.go_to_tab(Tab::Graph);
+        Ok(())
     }
 
-    /// Saves what is kept of the graph; the name's ending chooses the format.
+    /// Saves what is kept of the graph; the name's ending chooses the format. An empty line changes nothing.
     pub(in crate::app) fn save_graph(&mut self, file: &str) -> Result<()> {
+        if file.trim().is_empty() {
+            return Ok(());
+        }
+        let file = &path(file);
         let Some(shown) = self.graph.shown() else { bail!("there is no graph yet") };
         let mut bytes = Vec::new();
         let kept = || shown.graph.pruned(&shown.influence, &shown.pruned);
@@ -151,7 +173,7 @@ impl App {
             }
             _ => bail!("{file:?}: the name has to end in .json, .dot, .tsv, .svg or .txt"),
         }
-        let over = self.graph.kept_file.take().is_some_and(|kept| kept == file);
+        let over = self.graph.kept_file.take().is_some_and(|kept| kept == *file);
         self.effects.push(Effect::Write { file: file.to_owned(), bytes, over });
         Ok(())
     }
@@ -163,6 +185,7 @@ impl App {
 
     /// Names the selected node; no text takes the name away.
     pub(in crate::app) fn relabel(&mut self, label: &str) -> Result<()> {
+        let label = label.trim();
         let Some((node, shown)) = self.graph_node().zip(self.graph.shown_mut()) else { bail!("no node is selected") };
         let node = &mut shown.graph.nodes[node as usize];
         if node.kind.is_logit() || matches!(node.kind, NodeKind::Embedding { .. }) {

@@ -1,14 +1,14 @@
 //! A graph as it is looked at: thresholds, what is folded, and which node stands on which line.
 
 use super::enter::Within;
-use crate::analysis::attribution::Attribution;
+use crate::analysis::attribution::{Attribution, GraphId};
 use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
 use crate::graph::verification::{Effect, Subject, Verification, With};
-use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Thresholds, prune};
+use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// How a tree starts: so many levels and children, and no child under this share.
 const LEVELS: usize = 1;
@@ -69,7 +69,7 @@ pub struct Shown {
     /// The node that the cursor was on when another graph was turned to.
     pub(super) at: Option<u32>,
     /// What it looked like while it grew: tests that were asked for then are tests of this graph.
-    stages: Vec<Weak<Attribution>>,
+    stages: Vec<GraphId>,
 }
 
 impl Shown {
@@ -131,7 +131,7 @@ impl Shown {
         self.within.clone_from(&before.within);
         self.evidence.clone_from(&before.evidence);
         self.stages.clone_from(&before.stages);
-        self.stages.push(Arc::downgrade(&before.source));
+        self.stages.push(before.source.id);
         self.adopt(&before.graph);
     }
 
@@ -151,28 +151,44 @@ impl Shown {
             let _ = self.set_thresholds(now.node(), now.edge());
         }
         self.record(before.verified.clone());
+        before.kept.iter().for_each(|kept| self.graph.record_kept(kept.clone()));
+    }
+
+    /// Takes over what was kept of the work on this graph. What was grouped since, while the graph grew, stays beside it.
+    pub(in crate::app) fn take_up(&mut self, kept: &Graph) {
+        let since = self.graph.view.clone();
+        self.adopt(kept);
+        if since != self.source.graph.view {
+            let view = &mut self.graph.view;
+            let known = |label: &str, all: &[Supernode]| all.iter().any(|s| s.label == label);
+            let new: Vec<Supernode> =
+                since.supernodes.into_iter().filter(|s| !known(&s.label, &view.supernodes)).collect();
+            view.supernodes.extend(new);
+            let new: Vec<String> = since.pinned.into_iter().filter(|p| !view.pinned.contains(p)).collect();
+            view.pinned.extend(new);
+        }
     }
 
     /// Whether a test of this graph's nodes was asked of it, or of what it was while it grew.
-    pub(super) fn was(&self, other: &Arc<Attribution>) -> bool {
-        let other_ = Arc::downgrade(other);
-        Arc::ptr_eq(&self.source, other) || self.stages.iter().any(|stage| stage.ptr_eq(&other_))
+    pub(super) fn was(&self, other: GraphId) -> bool {
+        self.source.id == other || self.stages.contains(&other)
     }
 
     /// The nodes that something was done with here, without edges: what a session keeps of a graph. None for nothing.
-    pub(super) fn work(&self) -> Option<Graph> {
+    pub(in crate::app) fn work(&self) -> Option<Graph> {
         let view = &self.graph.view;
         let labelled = self.graph.nodes.iter().zip(&self.source.graph.nodes).filter(|(a, b)| a.label != b.label);
         let labelled: Vec<Node> = labelled.map(|(node, _)| node.clone()).collect();
-        let verified = &self.graph.verified;
-        let nothing = labelled.is_empty() && view.supernodes.is_empty() && view.pinned.is_empty();
-        if nothing && *verified == self.source.graph.verified {
+        let (verified, kept) = (&self.graph.verified, &self.graph.kept);
+        let nothing = labelled.is_empty() && *view == self.source.graph.view;
+        if nothing && (verified, kept) == (&self.source.graph.verified, &self.source.graph.kept) {
             return None;
         }
         let n = labelled.len();
         let mut graph = Graph::new(Metadata::default(), labelled, Edges::empty(n)).ok()?;
         graph.view.clone_from(view);
         graph.verified.clone_from(verified);
+        graph.kept.clone_from(kept);
         Some(graph)
     }
 

@@ -5,10 +5,12 @@ use crate::action::Action;
 use crate::address::{Address, Part, Place};
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::app::App;
-use crate::engine::{Ask, Slot};
+use crate::app::Slot;
+use crate::app::message::Message;
+use crate::engine::Ask;
 use crate::graph::NodeKind;
 use crate::graph::tree::Direction;
-use crate::graph::verification::{Cause, Effect, Subject, Summary, Verification, With};
+use crate::graph::verification::{Cause, Effect, Kept, Subject, Summary, Verification, With};
 use crate::report::{Cell, Column, Report, Table};
 
 /// What the words of the table mean.
@@ -22,70 +24,64 @@ const PROMPT: usize = 20;
 const TOP: usize = 20;
 
 impl App {
-    pub(in crate::app) fn test_graph(&mut self, action: Action) {
-        match action {
-            Action::TestWith => self.next_way(),
-            Action::Tests => {
-                self.graph.sought = None;
-                self.graph.beside = match self.graph.beside {
-                    Beside::Tests => Beside::Node,
-                    Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
-                };
-                self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
-                self.show_about();
-            }
-            Action::TestNode if self.tested_head().is_some() => {
-                if let Some((layer, head)) = self.tested_head() {
-                    self.ask_tests(Subjects::HeadPlaces(layer, head));
-                }
-            }
-            Action::TestNode if self.tested_unit().is_some() => {
-                if let Some(unit) = self.tested_unit() {
-                    self.ask_tests(Subjects::Unit(unit));
-                }
-            }
-            Action::TestNode if self.tested_together().is_some() => {
-                if let Some(what) = self.tested_together() {
-                    self.ask_tests(what);
-                }
-            }
-            Action::KeepOnly => match self.tested_together() {
-                Some(Subjects::Group(label, members)) => self.ask_tests(Subjects::KeepOnly(label, members)),
-                _ => match self.marked_nodes()[..] {
-                    [node] => self.ask_tests(Subjects::KeepOnly("the marked node".into(), vec![node])),
-                    _ => {
-                        let (mark, groups) = (self.key_of(Action::Mark), self.key_of(Action::Groups));
-                        self.message = Some(format!(
-                            "no group is selected and no node is marked: {mark} marks nodes, {groups} lists groups"
-                        ))
-                    }
-                },
-            },
-            Action::TestNode => match self.graph_node() {
-                Some(node) => {
-                    let shown = self.graph.shown().filter(|s| s.direction == Direction::Upstream);
-                    let unit = |n: u32| {
-                        let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);
-                        matches!(kind, Some(NodeKind::Neuron | NodeKind::Feature))
-                    };
-                    let reader = self.graph_row().and_then(|row| row.parent).filter(|reader| unit(*reader));
-                    let what = match reader {
-                        Some(reader) => Subjects::Edge(node, reader),
-                        None => Subjects::Nodes(vec![node]),
-                    };
-                    self.ask_tests(what);
-                }
-                None => self.message = Some("no node is selected".into()),
-            },
-            Action::TestTop => self.ask_tests(Subjects::Top(TOP)),
-            Action::TestHeads => {
-                // Heads are not in the tree: keys go to where they are listed.
-                (self.graph.beside, self.side, self.graph.sought) = (Beside::Tests, true, None);
-                self.show_about();
-                self.ask_tests(Subjects::Heads);
-            }
-            _ => {}
+    /// What was measured beside the tree, or the selected node again.
+    pub(in crate::app) fn toggle_tests(&mut self) {
+        self.graph.sought = None;
+        self.graph.beside = match self.graph.beside {
+            Beside::Tests => Beside::Node,
+            Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
+        };
+        self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
+        self.show_about();
+    }
+
+    /// Tests what is selected: a head at each position, a unit that is no node, a group or the marked nodes together, or one node.
+    pub(in crate::app) fn test_selected(&mut self) {
+        let head = self.tested_head().map(|(layer, head)| Subjects::HeadPlaces(layer, head));
+        let chosen = head.or_else(|| self.tested_unit().map(Subjects::Unit)).or_else(|| self.tested_together());
+        match chosen.or_else(|| self.tested_node()) {
+            Some(what) => self.ask_tests(what),
+            None => self.warn("no node is selected"),
         }
+    }
+
+    /// The node under the cursor; with the unit that it hangs from, where it hangs from one.
+    fn tested_node(&self) -> Option<Subjects> {
+        let node = self.graph_node()?;
+        let shown = self.graph.shown().filter(|s| s.direction == Direction::Upstream);
+        let unit = |n: u32| {
+            let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);
+            matches!(kind, Some(NodeKind::Neuron | NodeKind::Feature))
+        };
+        let reader = self.graph_row().and_then(|row| row.parent).filter(|reader| unit(*reader));
+        Some(reader.map_or_else(|| Subjects::Nodes(vec![node]), |reader| Subjects::Edge(node, reader)))
+    }
+
+    /// Tests the units with the most influence.
+    pub(in crate::app) fn test_top(&mut self) {
+        self.ask_tests(Subjects::Top(TOP));
+    }
+
+    /// Tests every head. Heads are not in the tree: keys go to where they are listed.
+    pub(in crate::app) fn test_heads(&mut self) {
+        (self.graph.beside, self.side, self.graph.sought) = (Beside::Tests, true, None);
+        self.show_about();
+        self.ask_tests(Subjects::Heads);
+    }
+
+    /// Keeps the selected group alone, or what is marked.
+    pub(in crate::app) fn keep_only(&mut self) {
+        let what = match (self.tested_together(), &self.marked_nodes()[..]) {
+            (Some(Subjects::Group(label, members)), _) => Subjects::KeepOnly(label, members),
+            (_, [node]) => Subjects::KeepOnly("the marked node".into(), vec![*node]),
+            _ => {
+                let (mark, groups) = (self.graph_key(Action::Mark), self.graph_key(Action::Groups));
+                return self.warn(format!(
+                    "no group is selected and no node is marked: {mark} marks nodes, {groups} lists groups"
+                ));
+            }
+        };
+        self.ask_tests(what);
     }
 
     /// The head on the selected row of the tests.
@@ -109,25 +105,25 @@ impl App {
 
     pub(super) fn ask_tests_with(&mut self, what: Subjects, with: With) {
         let Some(shown) = self.graph.shown() else {
-            self.message = Some("there is no graph yet".into());
+            self.warn("there is no graph yet");
             return;
         };
-        let (of, target) = (shown.source.clone(), shown.first_target());
+        let (graph, target) = (shown.source.id, shown.first_target());
         let dictionary = self.graph.dictionary.clone();
-        self.ask(Slot::Verify, Ask::Test(TestRequest { of, dictionary, target, what, with }));
+        self.ask(Slot::Verify, Ask::Test(TestRequest { graph, dictionary, target, what, with }));
     }
 
     /// Measurements arrived.
     pub(in crate::app) fn take_tests(&mut self, found: Vec<Verification>) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
-        if !self.graph.shown().is_some_and(|s| s.was(&tests.of)) {
-            self.message = Some("the graph has changed since the test was asked for".into());
+        if !self.graph.shown().is_some_and(|s| s.was(tests.graph)) {
+            self.warn("the graph has changed since the test was asked for");
             return;
         }
         let mut place = None;
-        let why = self.key_of(Action::Qk);
+        let why = self.graph_key(Action::Qk);
         let Some(shown) = self.graph.shown_mut() else { return };
-        self.message = match &found[..] {
+        let said = match &found[..] {
             [one] => Some(said(shown, one)),
             all if matches!(tests.what, Subjects::HeadPlaces(..)) => strongest(shown, all, &why).map(|(unit, said)| {
                 place = Some(unit);
@@ -140,6 +136,7 @@ impl App {
                 summary(all.iter().filter_map(Verification::target))
             )),
         };
+        self.message = said.map(Message::info);
         shown.record(found);
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
@@ -153,9 +150,20 @@ impl App {
         }
     }
 
+    /// What a group does alone was measured.
+    pub(in crate::app) fn take_kept(&mut self, kept: Kept) {
+        let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
+        match self.graph.shown_mut().filter(|shown| shown.was(tests.graph)) {
+            Some(shown) => shown.graph.record_kept(kept.clone()),
+            None => return self.warn("the graph has changed since the test was asked for"),
+        }
+        self.say(kept_alone(&kept));
+        self.show_about();
+    }
+
     /// What was measured, under why the unit that was asked about is no node.
     pub(super) fn tests_report(&self, shown: &Shown) -> Report {
-        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.key_of(a));
+        let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.graph_key(a));
         let before =
             format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads");
         report(shown, self.why_no_node(), before)
@@ -190,6 +198,45 @@ fn said(shown: &Shown, test: &Verification) -> String {
     let others: String = others.take(1).collect();
     let target = test.target().map_or(String::new(), Effect::verdict);
     format!("{} {}: {target}{others}", in_short(&test.with), name(shown, &test.subject))
+}
+
+/// What a group does alone, in words.
+fn kept_alone(kept: &Kept) -> String {
+    let share = |s: Option<f32>| s.map_or("-".to_owned(), |s| format!("{s:.3}"));
+    let found = &kept.found;
+    format!(
+        "{} kept, {} other units at their means: target {:+.3} (all {:+.3}, none {:+.3}, without it {:+.3}); faithfulness {}, completeness {}",
+        kept.label,
+        found.ablated,
+        found.group,
+        found.whole,
+        found.empty,
+        found.rest,
+        share(found.faithfulness()),
+        share(found.completeness())
+    )
+}
+
+/// Groups that were kept alone, with all other units at their means.
+fn kept_table(shown: &Shown) -> Table {
+    let target = &shown.graph.nodes[shown.first_target() as usize].id;
+    let number = |name| Column::number(name, "", 3);
+    let mut table = Table::new([
+        Column::text("group"),
+        number("alone"),
+        number("all"),
+        number("none"),
+        number("without_it"),
+        number("faithfulness"),
+        number("completeness"),
+    ]);
+    for kept in shown.graph.kept.iter().filter(|kept| kept.target == **target) {
+        let found = &kept.found;
+        let values = [found.group, found.whole, found.empty, found.rest].map(Cell::from);
+        let shares = [found.faithfulness(), found.completeness()].map(Cell::from);
+        table.push([Cell::from(kept.label.clone())].into_iter().chain(values).chain(shares));
+    }
+    table
 }
 
 /// A node by its id, as readers name it.
@@ -240,13 +287,18 @@ pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
 /// Everything measured, the largest effects first, over a scatter plot of measured against predicted.
 fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
     let mut report = Report::default();
-    let tests = &shown.graph.verified;
-    if tests.is_empty() {
+    let (tests, kept) = (&shown.graph.verified, kept_table(shown));
+    if !kept.rows.is_empty() {
+        report.table("kept", "Groups kept alone", kept);
+    } else if tests.is_empty() {
         report.note("none", before);
         return report;
     }
     if let Some(text) = why_none {
         report.note("why", text);
+    }
+    if tests.is_empty() {
+        return report;
     }
     let ids = shown.graph.by_id();
     let mut table = Table::new([

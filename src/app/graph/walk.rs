@@ -1,9 +1,8 @@
 //! Moving through a graph: folding, following, changing the root, thresholds.
 
 use super::Shown;
-use crate::action::Action;
 use crate::app::App;
-use crate::engine::Slot;
+use crate::app::Slot;
 use crate::graph::tree::{Branch, Direction, Item};
 use crate::graph::{Edge, Graph};
 
@@ -117,7 +116,7 @@ impl App {
                 self.relay_keeping_line();
             }
             (Item::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
-            (Item::Node { .. }, true) => self.message = Some("nothing that is kept feeds this".into()),
+            (Item::Node { .. }, true) => self.warn("nothing that is kept feeds this"),
             (Item::Node { node, branch, .. }, false) if shown.fold(node, branch) => self.relay_keeping_line(),
             (_, false) => {
                 let parent = shown.tree.lines.get(row.line).and_then(|l| l.parent);
@@ -151,35 +150,30 @@ impl App {
         self.show_about();
     }
 
-    /// Does an action of the Graph tab.
-    pub(in crate::app) fn walk_graph(&mut self, action: Action, count: usize) {
-        if self.graph.shown().is_none() {
-            self.message = Some("there is no graph yet".into());
-            return;
+    /// Does something with the graph, if there is one.
+    pub(in crate::app) fn walk(&mut self, walk: impl FnOnce(&mut App)) {
+        match self.graph.shown() {
+            Some(_) => walk(self),
+            None => self.warn("there is no graph yet"),
         }
-        match action {
-            Action::StrongestPath => (0..count.min(100)).for_each(|_| self.follow()),
-            Action::NextInfluence => self.step_by_influence(count as i64),
-            Action::PreviousInfluence => self.step_by_influence(-(count as i64)),
-            Action::Downstream => self.turn(),
-            Action::Root => self.reroot(),
-            Action::GraphList => {
-                let node = self.graph_node();
-                if let Some(shown) = self.graph.shown_mut() {
-                    (shown.flat, shown.within) = (!shown.flat, None);
-                    if let (false, Some(node)) = (shown.flat, node) {
-                        shown.reveal(node);
-                    }
-                }
-                self.pane_mut(Slot::Graph).sort = None;
-                self.show_graph();
+    }
+
+    /// Follows the strongest path so many steps.
+    pub(in crate::app) fn follow_path(&mut self, steps: usize) {
+        (0..steps.min(100)).for_each(|_| self.follow());
+    }
+
+    /// Nodes as a list, or as a tree again.
+    pub(in crate::app) fn toggle_list(&mut self) {
+        let node = self.graph_node();
+        if let Some(shown) = self.graph.shown_mut() {
+            (shown.flat, shown.within) = (!shown.flat, None);
+            if let (false, Some(node)) = (shown.flat, node) {
+                shown.reveal(node);
             }
-            Action::FewerNodes => self.step_threshold(true, -1),
-            Action::MoreNodes => self.step_threshold(true, 1),
-            Action::FewerEdges => self.step_threshold(false, -1),
-            Action::MoreEdges => self.step_threshold(false, 1),
-            _ => {}
         }
+        self.pane_mut(Slot::Graph).sort = None;
+        self.show_graph();
     }
 
     /// To the child that gives most.
@@ -187,7 +181,7 @@ impl App {
         let Some(row) = self.graph_row().copied() else { return };
         match row.item {
             Item::Node { branch: Branch::Leaf, .. } | Item::More { .. } => {
-                self.message = Some("the path ends here".into());
+                self.warn("the path ends here");
                 return;
             }
             Item::Node { branch: Branch::Folded(_) | Branch::Cut(_) | Branch::Elsewhere(_), .. } => {
@@ -201,7 +195,7 @@ impl App {
         self.selection_follows_cursor();
     }
 
-    fn step_by_influence(&mut self, by: i64) {
+    pub(in crate::app) fn step_by_influence(&mut self, by: i64) {
         let at = self.graph_node();
         let Some(shown) = self.graph.shown_mut() else { return };
         let kept = |n: &&u32| shown.pruned.nodes()[**n as usize] && shown.graph.nodes[**n as usize].kind.needs_inputs();
@@ -215,12 +209,12 @@ impl App {
         shown.reveal(ranked[to]);
         self.show_graph();
         self.select_node(ranked[to]);
-        self.message = Some(format!("{} of {} units by influence", to + 1, ranked.len()));
+        self.say(format!("{} of {} units by influence", to + 1, ranked.len()));
         self.selection_follows_cursor();
     }
 
     /// What the selected node feeds, or again what feeds it.
-    fn turn(&mut self) {
+    pub(in crate::app) fn turn(&mut self) {
         let Some(node) = self.graph_node() else { return };
         let Some(shown) = self.graph.shown_mut() else { return };
         shown.direction = match shown.direction {
@@ -234,7 +228,7 @@ impl App {
     }
 
     /// The tree from the selected node; from the target again when that is the root already.
-    fn reroot(&mut self) {
+    pub(in crate::app) fn reroot(&mut self) {
         let Some(node) = self.graph_node() else { return };
         let Some(shown) = self.graph.shown_mut() else { return };
         let again = shown.root == node;
@@ -249,7 +243,7 @@ impl App {
         self.select_node(node);
     }
 
-    fn step_threshold(&mut self, of_nodes: bool, by: i64) {
+    pub(in crate::app) fn step_threshold(&mut self, of_nodes: bool, by: i64) {
         let Some(shown) = self.graph.shown() else { return };
         let thresholds = shown.pruned.thresholds();
         let now = if of_nodes { thresholds.node() } else { thresholds.edge() };
@@ -268,7 +262,7 @@ impl App {
         let Some(shown) = self.graph.shown_mut() else { return };
         match shown.set_thresholds(node, edge) {
             Ok(()) => self.show_graph(),
-            Err(e) => self.message = Some(format!("{e:#}")),
+            Err(e) => self.fail(format!("{e:#}")),
         }
     }
 

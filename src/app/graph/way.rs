@@ -48,28 +48,34 @@ impl App {
     }
 
     /// The next way; the last one needs a prompt, which is asked for.
-    pub(super) fn next_way(&mut self) {
+    pub(in crate::app) fn next_way(&mut self) {
         if self.graph.ways.step() {
-            self.message = Some(format!("tests change units by: {}", super::tests::in_short(&self.graph.ways.with())));
+            self.say(format!("tests change units by: {}", super::tests::in_short(&self.graph.ways.with())));
         } else {
             self.perform(Action::Resample, 1);
-            self.message = Some("tests change units by: zero, or by what they are in the prompt typed here".into());
+            self.say("tests change units by: zero, or by what they are in the prompt typed here");
         }
     }
 
     /// Tests the selection by what it is in another prompt, at the same positions.
-    pub(in crate::app) fn test_by_prompt(&mut self, prompt: &str) {
-        (self.graph.ways.at, self.graph.ways.prompt) = (3, Some(prompt.to_owned()));
-        self.perform(Action::TestNode, 1);
+    pub(in crate::app) fn test_by_prompt(&mut self, prompt: &str) -> Result<()> {
+        if !prompt.trim().is_empty() {
+            (self.graph.ways.at, self.graph.ways.prompt) = (3, Some(prompt.to_owned()));
+            self.test_selected();
+        }
+        Ok(())
     }
 
     /// Tests the selection multiplied by a factor.
     pub(in crate::app) fn test_by_factor(&mut self, text: &str) -> Result<()> {
+        if text.trim().is_empty() {
+            return Ok(());
+        }
         let expected = || format!("found {text:?}, expected a factor such as 0.5 or -1");
         let factor: f32 = text.trim().parse().with_context(expected)?;
         ensure!(factor.is_finite(), expected());
         (self.graph.ways.at, self.graph.ways.factor) = (2, factor);
-        self.perform(Action::TestNode, 1);
+        self.test_selected();
         Ok(())
     }
 }

@@ -40,8 +40,5 @@ pub fn print_collapsed(graph: &Graph, options: &GraphOutput) -> Result<()> {
         }
         Ok(to.flush()?)
     };
-    match &options.out {
-        None => write(&mut std::io::stdout().lock()),
-        Some(path) => output::replace(path, write),
-    }
+    output::write_to(options.out.as_deref(), write)
 }

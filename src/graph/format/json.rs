@@ -23,7 +23,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
-use crate::files;
+use crate::files::{self, open_regular};
 use crate::graph::Graph;
 use crate::report::text::escape;
 use budget::Budget;
@@ -90,7 +90,7 @@ pub struct Form {
 /// Reads a graph file. Errors name the file and the place in it; a file that needs more than [`DEFAULT_MEMORY`] is refused.
 pub fn open(path: &Path) -> Result<Opened> {
     let named = || path.display().to_string();
-    let mut file = File::open(path).with_context(named)?;
+    let mut file = open_regular(path)?;
     refuse_other_formats(&mut file).with_context(named)?;
     let bytes = file.metadata().with_context(named)?.len();
     match read(file, DEFAULT_MEMORY) {

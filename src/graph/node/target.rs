@@ -11,7 +11,7 @@ const WEIGHTS: &str = "weights";
 const HEADS: &str = "heads";
 
 /// What an attention head carries to a target.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct HeadEffect {
     /// Its layer.
     pub layer: usize,

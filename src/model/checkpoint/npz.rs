@@ -28,8 +28,9 @@ const SMALL: u64 = 64 << 20;
 /// The arrays of an archive, each as a part of its own.
 pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
     let name = path.display().to_string();
+    // A pipe would be waited for.
+    ensure!(path.is_file() || !path.exists(), "{name} is not a file; accepted: an .npz archive");
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-    ensure!(path.is_file(), "{name} is not a file; accepted: an .npz archive");
     let size = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
     let file = Arc::new(file);
     let wrong = || format!("{name} is no zip archive, which .npz files are: truncated, or another kind of file");

@@ -25,6 +25,13 @@ pub(super) fn second_form(reach: Reach) -> Form {
 
 /// `layer_{i}/width_{w}/average_l0_{n}/params.npz`.
 pub(super) fn first(place: &Place, points: Points, model: &Decoder) -> Result<Opened> {
+    if let Some((name, what)) = sae(&place.whole()) {
+        bail!(
+            "{}: {name} is by its name a sparse autoencoder of {what}, not a transcoder, though its files look the same; accepted: transcoders \
+             (gemma-scope-2b-pt-transcoders)",
+            place.whole()
+        );
+    }
     let candidate = |file: String| -> Result<Candidate> {
         let named = file.split('/').find_map(|part| part.strip_prefix("layer_")?.parse().ok());
         let layer = named.with_context(|| {
@@ -34,6 +41,16 @@ pub(super) fn first(place: &Place, points: Points, model: &Decoder) -> Result<Op
     };
     let found = place.find("params.npz").into_iter().map(candidate).collect::<Result<_>>()?;
     one_each(place, found, model, Form::sae_lens)
+}
+
+/// The repository's name and what its features are of, where the name says that they are those of an autoencoder.
+fn sae(place: &str) -> Option<(&str, &'static str)> {
+    let of = |name: &str| {
+        let name = name.strip_suffix("-canonical").unwrap_or(name);
+        let ends = [("-res", "the residual stream"), ("-mlp", "the MLP's output"), ("-att", "attention's output")];
+        ends.iter().find(|(end, _)| name.ends_with(end)).map(|(_, what)| *what)
+    };
+    place.split(['/', '@']).find_map(|part| Some((part, of(part)?)))
 }
 
 /// Folders with `config.json` and `params.safetensors`; `top` is the config of the folder itself.
@@ -109,4 +126,19 @@ fn points(config: &Config) -> Result<(Option<usize>, Points)> {
         ),
     };
     Ok((layer, (reads, writes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sae;
+
+    #[test]
+    fn autoencoders_are_known_by_their_repositories() {
+        let what = |place| sae(place).map(|(_, what)| what);
+        assert_eq!(what("google/gemma-scope-2b-pt-res@main"), Some("the residual stream"));
+        assert_eq!(what("/x/models--google--gemma-scope-9b-it-mlp/snapshots/abc"), Some("the MLP's output"));
+        assert_eq!(what("gemma-scope-2b-pt-att-canonical"), Some("attention's output"));
+        assert_eq!(what("google/gemma-scope-2b-pt-transcoders"), None);
+        assert_eq!(what("/models/mlp/restored"), None);
+    }
 }

@@ -56,6 +56,20 @@ pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
     )
 }
 
+/// The files that the config of a folder lists under `transcoders`, if it lists any: in the folder, or `hf://` addresses.
+///
+/// # Errors
+/// As [`Config::read`].
+pub(super) fn listed_files(place: &Place) -> Result<Option<Vec<String>>> {
+    for name in ["config.json", "config.yaml", "config.yml"] {
+        let Some(config) = Config::read(place, name)? else { continue };
+        if config.get("hf_hook_point_in").is_none() {
+            return Ok(Settings::new(&config)?.transcoders);
+        }
+    }
+    Ok(None)
+}
+
 fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result<Opened> {
     let cross_layer = settings.cross_layer.unwrap_or_else(|| place.has("W_enc_0.safetensors"));
     if cross_layer && place.has("params_layer_0.safetensors") {

@@ -1,6 +1,7 @@
 //! Where a dictionary's files are.
 
 use crate::builtin::Builtin;
+use crate::files::read_if_there;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::source;
 use anyhow::{Context, Result, ensure};
@@ -53,11 +54,7 @@ impl Place {
     pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Place::BuiltIn(b) => Ok(b.file(&format!("{INSIDE}/{file}")).map(Cow::Borrowed)),
-            Place::Folder(folder) => match std::fs::read(folder.join(file)) {
-                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(e).with_context(|| format!("cannot read {}", self.name(file))),
-            },
+            Place::Folder(folder) => Ok(read_if_there(&folder.join(file))?.map(Cow::Owned)),
         }
     }
 
@@ -110,11 +107,29 @@ fn natural(path: &str) -> Vec<(u64, &str)> {
     parts.map(|p| (p.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(u64::MAX), p)).collect()
 }
 
-/// The file that `hf://org/name/path?revision=rev` names, in the local Hugging Face cache.
+/// The folder of `org/name[/folder][@revision]` in the local Hugging Face cache, if the repository is there.
 ///
 /// # Errors
-/// The repository or the file is not in the cache.
-pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
+/// The repository is there, but not the revision or the folder.
+pub(super) fn cached_folder(name: &str) -> Result<Option<PathBuf>> {
+    let (path, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
+    let (repository, folder) = match slashes.nth(1) {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (path, ""),
+    };
+    ensure!(!folder.split('/').any(|p| p == ".."), "{name:?} leads out of its repository");
+    let Some(snapshot) = source::snapshot(&format!("{repository}@{revision}"))? else { return Ok(None) };
+    let found = snapshot.join(folder);
+    ensure!(found.is_dir(), "{repository}@{revision} has no folder {folder:?} here ({})", found.display());
+    Ok(Some(found))
+}
+
+/// The repository, as `org/name[@revision]`, and the path of the file that `hf://org/name/path?revision=rev` names.
+///
+/// # Errors
+/// It names no file, or one outside.
+pub(super) fn address(uri: &str) -> Result<(String, String)> {
     let rest = uri.strip_prefix("hf://").unwrap_or(uri);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut parts = path.splitn(3, '/');
@@ -126,8 +141,18 @@ pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
     if let Some(revision) = query.split('&').find_map(|q| q.strip_prefix("revision=")) {
         spec = format!("{spec}@{revision}");
     }
-    let missing = || format!("{uri} is not in the Hugging Face cache (fill it with: hf download {spec} {file})");
-    let found = source::snapshot(&spec)?.with_context(missing)?.join(file);
+    Ok((spec, file.to_owned()))
+}
+
+/// The file that an `hf://` address names, in the local Hugging Face cache.
+///
+/// # Errors
+/// The repository or the file is not in the cache.
+pub(super) fn cached_file(uri: &str) -> Result<PathBuf> {
+    let (spec, file) = address(uri)?;
+    let missing =
+        || format!("{uri} is not in the Hugging Face cache (fill it with: {})", source::download_hint(&spec, &file));
+    let found = source::snapshot(&spec)?.with_context(missing)?.join(&file);
     ensure!(found.is_file(), missing());
     Ok(found)
 }

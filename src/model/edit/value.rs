@@ -8,7 +8,7 @@ use candle_core::DType;
 use std::ops::Range;
 
 /// What becomes of the columns of a change at each of its positions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Set(f32),
     Scale(f32),

@@ -2,6 +2,7 @@
 
 use super::split::{KNOWN, Split};
 use super::{Gguf, Value, pieces};
+use crate::model::text::chat::Chat;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value as Json, json};
 use tokenizers::models::bpe::{BPE, BpeBuilder, Merges, Vocab};
@@ -99,6 +100,18 @@ pub fn rebuild(file: &Gguf) -> Result<Rebuilt> {
     let adds_bos = file.flag("tokenizer.ggml.add_bos_token").unwrap_or(split.is_none_or(|s| s.adds_bos));
     let adds_eos = file.flag("tokenizer.ggml.add_eos_token").unwrap_or(false);
     Ok(Rebuilt { tokenizer, bos, adds_bos: adds_bos && bos.is_some(), eos_added: id("eos").filter(|_| adds_eos) })
+}
+
+/// The chat template, with the special tokens it may name.
+pub fn chat(file: &Gguf) -> Option<Chat> {
+    let template = file.text("tokenizer.chat_template")?.to_owned();
+    let Some(Value::Texts(tokens)) = file.value("tokenizer.ggml.tokens") else { return None };
+    let names = [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")];
+    let special = names.iter().filter_map(|(name, key)| {
+        let id = usize::try_from(file.int(&format!("tokenizer.ggml.{key}_token_id"))?).ok()?;
+        Some(((*name).to_owned(), tokens.get(id)?.clone()))
+    });
+    Some(Chat::new(&format!("{}: tokenizer.chat_template", file.place()), template, special.collect()))
 }
 
 /// Whether a space goes before every prompt.

@@ -3,6 +3,7 @@
 
 use super::activation::{exp, tanh};
 use super::matmul::{Strided, gemm};
+use super::rows::{dot_strided, weighted_rows};
 use super::shared::{Block, Shared};
 use super::widest;
 use rayon::prelude::*;
@@ -10,12 +11,16 @@ use std::cell::RefCell;
 
 /// Queries of one head handled together.
 const BLOCK: usize = 64;
+/// Up to so many queries after keys of earlier runs are read one by one.
+const FEW: usize = 4;
 
-/// `q` and `z` are `[pos, heads, width]`, `k` and `v` `[pos, kv_heads, width]`.
+/// `q` and `z` are `[queries, heads, width]`, `k` and `v` `[keys, kv_heads, width]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Positions.
-    pub pos: usize,
+    /// Positions that read: the last ones of `keys`.
+    pub queries: usize,
+    /// Positions that are read.
+    pub keys: usize,
     /// Query heads.
     pub heads: usize,
     /// Key-value heads; divides `heads`.
@@ -33,11 +38,11 @@ pub struct Rule<'a> {
     pub softcap: Option<f32>,
     /// A query sees its own position and the `window - 1` before it.
     pub window: Option<usize>,
-    /// `(head, query, key)` edges taken out; the rest of the row is renormalised.
+    /// `(head, query, key)` edges taken out, both counted among the keys; the rest of the row is renormalised.
     pub cut: &'a [(usize, usize, usize)],
 }
 
-/// Results that are wanted besides `z`, both `[heads, pos, pos]`.
+/// Results that are wanted besides `z`, both `[heads, queries, keys]`.
 #[derive(Default)]
 pub struct Wanted<'a> {
     /// Scaled, capped, masked with minus infinity.
@@ -55,30 +60,35 @@ thread_local! {
 /// # Panics
 /// When a slice does not have the size its shape says: a bug of the caller.
 pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule: Rule, mut wanted: Wanted) {
-    let Shape { pos, heads, kv_heads, width } = shape;
-    assert!(q.len() == pos * heads * width && z.len() == q.len(), "query shape");
-    assert!(k.len() == pos * kv_heads * width && v.len() == k.len(), "key and value shape");
+    let Shape { queries, keys, heads, kv_heads, width } = shape;
+    assert!(q.len() == queries * heads * width && z.len() == q.len(), "query shape");
+    assert!(k.len() == keys * kv_heads * width && v.len() == k.len() && queries <= keys, "key and value shape");
     for out in [&wanted.scores, &wanted.pattern].into_iter().flatten() {
-        assert_eq!(out.len(), heads * pos * pos, "pattern shape");
+        assert_eq!(out.len(), heads * queries * keys, "pattern shape");
     }
     let group = heads / kv_heads;
+    let before = keys - queries;
+    if queries <= FEW && before > 0 && wanted.scores.is_none() && wanted.pattern.is_none() {
+        return attend_few(z, q, k, v, shape, rule);
+    }
     let z = Shared::new(z);
     let scores = wanted.scores.take().map(Shared::new);
     let pattern = wanted.pattern.take().map(Shared::new);
-    let blocks = pos.div_ceil(BLOCK);
+    let blocks = queries.div_ceil(BLOCK);
     (0..heads * blocks).into_par_iter().for_each(|job| {
         let (h, b) = (job / blocks, job % blocks);
-        let (q0, q1) = (b * BLOCK, pos.min((b + 1) * BLOCK));
+        // Queries of this block by their number among the keys.
+        let (q0, q1) = (before + b * BLOCK, before + queries.min((b + 1) * BLOCK));
         let first = rule.window.map_or(0, |w| (q0 + 1).saturating_sub(w));
         let (rows, cols) = (q1 - q0, q1 - first);
         let (ld, kv) = (heads * width, kv_heads * width);
-        let keys = &k[first * kv + h / group * width..];
+        let read = &k[first * kv + h / group * width..];
         let values = &v[first * kv + h / group * width..];
         BUFFER.with_borrow_mut(|buffer| {
             buffer.resize((rows * cols).max(buffer.len()), 0.0);
             let s = &mut buffer[..rows * cols];
-            let query = Strided { data: &q[q0 * ld + h * width..], row: ld, col: 1 };
-            let key = Strided { data: keys, row: 1, col: kv };
+            let query = Strided { data: &q[(q0 - before) * ld + h * width..], row: ld, col: 1 };
+            let key = Strided { data: read, row: 1, col: kv };
             gemm(Block::rows(s, cols), width, query, key, rule.scale, 1);
             mask(s, cols, q0, first, &rule);
             for &(_, qc, kc) in
@@ -89,7 +99,7 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
             let copy = |out: Shared, s: &[f32], outside: f32| {
                 for (r, row) in s.chunks_exact(cols).enumerate() {
                     // SAFETY: this task alone writes rows `q0 .. q1` of head `h`.
-                    let to = unsafe { out.slice((h * pos + q0 + r) * pos, pos) };
+                    let to = unsafe { out.slice((h * queries + q0 - before + r) * keys, keys) };
                     to[..first].fill(outside);
                     to[first..q1].copy_from_slice(row);
                     to[q1..].fill(outside);
@@ -103,9 +113,36 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
                 copy(out, s, 0.0);
             }
             // SAFETY: head `h` of rows `q0 .. q1` belongs to this task.
-            let to = unsafe { z.block(q0 * ld + h * width, rows, width, ld) };
+            let to = unsafe { z.block((q0 - before) * ld + h * width, rows, width, ld) };
             let values = Strided { data: values, row: kv, col: 1 };
             gemm(to, cols, Strided::rows(s, cols), values, 1.0, 1);
+        });
+    });
+}
+
+/// [`attend`] for so few queries that packing keys for a matrix product would cost more than the product: every key
+/// and value is read once, in order. A generated token spends its attention here.
+fn attend_few(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule: Rule) {
+    let Shape { queries, keys, heads, kv_heads, width } = shape;
+    let (group, kv) = (heads / kv_heads, kv_heads * width);
+    z.par_chunks_mut(width).zip(q.par_chunks(width)).enumerate().for_each(|(job, (z, q))| {
+        let (at, h) = (keys - queries + job / heads, job % heads);
+        let first = rule.window.map_or(0, |w| (at + 1).saturating_sub(w));
+        let from = first * kv + h / group * width;
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize((at + 1 - first).max(buffer.len()), 0.0);
+            let s = &mut buffer[..at + 1 - first];
+            dot_strided(s, &k[from..], kv, q);
+            s.iter_mut().for_each(|s| *s *= rule.scale);
+            if let Some(cap) = rule.softcap {
+                soft_cap(s, cap);
+            }
+            for &(_, _, key) in rule.cut.iter().filter(|c| c.0 == h && c.1 == at && (first..=at).contains(&c.2)) {
+                s[key - first] = f32::NEG_INFINITY;
+            }
+            let cols = s.len();
+            softmax(s, cols);
+            weighted_rows(z, &v[from..], kv, s);
         });
     });
 }
@@ -116,7 +153,7 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
 /// # Panics
 /// When a slice does not have the size its shape says: a bug of the caller.
 pub fn mix(z: &mut [f32], pattern: &[f32], v: &[f32], shape: Shape, window: Option<usize>) {
-    let Shape { pos, heads, kv_heads, width } = shape;
+    let Shape { queries: pos, heads, kv_heads, width, .. } = shape;
     assert!(z.len() == pos * heads * width && v.len() == pos * kv_heads * width, "shapes of z and values");
     assert_eq!(pattern.len(), heads * pos * pos, "pattern shape");
     let group = heads / kv_heads;

@@ -49,6 +49,23 @@ widest! {
 }
 
 widest! {
+    /// `y[j] = w[j] . x` for rows of `w` that are `stride` apart and at least as wide as `x`.
+    pub fn dot_strided(y: &mut [f32], w: &[f32], stride: usize, x: &[f32]) {
+        for (y, w) in y.iter_mut().zip(w.chunks(stride)) {
+            let mut acc = [0f32; LANES];
+            let (mut wc, mut xc) = (w[..x.len()].chunks_exact(LANES), x.chunks_exact(LANES));
+            for (w, x) in (&mut wc).zip(&mut xc) {
+                for l in 0..LANES {
+                    acc[l] = w[l].mul_add(x[l], acc[l]);
+                }
+            }
+            let rest: f32 = wc.remainder().iter().zip(xc.remainder()).map(|(w, x)| w * x).sum();
+            *y = acc.iter().sum::<f32>() + rest;
+        }
+    }
+}
+
+widest! {
     /// `y = sum over o of g[o] w[o, ..]`, as wide as `y`; the rows of `w` are `stride` apart.
     pub fn weighted_rows(y: &mut [f32], w: &[f32], stride: usize, g: &[f32]) {
         y.fill(0.0);

@@ -90,7 +90,7 @@ mod tests {
             let mut numbers = [0.0; 12];
             std::panic::catch_unwind(move || work(Shared::new(&mut numbers))).is_err()
         };
-        // SAFETY (all): one part at a time.
+        // SAFETY: of all parts here one is used at a time.
         assert!(fails(|s| _ = unsafe { s.slice(11, 2) }));
         assert!(fails(|s| _ = unsafe { s.block(2, 3, 3, 4) }));
         assert!(fails(|s| _ = unsafe { s.block(0, 2, 5, 4) }));

@@ -1,6 +1,7 @@
 //! What is read of `tokenizer_config.json`.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The fields that decide which ids a prompt gets.
 #[derive(Debug, Default, Deserialize)]
@@ -11,6 +12,31 @@ pub(super) struct TokenizerConfig {
     pub add_bos_token: Option<bool>,
     pub add_eos_token: Option<bool>,
     pub add_prefix_space: Option<bool>,
+    /// There since transformers 4.34; without it, the older files beside are read.
+    added_tokens_decoder: Option<IgnoredAny>,
+}
+
+impl TokenizerConfig {
+    /// Lets `special_tokens_map.json` overrule, as transformers 4.57 does where `added_tokens_decoder` is missing. (transformers 5 reads the map
+    /// only where there is no `tokenizer_config.json` entry of the same name.)
+    ///
+    /// # Errors
+    /// The map is not JSON, or a token in it is neither a string nor an object with a content.
+    pub fn overruled(mut self, map: &[u8]) -> serde_json::Result<Self> {
+        let map: SpecialTokens = serde_json::from_slice(map)?;
+        if self.added_tokens_decoder.is_none() {
+            self.bos_token = map.bos_token.or(self.bos_token);
+            self.eos_token = map.eos_token.or(self.eos_token);
+        }
+        Ok(self)
+    }
+}
+
+/// What is read of `special_tokens_map.json`.
+#[derive(Debug, Deserialize)]
+struct SpecialTokens {
+    bos_token: Option<SpecialToken>,
+    eos_token: Option<SpecialToken>,
 }
 
 /// A special token, written as its text or as an object.

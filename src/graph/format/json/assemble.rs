@@ -67,6 +67,7 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
         edges,
         view,
         verified: top.verified,
+        kept: top.kept,
         unresolved: resolved.unresolved,
         edge_extras: resolved.extras,
         extras,

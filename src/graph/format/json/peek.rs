@@ -1,12 +1,12 @@
 //! What a file says of its making, without reading the graph: for those who open a model first.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::guard::StringGuard;
+use crate::files::open_regular;
 
 /// What a graph was made with, as far as its file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Private {
 
 /// Model and dictionary of a file. Nothing is said of one that cannot be read: opening it will.
 pub fn made_with(path: &Path) -> MadeWith {
-    let found = File::open(path).ok().and_then(|file| {
+    let found = open_regular(path).ok().and_then(|file| {
         let input = BufReader::with_capacity(1 << 16, StringGuard::new(file));
         serde_json::from_reader::<_, Top>(input).ok()
     });

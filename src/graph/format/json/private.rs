@@ -1,5 +1,6 @@
 //! What this program adds under its own key, in a node and at the top of the file.
 
+mod kept;
 pub(super) mod top;
 pub(super) mod unit;
 mod verified;

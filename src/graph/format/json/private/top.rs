@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::{link, verified};
+use super::{kept, link, verified};
 use crate::graph::format::json::PRIVATE;
 use crate::graph::format::json::node;
-use crate::graph::verification::Verification;
+use crate::graph::verification::{Kept, Verification};
 use crate::graph::{Graph, Metadata, Node, UnresolvedLink};
 
 /// What stood under the private key at the top.
@@ -20,6 +20,8 @@ pub(in crate::graph::format::json) struct Top {
     pub unresolved: Vec<UnresolvedLink>,
     /// What was measured.
     pub verified: Vec<Verification>,
+    /// What groups did alone.
+    pub kept: Vec<Kept>,
     /// Keys of other programs or versions.
     pub extras: Map<String, Value>,
 }
@@ -62,6 +64,7 @@ pub(in crate::graph::format::json) fn read(private: Value, metadata: &mut Metada
         }
     }
     top.verified = verified::read(list(&mut map, "verified")?)?;
+    top.kept = kept::read(list(&mut map, "kept")?)?;
     top.extras = map;
     Ok(top)
 }
@@ -125,6 +128,9 @@ pub(in crate::graph::format::json) fn write(graph: &Graph, names: &[String]) -> 
     }
     if !graph.verified.is_empty() {
         set("verified", verified::write(&graph.verified));
+    }
+    if !graph.kept.is_empty() {
+        set("kept", kept::write(&graph.kept));
     }
     if !graph.unresolved.is_empty() {
         let links = graph.unresolved.iter();

@@ -1,0 +1,68 @@
+//! Total effects: what every unit does to the target by every path.
+
+use crate::address::{Edit, Numbered, Parts, Places};
+use crate::analysis::circuit::{address, component};
+use crate::analysis::{About, Direction, Evidence, Job};
+use crate::model::forward::Step;
+use crate::replacement::Gate;
+use crate::replacement::circuit::{Circuit, Objective, Total};
+use crate::report::{Column, Report, Table};
+use anyhow::{Result, bail};
+
+pub(super) static ABOUT: About = About {
+    name: "attribute",
+    title: "total effects on the target",
+    question: "What does every part of the model do to the answer, by every path?",
+    direction: Direction::TopDown,
+    unit: "embedding, head, MLP or neuron, at every position",
+    evidence: Evidence::Approximation,
+    assumes: "writes: attention patterns, norm scales and MLP gates (half rule) are held, so that embeddings and biases add up to the target; \
+              counts: nothing is held, activation times gradient, what an experiment would say to first order",
+    cost: "1 forward pass, 2 backward passes",
+    reference: "Jafari et al. 2025, RelP (writes); Nanda 2023, attribution patching (counts)",
+    params: &[],
+};
+
+/// Every unit's totals on the target at the job's position.
+pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
+    // Nothing is held for the second total, so that the softmax would be taken to have made a pattern that an edit wrote.
+    let pattern = |edit: &&Edit| matches!(edit.target.places, Places::Layers(_, Parts::Numbered(Numbered::Pattern, _)));
+    if let Some(edit) = job.edits.iter().find(pattern) {
+        bail!(
+            "{edit}: total effects have no gradient through an attention pattern that is written; accepted: other edits, an edge cut (L5.H1@7<-3=0) among them"
+        );
+    }
+    let target = job.target_at(job.position)?;
+    let (neurons, top) = (job.values.flag("neurons")?, job.values.count("top")?);
+    let objective = Objective { weights: target.weights().collect(), position: job.position };
+    let passes = crate::analysis::passes(job)?;
+    let circuit = Circuit::new(&job.model.decoder, job.trace(), &objective, Gate::default(), &passes, step)?;
+    let totals = circuit.totals(neurons)?;
+
+    let mut report = Report::default();
+    target.describe(&mut report, job.model, job.position);
+    let what = if target.contrast.is_some() { "difference" } else { "logit_less_mean" };
+    report.fact(what, circuit.value());
+    let embeddings = totals.iter().filter(|t| t.unit.layer().is_none());
+    report.fact("from_tokens", embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32);
+    report.fact("from_biases", circuit.bias()?);
+    report.table("totals", "Total effects on the target", table(totals, top));
+    Ok(report)
+}
+
+/// The strongest by what they count for first.
+fn table(mut totals: Vec<Total>, top: usize) -> Table {
+    let mut table = Table::new([
+        Column::address("address"),
+        Column::number("writes", "logit", 4),
+        Column::number("counts", "logit", 4),
+        Column::text("component"),
+    ]);
+    totals.sort_by(|a, b| b.counts.abs().total_cmp(&a.counts.abs()));
+    let shown = if top == 0 { totals.len() } else { top.min(totals.len()) };
+    for total in &totals[..shown] {
+        let row = [address(total.unit).into(), total.writes.into(), total.counts.into(), component(total.unit).into()];
+        table.push(row);
+    }
+    table
+}

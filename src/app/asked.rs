@@ -1,0 +1,101 @@
+//! What is asked about: the model, the prompt, the token that is explained.
+
+use super::App;
+use super::entry::Entry;
+use super::overlay::Overlay;
+use crate::action::Action;
+use crate::report::Cell;
+use anyhow::Result;
+
+/// Prompts remembered.
+const PROMPTS: usize = 100;
+
+impl App {
+    /// Opens another model; an empty line changes nothing.
+    pub(super) fn open_model(&mut self, text: &str) -> Result<()> {
+        if !text.trim().is_empty() {
+            (self.model_name, self.ids) = (text.trim().to_owned(), None);
+        }
+        Ok(())
+    }
+
+    /// Opens the entry of the prompt.
+    pub(super) fn type_prompt(&mut self) {
+        let text = self.prompt.clone().unwrap_or_default();
+        self.overlay = Some(Overlay::Prompt(Entry::lines(&text), 0));
+    }
+
+    pub(super) fn submit_prompt(&mut self, text: &str) {
+        if text.is_empty() {
+            self.warn("the prompt is empty: the one before stays");
+            return;
+        }
+        self.prompts.retain(|p| p != text);
+        self.prompts.push(text.to_owned());
+        let surplus = self.prompts.len().saturating_sub(PROMPTS);
+        self.prompts.drain(..surplus);
+        if self.prompt.as_deref() != Some(text) {
+            (self.prompt, self.ids) = (Some(text.to_owned()), None);
+            self.selection.position = -1;
+            self.forget_named_target();
+        }
+    }
+
+    /// Explains the selected token.
+    pub(super) fn target_here(&mut self) {
+        match self.token_here() {
+            Some(id) => self.set_target(id),
+            None => self.warn(format!("no token is selected: {} types one", self.key_of(Action::Target))),
+        }
+    }
+
+    /// Compares with the selected token.
+    pub(super) fn contrast_here(&mut self) {
+        match self.token_here() {
+            Some(id) => self.set_contrast(id),
+            None => self.warn(format!("no token is selected: {} types one", self.key_of(Action::Contrast))),
+        }
+    }
+
+    /// Explains a token that was typed; an empty line changes nothing.
+    pub(super) fn explain(&mut self, text: &str) -> Result<()> {
+        if !text.trim().is_empty() {
+            self.set_target(text.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Compares with a token that was typed; an empty line changes nothing.
+    pub(super) fn contrast_with(&mut self, text: &str) -> Result<()> {
+        if !text.trim().is_empty() {
+            self.set_contrast(text.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The most probable token as target again, without contrast.
+    pub(super) fn clear_target(&mut self) {
+        (self.selection.target, self.selection.contrast) = (None, None);
+    }
+
+    fn set_target(&mut self, token: String) {
+        self.graph.name_target(None);
+        (self.selection.target, self.selection.contrast) = (Some(token), None);
+    }
+
+    fn set_contrast(&mut self, token: String) {
+        // A difference needs both ends: the default target becomes a named one.
+        let target = self.next.as_ref().map(|n| n.target.id.to_string());
+        self.selection.target = self.selection.target.take().or(target);
+        self.selection.contrast = Some(token);
+    }
+
+    /// The selected row's token, as its id.
+    fn token_here(&self) -> Option<String> {
+        let pane = self.pane(self.focus());
+        match pane.cell("id") {
+            Some(Cell::Integer(id)) => Some(id.to_string()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Going deeper, and to where an address is shown.
+
+use super::overlay::Overlay;
+use super::{App, Slot, Tab};
+use crate::action::Action;
+use crate::address::{Address, Part, Place};
+use crate::report::Cell;
+use crate::report::filter::plain;
+use anyhow::Result;
+
+impl App {
+    /// Goes deeper: from a tab's main pane to the one beside it; a row without more behind it is shown with all its columns.
+    pub(super) fn open(&mut self) {
+        let here = self.here();
+        match self.tab {
+            Tab::Prompt => return self.perform(Action::EditPrompt, 1),
+            Tab::Heads | Tab::Lens | Tab::Neurons if !self.side => {
+                self.side = true;
+                self.history.leave(here);
+                return;
+            }
+            _ => {}
+        }
+        let pane = self.pane(self.focus());
+        // A source of a head is a token: its place is that position.
+        if let (Slot::Head, Some(Cell::Integer(key))) = (pane.slot, pane.cell("key")) {
+            self.selection.position = *key;
+            self.history.leave(here);
+            return self.cursors_follow_selection();
+        }
+        if self.tab == Tab::Graph && !self.side {
+            return self.open_node();
+        }
+        if let (Tab::Graph, Some(group)) = (self.tab, self.selected_group()) {
+            return self.open_group(&group);
+        }
+        if let (Tab::Graph, Some(address)) = (self.tab, pane.address()) {
+            return self.open_beside(&address);
+        }
+        // A row about a unit leads to that unit: the methods' reports, and what feeds or reads a neuron.
+        if let (true, Some(address)) = (self.tab == Tab::Method || pane.slot == Slot::Neuron, pane.address()) {
+            return self.show_address(&address);
+        }
+        if let Some((table, row)) = pane.table() {
+            let cells = table.columns.iter().zip(&table.rows[row]);
+            let lines = cells.map(|(c, cell)| format!("{:<18} {}", c.name, plain(cell)));
+            let title = pane.address().map_or_else(|| "Row".to_owned(), |a| a.to_string());
+            self.overlay = Some(Overlay::text(&title, lines.collect::<Vec<_>>().join("\n")));
+        } else if let Some(address) = pane.address() {
+            self.show_address(&address);
+        }
+    }
+
+    pub(super) fn run_method(&mut self, name: &'static str) {
+        let here = self.here();
+        self.history.leave(here);
+        self.method = Some(name);
+        // Transcoders that were named hold for every method that asks for some.
+        let asks = |name: &str| crate::analysis::named(name).is_ok_and(|a| a.about().asks_for("dictionary"));
+        let dictionary = self.graph.dictionary.clone().filter(|_| asks(name));
+        self.method_params = dictionary.map(|folder| ("dictionary".to_owned(), folder)).into_iter().collect();
+        self.tab = Tab::Method;
+        self.side = false;
+    }
+
+    /// Asks what the query and key of the selected head read; a head that was tested is asked about where it was.
+    pub(super) fn ask_why_it_looks(&mut self) {
+        let row = self.pane(self.focus()).address();
+        let key = match (self.focus(), self.pane(self.focus()).cell("key")) {
+            (Slot::Head, Some(Cell::Integer(key))) => Some(key.to_string()),
+            _ => None,
+        };
+        // The place that is gone back to is the one before it moved.
+        self.run_method("qk");
+        if let Some((layer, Part::Head(head), position)) = row.and_then(|a| match a.place {
+            Place::Unit { layer, part } => Some((layer, part, a.position)),
+            _ => None,
+        }) {
+            self.selection.head = (layer, head);
+            self.selection.position = position.unwrap_or(self.selection.position);
+        }
+        let (layer, head) = self.selection.head;
+        let mut params = vec![("head".to_owned(), format!("L{layer}.H{head}"))];
+        params.extend(key.map(|key| ("key".to_owned(), key)));
+        self.method_params = params;
+    }
+
+    /// Goes to an address that was typed.
+    pub(super) fn go_to(&mut self, text: &str) -> Result<()> {
+        self.show_address(&text.trim().parse::<Address>()?);
+        Ok(())
+    }
+
+    /// Into the graph at the selected unit.
+    pub(super) fn enter_graph_here(&mut self) {
+        let address = self.address();
+        self.enter_graph(&address);
+    }
+
+    /// Goes to where an address is shown.
+    pub(super) fn show_address(&mut self, address: &Address) {
+        if let Place::Unit { layer, part: Part::Feature(feature) } = address.place {
+            return self.show_feature(layer, feature, address.position);
+        }
+        if let Some(model) = &self.model {
+            let n_pos = self.next.as_ref().map_or(0, |n| n.tokens.len());
+            let extent = crate::address::Extent {
+                n_layers: model.n_layers,
+                n_heads: model.n_heads,
+                // Whose key it is matters to edits, not to where it is shown.
+                n_kv_heads: model.n_heads,
+                d_mlp: model.d_mlp,
+                d_vocab: usize::MAX,
+                n_pos,
+                n_features: None,
+            };
+            if let Err(e) = address.check(&extent) {
+                self.fail(format!("{e:#}"));
+                return;
+            }
+        }
+        let here = self.here();
+        self.history.leave(here);
+        if let Some(position) = address.position {
+            self.selection.position = position;
+        }
+        self.side = false;
+        self.tab = self.select_place(&address.place);
+        self.cursors_follow_selection();
+    }
+
+    /// Makes a place the selection; the tab that shows it.
+    fn select_place(&mut self, place: &Place) -> Tab {
+        match place {
+            Place::Unit { layer, part } => {
+                self.selection.layer = *layer;
+                match part {
+                    Part::Head(head) => {
+                        self.selection.head = (*layer, *head);
+                        Tab::Heads
+                    }
+                    Part::Neuron(neuron) => {
+                        self.selection.neuron = Some((*layer, *neuron));
+                        self.sought = self.selection.neuron;
+                        Tab::Neurons
+                    }
+                    _ => Tab::Lens,
+                }
+            }
+            Place::Embed => Tab::Prompt,
+            Place::Logit(token) => {
+                self.selection.target = Some(match token {
+                    crate::address::Token::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+                    crate::address::Token::Id(id) => id.to_string(),
+                });
+                Tab::Prompt
+            }
+        }
+    }
+}

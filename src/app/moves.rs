@@ -1,0 +1,87 @@
+//! Moving the cursor: by rows, columns, tokens and layers.
+
+use super::App;
+use super::Slot;
+use super::overlay::Overlay;
+
+impl App {
+    pub(super) fn move_rows(&mut self, by: i64) {
+        if let Some(Overlay::Edits { cursor }) = &mut self.overlay {
+            let last = self.edits.items().len().saturating_sub(1) as i64;
+            *cursor = (*cursor as i64).saturating_add(by).clamp(0, last) as usize;
+            return;
+        }
+        let pane = self.focus();
+        self.pane_mut(pane).step(by);
+        self.selection_follows_cursor();
+    }
+
+    /// Moves by screens, or by so many parts of one.
+    pub(super) fn move_pages(&mut self, by: i64, part: i64) {
+        let page = i64::from(self.size.1.saturating_sub(8)).max(1);
+        self.move_rows((page / part).max(1).saturating_mul(by));
+    }
+
+    pub(super) fn move_to_edge(&mut self, last: bool) {
+        if self.overlay.is_some() {
+            return self.move_rows(if last { i64::from(i32::MAX) } else { -i64::from(i32::MAX) });
+        }
+        let pane = self.focus();
+        self.pane_mut(pane).edge(last);
+        self.selection_follows_cursor();
+    }
+
+    pub(super) fn move_columns(&mut self, by: i64) {
+        let focus = self.focus();
+        if focus == Slot::Graph {
+            return self.fold_or_unfold(by > 0);
+        }
+        if focus == Slot::Heads || self.pane(focus).grid().is_some() {
+            self.pane_mut(focus).side_step(by);
+            self.selection_follows_cursor();
+        } else {
+            self.move_position(by);
+        }
+    }
+
+    pub(super) fn move_position(&mut self, by: i64) {
+        let n = self.next.as_ref().map_or(0, |n| n.tokens.len()) as i64;
+        if n > 0 {
+            let to = (self.position() as i64).saturating_add(by).clamp(0, n - 1);
+            // The last one stays the last one when the prompt grows.
+            self.selection.position = if to == n - 1 { -1 } else { to };
+            self.cursors_follow_selection();
+        }
+    }
+
+    pub(super) fn move_layer(&mut self, by: i64) {
+        let Some(model) = &self.model else { return };
+        let last = model.n_layers.saturating_sub(1) as i64;
+        let to = (self.selection.layer as i64).saturating_add(by).clamp(0, last) as usize;
+        self.selection.layer = to;
+        self.selection.head.0 = to;
+        self.cursors_follow_selection();
+    }
+
+    /// Moves the columns of a table sideways; the first one stays.
+    pub(super) fn scroll_columns(&mut self, by: i64) {
+        let focus = self.focus();
+        if focus == Slot::Graph {
+            return self.scroll_tree(by);
+        }
+        if !self.pane_mut(focus).scroll_columns(by) {
+            self.warn("there is no table here to scroll");
+        }
+    }
+
+    /// Neurons of all layers, or of one.
+    pub(super) fn toggle_all_layers(&mut self) {
+        self.all_layers = !self.all_layers;
+        self.say(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" });
+    }
+
+    /// Keys into the pane beside, or back.
+    pub(super) fn turn_beside(&mut self) {
+        self.side = !self.side && self.tab.slots().1.is_some();
+    }
+}

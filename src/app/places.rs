@@ -1,0 +1,42 @@
+//! Tabs, and the places that were looked at.
+
+use super::{App, Place, Tab};
+
+impl App {
+    pub(super) fn here(&self) -> Place {
+        Place { tab: self.tab, side: self.side, selection: self.selection.clone() }
+    }
+
+    pub(super) fn go_back(&mut self, back: bool) {
+        let here = self.here();
+        let place = if back { self.history.back(here) } else { self.history.forward(here) };
+        match place {
+            Some(place) => {
+                self.tab = place.tab;
+                self.side = place.side;
+                self.selection = place.selection;
+                self.cursors_follow_selection();
+            }
+            None => self.warn(if back { "this is where it began" } else { "there is nothing ahead" }),
+        }
+    }
+
+    pub(super) fn go_to_tab(&mut self, tab: Tab) {
+        if tab == Tab::Method && self.method.is_none() {
+            return self.list_methods();
+        }
+        if tab != self.tab {
+            let here = self.here();
+            self.history.leave(here);
+            self.tab = tab;
+            self.side = false;
+        }
+        self.cursors_follow_selection();
+    }
+
+    pub(super) fn turn_tab(&mut self, by: i64) {
+        let n = if self.method.is_some() { 6 } else { 5 };
+        let at = Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0) as i64;
+        self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
+    }
+}

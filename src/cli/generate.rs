@@ -1,0 +1,229 @@
+//! `mechscope generate`: what the model writes after a prompt, under edits.
+
+use super::output::{self, Format};
+use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs};
+use crate::analysis::generate::{Ended, Generated, Sampling, Settings, Stops, Written, end_ids, generate};
+use crate::analysis::input::Input;
+use crate::model::Model;
+use crate::report::text::escape;
+use crate::report::{Cell, Column, Report, Table};
+use anyhow::{Result, ensure};
+use clap::Args;
+use serde::Serialize;
+use std::io::Write;
+
+/// Options of `mechscope generate`.
+#[derive(Args, Debug)]
+pub struct Generate {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    edits: EditArgs,
+    /// At most so many tokens
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
+    tokens: usize,
+    /// Draw by probability, logits divided by this (0: the most probable token)
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Draw among the K most probable tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Draw among the fewest tokens that have probability P together
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Draw: the same seed draws the same tokens
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// End before this text, repeatable
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+    /// Write on after the model's end-of-text token
+    #[arg(long)]
+    ignore_end: bool,
+    /// An edit at @-1 acts from the prompt's last token on (without it: on the newest token alone), as in steering tools with a cache
+    #[arg(long)]
+    onward: bool,
+    /// How many of the most probable tokens to list beside each one (json, tsv)
+    #[arg(short = 'k', long, default_value_t = 5, value_name = "N")]
+    top: usize,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Generate {
+    /// Generates; text goes out as it comes, the other formats at the end.
+    pub fn run(self) -> Result<()> {
+        let sampling = self.sampling()?;
+        let model = self.model.open()?;
+        let input = self.prompt.read(&model)?;
+        let ends = if self.ignore_end { Vec::new() } else { end_ids(&model) };
+        let settings = Settings { count: self.tokens, sampling, alternatives: self.top, onward: self.onward, ends };
+        let stream = self.output.format == Format::Text && self.output.out.is_none();
+        let (mut written, mut all) = (Written::new(Stops::new(&self.stop)), Vec::new());
+        let show = |text: &str| -> Result<()> {
+            if stream {
+                let mut out = std::io::stdout().lock();
+                out.write_all(readable(text).as_bytes())?;
+                out.flush()?;
+            }
+            Ok(())
+        };
+        let mut each = |token: &Generated| -> Result<bool> {
+            all.push(token.clone());
+            let end = settings.ends.contains(&token.id);
+            show(&if end { String::new() } else { written.push(&bytes(&model, token.id)) })?;
+            Ok(!written.stopped())
+        };
+        let (ids, edits) = (input.ids(), &self.edits.edits);
+        let ended = generate(&model, &ids, edits, input.asked, &settings, &mut |_, _| Ok(()), &mut each)?;
+        show(&format!("{}\n", written.rest()))?;
+        let text = written.text();
+        match self.output.format {
+            Format::Json => self.object(&model, &input, &all, &text, &ended),
+            Format::Tsv => output::print(&self.report(&model, &input, &all, &text, &ended), &self.output),
+            Format::Text => self.say(&model, &all, &text, &ended),
+        }
+    }
+
+    /// Whether and how tokens are drawn: any of the options asks for it, and a temperature of 0 is none.
+    fn sampling(&self) -> Result<Option<Sampling>> {
+        let temperature = self.temperature.unwrap_or(1.0);
+        ensure!(temperature.is_finite() && temperature >= 0.0, "--temperature {temperature}; accepted: 0 and above");
+        ensure!(self.top_k != Some(0), "--top-k 0; accepted: 1 and above");
+        if let Some(p) = self.top_p {
+            ensure!(p > 0.0 && p <= 1.0, "--top-p {p}; accepted: above 0, at most 1");
+        }
+        let asked = self.temperature.is_some() || self.top_k.is_some() || self.top_p.is_some() || self.seed.is_some();
+        let drawn = asked && temperature > 0.0;
+        let (top_k, top_p) = (self.top_k, self.top_p);
+        Ok(drawn.then(|| Sampling { seed: self.seed.unwrap_or(0), temperature, top_k, top_p }))
+    }
+
+    /// The whole answer as one JSON object.
+    fn object(&self, model: &Model, input: &Input, all: &[Generated], text: &str, ended: &Ended) -> Result<()> {
+        let piece = |&(id, logprob): &(u32, f32)| Piece {
+            id,
+            text: model.piece(id),
+            logprob: Some(logprob),
+            alternatives: None,
+        };
+        let generated = all.iter().map(|token| Piece {
+            alternatives: Some(token.alternatives.iter().map(piece).collect()),
+            ..piece(&(token.id, token.logprob))
+        });
+        let tokens = input.tokens.iter();
+        let answer = Answer {
+            model: model.source.to_string(),
+            prompt: input.prompt.as_deref(),
+            bos: input.bos.to_string(),
+            edits: self.edits.edits.iter().map(ToString::to_string).collect(),
+            tokens: tokens
+                .map(|t| Piece { id: t.id, text: t.text.clone(), logprob: None, alternatives: None })
+                .collect(),
+            generated: generated.collect(),
+            text,
+            ended: why(model, ended, all.len()),
+        };
+        output::write(&self.output, &mut |to| {
+            serde_json::to_writer(&mut *to, &answer)?;
+            Ok(writeln!(to)?)
+        })
+    }
+
+    /// The answer as tables.
+    fn report(&self, model: &Model, input: &Input, all: &[Generated], text: &str, ended: &Ended) -> Report {
+        let mut report = output::begin(model, input, &self.output);
+        self.edits.list(&mut report);
+        report.fact("text", text.to_owned());
+        report.fact("ended", why(model, ended, all.len()));
+        let names = || [Column::integer("id"), Column::token("text"), Column::number("logprob", "", 4)];
+        let mut generated = Table::new([Column::integer("pos")].into_iter().chain(names()));
+        let mut alternatives = Table::new([Column::integer("pos"), Column::integer("rank")].into_iter().chain(names()));
+        for (n, token) in all.iter().enumerate() {
+            let pos = input.tokens.len() + n;
+            generated.push([pos.into(), token.id.into(), Cell::token(model.piece(token.id)), token.logprob.into()]);
+            for (rank, (id, logprob)) in token.alternatives.iter().enumerate() {
+                alternatives.push([
+                    pos.into(),
+                    rank.into(),
+                    (*id).into(),
+                    Cell::token(model.piece(*id)),
+                    (*logprob).into(),
+                ]);
+            }
+        }
+        report.table("generated", "Generated", generated);
+        report.table("alternatives", "Alternatives", alternatives);
+        report
+    }
+
+    /// The text into a file, if one was named, and why it ended.
+    fn say(&self, model: &Model, all: &[Generated], text: &str, ended: &Ended) -> Result<()> {
+        if self.output.out.is_some() {
+            output::write(&self.output, &mut |to| Ok(writeln!(to, "{text}")?))?;
+        }
+        output::remark(&why(model, ended, all.len()));
+        Ok(())
+    }
+}
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Answer<'a> {
+    model: String,
+    prompt: Option<&'a str>,
+    bos: String,
+    edits: Vec<String>,
+    tokens: Vec<Piece>,
+    generated: Vec<Piece>,
+    text: &'a str,
+    ended: String,
+}
+
+/// A token in it.
+#[derive(Serialize)]
+struct Piece {
+    id: u32,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprob: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alternatives: Option<Vec<Piece>>,
+}
+
+/// How many tokens there are and why there are no more.
+fn why(model: &Model, ended: &Ended, n: usize) -> String {
+    let tokens = if n == 1 { "1 token".to_owned() } else { format!("{n} tokens") };
+    match ended {
+        Ended::Count => tokens,
+        Ended::End(id) => format!("{tokens}: the model ended the text with {:?}", model.piece(*id)),
+        Ended::Enough => format!("{tokens}: a stop text came"),
+        Ended::Context(limit) => format!("{tokens}: this model was made for at most {limit}, prompt included"),
+    }
+}
+
+/// The bytes of a token; without a tokenizer what it is shown as.
+fn bytes(model: &Model, id: u32) -> Vec<u8> {
+    model.text.as_ref().map_or_else(|| model.piece(id).into_bytes(), |text| text.bytes(id))
+}
+
+/// Text for a terminal: all but newlines and tabs that would steer it is written out.
+fn readable(text: &str) -> String {
+    let part = |part: &str| -> String {
+        let end = part.strip_suffix(['\n', '\t']).map_or(part.len(), str::len);
+        format!("{}{}", escape(&part[..end]), &part[end..])
+    };
+    text.split_inclusive(['\n', '\t']).map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_steered() {
+        assert_eq!(readable("a\tb\nc\u{1b}[2J\r\n"), "a\tb\nc\\u{1b}[2J\\r\n");
+    }
+}

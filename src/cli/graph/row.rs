@@ -1,0 +1,53 @@
+//! `mechscope graph --row`: one node's row in the circuit of heads and MLPs.
+
+use super::{Format, GraphArgs, GraphOutput};
+use crate::analysis::circuit::{self, Node};
+use crate::analysis::target::Target;
+use crate::cli::output;
+use crate::report::{self, Report};
+use anyhow::{Result, bail, ensure};
+use std::io::{BufWriter, Write};
+
+impl GraphArgs {
+    /// Prints the row of a node, towards the target or towards another reader.
+    pub(super) fn print_row(&self, node: &Node) -> Result<()> {
+        format(&self.output, "--row")?;
+        ensure!(
+            self.target.len() < 2,
+            "--row is of one target; accepted: one --target, and a --contrast to it, there are {}",
+            self.target.len()
+        );
+        ensure!(
+            self.dictionary.is_none() && self.nodes.is_none(),
+            "--row is of heads, MLPs and neurons; --nodes and --dictionary do not go with it"
+        );
+        let model = self.model.open()?;
+        let input = self.prompt.read(&model)?;
+        let target = Target::parse(&model, self.target.first().map(String::as_str), self.contrast.as_deref())?;
+        let towards = self.towards.clone().unwrap_or(Node::Target);
+        let mut progress = output::work_progress("layers");
+        let report = circuit::row(&model, &input.ids(), target, (node, &towards), self.gate.rule(), &mut progress)?;
+        print_report(&report, &self.output, "--row")
+    }
+}
+
+/// The format of a table; `what` asked for it.
+fn format(output: &GraphOutput, what: &str) -> Result<report::Format> {
+    Ok(match output.format() {
+        Format::Text => report::Format::Text,
+        Format::Tsv => report::Format::Tsv,
+        Format::Json => report::Format::Json,
+        Format::Dot | Format::Svg | Format::SvgTree => bail!("{what} makes tables; accepted: text, tsv, json"),
+    })
+}
+
+/// Prints tables that `what` asked for in the place of a graph.
+pub(super) fn print_report(report: &Report, output: &GraphOutput, what: &str) -> Result<()> {
+    let format = format(output, what)?;
+    let write = |to: &mut dyn Write| -> Result<()> {
+        let mut to = BufWriter::new(to);
+        report.write(format, &mut to)?;
+        Ok(to.flush()?)
+    };
+    output::write_to(output.out.as_deref(), write)
+}

@@ -1,0 +1,31 @@
+//! `--plan`: what a command needs of memory and what there is.
+
+use crate::model::memory::{Need, Room, Size};
+use anyhow::Result;
+use std::io::Write;
+
+/// Prints the plan of the jobs that a command would do; returns the exit code, 1 when there is not enough.
+pub fn print(jobs: &[(String, Need)]) -> Result<u8> {
+    let mut out = std::io::stdout().lock();
+    for (job, need) in jobs {
+        writeln!(out, "{job}")?;
+        for (part, bytes) in need.parts().iter().filter(|(_, bytes)| *bytes > 0) {
+            writeln!(out, "  {part:<18} {:>9}", Size(*bytes).to_string())?;
+        }
+    }
+    let (total, room) = (jobs.iter().map(|(_, need)| need.total()).sum::<u64>(), Room::now());
+    writeln!(out, "{:<20} {:>9}", "in all", Size(total).to_string())?;
+    writeln!(out, "{:<20} {:>9} {}", "there", Size(room.bytes).to_string(), room.by)?;
+    Ok(u8::from(total > room.bytes))
+}
+
+/// What a process takes before it has a model: stacks of threads, the tokenizer's tables, buffers of files.
+const BASE: u64 = 96 << 20;
+
+/// Refuses to begin where there is not even room for threads and tokenizer: neither can say so itself.
+///
+/// # Errors
+/// There is not; both numbers.
+pub fn check_base() -> Result<()> {
+    Need::of("threads and tokenizer", BASE).check(&Room::now(), "the program")
+}

@@ -1,0 +1,180 @@
+//! What every request is answered with.
+
+use super::hub;
+use super::jobs::Job;
+use super::kept::Open;
+use super::protocol::{Answer, Ask, ModelInfo, Progress, Question, Reply, Said, Work};
+use super::worker::Worker;
+use crate::analysis::attribution::{self, GraphRequest};
+use crate::analysis::generate::{self, Sampling};
+use crate::analysis::input::Input;
+use crate::analysis::loadings::{self, Edge, OfHead};
+use crate::analysis::param::Values;
+use crate::analysis::runs::Runs;
+use crate::analysis::target::Target;
+use crate::analysis::verify::Verifier;
+use crate::analysis::verify_request::{Subjects, TestRequest};
+use crate::analysis::{self, prediction};
+use crate::model::Model;
+use crate::model::device::{device_name, dtype_name};
+use crate::model::forward::Step;
+use crate::model::source::Source;
+use anyhow::Result;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl Worker {
+    pub(super) fn answer(&self, job: &Job, ask: Ask) -> Result<Answer> {
+        let open = self.open.borrow().clone();
+        if let Some(open) = open {
+            hub::dictionary(&ask, &open.model, &open.dictionaries, self.setup.hub, &mut self.fetching(job))?;
+        }
+        match ask {
+            Ask::Open(name) => self.load(job, &name),
+            Ask::Next(question) => self.predict(job, &question),
+            Ask::Generate { question, count, sampling } => self.generate(job, &question, (count, sampling)),
+            Ask::Graph(wanted) => self.graph(job, &wanted),
+            Ask::Edge(edge) => self.edge(job, &edge),
+            Ask::EdgesOf(wanted) => self.edges_of(job, &wanted),
+            Ask::Test(tests) => self.test(job, &tests),
+            Ask::Method { name, question, params } => self.method(job, &name, &question, &params),
+        }
+    }
+
+    fn load(&self, job: &Job, name: &str) -> Result<Answer> {
+        let (mut shown, reply, id) = (0, self.reply.clone(), job.id);
+        let progress = move |done: u64, total: u64| {
+            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0) as usize;
+            if percent > shown {
+                shown = percent;
+                let far = Progress { what: Work::Loading, done: percent, of: 100, seconds_left: None };
+                reply(Reply { job: id, said: Said::Progress(far) });
+            }
+        };
+        hub::model(name, self.setup.hub, &mut self.fetching(job))?;
+        let mut model = Model::open(name, self.setup.options, Box::new(progress))?;
+        model.directions.extend(self.setup.directions.iter().cloned());
+        let arch = &model.decoder.arch;
+        let info = ModelInfo {
+            name: model.source.to_string(),
+            device: device_name(model.decoder.device()),
+            dtype: dtype_name(model.decoder.dtype()).to_owned(),
+            n_layers: arch.n_layers,
+            n_heads: arch.n_heads,
+            d_mlp: arch.d_mlp,
+            example: example(&model),
+        };
+        if self.live.has(job.id) {
+            // What was asked of another model is answered by none.
+            self.live.end_before(job.id);
+            *self.open.borrow_mut() = Some(Rc::new(Open::new(model)));
+        }
+        Ok(Answer::Opened(info))
+    }
+
+    /// The runs of a prompt, as far as they are kept.
+    fn runs(&self, open: &Open, question: &Question) -> Result<Runs> {
+        let input = self.input(open, &question.prompt, question.ids.as_deref())?;
+        Ok(Runs::kept_in(open.runs.clone(), input, question.edits.clone()))
+    }
+
+    fn input(&self, open: &Open, prompt: &str, ids: Option<&[u32]>) -> Result<Input> {
+        match ids {
+            Some(ids) => Input::of_tokens(&open.model, prompt.to_owned(), ids, self.setup.bos),
+            None => Input::of_prompt(&open.model, prompt.to_owned(), self.setup.bos),
+        }
+    }
+
+    fn predict(&self, job: &Job, question: &Question) -> Result<Answer> {
+        let open = self.opened()?;
+        let mut runs = self.runs(&open, question)?;
+        let target = target(&open.model, question)?;
+        let step = &mut self.step(job);
+        prediction::next(&open.model, &mut runs, question.position, target, step).map(Answer::Next)
+    }
+
+    fn generate(&self, job: &Job, question: &Question, how: (usize, Option<Sampling>)) -> Result<Answer> {
+        let open = self.opened()?;
+        let input = self.input(&open, &question.prompt, question.ids.as_deref())?;
+        let step = &mut self.step(job);
+        generate::longer(&open.model, &input, &question.edits, how, step).map(Answer::Prompt)
+    }
+
+    fn method(&self, job: &Job, name: &str, question: &Question, params: &[(String, String)]) -> Result<Answer> {
+        let open = self.opened()?;
+        let method = analysis::named(name)?;
+        let target = target(&open.model, question)?;
+        let values = Values::parse(method.about().params, params)?;
+        let mut runs = self.runs(&open, question)?;
+        let asked = analysis::Question { position: question.position, target, values };
+        let report = analysis::ask(method, &open.model, &mut runs, &asked, &mut self.step(job))?;
+        Ok(Answer::Report(Arc::new(report)))
+    }
+
+    fn graph(&self, job: &Job, wanted: &GraphRequest) -> Result<Answer> {
+        let open = self.opened()?;
+        let numbered = |graph| Answer::Graph(open.number(graph, &self.graphs));
+        if let Some(file) = &wanted.file {
+            let go_on = &mut || self.pulse(job);
+            return attribution::of_file(&open.model, &open.dictionaries, file, go_on).map(numbered);
+        }
+        // A graph is of the run without edits.
+        let input = self.input(&open, &wanted.prompt, wanted.ids.as_deref())?;
+        let mut runs = Runs::kept_in(open.runs.clone(), input, Vec::new());
+        let preview = &mut |graph| {
+            if self.live.has(job.id) {
+                self.say(job.id, Said::Partial(numbered(graph)));
+            }
+        };
+        let step = &mut self.step(job);
+        attribution::of_prompt(&open.model, &open.dictionaries, &mut runs, wanted, preview, step).map(numbered)
+    }
+
+    fn edge(&self, job: &Job, edge: &Edge) -> Result<Answer> {
+        let open = self.opened()?;
+        let graph = open.graph(edge.graph)?;
+        let name = edge.dictionary.as_deref();
+        let dictionary = open.dictionaries.of_graph(&open.model, &graph.graph, name)?;
+        let (grounded, _) = open.ground(&graph, (name, dictionary.as_deref()), &mut self.step(job))?;
+        grounded.freeze(&mut || self.pulse(job))?;
+        let report = loadings::heads_of_edge(&grounded, edge.source, edge.target)?;
+        Ok(Answer::Report(Arc::new(report)))
+    }
+
+    fn edges_of(&self, job: &Job, wanted: &OfHead) -> Result<Answer> {
+        let open = self.opened()?;
+        let graph = open.graph(wanted.graph)?;
+        let name = wanted.dictionary.as_deref();
+        let dictionary = open.dictionaries.of_graph(&open.model, &graph.graph, name)?;
+        let (grounded, _) = open.ground(&graph, (name, dictionary.as_deref()), &mut self.step(job))?;
+        grounded.freeze(&mut || self.pulse(job))?;
+        let report = loadings::edges_of_head(&grounded, wanted.head, &wanted.edges, &mut self.step(job))?;
+        Ok(Answer::Report(Arc::new(report)))
+    }
+
+    fn test(&self, job: &Job, wanted: &TestRequest) -> Result<Answer> {
+        let open = self.opened()?;
+        let graph = open.graph(wanted.graph)?;
+        wanted.check(&graph.graph)?;
+        let name = wanted.dictionary.as_deref();
+        let dictionary = open.dictionaries.of_graph(&open.model, &graph.graph, name)?;
+        let step: Step = &mut self.step(job);
+        let (grounded, memory) = open.ground(&graph, (name, dictionary.as_deref()), step)?;
+        let verifier = Verifier::on(grounded, Some(wanted.target), memory)?;
+        if let Subjects::KeepOnly(label, members) = &wanted.what {
+            return verifier.kept(label, members, step).map(Answer::Kept);
+        }
+        Ok(Answer::Tested(verifier.run(&wanted.tests(&verifier)?, step)?))
+    }
+}
+
+fn target(model: &Model, question: &Question) -> Result<Option<Target>> {
+    Target::parse(model, question.target.as_deref(), question.contrast.as_deref())
+}
+
+/// The prompt that a built-in model's reference numbers are for.
+fn example(model: &Model) -> Option<String> {
+    let Source::BuiltIn(builtin) = &model.source else { return None };
+    let known: serde_json::Value = serde_json::from_slice(builtin.file("reference.json")?).ok()?;
+    known["prompts"][0]["prompt"].as_str().map(str::to_owned)
+}

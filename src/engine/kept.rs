@@ -1,0 +1,115 @@
+//! The open model with all that is kept of the questions about it.
+
+use crate::analysis::attribution::{Attribution, Dictionaries, GraphId};
+use crate::analysis::grounded::{Footing, Grounded};
+use crate::analysis::runs::{Key, RunCache};
+use crate::analysis::verify::Memory;
+use crate::model::Model;
+use crate::model::dictionary::Dictionary;
+use crate::model::edit::Plan;
+use crate::model::forward::{Logits, Start, Step};
+use crate::model::site::Sites;
+use crate::model::text::Bos;
+use anyhow::{Context, Result};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+/// Bytes that the runs of one model may take, and again what graphs stand on.
+const RUNS: usize = 1 << 30;
+const FOOTINGS: usize = 1 << 30;
+
+/// Graphs that are kept whoever has them.
+const LATEST: usize = 2;
+
+/// An open model. A job holds it as long as it runs, whatever is opened meanwhile.
+pub(super) struct Open {
+    pub model: Arc<Model>,
+    pub runs: Rc<RunCache>,
+    pub dictionaries: Dictionaries,
+    /// Graphs by their numbers, as long as whoever got them has them.
+    graphs: RefCell<Vec<Weak<Attribution>>>,
+    /// The latest of them: who got one may ask about it when it has the next already.
+    latest: RefCell<VecDeque<Arc<Attribution>>>,
+    footings: RefCell<Vec<Stand>>,
+}
+
+/// What a graph stands on, and what its tests found out.
+struct Stand {
+    graph: GraphId,
+    dictionary: Option<String>,
+    footing: Footing,
+    memory: Rc<Memory>,
+}
+
+impl Open {
+    pub fn new(model: Model) -> Self {
+        Open {
+            model: Arc::new(model),
+            runs: Rc::new(RunCache::new(RUNS)),
+            dictionaries: Dictionaries::default(),
+            graphs: RefCell::default(),
+            latest: RefCell::default(),
+            footings: RefCell::default(),
+        }
+    }
+
+    /// Gives a graph its number, by which it can be asked about as long as somebody has it.
+    pub fn number(&self, mut graph: Attribution, last: &Cell<u64>) -> Arc<Attribution> {
+        last.set(last.get() + 1);
+        graph.id = GraphId(last.get());
+        let graph = Arc::new(graph);
+        let mut graphs = self.graphs.borrow_mut();
+        graphs.retain(|g| g.strong_count() > 0);
+        graphs.push(Arc::downgrade(&graph));
+        let mut latest = self.latest.borrow_mut();
+        latest.push_back(graph.clone());
+        if latest.len() > LATEST {
+            latest.pop_front();
+        }
+        graph
+    }
+
+    /// The graph of this number.
+    pub fn graph(&self, id: GraphId) -> Result<Arc<Attribution>> {
+        let found = self.graphs.borrow().iter().filter_map(Weak::upgrade).find(|g| g.id == id);
+        found.with_context(|| format!("graph {} is gone: it has to be asked for again", id.0))
+    }
+
+    /// A graph on its run: the one that is kept, or else a new one.
+    pub fn ground<'a>(
+        &'a self,
+        graph: &'a Attribution,
+        (name, dictionary): (Option<&str>, Option<&'a Dictionary>),
+        step: Step,
+    ) -> Result<(Grounded<'a>, Rc<Memory>)> {
+        let mut footings = self.footings.borrow_mut();
+        if let Some(at) = footings.iter().position(|s| s.graph == graph.id && s.dictionary.as_deref() == name) {
+            let stand = footings.remove(at);
+            let found = Grounded::on(&self.model, dictionary, &graph.graph, &stand.footing);
+            let memory = stand.memory.clone();
+            footings.push(stand);
+            return Ok((found, memory));
+        }
+        drop(footings);
+        let model = &self.model;
+        let grounded = Grounded::by(model, dictionary, &graph.graph, &mut |ids, sites| {
+            let key = Key { ids: ids.to_vec(), edits: Vec::new(), bos: Bos::Auto };
+            self.runs.run(key, sites, &mut |sites| {
+                let prompt = [ids.to_vec()];
+                model.forward(Start::Tokens(&prompt), &Sites::Only(sites), Plan::NONE, Logits::Last, step)
+            })
+        })?;
+        let memory = Rc::<Memory>::default();
+        let footing = grounded.footing();
+        let mut footings = self.footings.borrow_mut();
+        footings.push(Stand { graph: graph.id, dictionary: name.map(str::to_owned), footing, memory: memory.clone() });
+        let bytes = |s: &Stand| s.footing.bytes(model) + s.memory.bytes();
+        let mut total: usize = footings.iter().map(bytes).sum();
+        while total > FOOTINGS && footings.len() > 1 {
+            total -= bytes(&footings.remove(0));
+        }
+        Ok((grounded, memory))
+    }
+}

@@ -1,0 +1,232 @@
+//! What is asked of the engine and what it answers: plain data, named by numbers, that can be written down and read back.
+
+use crate::address::Edit;
+use crate::analysis::attribution::{Attribution, GraphId, GraphRequest};
+use crate::analysis::generate::{Longer, Sampling};
+use crate::analysis::loadings::{Edge, OfHead};
+use crate::analysis::prediction::Next;
+use crate::analysis::verify_request::{Subjects, TestRequest};
+use crate::graph::verification::{Kept, Verification};
+use crate::report::Report;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The number of a job; whoever asks gives it out, later jobs have larger ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub u64);
+
+/// How long somebody is ready to wait for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Somebody waits for it: it does not wait for what runs in the background.
+    Interactive,
+    /// It takes its time and steps back for what somebody waits for.
+    Background,
+}
+
+/// What is counted while a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// Hundredths of a model's files.
+    Loading,
+    /// Parts of a method's work: layers, or what its loops run over.
+    Parts,
+    /// New tokens.
+    Tokens,
+    /// Rows of a graph.
+    Rows,
+    /// Tests, thrice: each has three runs.
+    Tests,
+    /// Edges of a head.
+    Edges,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is counted.
+    pub what: Work,
+    /// Done so far.
+    pub done: usize,
+    /// In all.
+    pub of: usize,
+    /// Seconds until the end as the work went so far, time that others took left out; none before that can be told.
+    pub seconds_left: Option<f32>,
+}
+
+/// What is asked about: a prompt with edits, a place in it, and what is to be explained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// The prompt.
+    pub prompt: String,
+    /// Its tokens where they are not those of its text: some were generated.
+    pub ids: Option<Vec<u32>>,
+    /// The edits that are on.
+    pub edits: Vec<Edit>,
+    /// Where to look, negative from the end.
+    pub position: i64,
+    /// The token to explain as the user named it; none is the most probable one.
+    pub target: Option<String>,
+    /// The token to subtract.
+    pub contrast: Option<String>,
+}
+
+/// A request's content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Open a model by name; answered with [`Answer::Opened`].
+    Open(String),
+    /// Tokens, target and next-token table; answered with [`Answer::Next`].
+    Next(Question),
+    /// The prompt with more tokens; answered with [`Answer::Prompt`].
+    Generate {
+        /// The prompt and its edits.
+        question: Question,
+        /// How many.
+        count: usize,
+        /// Drawn by probability rather than the most probable.
+        sampling: Option<Sampling>,
+    },
+    /// The attribution graph of a prompt; answered with [`Answer::Graph`].
+    Graph(GraphRequest),
+    /// Which heads carried an edge; answered with [`Answer::Report`].
+    Edge(Edge),
+    /// Which edges a head carried; answered with [`Answer::Report`].
+    EdgesOf(OfHead),
+    /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
+    Test(TestRequest),
+    /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
+    Method {
+        /// The method.
+        name: String,
+        /// The question.
+        question: Question,
+        /// Parameters that are not at their defaults.
+        params: Vec<(String, String)>,
+    },
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Which job of all it is; replies carry it back.
+    pub job: JobId,
+    /// What for.
+    pub ask: Ask,
+}
+
+/// What is known of an open model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// What `--model` calls it.
+    pub name: String,
+    /// Where it computes.
+    pub device: String,
+    /// In what numbers.
+    pub dtype: String,
+    /// Layers.
+    pub n_layers: usize,
+    /// Query heads in a layer.
+    pub n_heads: usize,
+    /// Neurons in a layer.
+    pub d_mlp: usize,
+    /// A prompt it was made for, if it names one.
+    pub example: Option<String>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To [`Ask::Open`].
+    Opened(ModelInfo),
+    /// To [`Ask::Next`].
+    Next(Next),
+    /// To [`Ask::Generate`].
+    Prompt(Longer),
+    /// To [`Ask::Method`].
+    Report(#[serde(with = "crate::report::shared")] Arc<Report>),
+    /// To [`Ask::Graph`].
+    Graph(#[serde(with = "crate::report::shared")] Arc<Attribution>),
+    /// To [`Ask::Test`].
+    Tested(Vec<Verification>),
+    /// To an [`Ask::Test`] of a group that is kept alone.
+    Kept(Kept),
+}
+
+/// What the engine says of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Which job.
+    pub job: JobId,
+    /// What of it.
+    pub said: Said,
+}
+
+/// How a job goes on or ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Said {
+    /// So much of the work is done.
+    Progress(Progress),
+    /// The answer so far; the work goes on.
+    Partial(Answer),
+    /// The answer, and how many forward passes from tokens it took: none where the runs were kept from before.
+    Done(Answer, u64),
+    /// There is none: why.
+    Failed(String),
+}
+
+/// Tokens that somebody waits for; more of them are made in the background.
+const FEW_TOKENS: usize = 32;
+
+impl Ask {
+    /// How long somebody is ready to wait for it.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Ask::Graph(wanted) if wanted.file.is_none() => Lane::Background,
+            Ask::Generate { count, .. } if *count > FEW_TOKENS => Lane::Background,
+            Ask::Test(tests) => match tests.what {
+                Subjects::Top(_) | Subjects::Heads | Subjects::HeadPlaces(..) => Lane::Background,
+                Subjects::Nodes(_)
+                | Subjects::Edge(..)
+                | Subjects::Group(..)
+                | Subjects::KeepOnly(..)
+                | Subjects::Unit(_) => Lane::Interactive,
+            },
+            _ => Lane::Interactive,
+        }
+    }
+
+    /// What is counted while it runs.
+    pub fn work(&self) -> Work {
+        match self {
+            Ask::Open(_) => Work::Loading,
+            Ask::Generate { .. } => Work::Tokens,
+            Ask::Graph(_) => Work::Rows,
+            Ask::Test(_) => Work::Tests,
+            Ask::EdgesOf(_) => Work::Edges,
+            Ask::Next(_) | Ask::Edge(_) | Ask::Method { .. } => Work::Parts,
+        }
+    }
+
+    /// The graph that it is about.
+    pub(super) fn graph(&self) -> Option<GraphId> {
+        match self {
+            Ask::Edge(edge) => Some(edge.graph),
+            Ask::EdgesOf(head) => Some(head.graph),
+            Ask::Test(tests) => Some(tests.graph),
+            _ => None,
+        }
+    }
+
+    /// Its place among those that wait in one lane: the model first, then the prompt, then the others as they were asked.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Ask::Open(_) => 0,
+            Ask::Next(_) => 1,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a group of units does alone, and what is left without it.
+
+/// The target with parts of the graph's units mean-ablated.
+///
+/// `m(C)` keeps the group and ablates every other unit of the graph, `m(M - C)` the reverse; inputs, remainders and what the graph does not
+/// show stay. Faithfulness and completeness are Wang et al.'s as Transluce's circuits measure them: 1 and 0 are ideal.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct KeepOnly {
+    /// Units in the group.
+    pub kept: usize,
+    /// Units outside of it.
+    pub ablated: usize,
+    /// `m(M)`: the target in the clean run.
+    #[serde(with = "crate::report::plain::number")]
+    pub whole: f32,
+    /// `m(C)`: with all units but the group's ablated.
+    #[serde(with = "crate::report::plain::number")]
+    pub group: f32,
+    /// `m(M - C)`: with the group's units ablated.
+    #[serde(with = "crate::report::plain::number")]
+    pub rest: f32,
+    /// `m(0)`: with every unit of the graph ablated.
+    #[serde(with = "crate::report::plain::number")]
+    pub empty: f32,
+}
+
+impl KeepOnly {
+    /// `(m(C) - m(0)) / (m(M) - m(0))`: how much of what the graph's units do the group does alone; `None` when they do nothing.
+    pub fn faithfulness(&self) -> Option<f32> {
+        self.share(self.group)
+    }
+
+    /// `(m(M - C) - m(0)) / (m(M) - m(0))`: how much is left without the group; `None` when the units do nothing.
+    pub fn completeness(&self) -> Option<f32> {
+        self.share(self.rest)
+    }
+
+    fn share(&self, value: f32) -> Option<f32> {
+        let all = self.whole - self.empty;
+        // A run that left the range of its numbers says nothing.
+        (all.abs() > 1e-6).then(|| (value - self.empty) / all).filter(|share| share.is_finite())
+    }
+}
+
+/// A group of a graph that was kept alone.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Kept {
+    /// What the group is called.
+    pub label: String,
+    /// Its members, by their ids.
+    pub members: Vec<String>,
+    /// The id of the target that was measured.
+    pub target: String,
+    /// What was measured.
+    pub found: KeepOnly,
+}

@@ -1,0 +1,226 @@
+//! The program's allocator: the system's, but when there is no more memory the process ends in order, with what it wanted, and not by an
+//! abort that leaves the terminal as it was being drawn on.
+//!
+//! Jobs are refused beforehand ([`super::Need`]); this is for what was not foreseen, such as another process that takes the memory first.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// Called before the process ends for want of memory, see [`before_the_end`].
+static LAST: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Sets what is done before the process ends for want of memory: giving the terminal back. It must not need memory.
+pub fn before_the_end(last: fn()) {
+    LAST.store(last as *mut (), Ordering::SeqCst);
+}
+
+/// From so many bytes on a block is a mapping of its own, on large pages: the logits of a thousand tokens are 200 MB, which on pages of 4 kB
+/// take 50,000 faults before the first number is written, at every run. Smaller blocks the system's allocator keeps for the next run.
+const LARGE: usize = 32 << 20;
+
+/// The system's allocator with an orderly end, and with large pages for large blocks.
+pub struct Allocator;
+
+// SAFETY: a layout is served by the system's allocator or, by its size alone, as a mapping; either takes back what it gave. A call that
+// fails does not return.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if mapping::serves(layout) {
+            return checked(mapping::take(layout.size()), layout.size());
+        }
+        // SAFETY: the caller's promises are those of the system's allocator.
+        checked(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if mapping::serves(layout) {
+            // New mappings are zero.
+            return checked(mapping::take(layout.size()), layout.size());
+        }
+        // SAFETY: as above.
+        checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promises make the new layout a valid one.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if !mapping::serves(layout) && !mapping::serves(new) {
+            // SAFETY: as above.
+            return checked(unsafe { System.realloc(old, layout, size) }, size);
+        }
+        // SAFETY: both blocks hold what is copied, and the old one is given up.
+        unsafe {
+            let to = self.alloc(new);
+            std::ptr::copy_nonoverlapping(old, to, layout.size().min(size));
+            self.dealloc(old, layout);
+            to
+        }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        if mapping::serves(layout) {
+            return mapping::give(old, layout.size());
+        }
+        // SAFETY: as above.
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod mapping {
+    use super::LARGE;
+    use std::alloc::Layout;
+
+    /// A large page.
+    const PAGE: usize = 2 << 20;
+
+    /// Whether blocks of this layout are mappings.
+    pub fn serves(layout: Layout) -> bool {
+        layout.size() >= LARGE && layout.align() <= 4096
+    }
+
+    /// A block that begins at a large page; null when there is none.
+    pub fn take(size: usize) -> *mut u8 {
+        let Some(whole) = size.checked_next_multiple_of(PAGE).and_then(|n| n.checked_add(PAGE)) else {
+            return std::ptr::null_mut();
+        };
+        let (readable, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping touches nobody's memory; what is unmapped of it again are its ends.
+        unsafe {
+            let at = libc::mmap(std::ptr::null_mut(), whole, readable, private, -1, 0);
+            if at == libc::MAP_FAILED {
+                return std::ptr::null_mut();
+            }
+            let before = at.addr().next_multiple_of(PAGE) - at.addr();
+            let block = at.byte_add(before);
+            if before > 0 {
+                libc::munmap(at, before);
+            }
+            let kept = size.next_multiple_of(PAGE);
+            libc::munmap(block.byte_add(kept), whole - before - kept);
+            // A kernel without large pages says no, and the block has small ones.
+            libc::madvise(block, kept, libc::MADV_HUGEPAGE);
+            block.cast()
+        }
+    }
+
+    /// Takes back a block of [`take`].
+    pub fn give(block: *mut u8, size: usize) {
+        // SAFETY: the block is a mapping of this length, and nobody uses it any more.
+        unsafe { libc::munmap(block.cast(), size.next_multiple_of(PAGE)) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod mapping {
+    use std::alloc::Layout;
+
+    pub fn serves(_: Layout) -> bool {
+        false
+    }
+
+    pub fn take(_: usize) -> *mut u8 {
+        std::ptr::null_mut()
+    }
+
+    pub fn give(_: *mut u8, _: usize) {}
+}
+
+#[inline(always)]
+fn checked(found: *mut u8, size: usize) -> *mut u8 {
+    if found.is_null() && size > 0 {
+        end(size);
+    }
+    found
+}
+
+/// Ends the process with exit code 1.
+#[cold]
+#[inline(never)]
+fn end(size: usize) -> ! {
+    // Only the first thread that finds no memory speaks.
+    let last = LAST.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    if !last.is_null() {
+        // SAFETY: only `before_the_end` stores here, a function of this type.
+        let last: fn() = unsafe { std::mem::transmute(last) };
+        last();
+    }
+    let mut text = Line { bytes: [0; 128], len: 0 };
+    text.add(b"error: out of memory: no room for ");
+    text.number(size.div_ceil(1 << 10));
+    text.add(b" kB more; --plan says what a job needs\n");
+    #[cfg(unix)]
+    // SAFETY: it reads what the line holds; `_exit` runs nothing that could need memory.
+    unsafe {
+        libc::write(2, text.bytes.as_ptr().cast(), text.len);
+        libc::_exit(1)
+    }
+    #[cfg(not(unix))]
+    std::process::abort()
+}
+
+/// A line of text on the stack.
+struct Line {
+    bytes: [u8; 128],
+    len: usize,
+}
+
+impl Line {
+    fn add(&mut self, text: &[u8]) {
+        let room = self.bytes.len() - self.len;
+        let text = &text[..text.len().min(room)];
+        self.bytes[self.len..][..text.len()].copy_from_slice(text);
+        self.len += text.len();
+    }
+
+    fn number(&mut self, n: usize) {
+        let (mut digits, mut at, mut left) = ([b'0'; 20], 20, n);
+        while at > 0 && (left > 0 || at == 20) {
+            at -= 1;
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        self.add(&digits[at..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_without_memory() {
+        for n in [0, 7, 1024, usize::MAX] {
+            let mut line = Line { bytes: [0; 128], len: 0 };
+            line.number(n);
+            assert_eq!(&line.bytes[..line.len], n.to_string().as_bytes());
+        }
+        let mut line = Line { bytes: [0; 128], len: 0 };
+        (0..20).for_each(|_| line.add(b"0123456789"));
+        assert_eq!(line.len, 128);
+    }
+
+    #[test]
+    fn large_blocks_come_go_and_grow() {
+        let layout = |size| Layout::from_size_align(size, 64).unwrap();
+        let (small, large, larger) = (layout(1000), layout(LARGE), layout(2 * LARGE + 5));
+        // SAFETY: every block is written inside its size and given back once, with its last layout.
+        unsafe {
+            let block = Allocator.alloc(small);
+            block.write_bytes(7, 1000);
+            let block = Allocator.realloc(block, small, LARGE);
+            block.add(LARGE - 1).write(9);
+            let block = Allocator.realloc(block, large, larger.size());
+            assert_eq!((block.read(), block.add(999).read(), block.add(LARGE - 1).read()), (7, 7, 9));
+            block.add(larger.size() - 1).write(3);
+            let block = Allocator.realloc(block, larger, 500);
+            assert_eq!(block.add(499).read(), 7);
+            Allocator.dealloc(block, layout(500));
+            let zeroed = Allocator.alloc_zeroed(larger);
+            assert!((0..larger.size()).step_by(4097).all(|i| zeroed.add(i).read() == 0));
+            Allocator.dealloc(zeroed, larger);
+        }
+    }
+}

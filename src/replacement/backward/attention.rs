@@ -1,0 +1,219 @@
+//! From what attention writes to what it reads: by values, and where patterns are differentiated by queries and keys.
+
+use super::{Pass, Rule, Stream};
+use crate::model::arch::{Attention, Decoder, HeadNorm, Norm, Over};
+use crate::model::ops;
+use crate::model::site::{BlockSite as S, Site};
+use crate::replacement::transpose::{linear_back, norm_back, norm_back_exact};
+use anyhow::Result;
+use candle_core::{D, DType, Tensor};
+
+/// One head group's matrices, a query's rows of all heads of a group under each other: `[n_kv_heads, group * rows, n_pos]`.
+struct Grouped {
+    rows: usize,
+    heads: usize,
+    kv_heads: usize,
+    width: usize,
+}
+
+impl Grouped {
+    /// `[rows, n_heads * d_head] -> [n_kv_heads, group * rows, d_head]`
+    fn queries(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.reshape((self.rows, self.heads, self.width))?.transpose(0, 1)?.contiguous()?;
+        Ok(x.reshape((self.kv_heads, self.heads / self.kv_heads * self.rows, self.width))?)
+    }
+
+    /// The other way.
+    fn flat_queries(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.reshape((self.heads, self.rows, self.width))?.transpose(0, 1)?.contiguous()?;
+        Ok(x.reshape((self.rows, self.heads * self.width))?)
+    }
+
+    /// `[n_pos, n_kv_heads, d_head] -> [n_kv_heads, n_pos, d_head]`
+    fn keys(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.transpose(0, 1)?.contiguous()?)
+    }
+
+    /// `[n_kv_heads, n_pos, d_head] -> [n_pos, n_kv_heads * d_head]`
+    fn flat_keys(&self, x: &Tensor) -> Result<Tensor> {
+        let n_pos = x.dim(1)?;
+        Ok(x.transpose(0, 1)?.contiguous()?.reshape((n_pos, self.kv_heads * self.width))?)
+    }
+}
+
+impl Decoder {
+    /// Takes the gradient from after attention to before the block: `at_attn` is that of attention's output, `kept` that of the stream that passes
+    /// by. Returns the gradient to the heads.
+    pub(in crate::replacement) fn attention_back(
+        &self,
+        l: usize,
+        stream: &mut Stream,
+        at_attn: Tensor,
+        kept: Tensor,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let block = &self.blocks[l];
+        let at = |site| Site::Block(l, site);
+        let first = stream.first;
+        stream.keep(pass, at(S::AttnOut), &at_attn)?;
+        let out = pass.passes.apply(at(S::AttnOut), at_attn, first)?;
+        let out = pass.norm_back(out, &block.ln1_post, stream, l, (S::Ln1PostScale, S::AttnOutPrePostNorm))?;
+        let to_heads = linear_back(&out, &block.attention.o)?;
+        stream.keep(pass, at(S::Z), &to_heads)?;
+        let through = pass.passes.apply(at(S::Z), to_heads.clone(), first)?;
+        let to_heads = stream.whole(&to_heads)?;
+        let values = block.attention.mixing_back(l, &through, stream, pass)?;
+        let looks = match pass.rules.patterns {
+            Rule::Exact => Some(self.looks_back(l, &through, stream, pass)?),
+            Rule::Frozen => None,
+        };
+        let kept = stream.whole(&kept)?;
+        stream.first = 0;
+        stream.keep(pass, at(S::V), &values)?;
+        let values = pass.passes.apply(at(S::V), values, 0)?;
+        let mut read = linear_back(&values, &block.attention.v)?;
+        if let Some(looks) = looks {
+            read = (read + looks)?;
+        }
+        let by_attn = pass.norm_back(read, &block.ln1, stream, l, (S::Ln1Scale, S::ResidPre))?;
+        let before = (kept + by_attn)?;
+        stream.keep(pass, at(S::ResidPre), &before)?;
+        stream.gradient = pass.passes.apply(at(S::ResidPre), before, 0)?;
+        Ok(to_heads)
+    }
+
+    /// From mixed values `[rows, n_heads * d_head]` by the pattern, queries and keys to what attention reads, `[n_pos, d_model]`.
+    fn looks_back(&self, l: usize, g: &Tensor, stream: &mut Stream, pass: &Pass) -> Result<Tensor> {
+        let attention = &self.blocks[l].attention;
+        let (first, n_pos) = (stream.first, stream.n_pos);
+        let grouped = attention.grouped(g)?;
+        let recorded = |site, from: usize| -> Result<Tensor> {
+            Ok(pass.trace.block(l, site)?.narrow(0, from, n_pos - from)?.to_dtype(DType::F32)?.contiguous()?)
+        };
+        // Softmax: `dS = A . (dA - sum_k A dA)`.
+        let pattern = attention.pattern(l, &grouped, stream, pass)?;
+        let to_pattern = grouped.queries(g)?.matmul(&grouped.keys(&recorded(S::V, 0)?)?.transpose(1, 2)?)?;
+        if pass.keep.has(Site::Block(l, S::Pattern)) {
+            let whole = to_pattern.reshape((grouped.heads, grouped.rows, n_pos))?.pad_with_zeros(1, first, 0)?;
+            stream.sites.insert(Site::Block(l, S::Pattern), whole);
+        }
+        let mean = (&pattern * &to_pattern)?.sum_keepdim(D::Minus1)?;
+        let mut to_scores = (&pattern * to_pattern.broadcast_sub(&mean)?)?;
+
+        let raw = (recorded(S::Q, first)?, recorded(S::K, 0)?);
+        let q = grouped.queries(&self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), first, pass)?)?;
+        let k = grouped.keys(&self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, pass)?)?;
+        if let Some(cap) = attention.softcap {
+            let capped = (q.matmul(&k.transpose(1, 2)?)? * (attention.scale / cap) as f64)?.tanh()?;
+            to_scores = (&to_scores - (&to_scores * capped.sqr()?)?)?;
+        }
+        let to_scores = (to_scores * attention.scale as f64)?;
+        let to_q = grouped.flat_queries(&to_scores.matmul(&k)?)?;
+        let to_k = grouped.flat_keys(&to_scores.transpose(1, 2)?.contiguous()?.matmul(&q)?)?;
+
+        let to_q = self.unplaced(l, &to_q, &raw.0, attention.q_norm.as_ref(), first, pass)?;
+        let to_k = self.unplaced(l, &to_k, &raw.1, attention.k_norm.as_ref(), 0, pass)?;
+        stream.keep(pass, Site::Block(l, S::Q), &to_q)?;
+        stream.keep(pass, Site::Block(l, S::K), &to_k)?;
+        let to_q = pass.passes.apply(Site::Block(l, S::Q), to_q, first)?;
+        let to_k = pass.passes.apply(Site::Block(l, S::K), to_k, 0)?;
+        let by_q = stream.whole(&linear_back(&to_q, &attention.q)?)?;
+        Ok((by_q + linear_back(&to_k, &attention.k)?)?)
+    }
+
+    /// Queries or keys `[rows, heads, d_head]` as scores take them: after their norm and rotation.
+    fn placed(
+        &self,
+        l: usize,
+        raw: &Tensor,
+        rotated: S,
+        norm: Option<&HeadNorm>,
+        first: usize,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        if self.has_site(Site::Block(l, rotated)) {
+            let rotated = pass.trace.block(l, rotated)?.narrow(0, first, raw.dim(0)?)?;
+            return Ok(rotated.to_dtype(DType::F32)?.contiguous()?);
+        }
+        Ok(match norm {
+            Some(norm) => {
+                let route = ops::Route::best(raw.device(), DType::F32);
+                norm.forward(&raw.unsqueeze(0)?, route)?.squeeze(0)?
+            }
+            None => raw.clone(),
+        })
+    }
+
+    /// The gradient `[rows, heads * d_head]` to queries or keys before their norm and rotation; `raw` are those.
+    fn unplaced(
+        &self,
+        l: usize,
+        g: &Tensor,
+        raw: &Tensor,
+        norm: Option<&HeadNorm>,
+        first: usize,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let (rows, heads, width) = raw.dims3()?;
+        let route = ops::Route::best(raw.device(), DType::F32);
+        let mut g = g.reshape((1, rows, heads, width))?.contiguous()?;
+        if let Some(rope) = self.blocks[l].attention.rope {
+            let rope = &self.ropes[rope];
+            // The tables of the whole run: some frequencies depend on its length.
+            let (cos, sin) = rope.tables(pass.trace.n_pos());
+            let pairs = rope.frequencies.len();
+            let part = |table: Vec<f32>| -> Result<Tensor> {
+                let of = &table[first * pairs..(first + rows) * pairs];
+                Ok(Tensor::from_slice(of, (rows, pairs), raw.device())?)
+            };
+            // The transpose turns the other way.
+            g = ops::rotate(route, &g, &part(cos)?, &part(sin)?.neg()?, rope.pairs)?;
+        }
+        let g = g.reshape((rows, heads, width))?;
+        let Some(norm) = norm else { return Ok(g.reshape((rows, heads * width))?) };
+        // One norm for each of these rows.
+        let back = |g: &Tensor, x: &Tensor, norm: &Norm| -> Result<Tensor> {
+            let (g, x) = (g.contiguous()?, x.contiguous()?);
+            let (_, scale) = ops::norm(route, &x, norm)?;
+            Ok(match pass.rules.norms {
+                Rule::Frozen => norm_back(&g, norm, &scale)?,
+                Rule::Exact => norm_back_exact(&g, norm, &scale, &x)?,
+            })
+        };
+        let flat = |t: &Tensor, width: usize| t.reshape((rows * heads * raw.dim(2)? / width, width));
+        Ok(match norm.over {
+            Over::Head => back(&flat(&g, width)?, &flat(raw, width)?, &norm.norm)?.reshape((rows, heads * width))?,
+            Over::All => back(&flat(&g, heads * width)?, &flat(raw, heads * width)?, &norm.norm)?,
+            Over::HeadByOwn => {
+                let one = |h: usize| -> Result<Tensor> {
+                    let of = |t: &Tensor| t.narrow(1, h, 1)?.squeeze(1);
+                    back(&of(&g)?, &of(raw)?, &norm.of_head(h, width)?)
+                };
+                Tensor::cat(&(0..heads).map(one).collect::<Result<Vec<_>>>()?, 1)?
+            }
+        })
+    }
+}
+
+impl Attention {
+    fn grouped(&self, g: &Tensor) -> Result<Grouped> {
+        let (rows, width) = (g.dim(0)?, self.d_head);
+        Ok(Grouped { rows, heads: g.dim(1)? / width, kv_heads: self.v.weight.dim(0)? / width, width })
+    }
+
+    /// The recorded pattern of the stream's queries, `[n_kv_heads, group * rows, n_pos]`.
+    fn pattern(&self, l: usize, grouped: &Grouped, stream: &Stream, pass: &Pass) -> Result<Tensor> {
+        let pattern = pass.trace.block(l, S::Pattern)?.to_dtype(DType::F32)?;
+        let pattern = pattern.narrow(1, stream.first, grouped.rows)?.narrow(2, 0, stream.n_pos)?.contiguous()?;
+        // The queries of all heads that share a key-value head are summed over in one product.
+        let under = grouped.heads / grouped.kv_heads * grouped.rows;
+        Ok(pattern.reshape((grouped.kv_heads, under, stream.n_pos))?)
+    }
+
+    /// The transpose of mixing by the recorded pattern: `[rows, n_heads * d_head] -> [n_pos, n_kv_heads * d_head]`.
+    fn mixing_back(&self, l: usize, g: &Tensor, stream: &Stream, pass: &Pass) -> Result<Tensor> {
+        let grouped = self.grouped(g)?;
+        let pattern = self.pattern(l, &grouped, stream, pass)?;
+        grouped.flat_keys(&pattern.transpose(1, 2)?.matmul(&grouped.queries(g)?)?)
+    }
+}

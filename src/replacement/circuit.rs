@@ -1,0 +1,279 @@
+//! The circuit graph: heads, MLPs, neurons and embeddings as nodes, edges along the residual stream only, so that a target is traced to its tokens
+//! without remainder.
+//!
+//! Every node is one number, its total: how much it moves the target by every path of the local replacement model (patterns, norm scales and gates
+//! held). Every node has a row: what it reads, split by what wrote it. What a node reads is a [`Reading`], a linear functional of the residual
+//! stream at one or more positions; an edge is the reading of what a unit wrote. No edge crosses attention: that is what head nodes are for.
+//!
+//! Beside that total stands the exact first-order one, gradient times activation with nothing held: it has no sum rule, but it sees where heads look.
+
+mod reading;
+mod row;
+mod totals;
+
+use super::backward::{Backward, Gradients};
+use super::direct::Logits;
+use super::norm::{FrozenNorm, dot, vector};
+use super::rules::{Gate, Rule, Rules};
+use super::targets::unembed_mean;
+use crate::model::arch::{Decoder, Norm};
+use crate::model::edit::Passes;
+use crate::model::forward::Step;
+use crate::model::ops;
+use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::model::trace::Trace;
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Tensor};
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+pub use reading::{Group, Reading};
+pub use row::CircuitRow;
+pub use totals::Total;
+
+/// A node of the circuit graph. Orders as the model computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unit {
+    /// The token embedding at a position.
+    Embed {
+        /// Its position.
+        position: usize,
+    },
+    /// The learned position embedding at a position.
+    PosEmbed {
+        /// Its position.
+        position: usize,
+    },
+    /// What a head writes at a position.
+    Head {
+        /// Its layer.
+        layer: usize,
+        /// Its number.
+        head: usize,
+        /// The position it writes at.
+        position: usize,
+    },
+    /// What all neurons of an MLP write at a position, its output bias aside.
+    Mlp {
+        /// Its layer.
+        layer: usize,
+        /// The position.
+        position: usize,
+    },
+    /// What one neuron writes at a position.
+    Neuron {
+        /// Its layer.
+        layer: usize,
+        /// Its number.
+        neuron: usize,
+        /// The position.
+        position: usize,
+    },
+}
+
+impl Unit {
+    /// Its position.
+    pub fn position(self) -> usize {
+        match self {
+            Unit::Embed { position }
+            | Unit::PosEmbed { position }
+            | Unit::Head { position, .. }
+            | Unit::Mlp { position, .. }
+            | Unit::Neuron { position, .. } => position,
+        }
+    }
+
+    /// Its layer; embeddings have none.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Unit::Embed { .. } | Unit::PosEmbed { .. } => None,
+            Unit::Head { layer, .. } | Unit::Mlp { layer, .. } | Unit::Neuron { layer, .. } => Some(layer),
+        }
+    }
+}
+
+/// What a circuit explains: a weighted sum of logits before any soft-cap, less the mean logit as often as the weights say.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    /// Tokens with the weights of their logits.
+    pub weights: Vec<(u32, f32)>,
+    /// The position whose logits they are.
+    pub position: usize,
+}
+
+/// A target as the model reads it.
+struct Goal {
+    position: usize,
+    /// At the output of the final norm, `[1, d_model]`.
+    row: Tensor,
+    /// At the last residual stream, the scale of the final norm held, `[d_model]`.
+    covector: Vec<f32>,
+    /// The part that comes from the biases of final norm and unembedding.
+    bias: f32,
+    value: f32,
+}
+
+/// The circuit of a run: its nodes and their rows, for one target.
+pub struct Circuit<'a> {
+    model: &'a Decoder,
+    trace: &'a Trace,
+    gate: Gate,
+    goal: Goal,
+    /// Everything held.
+    frozen: Gradients,
+    /// Nothing held.
+    exact: Gradients,
+    /// `[pos, d_model]`
+    embed: Vec<f32>,
+    /// `[pos, d_model]`
+    pos_embed: Option<Vec<f32>>,
+    layers: Vec<OnceLock<Written>>,
+}
+
+/// What attention and MLP of a layer wrote, as rows need it.
+struct Written {
+    /// Mixed values, `[pos, n_heads * d_head]`.
+    z: Vec<f32>,
+    /// The post-norm of attention.
+    attn_post: Option<FrozenNorm>,
+    /// The bias of attention's output, `[d_model]`.
+    attn_bias: Vec<f32>,
+    /// What the neurons wrote, without the output bias, `[pos, d_model]`.
+    mlp: Vec<f32>,
+    /// What the MLP writes whatever it reads, `[pos, d_model]`; empty without biases.
+    mlp_bias: Vec<f32>,
+}
+
+impl<'a> Circuit<'a> {
+    /// The sites that a run must record.
+    pub fn sites(model: &Decoder) -> BTreeSet<Site> {
+        let mut sites = model.backward_sites(Rules::EXACT);
+        sites.extend(model.relp_sites());
+        let blocks =
+            (0..model.arch.n_layers).flat_map(|l| [S::Z, S::MlpPost, S::MlpOut, S::AttnOut].map(|s| Site::Block(l, s)));
+        sites.extend(blocks.chain([Site::Embed, Site::PosEmbed]).filter(|s| model.has_site(*s)));
+        sites
+    }
+
+    /// Two backward passes from the target: with everything held and with nothing held. `passes` are the edits of the run.
+    ///
+    /// # Errors
+    /// A site was not recorded, a token outside the vocabulary, a position outside the prompt, or what `step` returns.
+    pub fn new(
+        model: &'a Decoder,
+        trace: &'a Trace,
+        objective: &Objective,
+        gate: Gate,
+        passes: &Passes,
+        step: Step,
+    ) -> Result<Self> {
+        let position = objective.position;
+        ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
+        let goal = Goal::new(model, trace, objective)?;
+        let n_layers = model.arch.n_layers;
+        let sites = |of: [S; 2]| Sites::only((0..n_layers).flat_map(move |l| of.map(|s| Site::Block(l, s))));
+        let mut back = |half: usize, rules: Rules, keep: &Sites| {
+            let direction = model.before_final_norm(trace, position, &goal.row, rules.norms)?;
+            let by = Backward { trace, position, rules, passes: passes.clone(), keep };
+            model.backward(direction, by, &mut |done, all| step(half * all + done, 2 * all))
+        };
+        let frozen = back(0, Rules::relp(gate), &sites([S::AttnOut, S::MlpOut]))?;
+        let exact = back(1, Rules::EXACT, &sites([S::Q, S::K]))?;
+        Ok(Circuit {
+            model,
+            trace,
+            gate,
+            goal,
+            frozen,
+            exact,
+            embed: trace.numbers(Site::Embed)?,
+            pos_embed: model.pos_embed.is_some().then(|| trace.numbers(Site::PosEmbed)).transpose()?,
+            layers: (0..n_layers).map(|_| OnceLock::new()).collect(),
+        })
+    }
+
+    /// The target's value.
+    pub fn value(&self) -> f32 {
+        self.goal.value
+    }
+
+    /// The gradient with nothing held; it has kept queries and keys.
+    pub fn exact(&self) -> &Gradients {
+        &self.exact
+    }
+
+    fn written(&self, layer: usize) -> Result<&Written> {
+        let Some(slot) = self.layers.get(layer) else { anyhow::bail!("there is no layer {layer}") };
+        if let Some(written) = slot.get() {
+            return Ok(written);
+        }
+        let made = Written::new(self.model, self.trace, layer).with_context(|| format!("layer {layer}"))?;
+        Ok(slot.get_or_init(|| made))
+    }
+}
+
+impl Goal {
+    fn new(model: &Decoder, trace: &Trace, objective: &Objective) -> Result<Self> {
+        let Objective { weights, position } = objective;
+        let (d_vocab, _) = model.unembed.weight.dims2()?;
+        for (id, _) in weights {
+            ensure!((*id as usize) < d_vocab, "token id {id} is outside the vocabulary; accepted: 0..={}", d_vocab - 1);
+        }
+        let weights: &Logits = weights;
+        let biases = model.unembed.bias.as_ref().map(vector).transpose()?;
+        let (mut row, mut own) = (model.target_row(weights)?, 0.0);
+        if let Some(biases) = &biases {
+            own += weights.iter().map(|(id, w)| w * biases[*id as usize]).sum::<f32>();
+        }
+        let total: f32 = weights.iter().map(|w| w.1).sum();
+        if total != 0.0 {
+            let mean = Tensor::from_vec(unembed_mean(model)?, row.shape(), model.device())?;
+            row = (row - (mean * f64::from(total))?)?;
+            if let Some(biases) = &biases {
+                let mean = biases.iter().map(|b| f64::from(*b)).sum::<f64>() / biases.len() as f64;
+                own -= total * mean as f32;
+            }
+        }
+        let numbers = vector(&row)?;
+        let resid = trace.block(model.arch.n_layers - 1, S::ResidPost)?.narrow(0, *position, 1)?.contiguous()?;
+        let normalized = vector(&ops::norm(model.route(), &resid, &model.ln_final)?.0)?;
+        let value = dot(&normalized, &numbers) + own;
+        let beta = model.ln_final.bias.as_ref().map(vector).transpose()?;
+        let bias = own + beta.map_or(0.0, |beta| dot(&beta, &numbers));
+        let covector = vector(&model.before_final_norm(trace, *position, &row, Rule::Frozen)?)?;
+        Ok(Goal { position: *position, row, covector, bias, value })
+    }
+}
+
+impl Written {
+    fn new(model: &Decoder, trace: &Trace, l: usize) -> Result<Self> {
+        let block = &model.blocks[l];
+        let d = model.arch.d_model;
+        let post = |norm: &Option<Norm>, site| -> Result<Option<FrozenNorm>> {
+            norm.as_ref().map(|n| FrozenNorm::new(n, &trace.block(l, site)?)).transpose()
+        };
+        let bias = |of: &Option<Tensor>| of.as_ref().map_or_else(|| Ok(vec![0.0; d]), vector);
+        let (attn_post, mlp_post) = (post(&block.ln1_post, S::Ln1PostScale)?, post(&block.ln2_post, S::Ln2PostScale)?);
+        let mut mlp = trace.numbers(Site::Block(l, S::MlpOut))?;
+        let mut mlp_bias = Vec::new();
+        if block.mlp.output.bias.is_some() || mlp_post.as_ref().is_some_and(FrozenNorm::has_bias) {
+            let own = bias(&block.mlp.output.bias)?;
+            for (pos, row) in mlp.chunks_exact_mut(d).enumerate() {
+                let mut constant = own.clone();
+                if let Some(norm) = &mlp_post {
+                    norm.forward(&mut constant, pos);
+                    constant.iter_mut().zip(&norm.bias).for_each(|(c, b)| *c += b);
+                }
+                row.iter_mut().zip(&constant).for_each(|(x, c)| *x -= c);
+                mlp_bias.append(&mut constant);
+            }
+        }
+        let attn_bias = bias(&block.attention.o.bias)?;
+        Ok(Written { z: trace.numbers(Site::Block(l, S::Z))?, attn_post, attn_bias, mlp, mlp_bias })
+    }
+}
+
+/// One position's row of a recorded site as a tensor `[1, width]`, f32.
+fn one_row(trace: &Trace, layer: usize, site: S, position: usize) -> Result<Tensor> {
+    Ok(trace.block(layer, site)?.narrow(0, position, 1)?.to_dtype(DType::F32)?.contiguous()?)
+}

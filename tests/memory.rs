@@ -1,0 +1,131 @@
+//! Jobs under memory limits: each is refused with both numbers or gives the right answer, and none is aborted.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+const PROMPT: &str = "The capital of the state containing Dallas is";
+
+/// Runs the program with at most this much address space; 0 is no limit.
+#[allow(unsafe_code)]
+fn limited(args: &[&str], bytes: u64) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mechscope"));
+    command.args(args).env("RAYON_NUM_THREADS", "2");
+    if bytes > 0 {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: setrlimit is all that is called between fork and exec, and it may be called there.
+        unsafe {
+            command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_AS, &raw const limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            })
+        };
+    }
+    command.output().unwrap()
+}
+
+/// A random model of a size that matters: 24 million parameters in the words of the built-in one's tokenizer.
+fn model(folder: &std::path::Path) {
+    let (d, layers, mlp, vocab) = (512, 6, 2048, 4096);
+    let config = format!(
+        r#"{{"model_type": "gpt2", "n_embd": {d}, "n_layer": {layers}, "n_head": 8, "n_inner": {mlp}, "n_positions": 512, "vocab_size": {vocab},
+        "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5}}"#
+    );
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    let mut seed = 1u64;
+    let mut tensors = std::collections::HashMap::new();
+    let mut add = |name: String, shape: &[usize]| {
+        let numbers: Vec<f32> = (0..shape.iter().product::<usize>())
+            .map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((seed >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.05
+            })
+            .collect();
+        tensors.insert(name, candle_core::Tensor::from_vec(numbers, shape, &candle_core::Device::Cpu).unwrap());
+    };
+    add("wte.weight".into(), &[vocab, d]);
+    add("wpe.weight".into(), &[512, d]);
+    for l in 0..layers {
+        for (name, shape) in [
+            ("ln_1.weight", &[d][..]),
+            ("ln_1.bias", &[d]),
+            ("ln_2.weight", &[d]),
+            ("ln_2.bias", &[d]),
+            ("attn.c_attn.weight", &[d, 3 * d]),
+            ("attn.c_attn.bias", &[3 * d]),
+            ("attn.c_proj.weight", &[d, d]),
+            ("attn.c_proj.bias", &[d]),
+            ("mlp.c_fc.weight", &[d, mlp]),
+            ("mlp.c_fc.bias", &[mlp]),
+            ("mlp.c_proj.weight", &[mlp, d]),
+            ("mlp.c_proj.bias", &[d]),
+        ] {
+            add(format!("h.{l}.{name}"), shape);
+        }
+    }
+    add("ln_f.weight".into(), &[d]);
+    add("ln_f.bias".into(), &[d]);
+    candle_core::safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
+}
+
+#[test]
+fn every_limit_ends_in_a_refusal_or_in_the_right_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let ids: Vec<String> = (0..200).map(|i| (i * 37 % 4096).to_string()).collect();
+    let (folder, ids) = (folder.path().to_str().unwrap().to_owned(), ids.join(","));
+    let args = ["graph", "-m", &folder, "--ids", &ids, "--max-nodes", "300", "--target", "5", "--format", "tsv"];
+    let free = limited(&args, 0);
+    assert!(free.status.success(), "{}", String::from_utf8_lossy(&free.stderr));
+    // What it takes without a limit: where the limits are read against.
+    let plan = limited(&[&args[..], &["--plan"]].concat(), 0);
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    let total = plan.lines().find(|l| l.starts_with("in all")).unwrap_or_else(|| panic!("{plan}"));
+    let words: Vec<&str> = total.split_whitespace().collect();
+    let unit = if words[3] == "GB" { 1 << 30 } else { 1 << 20 };
+    let need = (words[2].parse::<f64>().unwrap() * unit as f64) as u64;
+    assert!(need > 100 << 20, "{plan}");
+    let (mut refused, mut answered) = (0, 0);
+    for step in 1..=20 {
+        // The program itself and its threads' reserves come on top, the least of all as little as anything can start with.
+        let limit = (160 << 20) + need * step * 2 / 20;
+        let run = limited(&args, limit);
+        let said = String::from_utf8_lossy(&run.stderr);
+        match run.status.code() {
+            Some(0) => {
+                assert_eq!(run.stdout, free.stdout, "with {limit} bytes");
+                answered += 1;
+            }
+            Some(1) => {
+                assert!(
+                    said.contains("error: ") && (said.contains("needs") || said.contains("out of memory")),
+                    "with {limit} bytes: {said}"
+                );
+                refused += 1;
+            }
+            code => panic!("with {limit} bytes: {code:?} {said}"),
+        }
+    }
+    assert!(refused >= 5 && answered >= 1, "{refused} refused, {answered} answered of a need of {need}");
+}
+
+#[test]
+fn a_refusal_names_both_numbers() {
+    let run = limited(&["predict", "-p", PROMPT], 130 << 20);
+    let said = String::from_utf8_lossy(&run.stderr);
+    if run.status.code() == Some(1) {
+        assert!(said.contains(" MB") && said.contains("ulimit -v"), "{said}");
+    } else {
+        assert!(run.status.success(), "{:?} {said}", run.status);
+    }
+    // A run that no machine has room for.
+    let ids = vec!["1"; 64].join(",");
+    let plan = limited(&["predict", "--ids", &ids, "--plan"], 0);
+    assert!(plan.status.success(), "{}", String::from_utf8_lossy(&plan.stderr));
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    for part in ["weights", "activations", "logits", "in all", "there"] {
+        assert!(plan.contains(part), "{plan}");
+    }
+}

@@ -197,8 +197,8 @@ fn generation_ends_where_it_should() {
         if limit <= 256 {
             let prompt = ids(&model, limit - 3);
             let (all, ended) = quickly(&model, &prompt, &[], &Settings { count: 9, ..Settings::default() });
-            // The last position predicts one token more than the model can read.
-            assert_eq!((all.len(), ended), (4, Ended::Context(limit)), "{}", reference.name);
+            // What was written fits as a prompt.
+            assert_eq!((all.len(), ended), (3, Ended::Context(limit)), "{}", reference.name);
         }
         let prompt = ids(&model, 5);
         let (all, _) = quickly(&model, &prompt, &[], &Settings { count: 5, ..Settings::default() });

@@ -112,7 +112,8 @@ pub fn generate(
         Writer { model, edits: &edits, tokens: ids.to_vec(), cache: Cache::new(&model.decoder), plan: Plan::default() };
     for n in 0..settings.count {
         let limit = model.decoder.arch.n_ctx;
-        if n > 0 && writer.tokens.len() > limit {
+        // What was written has to fit as a prompt; a prompt that is too long is the run's own error.
+        if writer.tokens.len() >= limit && (n > 0 || writer.tokens.len() == limit) {
             return Ok(Ended::Context(limit));
         }
         let next = writer.next(&mut references, step)?;

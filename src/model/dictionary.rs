@@ -9,6 +9,7 @@
 mod gemma_scope;
 mod layer;
 mod layout;
+mod opened;
 mod place;
 mod sae_lens;
 mod settings;

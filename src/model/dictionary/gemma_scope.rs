@@ -4,7 +4,7 @@
 //! names modules of transformers.
 
 use super::layer::{Fit, Form, Layer, Reach};
-use super::layout::{Candidate, Opened, one_each};
+use super::opened::{Candidate, Opened, one_each};
 use super::place::Place;
 use super::settings::{Config, Nonlinearity, Points, ReadPoint, WritePoint};
 use crate::model::arch::Decoder;

@@ -1,7 +1,7 @@
 //! SAELens's transcoders: for each layer a folder with `cfg.json` and `sae_weights.safetensors`.
 
 use super::layer::Form;
-use super::layout::{Candidate, Opened, one_each};
+use super::opened::{Candidate, Opened, one_each};
 use super::place::Place;
 use super::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
 use crate::model::arch::Decoder;

@@ -55,6 +55,8 @@ pub struct Model {
     pub directions: Vec<PathBuf>,
     /// What was decided about fields of its settings that nobody reads, if there are any.
     pub unread: Option<String>,
+    /// Tokens that end a text, as the model's settings name them; `generation_config.json` may name others.
+    pub ends: Vec<u32>,
     /// The dictionary whose features edits can name.
     pub dictionary: Option<Arc<Dictionary>>,
     /// Forward passes that began at tokens.
@@ -70,7 +72,16 @@ impl Model {
     /// A model of these parts.
     pub fn new(source: Source, decoder: Decoder, text: Option<Text>) -> Self {
         let passes = AtomicU64::new(0);
-        Model { source, decoder, text, directions: Vec::new(), unread: None, dictionary: None, passes }
+        Model {
+            source,
+            decoder,
+            text,
+            directions: Vec::new(),
+            unread: None,
+            ends: Vec::new(),
+            dictionary: None,
+            passes,
+        }
     }
 
     /// How many forward passes began at tokens so far; those that go on from a recorded residual stream do not count.
@@ -83,9 +94,17 @@ impl Model {
     /// # Errors
     /// As [`Decoder::run`].
     pub fn forward(&self, start: Start, sites: &Sites, plan: &Plan, logits: Logits, step: Step) -> Result<Trace> {
-        self.forward_by(self.decoder.route(), start, sites, plan, logits, step)
+        self.count(&start);
+        self.decoder.run(start, sites, plan, logits, step)
     }
 
+    fn count(&self, start: &Start) {
+        if matches!(start, Start::Tokens(_)) {
+            self.passes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// [`Decoder::run_by`], counted.
     fn forward_by(
         &self,
         route: Route,
@@ -95,9 +114,7 @@ impl Model {
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
-        if matches!(start, Start::Tokens(_)) {
-            self.passes.fetch_add(1, Ordering::Relaxed);
-        }
+        self.count(&start);
         self.decoder.run_by(route, start, sites, plan, logits, step)
     }
 

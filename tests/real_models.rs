@@ -52,7 +52,7 @@ fn check(what: &str, got: &[f32], want: &Tensor) {
     assert!(worst <= ALLOWED * largest, "{what}: off by {worst}, largest value {largest}");
 }
 
-fn agrees(name: &str, gguf: &str) {
+fn agrees(name: &str, gguf: &str, ends: &[u32]) {
     let Some(path) = file(gguf) else { return };
     let source = Source::find(path.to_str().unwrap()).unwrap();
     let model = Model::open_source(source, &Device::Cpu, DTypeChoice::F32, Box::new(|_, _| {})).unwrap();
@@ -61,6 +61,7 @@ fn agrees(name: &str, gguf: &str) {
         candle_core::safetensors::load(folder.join(format!("{name}.safetensors")), &Device::Cpu).unwrap();
     let about: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json"))).unwrap()).unwrap();
+    assert_eq!(mechscope::analysis::generate::end_ids(&model), ends, "the tokens that end a text");
     let n_layers = model.decoder.arch.n_layers;
     let prompts = about["prompts"].as_array().unwrap();
     assert!(prompts.len() >= 4);
@@ -89,10 +90,10 @@ fn agrees(name: &str, gguf: &str) {
 
 #[test]
 fn smollm2_equals_transformers() {
-    agrees("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf");
+    agrees("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf", &[2]);
 }
 
 #[test]
 fn gemma3_equals_transformers_within_and_beyond_its_windows() {
-    agrees("gemma-3-270m", "gemma-3-270m-q4_k_m.gguf");
+    agrees("gemma-3-270m", "gemma-3-270m-q4_k_m.gguf", &[1]);
 }

@@ -22,6 +22,7 @@ use crate::model::cache::Cache;
 use crate::model::edit::{Plan, References, needs};
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::memory::Need;
+use crate::model::open::token_ids;
 use crate::model::site::Sites;
 use crate::model::text::Bos;
 use crate::model::trace::Trace;
@@ -200,13 +201,8 @@ fn unfolded(edits: &[Edit], n_pos: usize, onward: bool) -> Result<Vec<Edit>> {
 
 /// The tokens that end a text: `eos_token_id` of `generation_config.json`, else of `config.json`; one or a list. None where neither says so.
 pub fn end_ids(model: &Model) -> Vec<u32> {
-    let ids = |file: &str| -> Option<Vec<u32>> {
-        let settings: serde_json::Value = serde_json::from_slice(&model.source.read(file).ok()??).ok()?;
-        let id = |v: &serde_json::Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
-        match settings.get("eos_token_id")? {
-            serde_json::Value::Array(list) => Some(list.iter().filter_map(id).collect()),
-            one => Some(vec![id(one)?]),
-        }
-    };
-    ids("generation_config.json").or_else(|| ids("config.json")).unwrap_or_default()
+    let settings = model.source.read("generation_config.json").ok().flatten();
+    let settings = settings.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let named = settings.and_then(|settings| settings.get("eos_token_id").map(token_ids));
+    named.unwrap_or_else(|| model.ends.clone())
 }

@@ -62,6 +62,7 @@ impl Model {
         let older = config.opt_str("torch_dtype")?;
         let stored = config.opt_str("dtype")?.or(older);
         let bos = config.opt_value("bos_token_id").and_then(|v| v.as_u64()).and_then(|n| u32::try_from(n).ok());
+        let ends = config.opt_value("eos_token_id").map(|v| token_ids(&v)).unwrap_or_default();
         let dtype = dtype.resolve(device, stored.as_deref());
         let weights = match &file {
             Some(file) => file.checkpoint(device, dtype, progress)?,
@@ -87,7 +88,16 @@ impl Model {
                 decoder.arch.d_vocab
             );
         }
-        Ok(Model { unread: config.decided(), ..Model::new(source, decoder, text) })
+        Ok(Model { unread: config.decided(), ends, ..Model::new(source, decoder, text) })
+    }
+}
+
+/// The token ids of a field that holds one or a list of them; what is no id is left out.
+pub fn token_ids(value: &serde_json::Value) -> Vec<u32> {
+    let id = |v: &serde_json::Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        serde_json::Value::Array(list) => list.iter().filter_map(id).collect(),
+        one => id(one).into_iter().collect(),
     }
 }
 

@@ -90,7 +90,7 @@ fn edits_out_of_range() {
         ("L0.H0@-9223372036854775808=0", "-13..=-1"),
         ("L0.H0@1<-3=0", "can only read keys 0..=1"),
         ("L0.H0@13<-0=0", "positions 0..=12"),
-        ("L0.F3=0", "has no transcoders of its own"),
+        ("L0.F3=0", "dictionary"),
         ("L0.error=0", "no dictionary is loaded"),
         ("logit:5=0", "is a result; accepted"),
         ("L0.N3+=steer:happy", "a neuron has one number"),

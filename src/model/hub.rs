@@ -5,9 +5,8 @@
 //! repository's files with sizes and checksums, the files that are needed and missing are fetched, and the reference to
 //! the commit is written last: what was cut off is never taken for whole, and goes on where it stopped.
 //!
-//! The client is our own on `ureq` 3, not the `hf-hub` crate: `hf-hub` 0.5 neither compares checksums nor says why a
-//! request was refused, and 1.0 brings tokio and reqwest. `ureq` (MIT or Apache-2.0) with rustls and ring adds
-//! twenty small crates, needs no OpenSSL, and links statically. The layout of the cache, its locks and its partial files
+//! The client is our own on `ureq` 3, not the `hf-hub` crate, whose 1.0 brings tokio and reqwest: what is checked (sums,
+//! sizes), resumed and said of a refusal is decided here. `ureq` (MIT or Apache-2.0) with rustls and ring needs no OpenSSL. The layout of the cache, its locks and its partial files
 //! are those of `huggingface_hub`, so that either goes on where the other stopped.
 
 #[cfg(feature = "hub")]

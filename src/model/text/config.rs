@@ -17,8 +17,7 @@ pub(super) struct TokenizerConfig {
 }
 
 impl TokenizerConfig {
-    /// Lets `special_tokens_map.json` overrule, as transformers 4.57 does where `added_tokens_decoder` is missing. (transformers 5 reads the map
-    /// only where there is no `tokenizer_config.json` entry of the same name.)
+    /// Lets `special_tokens_map.json` overrule, as transformers 4.57 does where `added_tokens_decoder` is missing.
     ///
     /// # Errors
     /// The map is not JSON, or a token in it is neither a string nor an object with a content.

@@ -5,6 +5,7 @@ mod attribute;
 pub mod attribution;
 pub mod attribution_graph;
 pub mod circuit;
+pub mod circuit_graph;
 pub mod detect;
 mod features;
 pub mod generate;

@@ -24,8 +24,8 @@ use serde_json::{Map, Value};
 
 pub use edges::{Edge, Edges, Row, RowStore};
 pub use influence::{Influence, Scores};
-pub use metadata::{Generator, Metadata, Supernode, View};
-pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind};
+pub use metadata::{Generator, Metadata, Supernode, Traced, View};
+pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind, Totals};
 pub use prune::{Pruned, Thresholds, prune};
 use verification::{Kept, Verification};
 
@@ -87,6 +87,11 @@ impl Graph {
             edge_extras: BTreeMap::new(),
             extras: Map::new(),
         })
+    }
+
+    /// Whether attention is inside: heads and MLPs are nodes, no edge crosses a head.
+    pub fn is_circuit(&self) -> bool {
+        self.metadata.traced.is_some() || self.nodes.iter().any(|node| node.kind.is_part())
     }
 
     /// Places of the targets in `nodes`.

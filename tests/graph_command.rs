@@ -15,7 +15,8 @@ use std::time::Duration;
 const DALLAS: &str = "The capital of the state containing Dallas is";
 
 fn dallas(nodes: &str, threads: &str) -> Ran {
-    let mut command = program(&["graph", "-p", DALLAS, "--nodes", nodes, "--target", " Austin", "--format", "json"]);
+    let args = ["graph", "-p", DALLAS, "--nodes", nodes, "--target", " Austin", "--format", "json"];
+    let mut command = program(&[&args[..], &["--attention", "through"]].concat());
     command.env("RAYON_NUM_THREADS", threads);
     let ran = run(command, b"");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -73,6 +74,7 @@ fn a_graph_names_its_settings() {
     let settings = |model: &str, more: &[&str]| {
         let dir = format!("test_data/models/{model}");
         let mut args = vec!["graph", "-m", &dir, "-p", "one two three", "--max-nodes", "7", "--format", "json"];
+        args.extend(["--attention", "through"]);
         args.extend(more);
         let ran = mechscope(&args);
         assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -90,6 +92,7 @@ fn a_graph_names_its_settings() {
 #[test]
 fn several_targets_can_be_named() {
     let args = ["graph", "-p", DALLAS, "--max-nodes", "40", "--format", "json", "--target", " Austin"];
+    let args = [&args[..], &["--attention", "through"]].concat();
     let whole = ["-t", " Dallas", "--node-threshold", "1", "--edge-threshold", "1"];
     let ran = mechscope(&[&args[..], &whole].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -140,7 +143,8 @@ fn heads_of_a_target_are_kept_and_listed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g.json");
     let args = ["graph", "-p", DALLAS, "--max-nodes", "40", "--target", " Austin", "--contrast", " Dallas"];
-    let ran = mechscope(&[&args[..], &["--format", "json", "-o", program::arg(&file)]].concat());
+    let through = ["--attention", "through", "--format", "json", "-o", program::arg(&file)];
+    let ran = mechscope(&[&args[..], &through].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let graph = json::open(&file).unwrap().graph;
     let target = &graph.nodes[graph.targets().next().unwrap()];

@@ -15,6 +15,7 @@ fn the_heads_of_an_edge_and_the_edges_of_a_head_tell_the_same_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g.json");
     let made = ["graph", "-m", "induction", "-p", "qwertyqwer", "--target", "t", "--format", "json", "-o", arg(&file)];
+    let made = [&made[..], &["--attention", "through"]].concat();
     assert_eq!(mechscope(&made).code, Some(0));
     let graph = json::open(&file).unwrap().graph;
     let of_head = mechscope(&["loadings", arg(&file), "--head", "L1.H0", "--format", "json"]).json();
@@ -38,6 +39,7 @@ fn what_does_not_fit_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g.json");
     let made = ["graph", "-m", "induction", "-p", "qwerty", "--max-nodes", "8", "--format", "json", "-o", arg(&file)];
+    let made = [&made[..], &["--attention", "through"]].concat();
     assert_eq!(mechscope(&made).code, Some(0));
     for (options, code, said) in [
         (&["--from", "L9.N9@9", "--to", "embed@0"][..], 1, "--from \"L9.N9@9\" is no node of the graph"),

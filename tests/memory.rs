@@ -77,6 +77,7 @@ fn every_limit_ends_in_a_refusal_or_in_the_right_answer() {
     let ids: Vec<String> = (0..200).map(|i| (i * 37 % 4096).to_string()).collect();
     let (folder, ids) = (folder.path().to_str().unwrap().to_owned(), ids.join(","));
     let args = ["graph", "-m", &folder, "--ids", &ids, "--max-nodes", "300", "--target", "5", "--format", "tsv"];
+    let args = [&args[..], &["--attention", "through"]].concat();
     let free = limited(&args, 0);
     assert!(free.status.success(), "{}", String::from_utf8_lossy(&free.stderr));
     // What it takes without a limit: where the limits are read against.

@@ -182,7 +182,7 @@ fn every_report_ends_with_its_method_and_every_method_is_in_the_catalogue() {
         found.unwrap_or_else(|| panic!("{name} of {method}")).clone()
     };
     assert_eq!(parameter("graph", "nodes")["accepted"], "neurons, features");
-    assert_eq!(parameter("graph", "targets")["default"], "10");
+    assert_eq!(parameter("graph", "attention")["accepted"], "nodes, through");
     let flag = parameter("verify", "heads");
     assert_eq!((&flag["accepted"], &flag["default"]), (&"true, false".into(), &"false".into()));
     assert_eq!(parameter("intervene", "top")["default"], "10");

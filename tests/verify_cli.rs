@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 fn graph(folder: &Path, name: &str, more: &[&str]) -> PathBuf {
     let file = folder.join(name);
     let args = ["graph", "-m", "induction", "-p", "qwertyqwer", "--format", "json", "-o", arg(&file)];
-    let ran = mechscope(&[&args[..], more].concat());
+    let more = [&["--attention", "through"], more].concat();
+    let ran = mechscope(&[&args[..], &more].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     file
 }
@@ -253,6 +254,7 @@ fn two_graphs_of_a_prompt_stand_side_by_side() {
     let overlap = rows(&report, "agreement")[0]["overlap"].as_f64().unwrap();
     assert!(overlap > 0.5 && overlap <= 1.0 + 1e-6, "{overlap}");
     let ran = mechscope(&["graph", "-m", "induction", "-p", "asdfas", "--format", "json", "-o", arg(&b)]);
+    // Whatever their kind, graphs are compared that are of one prompt.
     assert_eq!(ran.code, Some(0));
     let ran = mechscope(&["view", arg(&a), "--compare", arg(&b)]);
     assert!(ran.code == Some(1) && ran.err.contains("two prompts"), "{}", ran.err);

@@ -29,6 +29,7 @@ use anyhow::{Result, bail, ensure};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+pub use always_on::neurons as always_on_neurons;
 use candidates::Candidates;
 pub use choose::{LogitTarget, most_probable};
 
@@ -42,11 +43,13 @@ pub static GRAPH: Command = Command {
         title: "attribution graph",
         question: "Which units carried the prediction, and by way of which others?",
         direction: Direction::TopDown,
-        unit: "neuron or transcoder feature, remainder, embedding, logit",
+        unit: "head, MLP, neuron or transcoder feature, embedding, logit",
         evidence: Evidence::Approximation,
-        assumes: "attention patterns, norm scales and MLP gates are held at the run's values: what acts by changing them is on no edge; what a \
-                  dictionary does not reconstruct, and units without a row, are in the remainders",
-        cost: "1 forward pass, with neurons 1 backward pass for their relevance, and a linear backward pass for every target and unit with a row",
+        assumes: "attention patterns, norm scales and MLP gates are held at the run's values: what acts by changing them is on no edge. With \
+                  attention inside (nodes) heads and MLPs are nodes and every row adds up; their rows are towards the target. Through attention \
+                  (features, or asked for) what a dictionary does not reconstruct, and units without a row, are in the remainders",
+        cost: "1 forward pass; with attention inside 2 backward passes and a product with the weights below for every node; through attention a linear \
+               backward pass for every target and unit with a row",
         reference: "Ameisen et al. 2025, Circuit Tracing (features); Jafari et al. 2025, RelP (neurons)",
         params: &[],
     },

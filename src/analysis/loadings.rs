@@ -47,6 +47,10 @@ impl Grounded<'_> {
     /// # Errors
     /// As [`Grounded::loadings`]; loadings that add up to another weight than the graph's, which they would not explain.
     pub fn edge(&self, source: u32, target: u32) -> Result<Loadings> {
+        ensure!(
+            !self.graph.is_circuit(),
+            "no edge of this graph crosses attention: its heads are nodes; accepted: graphs made with --attention through"
+        );
         let gate = self.gate()?;
         let found = self.loadings(source, target, gate)?;
         let Some(weight) = self.graph.edges.weight(target as usize, source) else { return Ok(found) };
@@ -110,7 +114,7 @@ impl Grounded<'_> {
                     bail!("{}: it is what the neurons shown leave of an MLP output, no vector of its own", node.name())
                 }
             },
-            NodeKind::Bias | NodeKind::Logit { .. } | NodeKind::Other(_) => {
+            _ => {
                 bail!("{} writes no vector; accepted as a source: units and inputs", node.name())
             }
         }

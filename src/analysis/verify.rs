@@ -17,6 +17,7 @@
 
 mod acts;
 mod keep_only;
+mod parts;
 
 use super::grounded::Grounded;
 use super::{About, Command, Direction, Evidence};
@@ -168,6 +169,9 @@ impl<'a> Verifier<'a> {
         let graph = self.on.graph;
         let influence = Influence::of(graph)?;
         let fed = graph.edges.transposed();
+        if graph.is_circuit() {
+            return Ok(self.top_parts(n, with));
+        }
         let unit = |u: &&u32| graph.nodes[**u as usize].is_unit();
         let test = |&node: &u32| {
             let mut targets: Vec<(u32, f32)> =
@@ -177,6 +181,19 @@ impl<'a> Verifier<'a> {
             Test { subject: self.node(node), with: with.clone(), watch }
         };
         Ok(influence.ranked().iter().filter(unit).take(n).map(test).collect())
+    }
+
+    /// Of a graph with attention inside: the units that count for most, by the total that knows of patterns, norms and gates.
+    fn top_parts(&self, n: usize, with: &With) -> Vec<Test> {
+        let nodes = self.on.graph.nodes.iter().enumerate();
+        let counts = |node: &crate::graph::Node| node.totals.map_or(0.0, |t| t.counts.unwrap_or(t.writes).abs());
+        let mut units: Vec<(f32, u32)> = nodes
+            .filter(|(_, node)| node.is_unit() || node.kind.is_part())
+            .map(|(at, node)| (counts(node), at as u32))
+            .collect();
+        units.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let test = |(_, node): (f32, u32)| Test { subject: self.node(node), with: with.clone(), watch: Vec::new() };
+        units.into_iter().take(n).map(test).collect()
     }
 
     /// Tests of every attention head at all positions: heads are no nodes, what they do by where they look is in no edge.
@@ -302,7 +319,9 @@ impl<'a> Verifier<'a> {
 
     /// What is predicted of `nodes`: by the graph's paths where the graph knows the change, else, for the target, by the frozen model.
     fn predict(&self, acts: &Acts, nodes: &[u32], step: Step) -> Result<Vec<Option<f32>>> {
-        if let Some(changes) = &acts.changes {
+        // Rows of heads and MLPs are towards the target: their edges say nothing of what reaches other nodes.
+        let by_edges = acts.changes.as_ref().filter(|_| !self.on.graph.is_circuit());
+        if let Some(changes) = by_edges {
             let values = self.predictor.changes(changes)?;
             return Ok(nodes.iter().map(|n| Some(values[*n as usize] as f32)).collect());
         }
@@ -341,7 +360,7 @@ impl<'a> Verifier<'a> {
     /// a path through two that are set would count twice.
     fn frozen_effect(&self, acts: &Acts, step: Step) -> Result<Option<f32>> {
         let Some(deltas) = &acts.deltas else { return Ok(None) };
-        let gradients = if acts.edits.len() + acts.rows.len() > 1 {
+        let gradients = if acts.edits.len() + acts.rows.len() > 1 && !acts.at_one_place() {
             let (model, trace) = (self.on.model, &self.on.trace);
             let mut directions = |name: &str, layer, width| model.direction(name, layer, width);
             let passes = Passes::new(&model.scope(trace.tokens()), &acts.edits, &mut directions)?;

@@ -1,5 +1,6 @@
 //! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
 
+mod circuit;
 mod groups;
 mod row;
 
@@ -7,6 +8,7 @@ use super::output;
 use super::{ModelArgs, PromptArgs};
 use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable, plan};
 use crate::analysis::circuit::Node;
+use crate::analysis::circuit_graph::Sink;
 use crate::analysis::target::Target;
 use crate::graph::format::{dot, json, svg, text, tsv};
 use crate::graph::tree::Limits;
@@ -36,15 +38,22 @@ pub struct GraphArgs {
     /// Explain this token instead of the most probable ones: text, JSON string or id; repeatable
     #[arg(short, long, value_name = "TOKEN", allow_hyphen_values = true)]
     target: Vec<String>,
-    /// Explain the target's logit less this token's
-    #[arg(short, long, value_name = "TOKEN", requires = "target", allow_hyphen_values = true)]
+    /// Explain the target's logit less this token's; with --attention nodes the most probable other token when not given, none takes no token off
+    #[arg(short, long, value_name = "TOKEN", allow_hyphen_values = true)]
     contrast: Option<String>,
-    /// Explain at most this many of the most probable tokens
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    targets: usize,
+    /// With --attention through: explain at most this many of the most probable tokens (10 when not given)
+    #[arg(long, value_name = "N")]
+    targets: Option<usize>,
     /// What nodes are: MLP neurons, or features of a dictionary (default with --dictionary)
     #[arg(long, value_enum)]
     nodes: Option<Nodes>,
+    /// Whether attention is inside: heads and MLPs are nodes (nodes, the default for neurons), or effects run through held patterns and heads are on no
+    /// node (through, the default with a dictionary)
+    #[arg(long, value_enum)]
+    attention: Option<Attention>,
+    /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1)
+    #[arg(long, value_name = "auto|none|LIST")]
+    sink: Option<Sink>,
     /// Transcoders: a folder in the layout of circuit-tracer, Gemma Scope or SAELens, or a name in the Hugging Face cache;
     /// the built-in model hello has its own
     #[arg(long, value_name = "DIR")]
@@ -110,6 +119,14 @@ enum Nodes {
     Features,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Attention {
+    /// Heads and MLPs are nodes, edges run along the residual stream only
+    Nodes,
+    /// Effects run through the held attention patterns
+    Through,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum GateChoice {
     /// Half to the gate, half to the linear branch
@@ -154,13 +171,17 @@ impl GraphArgs {
         }
         let thresholds = Thresholds::new(self.node_threshold, self.edge_threshold)?;
         self.output.check()?;
-        ensure!(self.targets > 0, "--targets 0: a graph needs at least one target");
+        ensure!(self.targets != Some(0), "--targets 0: a graph needs at least one target");
         ensure!(self.rerank_every != Some(0), "--rerank-every 0; accepted: a number from 1");
         if let Some(share) = self.share {
             ensure!(share > 0.0 && share <= 1.0, "--share {share}; accepted: above 0, at most 1");
         }
         let model = self.model.open()?;
         let dictionary = self.open_dictionary(&model)?;
+        if self.has_nodes_for_attention(dictionary.as_ref())? {
+            return self.run_circuit(&model, thresholds);
+        }
+        ensure!(self.sink.is_none(), "--sink is of graphs with attention inside; --attention nodes makes one");
         let input = self.prompt.read(&model)?;
         // circuit-tracer's own limit for features.
         let usual = if dictionary.is_some() { 7500 } else { 500 };
@@ -196,12 +217,7 @@ impl GraphArgs {
         let influence = Influence::of(&graph)?;
         let scores = influence.scores();
         let pruned = prune(&graph, &influence, thresholds)?;
-        let failed = graph.failed_certificates().count();
-        if failed > 0 {
-            output::remark(&format!(
-                "warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum"
-            ));
-        }
+        warn_of_failed_rows(&graph);
         let score = |s: Option<f64>| s.map_or("none".to_owned(), |s| format!("{s:.3}"));
         output::remark(&format!(
             "{} nodes and {} edges, pruned to {} and {}; before pruning: replacement {}, completeness {}",
@@ -256,7 +272,7 @@ impl GraphArgs {
         let run = model.run(ids, &crate::model::site::Sites::None, Logits::Last)?;
         let next = super::next_token(model, &run)?;
         if self.target.is_empty() {
-            return Ok(most_probable(model, &next, 0.95, self.targets));
+            return Ok(most_probable(model, &next, 0.95, self.targets.unwrap_or(10)));
         }
         let n = self.target.len();
         ensure!(n == 1 || self.contrast.is_none(), "--contrast goes with one --target, there are {n}");
@@ -268,6 +284,16 @@ impl GraphArgs {
             named.push(target);
         }
         Ok(named.iter().map(|target| LogitTarget::of(model, target, &next)).collect())
+    }
+}
+
+/// Says on standard error how many rows do not add up.
+fn warn_of_failed_rows(graph: &Graph) {
+    let failed = graph.failed_certificates().count();
+    if failed > 0 {
+        output::remark(&format!(
+            "warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum"
+        ));
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Metadata {
     pub dictionary: Option<String>,
     /// What is explained, in words: `" Austin" - " Dallas"`.
     pub target: Option<String>,
+    /// Where the target's value comes from, in graphs with attention inside.
+    #[serde(default)]
+    pub traced: Option<Traced>,
     /// Whether the rows were computed to the end; `false` after a cancel.
     pub partial: bool,
     /// Node threshold the graph was pruned at.
@@ -33,6 +36,28 @@ pub struct Metadata {
     pub generator: Option<Generator>,
     /// Other keys of the metadata.
     pub extras: Map<String, Value>,
+}
+
+/// A target's value traced back to the prompt: what embeddings and biases put into it by every path of the replacement model.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Traced {
+    /// The target's value.
+    pub value: f32,
+    /// What the embeddings put into it.
+    pub tokens: f32,
+    /// What biases put into it.
+    pub biases: f32,
+}
+
+impl Traced {
+    /// The share of the value that is accounted for: 1 but for rounding.
+    pub fn share(self) -> f64 {
+        let found = f64::from(self.tokens) + f64::from(self.biases);
+        let off = (found - f64::from(self.value)).abs();
+        // Against all that was moved, not the value: a contrast may be near 0.
+        let moved = f64::from(self.tokens.abs()) + f64::from(self.biases.abs());
+        if moved > 0.0 { 1.0 - off / moved } else { 1.0 }
+    }
 }
 
 /// The program that made a graph.

@@ -18,6 +18,14 @@ pub enum NodeKind {
     },
     /// The positional embedding at a position.
     PositionalEmbedding,
+    /// An attention head at a position.
+    Head,
+    /// All neurons of an MLP at a position.
+    Mlp,
+    /// The neurons of an MLP at a position that are not nodes of their own; unlike an error it has a row.
+    Rest,
+    /// Heads and MLPs at the positions that attention rests on, as one node.
+    Sink,
     /// An MLP neuron.
     Neuron,
     /// A feature of a transcoder or other dictionary.
@@ -55,7 +63,12 @@ impl NodeKind {
 
     /// Whether the node computes something from inputs, so that without them it explains nothing.
     pub fn needs_inputs(&self) -> bool {
-        matches!(self, NodeKind::Neuron | NodeKind::Feature | NodeKind::Other(_))
+        matches!(self, NodeKind::Neuron | NodeKind::Feature | NodeKind::Other(_)) || self.is_part()
+    }
+
+    /// Whether the node is a part of the model that only graphs with attention inside have: a head, an MLP, what is left of one, a sink.
+    pub fn is_part(&self) -> bool {
+        matches!(self, NodeKind::Head | NodeKind::Mlp | NodeKind::Rest | NodeKind::Sink)
     }
 
     /// The kind in one or two words.
@@ -63,6 +76,10 @@ impl NodeKind {
         match self {
             NodeKind::Embedding { .. } => "embedding",
             NodeKind::PositionalEmbedding => "positional embedding",
+            NodeKind::Head => "head",
+            NodeKind::Mlp => "mlp",
+            NodeKind::Rest => "rest",
+            NodeKind::Sink => "sink",
             NodeKind::Neuron => "neuron",
             NodeKind::Feature => "feature",
             NodeKind::Error => "error",
@@ -95,6 +112,15 @@ impl Certificate {
     pub fn holds(&self) -> bool {
         self.residual.abs() <= 1e-5 * self.abs_sum
     }
+}
+
+/// What a node does to the target by every path, in units of the target.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Totals {
+    /// By values alone, with patterns, norm scales and gates held: those of embeddings and biases add up to the target.
+    pub writes: f32,
+    /// Activation times gradient with nothing held: what the target would lose without it, to first order. `None` of several nodes in one.
+    pub counts: Option<f32>,
 }
 
 /// Keys of a file that have no field here, kept as they were; most nodes have none.
@@ -154,6 +180,9 @@ pub struct Node {
     pub label: String,
     /// The sum rule of the node's row.
     pub certificate: Option<Certificate>,
+    /// What it does to the target, in graphs with attention inside.
+    #[serde(default)]
+    pub totals: Option<Totals>,
     /// Whether the unit is on at nearly all positions of the prompt.
     pub always_on: bool,
     /// Other keys of the node.
@@ -172,6 +201,7 @@ impl Node {
             influence: None,
             label: String::new(),
             certificate: None,
+            totals: None,
             always_on: false,
             extras: Extras::default(),
         }
@@ -205,6 +235,33 @@ impl Node {
     /// A dictionary feature with its activation.
     pub fn feature(layer: u32, index: u64, position: u32, activation: f32) -> Self {
         Node::unit(NodeKind::Feature, layer, index, position, activation)
+    }
+
+    fn part(kind: NodeKind, layer: u32, position: u32, name: &str) -> Self {
+        let id = format!("{layer}_{name}_{position}");
+        Node { layer: Some(layer), position: Some(position), ..Node::new(id, kind) }
+    }
+
+    /// An attention head.
+    pub fn head(layer: u32, head: u64, position: u32) -> Self {
+        Node { index: Some(head), ..Node::part(NodeKind::Head, layer, position, &format!("head_{head}")) }
+    }
+
+    /// All neurons of an MLP.
+    pub fn mlp(layer: u32, position: u32) -> Self {
+        Node::part(NodeKind::Mlp, layer, position, "mlp")
+    }
+
+    /// The neurons of an MLP that are not nodes of their own.
+    pub fn rest(layer: u32, position: u32) -> Self {
+        Node::part(NodeKind::Rest, layer, position, "rest")
+    }
+
+    /// Heads and MLPs of these positions as one node, which stands at the first of them.
+    pub fn sink(positions: &[usize]) -> Self {
+        let names: Vec<String> = positions.iter().map(usize::to_string).collect();
+        let first = positions.first().and_then(|p| u32::try_from(*p).ok());
+        Node { layer: Some(0), position: first, ..Node::new(format!("sink_{}", names.join("_")), NodeKind::Sink) }
     }
 
     /// What the shown units leave of the MLP output of a layer at a position.
@@ -264,11 +321,15 @@ impl Node {
         let index = || usize::try_from(self.index?).ok();
         let place = match self.kind {
             NodeKind::Embedding { .. } => Some(Address::embed()),
+            NodeKind::Head => in_layer(Part::Head(index()?)),
+            NodeKind::Mlp => in_layer(Part::Mlp),
             NodeKind::Neuron => in_layer(Part::Neuron(index()?)),
             NodeKind::Feature => in_layer(Part::Feature(index()?)),
             NodeKind::Error => in_layer(Part::Error),
             NodeKind::Logit { token, .. } => Some(Address::logit(Token::Id(token?))),
-            NodeKind::PositionalEmbedding | NodeKind::Bias | NodeKind::Other(_) => None,
+            NodeKind::PositionalEmbedding | NodeKind::Rest | NodeKind::Sink | NodeKind::Bias | NodeKind::Other(_) => {
+                None
+            }
         }?;
         Some(match self.position {
             Some(position) => place.at(position.into()),
@@ -284,10 +345,18 @@ impl Node {
 
     /// The address if there is one, else the id: a name for messages and tables.
     pub fn name(&self) -> String {
-        match self.address() {
-            Some(address) => address.to_string(),
-            None => self.id.to_string(),
+        match (&self.kind, self.layer, self.position) {
+            (NodeKind::Rest, Some(layer), Some(position)) => format!("L{layer}.mlp@{position} rest"),
+            (NodeKind::Logit { token: None, .. }, ..) => "target".to_owned(),
+            (NodeKind::Sink, ..) => self.id.replacen('_', " @", 1).replace('_', ","),
+            _ => self.address().map_or_else(|| self.id.to_string(), |address| address.to_string()),
         }
+    }
+
+    /// What the row of a unit or part adds up to: the activation, or the total of a head or MLP.
+    pub fn value(&self) -> Option<f32> {
+        let row = || self.certificate.filter(|_| self.kind.is_part()).map(|row| row.value);
+        self.activation.or_else(row)
     }
 }
 
@@ -303,7 +372,12 @@ mod tests {
         assert_eq!(Node::embedding(464, 0).name(), "embed@0");
         assert_eq!(Node::logit(9, " x", 0.5, 12, 6).name(), "logit:9@6");
         assert_eq!(Node::positional_embedding(4).name(), "E_pos_4");
-        assert_eq!(Node::contrast("a - b", 12, 6).address(), None);
+        let contrast = Node::contrast("a - b", 12, 6);
+        assert_eq!((contrast.address(), contrast.name()), (None, "target".to_owned()));
+        assert_eq!(Node::head(3, 5, 2).name(), "L3.H5@2");
+        assert_eq!(Node::mlp(3, 2).name(), "L3.mlp@2");
+        assert_eq!((Node::rest(3, 2).name(), Node::rest(3, 2).address()), ("L3.mlp@2 rest".to_owned(), None));
+        assert_eq!(Node::sink(&[0, 4]).name(), "sink @0,4");
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl<'a> Predictor<'a> {
             let row = self.graph.edges.row(node).iter();
             let arrives: f64 = row.map(|(s, weight)| f64::from(weight) * relative[s as usize]).sum();
             // A unit that is not active passes nothing on: its edges are zero.
-            let activation = self.graph.nodes[node].activation.map(f64::from).filter(|a| *a != 0.0);
+            let activation = self.graph.nodes[node].value().map(f64::from).filter(|a| *a != 0.0);
             let share = activation.map_or(0.0, |a| arrives / a);
             let old = activation.unwrap_or(0.0);
             let how = own[node].unwrap_or(How::Add(0.0));

@@ -82,6 +82,17 @@ impl Need {
             .and("targets at once", threads * 3 * 4 * pos * d * 16)
     }
 
+    /// What a graph with attention inside takes beside the weights and its run: two backward passes' gradients, what every layer wrote, rows and
+    /// nodes of at most `units` heads, MLPs and neurons.
+    pub fn of_circuit(arch: &Arch, n_pos: usize, units: usize) -> Self {
+        let [pos, n, d, layers] = [n_pos, units, arch.d_model, arch.n_layers].map(|x| x as u64);
+        let heads = (arch.n_heads * arch.d_head) as u64;
+        Need::of("gradients", 4 * layers * pos * (2 * (arch.d_mlp as u64 + heads) + 2 * d + 2 * heads))
+            .and("what was written", 4 * layers * pos * (heads + d))
+            .and("units", 4 * n * d)
+            .and("rows", 16 * n * (n + pos))
+    }
+
     /// This and all parts of another.
     pub fn with(mut self, other: Need) -> Self {
         self.0.extend(other.0);

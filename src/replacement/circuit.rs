@@ -7,6 +7,7 @@
 //!
 //! Beside that total stands the exact first-order one, gradient times activation with nothing held: it has no sum rule, but it sees where heads look.
 
+mod many;
 mod reading;
 mod row;
 mod totals;
@@ -27,6 +28,7 @@ use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+pub use many::{Apart, NodeRow};
 pub use reading::{Group, Reading};
 pub use row::CircuitRow;
 pub use totals::Total;
@@ -171,14 +173,15 @@ impl<'a> Circuit<'a> {
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
         let goal = Goal::new(model, trace, objective)?;
         let n_layers = model.arch.n_layers;
-        let sites = |of: [S; 2]| Sites::only((0..n_layers).flat_map(move |l| of.map(|s| Site::Block(l, s))));
+        let sites =
+            |of: &'static [S]| Sites::only((0..n_layers).flat_map(move |l| of.iter().map(move |s| Site::Block(l, *s))));
         let mut back = |half: usize, rules: Rules, keep: &Sites| {
             let direction = model.before_final_norm(trace, position, &goal.row, rules.norms)?;
             let by = Backward { trace, position, rules, passes: passes.clone(), keep };
             model.backward(direction, by, &mut |done, all| step(half * all + done, 2 * all))
         };
-        let frozen = back(0, Rules::relp(gate), &sites([S::AttnOut, S::MlpOut]))?;
-        let exact = back(1, Rules::EXACT, &sites([S::Q, S::K]))?;
+        let frozen = back(0, Rules::relp(gate), &sites(&[S::AttnOut, S::MlpOut, S::V]))?;
+        let exact = back(1, Rules::EXACT, &sites(&[S::Q, S::K]))?;
         Ok(Circuit {
             model,
             trace,

@@ -4,7 +4,6 @@
 //! else) of a prompt that has at least [`FEWEST`] of them. A feature is on where it is active, a neuron where its
 //! activation is larger than the root mean square of its layer there: most neurons are never quite zero.
 
-use super::unit::Unit;
 use crate::model::dictionary::Active;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
@@ -19,9 +18,8 @@ fn nearly_all(on: usize, n_pos: usize) -> bool {
     n_pos > FEWEST && 10 * on >= 9 * (n_pos - 1)
 }
 
-/// Layer and number of the neurons among `units` that are always on.
-pub(super) fn neurons(units: &[Unit], trace: &Trace) -> Result<HashSet<(usize, usize)>> {
-    let which: BTreeSet<(usize, usize)> = units.iter().map(|u| (u.layer, u.index)).collect();
+/// Layer and number of the neurons `which` that are always on.
+pub fn neurons(which: &BTreeSet<(usize, usize)>, trace: &Trace) -> Result<HashSet<(usize, usize)>> {
     let layers: BTreeSet<usize> = which.iter().map(|w| w.0).collect();
     let mut found = HashSet::new();
     for layer in layers {

@@ -58,7 +58,7 @@ impl<'a> Candidates<'a> {
                 let units = ranked.take(limit.saturating_add(limit.min(SPARE)));
                 let limit = limit.min(units.len());
                 let sources = neuron_sources(model, &trace, &frozen, &units)?;
-                let always_on = always_on::neurons(&units, &trace)?;
+                let always_on = always_on::neurons(&units.iter().map(|u| (u.layer, u.index)).collect(), &trace)?;
                 (units, sources, always_on, limit)
             }
             Some(d) => {

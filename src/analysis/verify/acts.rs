@@ -45,6 +45,17 @@ impl Acts {
         self.first
     }
 
+    /// Edits of heads and neurons whose changes are known.
+    pub(super) fn of_units(edits: Vec<Edit>, deltas: Vec<Delta>, first: Option<usize>) -> Acts {
+        Acts { edits, deltas: Some(deltas), first, ..Acts::default() }
+    }
+
+    /// Whether all that changes is of one site at one position, so that no part of it comes before another.
+    pub fn at_one_place(&self) -> bool {
+        let places = self.deltas.iter().flatten().map(|d| (d.site, d.position));
+        places.collect::<HashSet<_>>().len() < 2
+    }
+
     fn join(mut self, other: Acts) -> Acts {
         self.edits.extend(other.edits);
         self.rows.extend(other.rows);
@@ -65,7 +76,7 @@ fn both<T>(a: Option<Vec<T>>, b: Option<Vec<T>>) -> Option<Vec<T>> {
 
 impl With {
     /// The operation that does this to a unit of the model.
-    fn op(&self) -> Op {
+    pub(super) fn op(&self) -> Op {
         match self {
             With::Zero => Op::Set(0.0),
             With::Mean => Op::Mean,
@@ -75,7 +86,7 @@ impl With {
     }
 
     /// The factor on what is there; `None` when the new value comes from elsewhere.
-    fn factor(&self) -> Option<f32> {
+    pub(super) fn factor(&self) -> Option<f32> {
         match self {
             With::Zero => Some(0.0),
             With::Scale(factor) => Some(*factor),
@@ -114,6 +125,7 @@ impl Verifier<'_> {
         let node = self.on.node(at);
         let acts = match &node.kind {
             NodeKind::Neuron => self.neuron_acts(at, node, with),
+            NodeKind::Head | NodeKind::Mlp | NodeKind::Rest | NodeKind::Sink => self.part_acts(node, with),
             NodeKind::Feature => self.feature_acts(at, node, with),
             NodeKind::Embedding { .. } => {
                 let address = node.address().context("the embedding has no position")?;
@@ -269,7 +281,7 @@ impl Verifier<'_> {
     }
 
     /// The value that a mean or another prompt gives.
-    fn elsewhere(&self, with: &With, site: Site, position: usize, cols: Range<usize>) -> Result<Vec<f32>> {
+    pub(super) fn elsewhere(&self, with: &With, site: Site, position: usize, cols: Range<usize>) -> Result<Vec<f32>> {
         let With::Resample(prompt) = with else {
             let n_pos = self.on.trace.n_pos();
             let mut sums = vec![0f64; cols.len()];

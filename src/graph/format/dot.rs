@@ -53,6 +53,9 @@ fn shape(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Embedding { .. } | NodeKind::PositionalEmbedding => "box",
         NodeKind::Neuron | NodeKind::Feature | NodeKind::Other(_) => "ellipse",
+        NodeKind::Head => "hexagon",
+        NodeKind::Mlp | NodeKind::Rest => "trapezium",
+        NodeKind::Sink => "octagon",
         NodeKind::Error | NodeKind::Bias => "diamond",
         NodeKind::Logit { .. } => "house",
     }

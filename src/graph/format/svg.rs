@@ -54,6 +54,9 @@ fn colour(weight: f32) -> &'static str {
 fn fill(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Embedding { .. } | NodeKind::PositionalEmbedding => "#d8dee4",
+        NodeKind::Head => "#c9a0dc",
+        NodeKind::Mlp | NodeKind::Rest => "#cfe8cf",
+        NodeKind::Sink => "#eeeeee",
         NodeKind::Neuron => "#a5d6a7",
         NodeKind::Feature => "#9ecbff",
         NodeKind::Error | NodeKind::Bias => "#ffffff",

@@ -16,7 +16,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::address::{Address, Part};
 use crate::graph::tree::{Branch, Item, Limits, Source, Tree};
-use crate::graph::{Graph, Influence, NodeKind, Scores};
+use crate::graph::{Graph, Influence, NodeKind, Scores, Traced};
 use crate::report::text::escape;
 
 /// The characters of the guide lines.
@@ -36,6 +36,14 @@ pub const UNICODE: Guides =
 
 /// Guide lines in ASCII; tokens and labels are still as they are.
 pub const ASCII: Guides = Guides { through: "|  ", blank: "   ", branch: "|- ", last: "`- ", more: "...", above: "^" };
+
+/// What the two totals of a node are, and what its row is of.
+const WRITES: &str =
+    "what a node puts into the target by every path of values; patterns, norm scales and gates held: it adds up";
+const COUNTS: &str =
+    "what the target would lose without it, to first order with nothing held: nearer to what a test measures";
+const ROWS: &str =
+    "of heads and MLPs are towards the target, in its units; those of neurons are in units of their activation";
 
 /// Longest label shown, in characters.
 const LABEL: usize = 40;
@@ -62,10 +70,19 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
     if failed > 0 {
         fact(out, "certificates", &format!("{failed} rows do not add up to their values"))?;
     }
-    let Scores { replacement, completeness } = influence.scores();
-    let score = |score: Option<f64>| score.map(|score| format!("{score:.3}")).unwrap_or_default();
-    fact(out, "replacement", &score(replacement))?;
-    fact(out, "completeness", &score(completeness))?;
+    if let Some(traced) = metadata.traced {
+        let Traced { value, tokens, biases } = traced;
+        let parts = format!("tokens {tokens:+.4}, biases {biases:+.4}, value {value:+.4}");
+        fact(out, "traced", &format!("traced to tokens: {:.1} % ({parts})", 100.0 * traced.share()))?;
+        fact(out, "writes", WRITES)?;
+        fact(out, "counts", COUNTS)?;
+        fact(out, "rows", ROWS)?;
+    } else {
+        let Scores { replacement, completeness } = influence.scores();
+        let score = |score: Option<f64>| score.map(|score| format!("{score:.3}")).unwrap_or_default();
+        fact(out, "replacement", &score(replacement))?;
+        fact(out, "completeness", &score(completeness))?;
+    }
     for target in graph.targets() {
         writeln!(out)?;
         let tree = Tree::upstream(Source { graph, columns: None, pruned: None }, target as u32, limits);
@@ -116,7 +133,12 @@ pub fn write_tree(graph: &Graph, tree: &Tree, guides: Guides, out: &mut dyn Writ
                 if graph.nodes[node as usize].always_on {
                     notes.push_str("  always on");
                 }
-                if let Some(row) = graph.nodes[node as usize].certificate {
+                if let Some(totals) = graph.nodes[node as usize].totals {
+                    notes.push_str(&format!("  writes {:+.3}", totals.writes));
+                    if let Some(counts) = totals.counts {
+                        notes.push_str(&format!("  counts {counts:+.3}"));
+                    }
+                } else if let Some(row) = graph.nodes[node as usize].certificate {
                     notes.push_str(&format!("  unexplained {:.1}%", 100.0 * row.unexplained));
                 }
                 match branch {
@@ -152,10 +174,11 @@ fn name(graph: &Graph, tree: &Tree, at: usize, guides: Guides) -> String {
     text.push_str(&escape(&node.name()));
     let label: String = node.label.chars().take(LABEL).collect();
     match &node.kind {
-        NodeKind::Logit { token, probability } => {
-            let quote = if token.is_some() { "\"" } else { "" };
-            text.push_str(&format!(" {quote}{}{quote}  p {probability:.3}", escape(&label)));
+        NodeKind::Logit { token: Some(_), probability } => {
+            text.push_str(&format!(" \"{}\"  p {probability:.3}", escape(&label)));
         }
+        // Several tokens have no probability of their own.
+        NodeKind::Logit { token: None, .. } => text.push_str(&format!(" {}", escape(&label))),
         _ => {
             if let Some(token) = graph.metadata.token(node.position) {
                 text.push_str(&format!(" \"{}\"", escape(token)));

@@ -9,6 +9,8 @@ use crate::graph::format::json::short;
 const PRIVATE: &str = "mechscope";
 const WEIGHTS: &str = "weights";
 const HEADS: &str = "heads";
+const APART: &str = "without";
+const LOOKS: &str = "looks_at";
 
 /// What an attention head carries to a target.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -55,6 +57,35 @@ impl Node {
         // Of equals the lower.
         heads.sort_by(|a, b| b.effect.abs().total_cmp(&a.effect.abs()));
         heads
+    }
+
+    /// Says where a head looks: keys with their weights, strongest first.
+    pub fn with_looks(mut self, keys: &[(usize, f32)]) -> Self {
+        let list: Vec<Value> = keys.iter().map(|(key, weight)| json!([key, short(*weight)])).collect();
+        self.set_private(LOOKS, list.into());
+        self
+    }
+
+    /// Where a head looks: keys with their weights, strongest first; empty of what is no head, or whose file does not say.
+    pub fn looks(&self) -> Vec<(u32, f32)> {
+        let list = || self.extras.get(PRIVATE)?.get(LOOKS)?.as_array();
+        let one = |pair: &Value| Some((pair.get(0)?.as_u64()?.try_into().ok()?, pair.get(1)?.as_f64()? as f32));
+        list().into_iter().flatten().filter_map(one).collect()
+    }
+
+    /// Says which neurons of its MLP are nodes of their own.
+    pub fn with_apart(mut self, neurons: &[usize]) -> Self {
+        self.set_private(APART, neurons.iter().copied().map(Value::from).collect());
+        self
+    }
+
+    /// The neurons that the rest of an MLP is without, ascending; empty of other nodes.
+    pub fn apart(&self) -> Vec<u64> {
+        let list = || self.extras.get(PRIVATE)?.get(APART)?.as_array();
+        let mut found: Vec<u64> = list().into_iter().flatten().filter_map(Value::as_u64).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     fn set_private(&mut self, key: &str, value: Value) {

@@ -136,7 +136,7 @@ impl Circuit<'_> {
     }
 
     /// Whether there is such a unit.
-    fn check(&self, unit: Unit) -> Result<()> {
+    pub(super) fn check(&self, unit: Unit) -> Result<()> {
         let arch = &self.model.arch;
         let n_pos = self.trace.n_pos();
         ensure!(unit.position() < n_pos, "position {}: this prompt has positions 0..={}", unit.position(), n_pos - 1);

@@ -3,9 +3,12 @@
 use super::{Circuit, Unit};
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::backward::Gradients;
+use crate::replacement::branches::Branches;
 use crate::replacement::norm::{dot, vector};
-use anyhow::Result;
-use candle_core::Tensor;
+use crate::replacement::rules::Gates;
+use crate::replacement::transpose::linear_back;
+use anyhow::{Context, Result};
+use candle_core::{DType, Tensor};
 
 /// What a unit does to the target.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +79,62 @@ impl Circuit<'_> {
         Ok(())
     }
 
+    /// What biases put into the target by every path, from the biases themselves: with what the embeddings put there it is the target's value.
+    ///
+    /// # Errors
+    /// A site was not recorded.
+    pub fn biases(&self) -> Result<f32> {
+        let mut sum = f64::from(self.goal.bias);
+        for (l, block) in self.model.blocks.iter().enumerate() {
+            let at = |site| self.frozen.at(Site::Block(l, site)).context("the gradient was not kept");
+            let rows = |site| -> Result<Vec<f32>> { vector(at(site)?) };
+            let (written, d) = (self.written(l)?, self.model.arch.d_model);
+            // What attention's output and its norm add, and what its values read of biases.
+            for (position, g) in rows(S::AttnOut)?.chunks_exact(d).enumerate() {
+                let mut g = g.to_vec();
+                if let Some(norm) = &written.attn_post {
+                    sum += f64::from(dot(&g, &norm.bias));
+                    norm.backward(&mut g, position);
+                }
+                sum += f64::from(dot(&g, &written.attn_bias));
+            }
+            let beta = block.ln1.as_ref().and_then(|norm| norm.bias.as_ref());
+            if beta.is_some() || block.attention.v.bias.is_some() {
+                let to_values = at(S::V)?;
+                if let Some(bias) = &block.attention.v.bias {
+                    sum += over_rows(to_values, bias)?;
+                }
+                if let Some(beta) = beta {
+                    sum += over_rows(&linear_back(to_values, &block.attention.v)?, beta)?;
+                }
+            }
+            sum += self.mlp_biases(l)?;
+            if !written.mlp_bias.is_empty() {
+                sum += f64::from(dot(&rows(S::MlpOut)?, &written.mlp_bias));
+            }
+        }
+        Ok(sum as f32)
+    }
+
+    /// What the neurons of a layer read of biases, at all positions.
+    fn mlp_biases(&self, l: usize) -> Result<f64> {
+        let block = &self.model.blocks[l];
+        let mlp = &block.mlp;
+        let beta = block.ln2.as_ref().and_then(|norm| norm.bias.as_ref());
+        let own = mlp.input.bias.is_some() || mlp.gate.as_ref().is_some_and(|gate| gate.bias.is_some());
+        if beta.is_none() && !own {
+            return Ok(0.0);
+        }
+        let gradient = &self.frozen.neurons[l];
+        let rows = |site| -> Result<Tensor> {
+            Ok(self.trace.block(l, site)?.narrow(0, 0, gradient.dim(0)?)?.to_dtype(DType::F32)?.contiguous()?)
+        };
+        let up = mlp.gate.is_some().then(|| rows(S::MlpPreLinear)).transpose()?;
+        let branches = Branches::new(mlp, Gates::Held(self.gate), gradient, &rows(S::MlpPre)?, up.as_ref())?;
+        let read = beta.map_or(Ok(0.0), |beta| over_rows(&branches.back(mlp)?, beta))?;
+        Ok(f64::from(branches.bias(mlp)?) + read)
+    }
+
     /// What biases put into the target: its value less what comes from the embeddings.
     ///
     /// # Errors
@@ -85,4 +144,10 @@ impl Circuit<'_> {
         self.embeddings(&mut totals)?;
         Ok((f64::from(self.goal.value) - totals.iter().map(|t| f64::from(t.writes)).sum::<f64>()) as f32)
     }
+}
+
+/// The sum over all rows of their products with one vector.
+fn over_rows(rows: &Tensor, with: &Tensor) -> Result<f64> {
+    let with = vector(with)?;
+    Ok(vector(rows)?.chunks_exact(with.len()).map(|row| f64::from(dot(row, &with))).sum())
 }

@@ -128,6 +128,8 @@ fn derived(node: &Node, first_target: bool) -> Map<String, Value> {
             Some(index) => (json!(cantor(layer, index)), UNIT, format!("{layer}_{index}-0")),
             None => (Value::Null, UNIT, id.to_owned()),
         },
+        // No viewer knows these kinds; as units they stay in the picture, under a number that no feature has.
+        NodeKind::Head | NodeKind::Mlp | NodeKind::Rest | NodeKind::Sink => (json!(-1), UNIT, id.to_owned()),
         NodeKind::Error => (json!(-1), ERROR, format!("{layer}_-1-{position}")),
         NodeKind::Embedding { token } => {
             shown_layer = Some("E".to_owned());

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use super::{kept, link, verified};
 use crate::graph::format::json::PRIVATE;
 use crate::graph::format::json::node;
+use crate::graph::format::json::number::short;
 use crate::graph::verification::{Kept, Verification};
-use crate::graph::{Graph, Metadata, Node, UnresolvedLink};
+use crate::graph::{Graph, Metadata, Node, Traced, UnresolvedLink};
 
 /// What stood under the private key at the top.
 #[derive(Default)]
@@ -42,6 +43,9 @@ pub(in crate::graph::format::json) fn read(private: Value, metadata: &mut Metada
     }
     if let Some(value) = map.shift_remove("target") {
         metadata.target = serde_json::from_value(value).context("target")?;
+    }
+    if let Some(value) = map.shift_remove("traced") {
+        metadata.traced = serde_json::from_value(value).context("traced")?;
     }
     if let Some(value) = map.shift_remove("partial") {
         metadata.partial = serde_json::from_value(value).context("partial")?;
@@ -106,6 +110,10 @@ pub(in crate::graph::format::json) fn write(graph: &Graph, names: &[String]) -> 
         if let Some(value) = value {
             set(key, json!(value));
         }
+    }
+    let finite = |t: &Traced| [t.value, t.tokens, t.biases].into_iter().all(f32::is_finite);
+    if let Some(Traced { value, tokens, biases }) = metadata.traced.filter(finite) {
+        set("traced", json!({ "value": short(value), "tokens": short(tokens), "biases": short(biases) }));
     }
     if metadata.partial {
         set("partial", json!(true));

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::graph::format::json::PRIVATE;
 use crate::graph::format::json::label::safe_token;
 use crate::graph::format::json::number::short;
-use crate::graph::{Certificate, Node, NodeKind};
+use crate::graph::{Certificate, Node, NodeKind, Totals};
 
 /// Takes what is known from a node's private object; the rest stays in the node's extras.
 pub(in crate::graph::format::json) fn read(private: Value, node: &mut Node) -> Result<()> {
@@ -14,8 +14,8 @@ pub(in crate::graph::format::json) fn read(private: Value, node: &mut Node) -> R
         bail!("{PRIVATE}: found {private}, expected an object");
     };
     match map.get("kind").and_then(Value::as_str) {
-        Some("neuron") if node.kind == NodeKind::Feature => {
-            node.kind = NodeKind::Neuron;
+        Some(name) if node.kind == NodeKind::Feature && unit_named(name).is_some() => {
+            node.kind = unit_named(name).unwrap_or(NodeKind::Feature);
             map.shift_remove("kind");
         }
         Some("positional embedding") if matches!(node.kind, NodeKind::Embedding { .. }) => {
@@ -35,6 +35,14 @@ pub(in crate::graph::format::json) fn read(private: Value, node: &mut Node) -> R
         node.always_on = always_on;
         map.shift_remove("always_on");
     }
+    if let Some(writes) = map.get("writes").and_then(finite) {
+        let counts = map.get("counts").and_then(finite);
+        node.totals = Some(Totals { writes, counts });
+        map.shift_remove("writes");
+        if counts.is_some() {
+            map.shift_remove("counts");
+        }
+    }
     if let Some(value) = map.shift_remove("certificate") {
         node.certificate = Some(read_certificate(&value).context("certificate")?);
     }
@@ -50,7 +58,7 @@ pub(in crate::graph::format::json) fn write(node: &Node) -> Map<String, Value> {
         Some(Value::Object(map)) => map.clone(),
         _ => Map::new(),
     };
-    if matches!(node.kind, NodeKind::Neuron | NodeKind::PositionalEmbedding) {
+    if matches!(node.kind, NodeKind::Neuron | NodeKind::PositionalEmbedding) || node.kind.is_part() {
         map.insert("kind".to_owned(), json!(node.kind.name()));
     }
     if node.kind.is_logit() && node.label.contains('"') {
@@ -58,6 +66,12 @@ pub(in crate::graph::format::json) fn write(node: &Node) -> Map<String, Value> {
     }
     if node.always_on {
         map.insert("always_on".to_owned(), json!(true));
+    }
+    if let Some(Totals { writes, counts }) = node.totals {
+        map.insert("writes".to_owned(), short(writes));
+        if let Some(counts) = counts {
+            map.insert("counts".to_owned(), short(counts));
+        }
     }
     if let Some(row) = node.certificate {
         let fields = [row.value, row.bias, row.residual, row.abs_sum, row.unexplained];
@@ -68,13 +82,22 @@ pub(in crate::graph::format::json) fn write(node: &Node) -> Map<String, Value> {
     map
 }
 
+/// The kinds of units that viewers have one word for.
+fn unit_named(name: &str) -> Option<NodeKind> {
+    let kinds = [NodeKind::Neuron, NodeKind::Head, NodeKind::Mlp, NodeKind::Rest, NodeKind::Sink];
+    kinds.into_iter().find(|kind| kind.name() == name)
+}
+
+fn finite(value: &Value) -> Option<f32> {
+    value.as_f64().map(|x| x as f32).filter(|x| x.is_finite())
+}
+
 const CERTIFICATE: [&str; 5] = ["value", "bias", "residual", "abs_sum", "unexplained"];
 
 fn read_certificate(value: &Value) -> Result<Certificate> {
     let field = |key: &str| {
         let found = value.get(key).unwrap_or(&Value::Null);
-        let number = found.as_f64().map(|x| x as f32).filter(|x| x.is_finite());
-        number.ok_or_else(|| anyhow!("{key}: found {found}, expected a 32-bit number"))
+        finite(found).ok_or_else(|| anyhow!("{key}: found {found}, expected a 32-bit number"))
     };
     Ok(Certificate {
         value: field("value")?,

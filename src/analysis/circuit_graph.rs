@@ -1,0 +1,108 @@
+//! The graph with attention inside: embeddings, heads, MLPs and their strongest neurons as nodes, edges along the residual stream only, so that the
+//! target is traced to its tokens without remainder.
+//!
+//! Nodes are chosen by what they write into the target by every path; each has a row, heads and MLPs towards the target. What is left of an MLP beside
+//! its neurons is a node with a row too. The work grows with the length of the prompt, not with its square: no row crosses attention.
+
+mod assemble;
+mod choose;
+mod question;
+mod sink;
+
+use super::attribution_graph::LogitTarget;
+use crate::graph::Graph;
+use crate::model::Model;
+use crate::model::edit::Passes;
+use crate::model::forward::{Logits, Step};
+use crate::model::memory::Need;
+use crate::model::site::Sites;
+use crate::model::text::Piece;
+use crate::model::trace::Trace;
+use crate::replacement::Gate;
+use crate::replacement::circuit::{Circuit, Objective, Reading, Unit};
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+pub use question::{Contrast, question};
+pub use sink::{Sink, positions as sink_positions};
+
+/// Heads, MLPs and neurons when nobody says how many.
+pub const USUAL: usize = 500;
+
+/// How a graph is to be made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// At most this many heads, MLPs and neurons.
+    pub max_nodes: usize,
+    /// How gated neurons are linearised.
+    pub gate: Gate,
+    /// The positions that are drawn as one node.
+    pub sink: Sink,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { max_nodes: USUAL, gate: Gate::default(), sink: Sink::Auto }
+    }
+}
+
+/// Rows that are computed between two questions whether to go on.
+const ROUND: usize = 128;
+
+/// Checks that there is memory for a graph of a prompt of `n_pos` tokens.
+///
+/// # Errors
+/// There is not enough.
+pub fn plan(model: &Model, n_pos: usize, settings: &Settings) -> Result<()> {
+    let arch = &model.decoder.arch;
+    if !model.decoder.device().is_cpu() {
+        return Ok(());
+    }
+    let sites = Sites::Only(Circuit::sites(&model.decoder));
+    let run = Need::of_run(arch, (1, n_pos), &sites, false);
+    run.with(Need::of_circuit(arch, n_pos, settings.max_nodes)).check_now("this graph")
+}
+
+/// The graph of `target` at the last position of the prompt.
+///
+/// # Errors
+/// A run that fails, a target outside the vocabulary, or what `step` returns: it is called with the work done and in all.
+pub fn build(model: &Model, tokens: &[Piece], target: &LogitTarget, settings: &Settings, step: Step) -> Result<Graph> {
+    let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+    let trace = model.run(&ids, &Sites::Only(Circuit::sites(&model.decoder)), Logits::Last)?;
+    build_on(model, &trace, tokens, target, settings, step)
+}
+
+/// [`build`] on a run of the tokens that recorded [`Circuit::sites`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_on(
+    model: &Model,
+    trace: &Trace,
+    tokens: &[Piece],
+    target: &LogitTarget,
+    settings: &Settings,
+    step: Step,
+) -> Result<Graph> {
+    ensure!(!tokens.is_empty(), "a graph needs a prompt");
+    let objective = Objective { weights: target.weights.clone(), position: tokens.len() - 1 };
+    let circuit = Circuit::new(&model.decoder, trace, &objective, settings.gate, &Passes::default(), step)?;
+    let sink = settings.sink.of(&model.decoder, trace)?;
+    let chosen = choose::nodes(&circuit, settings.max_nodes, &sink)?;
+    let apart = circuit.apart(&chosen.neurons())?;
+    let readers = chosen.readers();
+    let mut rows = Vec::with_capacity(readers.len() + 1);
+    let wanted = |unit: Unit| chosen.has(unit);
+    rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted)?);
+    for some in readers.chunks(ROUND) {
+        step(rows.len(), readers.len() + 1)?;
+        let read = |unit: &Unit| match *unit {
+            Unit::Mlp { layer, position } => circuit.rest(layer, position, chosen.neurons_of(layer, position)),
+            unit => circuit.reading(unit),
+        };
+        let readings: Vec<Reading> = some.par_iter().map(read).collect::<Result<_>>()?;
+        rows.extend(circuit.rows(&readings, &apart, &wanted)?);
+    }
+    assemble::Parts { model, trace, tokens, target, settings, circuit: &circuit, chosen: &chosen }.graph(&rows)
+}

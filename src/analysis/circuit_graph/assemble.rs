@@ -1,0 +1,221 @@
+//! From rows to a graph.
+
+use super::choose::Chosen;
+use super::{Settings, Sink};
+use crate::analysis::attribution_graph::{LogitTarget, always_on_neurons};
+use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore, Totals, Traced};
+use crate::model::Model;
+use crate::model::site::BlockSite as S;
+use crate::model::text::Piece;
+use crate::model::trace::Trace;
+use crate::replacement::circuit::{Circuit, NodeRow, Unit};
+use anyhow::Result;
+use candle_core::DType;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What a graph is put together from.
+pub(super) struct Parts<'a> {
+    pub model: &'a Model,
+    pub trace: &'a Trace,
+    pub tokens: &'a [Piece],
+    pub target: &'a LogitTarget,
+    pub settings: &'a Settings,
+    pub circuit: &'a Circuit<'a>,
+    pub chosen: &'a Chosen,
+}
+
+/// A row while the nodes of a sink become one.
+#[derive(Default)]
+struct Gathered {
+    edges: BTreeMap<u32, f64>,
+    bias: f64,
+    value: f64,
+    residual: f64,
+    abs_sum: f64,
+    dropped: f64,
+}
+
+impl Gathered {
+    fn add(&mut self, row: &NodeRow, places: &HashMap<Unit, u32>, own: Option<u32>) {
+        self.bias += f64::from(row.bias);
+        self.value += f64::from(row.value);
+        self.residual += f64::from(row.residual);
+        self.abs_sum += f64::from(row.abs_sum);
+        self.dropped += f64::from(row.dropped);
+        for (unit, effect) in &row.effects {
+            let effect = f64::from(*effect);
+            match places.get(unit) {
+                // What members of one node give each other does not leave it.
+                Some(at) if Some(*at) == own => {
+                    self.value -= effect;
+                    self.abs_sum -= effect.abs();
+                }
+                Some(at) => *self.edges.entry(*at).or_default() += effect,
+                None => {}
+            }
+        }
+    }
+
+    fn certificate(&self) -> Certificate {
+        let unexplained = if self.abs_sum > 0.0 { (self.dropped / self.abs_sum).clamp(0.0, 1.0) } else { 0.0 };
+        Certificate {
+            value: self.value as f32,
+            bias: self.bias as f32,
+            residual: self.residual as f32,
+            abs_sum: self.abs_sum as f32,
+            unexplained: unexplained as f32,
+        }
+    }
+}
+
+impl Parts<'_> {
+    /// Nodes in the model's order, then the sink, biases and the target. `rows` are the target's, then those of [`Chosen::readers`].
+    pub fn graph(&self, rows: &[NodeRow]) -> Result<Graph> {
+        let chosen = self.chosen;
+        let mut nodes = self.nodes()?;
+        let sink = small(nodes.len());
+        let places = chosen.places(sink);
+        let mut gathered: BTreeMap<u32, Gathered> = BTreeMap::new();
+        for (unit, row) in chosen.readers().iter().zip(&rows[1..]) {
+            let at = places[unit];
+            gathered.entry(at).or_default().add(row, &places, (at == sink).then_some(sink));
+        }
+        if let Some(row) = gathered.get(&sink) {
+            let totals = Totals { writes: row.value as f32, counts: None };
+            nodes.push(Node { totals: Some(totals), ..Node::sink(&chosen.sink) });
+        }
+        let target = small(nodes.len());
+        gathered.entry(target).or_default().add(&rows[0], &places, None);
+        nodes.push(self.target_node());
+        let bias = small(nodes.len());
+        if gathered.values().any(|row| row.bias != 0.0) {
+            let totals = Totals { writes: self.circuit.bias()?, counts: None };
+            nodes.push(Node { totals: Some(totals), ..Node::bias() });
+        }
+        let mut store = RowStore::new(nodes.len());
+        for (at, row) in gathered {
+            nodes[at as usize].certificate = Some(row.certificate());
+            let edges = row.edges.iter().map(|(source, weight)| (*source, *weight as f32));
+            let edges = edges.chain([(bias, row.bias as f32)]).filter(|(_, weight)| *weight != 0.0);
+            store.set(at as usize, edges.collect())?;
+        }
+        let mut graph = Graph::new(self.metadata()?, nodes, store.edges())?;
+        graph.view.extras.insert("linkType".into(), "both".into());
+        Ok(graph)
+    }
+
+    fn nodes(&self) -> Result<Vec<Node>> {
+        let on: HashSet<(usize, usize)> = always_on_neurons(&self.chosen.numbers(), self.trace)?;
+        let mut looks = Looks::default();
+        let mut nodes = Vec::with_capacity(self.chosen.totals.len() + 3);
+        for total in self.chosen.totals.values() {
+            let p = small(total.unit.position());
+            let node = match total.unit {
+                Unit::Embed { position } => {
+                    let token = &self.tokens[position];
+                    Node { label: token.text.clone(), ..Node::embedding(token.id, p) }
+                }
+                Unit::PosEmbed { .. } => Node::positional_embedding(p),
+                Unit::Head { layer, head, position } => {
+                    let keys = looks.keys(self.trace, layer, head, position)?;
+                    let label = keys.first().map(|&(key, weight)| looks_at(&self.tokens[key].text, key, weight));
+                    let node = Node { label: label.unwrap_or_default(), ..Node::head(small(layer), head as u64, p) };
+                    node.with_looks(&keys)
+                }
+                Unit::Mlp { layer, position } => match self.chosen.neurons_of(layer, position) {
+                    [] => Node::mlp(small(layer), p),
+                    apart => Node::rest(small(layer), p).with_apart(apart),
+                },
+                Unit::Neuron { layer, neuron, position } => {
+                    let activation =
+                        self.trace.block(layer, S::MlpPost)?.get(position)?.get(neuron)?.to_dtype(DType::F32)?;
+                    let always_on = on.contains(&(layer, neuron));
+                    Node { always_on, ..Node::neuron(small(layer), neuron as u64, p, activation.to_scalar()?) }
+                }
+            };
+            let totals = Totals { writes: total.writes, counts: Some(total.counts).filter(|c| c.is_finite()) };
+            nodes.push(Node { totals: Some(totals), ..node });
+        }
+        Ok(nodes)
+    }
+
+    fn target_node(&self) -> Node {
+        let (layers, last) = (small(self.model.decoder.arch.n_layers), small(self.tokens.len() - 1));
+        match self.target.weights[..] {
+            [(id, _)] => Node::logit(id, &self.target.name, self.target.probability, layers, last),
+            _ => Node::contrast(&self.target.name, layers, last).with_weights(&self.target.weights),
+        }
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        let embeddings = self.chosen.totals.values().filter(|t| t.unit.layer().is_none());
+        let traced = Traced {
+            value: self.circuit.value(),
+            tokens: embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32,
+            biases: self.circuit.biases()?,
+        };
+        let mut settings = Map::new();
+        settings.insert("attention".into(), "nodes".into());
+        settings.insert("max_feature_nodes".into(), self.settings.max_nodes.into());
+        let chosen_by = if self.settings.sink == Sink::Auto { "sink_found" } else { "sink" };
+        settings.insert(chosen_by.into(), json!(self.chosen.sink));
+        if self.model.decoder.blocks.iter().any(|block| block.mlp.gate.is_some()) {
+            settings.insert("gate".into(), self.settings.gate.name().into());
+        }
+        if let Some(cap) = self.model.decoder.arch.final_softcap {
+            settings.insert("target_logits".into(), format!("before the final soft-cap of {cap}").into());
+        }
+        let mut extras = Map::new();
+        extras.insert("node_type".into(), "neuron".into());
+        extras.insert("generation_settings".into(), Value::Object(settings));
+        Ok(Metadata {
+            slug: "graph".into(),
+            scan: self.model.source.to_string(),
+            prompt: self.tokens.iter().map(|t| t.text.as_str()).collect(),
+            prompt_tokens: self.tokens.iter().map(|t| t.text.clone()).collect(),
+            prompt_ids: self.tokens.iter().map(|t| t.id).collect(),
+            model: Some(self.model.source.to_string()),
+            target: Some(self.target.name.clone()),
+            traced: Some(traced),
+            schema_version: Some(1),
+            generator: Some(Generator { name: "mechscope".into(), version: env!("CARGO_PKG_VERSION").into() }),
+            extras,
+            ..Metadata::default()
+        })
+    }
+}
+
+/// Where heads look: the last pattern that was read is kept, units come layer by layer.
+#[derive(Default)]
+struct Looks {
+    layer: Option<(usize, candle_core::Tensor)>,
+}
+
+/// Keys of a head that are told.
+const KEYS: usize = 3;
+
+impl Looks {
+    /// The keys that a head looks at most from a position, with their weights.
+    fn keys(&mut self, trace: &Trace, layer: usize, head: usize, position: usize) -> Result<Vec<(usize, f32)>> {
+        let pattern = match &self.layer {
+            Some((of, pattern)) if *of == layer => pattern.clone(),
+            _ => trace.block(layer, S::Pattern)?,
+        };
+        let row: Vec<f32> = pattern.get(head)?.get(position)?.to_dtype(DType::F32)?.to_vec1()?;
+        self.layer = Some((layer, pattern));
+        let mut keys: Vec<(usize, f32)> = row.into_iter().enumerate().take(position + 1).collect();
+        keys.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        keys.truncate(KEYS);
+        Ok(keys)
+    }
+}
+
+/// `looks at 9 " John" 0.74`
+pub fn looks_at(token: &str, key: usize, weight: f32) -> String {
+    format!("looks at {key} \"{token}\" {weight:.2}")
+}
+
+fn small(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

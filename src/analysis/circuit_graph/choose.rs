@@ -1,0 +1,104 @@
+//! Which units become nodes: those that write most into the target by every path.
+
+use crate::replacement::circuit::{Circuit, Total, Unit};
+use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The units of a graph.
+pub(super) struct Chosen {
+    /// Their totals, in the model's order; of an MLP with neurons apart those of the rest of it.
+    pub totals: BTreeMap<Unit, Total>,
+    /// Neurons that stand apart from their MLPs, by layer and position.
+    apart: BTreeMap<(usize, usize), Vec<usize>>,
+    /// Positions whose heads and MLPs are one node.
+    pub sink: Vec<usize>,
+    /// The heads and MLPs there.
+    pub sunk: BTreeMap<Unit, Total>,
+}
+
+/// All embeddings, and at most `max` heads, MLPs and neurons: half of them heads and MLPs, half the neurons of those MLPs.
+pub(super) fn nodes(circuit: &Circuit, max: usize, sink: &[usize]) -> Result<Chosen> {
+    let all = circuit.totals(false)?;
+    let (inputs, mut parts): (Vec<Total>, Vec<Total>) = all.into_iter().partition(|t| t.unit.layer().is_none());
+    parts.retain(|t| t.writes != 0.0);
+    let (sunk, mut parts): (Vec<Total>, Vec<Total>) =
+        parts.into_iter().partition(|t| sink.contains(&t.unit.position()));
+    parts.sort_by(strongest);
+    parts.truncate(max.div_ceil(2));
+
+    let mlps = parts.iter().filter_map(|t| match t.unit {
+        Unit::Mlp { layer, position } => Some((layer, position)),
+        _ => None,
+    });
+    let mut neurons: Vec<Total> = Vec::new();
+    for (layer, position) in mlps {
+        let found = circuit.neuron_totals(layer, position)?.into_iter().enumerate();
+        neurons.extend(found.map(|(neuron, [writes, counts])| Total {
+            unit: Unit::Neuron { layer, neuron, position },
+            writes,
+            counts,
+        }));
+        // Never more in hand than could be wanted, and another MLP's.
+        if neurons.len() > 4 * max {
+            neurons.sort_by(strongest);
+            neurons.truncate(max);
+        }
+    }
+    neurons.retain(|t| t.writes != 0.0);
+    neurons.sort_by(strongest);
+    neurons.truncate(max.saturating_sub(parts.len()));
+
+    let by_unit = |totals: &[Total]| totals.iter().map(|t| (t.unit, *t)).collect::<BTreeMap<_, _>>();
+    let mut totals = by_unit(&inputs);
+    totals.extend(by_unit(&parts));
+    let mut apart: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    for total in &neurons {
+        let Unit::Neuron { layer, neuron, position } = total.unit else { continue };
+        apart.entry((layer, position)).or_default().push(neuron);
+        if let Some(mlp) = totals.get_mut(&Unit::Mlp { layer, position }) {
+            mlp.writes -= total.writes;
+            mlp.counts -= total.counts;
+        }
+    }
+    totals.extend(by_unit(&neurons));
+    Ok(Chosen { totals, apart, sink: sink.to_vec(), sunk: by_unit(&sunk) })
+}
+
+/// What writes more first; of equals the lower.
+fn strongest(a: &Total, b: &Total) -> std::cmp::Ordering {
+    b.writes.abs().total_cmp(&a.writes.abs()).then(a.unit.cmp(&b.unit))
+}
+
+impl Chosen {
+    /// Whether a unit is a node or part of one.
+    pub fn has(&self, unit: Unit) -> bool {
+        self.totals.contains_key(&unit) || self.sunk.contains_key(&unit)
+    }
+
+    /// The neurons that are nodes: layer, position, number.
+    pub fn neurons(&self) -> Vec<(usize, usize, usize)> {
+        self.apart.iter().flat_map(|((l, p), neurons)| neurons.iter().map(move |n| (*l, *p, *n))).collect()
+    }
+
+    /// The neurons of an MLP that are nodes.
+    pub fn neurons_of(&self, layer: usize, position: usize) -> &[usize] {
+        self.apart.get(&(layer, position)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every unit that has a row, those of the sink last.
+    pub fn readers(&self) -> Vec<Unit> {
+        let own = self.totals.keys().filter(|unit| unit.layer().is_some());
+        own.chain(self.sunk.keys()).copied().collect()
+    }
+
+    /// Layer and number of the neurons that are nodes.
+    pub fn numbers(&self) -> BTreeSet<(usize, usize)> {
+        self.neurons().into_iter().map(|(layer, _, neuron)| (layer, neuron)).collect()
+    }
+
+    /// The place of each unit among nodes in the model's order, those of the sink all at `sink`.
+    pub fn places(&self, sink: u32) -> HashMap<Unit, u32> {
+        let own = self.totals.keys().zip(0u32..).map(|(unit, at)| (*unit, at));
+        own.chain(self.sunk.keys().map(|unit| (*unit, sink))).collect()
+    }
+}

@@ -1,0 +1,128 @@
+//! The positions that attention rests on: they carry large activations that only serve attention, come first by influence and explain nothing.
+
+use crate::model::arch::Decoder;
+use crate::model::site::{BlockSite as S, Site};
+use crate::model::trace::Trace;
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
+use std::str::FromStr;
+
+/// A position is a sink whose residual stream in the middle layers is longer than that of the others by this factor.
+const LONGER: f64 = 10.0;
+
+/// Positions below which nothing can be said of where attention rests.
+const FEWEST: usize = 4;
+
+/// Which positions are drawn as one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sink {
+    /// Those whose residual stream in the middle layers is over ten times as long as the others', or that take over half of all attention.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// These.
+    At(Vec<usize>),
+}
+
+impl FromStr for Sink {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Sink::Auto),
+            "none" => Ok(Sink::None),
+            list => {
+                let one = |text: &str| text.trim().parse().with_context(|| format!("found {text:?}"));
+                let found = list.split(',').map(one).collect::<Result<_>>();
+                found.map(Sink::At).context("accepted: auto, none, or positions such as 0,1")
+            }
+        }
+    }
+}
+
+impl Sink {
+    /// The positions in a run, in order.
+    ///
+    /// # Errors
+    /// A position that the prompt does not have, or its last, which the question is about.
+    pub fn of(&self, model: &Decoder, trace: &Trace) -> Result<Vec<usize>> {
+        match self {
+            Sink::Auto => positions(model, trace),
+            Sink::None => Ok(Vec::new()),
+            Sink::At(wanted) => {
+                let last = trace.n_pos() - 1;
+                for position in wanted {
+                    ensure!(
+                        *position < last,
+                        "--sink {position}: this prompt has positions 0..={last}, and the last is the question's"
+                    );
+                }
+                let mut wanted = wanted.clone();
+                wanted.sort_unstable();
+                wanted.dedup();
+                Ok(wanted)
+            }
+        }
+    }
+}
+
+/// The positions that attention rests on, found by the length of their residual streams and by attention's mass.
+///
+/// # Errors
+/// The run did not record patterns and residual streams.
+pub fn positions(model: &Decoder, trace: &Trace) -> Result<Vec<usize>> {
+    let n = trace.n_pos();
+    if n <= FEWEST {
+        return Ok(Vec::new());
+    }
+    let (lengths, mass) = (lengths(model, trace)?, mass(model, trace)?);
+    let found = (0..n - 1).filter(|&p| {
+        let mut others: Vec<f64> = lengths.iter().enumerate().filter(|(o, _)| *o != p).map(|(_, x)| *x).collect();
+        others.sort_by(f64::total_cmp);
+        lengths[p] > LONGER * others[others.len() / 2] || mass[p] > 0.5
+    });
+    Ok(found.collect())
+}
+
+/// The mean length of the residual stream over the middle third of the layers, by position.
+fn lengths(model: &Decoder, trace: &Trace) -> Result<Vec<f64>> {
+    let layers = model.arch.n_layers;
+    let mut lengths = vec![0.0; trace.n_pos()];
+    for layer in layers / 3..(2 * layers / 3).max(layers / 3 + 1) {
+        let rows = trace.get(Site::Block(layer, S::ResidPre))?.to_dtype(DType::F32)?;
+        let squares: Vec<f32> = rows.sqr()?.sum(1)?.to_vec1()?;
+        lengths.iter_mut().zip(squares).for_each(|(sum, x)| *sum += f64::from(x).sqrt());
+    }
+    Ok(lengths)
+}
+
+/// The share of all attention that later positions give to each.
+fn mass(model: &Decoder, trace: &Trace) -> Result<Vec<f64>> {
+    let n = trace.n_pos();
+    let (mut mass, mut all) = (vec![0.0; n], 0.0);
+    for layer in 0..model.arch.n_layers {
+        let pattern = trace.block(layer, S::Pattern)?.to_dtype(DType::F32)?;
+        let by_key = pattern.sum(0)?.to_vec2::<f32>()?;
+        for (query, row) in by_key.iter().enumerate().skip(1) {
+            row[..query].iter().enumerate().for_each(|(key, a)| mass[key] += f64::from(*a));
+            all += row[..=query].iter().map(|a| f64::from(*a)).sum::<f64>();
+        }
+    }
+    mass.iter_mut().for_each(|m| *m /= f64::max(all, f64::MIN_POSITIVE));
+    Ok(mass)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks_are_named_by_words_or_positions() {
+        assert_eq!("auto".parse::<Sink>().unwrap(), Sink::Auto);
+        assert_eq!("none".parse::<Sink>().unwrap(), Sink::None);
+        assert_eq!("0,3".parse::<Sink>().unwrap(), Sink::At(vec![0, 3]));
+        let error = format!("{:#}", "first".parse::<Sink>().unwrap_err());
+        assert!(error.contains("accepted: auto, none, or positions") && error.contains("first"), "{error}");
+    }
+}

@@ -29,6 +29,15 @@ pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind, Totals};
 pub use prune::{Pruned, Thresholds, prune};
 use verification::{Kept, Verification};
 
+/// The question that a target answers: `why " Mary" rather than " John"` of the difference of two logits.
+pub fn in_words(target: &str) -> String {
+    match target.split_once("\" - \"") {
+        Some((token, other)) => format!("why {token}\" rather than \"{other}"),
+        None if target.contains('"') => format!("why {target}"),
+        None => format!("why \"{target}\""),
+    }
+}
+
 /// An attribution graph.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Graph {

@@ -78,7 +78,8 @@ macro_rules! actions {
             FewerEdges "fewer_edges" "Keep fewer edges of the graph" => |app, _| app.walk(|app| app.step_threshold(false, -1));
             MoreEdges "more_edges" "Keep more edges of the graph" => |app, _| app.walk(|app| app.step_threshold(false, 1));
             SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" : "thresholds" opens |_| Entry::line(""), takes |app, text| app.submit_thresholds(text);
-            Basis "basis" "Graph of neurons, or of features" => |app, _| app.turn_basis();
+            Basis "basis" "Graph of heads and MLPs, of neurons through attention, or of features" => |app, _| app.turn_basis();
+            GraphContrast "graph_contrast" "Explain the token less what else was likely, or the token alone (in the graph)" => |app, _| app.turn_contrast();
             Dictionary "dictionary" "Take features from this folder of transcoders" : "folder" opens |_| Entry::line(""), takes |app, text| app.take_features_from(text);
             OpenGraph "open_graph" "Open a graph file" : "file" opens |_| Entry::line(""), takes |app, text| app.open_graph(text);
             SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file" opens |_| Entry::suggestion("graph.json"), takes |app, text| app.save_graph(text);

@@ -5,6 +5,7 @@
 //! its neurons is a node with a row too. The work grows with the length of the prompt, not with its square: no row crosses attention.
 
 mod assemble;
+mod branch;
 mod choose;
 mod question;
 mod sink;
@@ -23,6 +24,7 @@ use crate::replacement::circuit::{Circuit, Objective, Reading, Unit};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
+pub use branch::{Branch, Place, branch};
 pub use question::{Contrast, question};
 pub use sink::{Sink, positions as sink_positions};
 

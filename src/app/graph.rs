@@ -33,6 +33,12 @@ use std::sync::Arc;
 const NEURONS: usize = 500;
 const FEATURES: usize = 7500;
 
+/// Lines of the screen that are not the tree's.
+const CHROME: usize = 7;
+
+/// What stands in a request for no contrast.
+const NO_CONTRAST: &str = "none";
+
 /// Where a graph comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -54,6 +60,8 @@ pub struct GraphTab {
     pub basis: Basis,
     /// The folder of transcoders; none are the model's own.
     pub dictionary: Option<String>,
+    /// Whether the token alone is explained, not what sets it apart from what else was likely.
+    plain: bool,
     /// The file that was opened.
     pub file: Option<String>,
     /// Whether the file's graph is wanted, not the prompt's.
@@ -188,14 +196,15 @@ impl App {
             return graph.file.clone().map(|file| Ask::Graph(GraphRequest::of_file(file)));
         };
         let target = self.selection.target.clone().filter(|_| self.selection.target != graph.named);
+        let plain = || (basis == Basis::Circuit && graph.plain).then(|| NO_CONTRAST.to_owned());
         Some(Ask::Graph(GraphRequest {
             prompt,
             ids: self.ids.clone(),
             target,
-            contrast: self.selection.contrast.clone(),
+            contrast: self.selection.contrast.clone().or_else(plain),
             basis,
             dictionary: graph.dictionary.clone(),
-            max_nodes: Some(if basis == Basis::Neurons { NEURONS } else { FEATURES }),
+            max_nodes: Some(if basis == Basis::Features { FEATURES } else { NEURONS }),
             file: None,
         }))
     }
@@ -252,6 +261,7 @@ impl App {
                 self.graph.shown.remove(&of);
             }
             self.take_up(&wanted, &mut shown);
+            shown.fill(usize::from(self.size.1).saturating_sub(CHROME));
             self.graph.shown.insert(origin, (wanted, shown));
             self.graph.face = None;
         }

@@ -353,6 +353,12 @@ impl Node {
         }
     }
 
+    /// The positions that a sink stands for; `None` of other nodes.
+    pub fn sink_positions(&self) -> Option<Vec<usize>> {
+        let numbers = || self.id.split('_').skip(1).map(|part| part.parse().ok()).collect();
+        if self.kind == NodeKind::Sink { numbers() } else { None }
+    }
+
     /// What the row of a unit or part adds up to: the activation, or the total of a head or MLP.
     pub fn value(&self) -> Option<f32> {
         let row = || self.certificate.filter(|_| self.kind.is_part()).map(|row| row.value);

@@ -34,6 +34,53 @@ pub struct Limits {
     pub opened: HashSet<u32>,
     /// Nodes whose children are all shown, however many and however small.
     pub widened: HashSet<u32>,
+    /// Nodes of whose children only the first few are shown: those that were opened to fill a screen.
+    pub narrow: HashSet<u32>,
+}
+
+/// Children of a node that was opened to fill a screen.
+const FEW: usize = 3;
+
+impl Limits {
+    /// Children of a node that are shown at most.
+    pub fn width_of(&self, node: u32) -> usize {
+        if self.widened.contains(&node) {
+            usize::MAX
+        } else if self.narrow.contains(&node) {
+            FEW.min(self.width)
+        } else {
+            self.width
+        }
+    }
+
+    /// Opens nodes below those that are drawn until a tree upstream fills `lines`: first those that most of the root's input runs through.
+    pub fn fill(&mut self, from: Source<'_>, root: u32, lines: usize) {
+        loop {
+            let tree = Tree::upstream(from, root, self);
+            let mut shares: Vec<f64> = Vec::with_capacity(tree.lines.len());
+            let mut best: Option<(f64, u32)> = None;
+            for line in &tree.lines {
+                let above = line.parent.map_or(1.0, |parent| shares[parent]);
+                let Item::Node { node, share, branch, .. } = line.item else {
+                    shares.push(0.0);
+                    continue;
+                };
+                let through = above * f64::from(share);
+                shares.push(through);
+                if matches!(branch, Branch::Cut(_)) && best.is_none_or(|(most, _)| through > most) {
+                    best = Some((through, node));
+                }
+            }
+            let Some((_, node)) = best.filter(|_| tree.lines.len() < lines) else { return };
+            self.opened.insert(node);
+            self.narrow.insert(node);
+            if Tree::upstream(from, root, self).lines.len() > lines {
+                self.opened.remove(&node);
+                self.narrow.remove(&node);
+                return;
+            }
+        }
+    }
 }
 
 impl Default for Limits {
@@ -46,6 +93,7 @@ impl Default for Limits {
             folded: HashSet::new(),
             opened: HashSet::new(),
             widened: HashSet::new(),
+            narrow: HashSet::new(),
         }
     }
 }
@@ -180,7 +228,7 @@ fn layout(from: Source<'_>, direction: Direction, root: u32, limits: &Limits) ->
                         Branch::Cut(children.len())
                     } else {
                         drawn[node as usize] = Some(at);
-                        push_children(&mut stack, children, at, line.depth + 1, limits, limits.widened.contains(&node));
+                        push_children(&mut stack, children, (at, node), line.depth + 1, limits);
                         Branch::Open
                     }
                 }
@@ -227,13 +275,14 @@ fn input_of(graph: &Graph, target: u32) -> f64 {
 fn push_children(
     stack: &mut Vec<Pending>,
     children: Vec<Child>,
-    parent: usize,
+    (parent, of): (usize, u32),
     depth: usize,
     limits: &Limits,
-    all: bool,
 ) {
-    let shown = children.iter().take(limits.width).take_while(|child| child.2 >= limits.share).count();
-    let shown = if all { children.len() } else { shown };
+    let shown = match limits.width_of(of) {
+        usize::MAX => children.len(),
+        width => children.iter().take(width).take_while(|child| child.2 >= limits.share).count(),
+    };
     let (shown, hidden) = children.split_at(shown);
     let line = |item, last| Line { item, depth, parent: Some(parent), last };
     if !hidden.is_empty() {

@@ -26,7 +26,7 @@ use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use many::{Apart, NodeRow};
 pub use reading::{Group, Reading};
@@ -119,6 +119,11 @@ struct Goal {
 pub struct Circuit<'a> {
     model: &'a Decoder,
     trace: &'a Trace,
+    kept: Arc<Kept>,
+}
+
+/// What a circuit computed, to be taken up again beside the same model and run ([`Circuit::again`]).
+pub struct Kept {
     gate: Gate,
     goal: Goal,
     /// Everything held.
@@ -182,9 +187,7 @@ impl<'a> Circuit<'a> {
         };
         let frozen = back(0, Rules::relp(gate), &sites(&[S::AttnOut, S::MlpOut, S::V]))?;
         let exact = back(1, Rules::EXACT, &sites(&[S::Q, S::K]))?;
-        Ok(Circuit {
-            model,
-            trace,
+        let kept = Kept {
             gate,
             goal,
             frozen,
@@ -192,21 +195,37 @@ impl<'a> Circuit<'a> {
             embed: trace.numbers(Site::Embed)?,
             pos_embed: model.pos_embed.is_some().then(|| trace.numbers(Site::PosEmbed)).transpose()?,
             layers: (0..n_layers).map(|_| OnceLock::new()).collect(),
-        })
+        };
+        Ok(Circuit { model, trace, kept: Arc::new(kept) })
+    }
+
+    /// The circuit that [`Circuit::kept`] is of, on the same model and run.
+    pub fn again(model: &'a Decoder, trace: &'a Trace, kept: Arc<Kept>) -> Self {
+        Circuit { model, trace, kept }
+    }
+
+    /// What it computed.
+    pub fn kept(&self) -> Arc<Kept> {
+        self.kept.clone()
+    }
+
+    /// The run.
+    pub fn trace(&self) -> &Trace {
+        self.trace
     }
 
     /// The target's value.
     pub fn value(&self) -> f32 {
-        self.goal.value
+        self.kept.goal.value
     }
 
     /// The gradient with nothing held; it has kept queries and keys.
     pub fn exact(&self) -> &Gradients {
-        &self.exact
+        &self.kept.exact
     }
 
     fn written(&self, layer: usize) -> Result<&Written> {
-        let Some(slot) = self.layers.get(layer) else { anyhow::bail!("there is no layer {layer}") };
+        let Some(slot) = self.kept.layers.get(layer) else { anyhow::bail!("there is no layer {layer}") };
         if let Some(written) = slot.get() {
             return Ok(written);
         }

@@ -68,6 +68,9 @@ impl Canvas<'_> {
         let graph = &self.app.graph;
         let of = graph.name();
         let Some(shown) = graph.shown() else { return format!("Graph of {of}") };
+        if let Some(question) = question(shown).filter(|_| !shown.flat && shown.root == shown.first_target()) {
+            return format!("Graph of {of}: {question}");
+        }
         let root = self.node_name(shown.root);
         let what = match (shown.flat, shown.direction) {
             (true, _) => match &shown.within {
@@ -95,8 +98,31 @@ impl Canvas<'_> {
     }
 }
 
+/// What a graph with attention inside is asked: `why " Mary" rather than " John"`.
+fn question(shown: &Shown) -> Option<String> {
+    shown.graph.is_circuit().then(|| crate::graph::in_words(&shown.graph.nodes[shown.first_target() as usize].label))
+}
+
+/// Sizes of a graph with attention inside, and what its target was traced to.
+fn summary_of_circuit(shown: &Shown, width: usize) -> Option<String> {
+    let traced = shown.graph.metadata.traced?;
+    let thresholds = shown.pruned.thresholds();
+    let (kept, all) = (shown.pruned.n_nodes(), shown.graph.nodes.len());
+    let failed = shown.graph.failed_certificates().count();
+    let failed = if failed > 0 { format!("  {failed} rows do not add up") } else { String::new() };
+    let share = 100.0 * traced.share();
+    let start = format!("{kept} of {all} nodes at {}; traced to tokens: {share:.1} %", thresholds.node());
+    Some(match width >= 110 {
+        true => format!("{start}; writes: by values, adds up; counts: to first order, what a test would say{failed}"),
+        false => format!("{start}{failed}"),
+    })
+}
+
 /// Sizes and scores in a line. Scores are those of all nodes: thresholds choose what is looked at, not what was explained.
 fn summary(shown: &Shown, width: usize) -> String {
+    if let Some(summary) = summary_of_circuit(shown, width) {
+        return summary;
+    }
     let thresholds = shown.pruned.thresholds();
     let scores = shown.influence.scores();
     let wide = width >= 104;

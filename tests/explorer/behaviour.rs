@@ -65,7 +65,7 @@ fn the_induction_head_is_found_copied_and_silenced() {
 /// without all four the answer is gone. Twenty keys and the prompt.
 #[test]
 fn the_induction_answer_falls_without_the_induction_heads() {
-    let mut h = Harness::of(Session::new("hello"), 80, 24);
+    let mut h = Harness::of(crate::harness::session("hello"), 80, 24);
     h.press("i Ctrl-u");
     h.type_text("list: apple key 42 grand Dallas red Anna clock apple key 42 grand Dallas");
     h.press("Enter 3 s i n d u Enter c a");
@@ -274,7 +274,7 @@ fn a_model_that_does_not_open_leaves_the_old_one() {
 #[test]
 fn every_method_of_the_catalogue_runs_from_the_list() {
     for analysis in mechscope::analysis::ALL {
-        let mut h = Harness::of(Session::new("hello"), 100, 30);
+        let mut h = Harness::of(crate::harness::session("hello"), 100, 30);
         let name = analysis.about().name;
         h.press("M");
         h.type_text(name);

@@ -16,7 +16,7 @@ use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
 
 pub fn hello(columns: u16, rows: u16) -> Harness {
-    let mut h = Harness::of(Session::new("hello"), columns, rows);
+    let mut h = Harness::of(crate::harness::session("hello"), columns, rows);
     h.press("5");
     h
 }
@@ -422,7 +422,7 @@ fn a_file_is_written_over_only_when_asked_twice() {
 
 #[test]
 fn first_and_last_stay_in_their_table() {
-    let mut h = Harness::of(Session::new("hello"), 80, 24);
+    let mut h = Harness::of(crate::harness::session("hello"), 80, 24);
     h.press("3 s");
     h.type_text("induction");
     h.press("Enter");

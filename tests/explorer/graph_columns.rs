@@ -62,7 +62,7 @@ fn trees_at_widths() {
     for ascii in [false, true] {
         let mut all = String::new();
         for (columns, rows) in [(100, 16), (108, 16), (160, 16), (200, 16)] {
-            let mut session = mechscope::app::session::Session::new("induction");
+            let mut session = crate::harness::session("induction");
             (session.graph, session.tab) = (Some(file.to_owned()), mechscope::app::Tab::Graph);
             let mut h = Harness::of(session, columns, rows);
             h.theme = Theme { colors: Colors::Mono, ascii };

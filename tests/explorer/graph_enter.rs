@@ -5,7 +5,6 @@ use crate::harness::Harness;
 use mechscope::address::{Address, Edit};
 use mechscope::analysis::grounded::Grounded;
 use mechscope::app::graph::Beside;
-use mechscope::app::session::Session;
 use mechscope::app::{Effect, Slot, Tab};
 use mechscope::graph::NodeKind;
 use mechscope::graph::verification::{Cause, Subject, With};
@@ -263,7 +262,7 @@ fn a_neuron_outside_the_graph_is_measured() {
 
 #[test]
 fn a_neuron_that_acts_through_patterns_is_said_to() {
-    let mut h = Harness::of(Session::new("hello"), 80, 24);
+    let mut h = Harness::of(crate::harness::session("hello"), 80, 24);
     h.press("i Ctrl-u");
     h.type_text("When Anna and Tom went to the store, Tom gave a drink to");
     h.press("Enter 5");

@@ -4,13 +4,12 @@ use crate::graph::shown;
 use crate::harness::Harness;
 use mechscope::address::Address;
 use mechscope::app::graph::Beside;
-use mechscope::app::session::Session;
 use mechscope::app::{Slot, Tab};
 use mechscope::graph::verification::{Cause, Effect, Subject};
 use mechscope::report::{Body, Cell, Report};
 
 fn of(prompt: &str) -> Harness {
-    let mut h = Harness::of(Session::new("hello"), 160, 50);
+    let mut h = Harness::of(crate::harness::session("hello"), 160, 50);
     h.press("i Ctrl-u");
     h.type_text(prompt);
     h.press("Enter 5 H");

@@ -1,5 +1,6 @@
 //! The state, the engine and a screen, driven by key names.
 
+use mechscope::analysis::attribution::Basis;
 use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event};
 use mechscope::engine::{Engine, Reply, Setup};
@@ -25,10 +26,17 @@ pub struct Harness {
     replies: Receiver<Reply>,
 }
 
+/// A session of this model whose graphs are of neurons through attention.
+pub fn session(model: &str) -> Session {
+    let mut session = Session::new(model);
+    session.basis = Basis::Neurons;
+    session
+}
+
 impl Harness {
     /// An explorer of the small built-in model whose first questions are answered.
     pub fn new(columns: u16, rows: u16) -> Self {
-        Harness::of(Session::new("induction"), columns, rows)
+        Harness::of(session("induction"), columns, rows)
     }
 
     pub fn of(session: Session, columns: u16, rows: u16) -> Self {

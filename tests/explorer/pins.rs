@@ -10,7 +10,7 @@ fn shown(h: &Harness) -> &Shown {
 
 #[test]
 fn pinned_nodes_stay_when_fewer_are_kept_and_when_a_session_goes_on() {
-    let mut h = Harness::of(Session::new("hello"), 100, 30);
+    let mut h = Harness::of(crate::harness::session("hello"), 100, 30);
     h.press("5 J J J J");
     let other = h.app.graph_node().unwrap();
     h.press("J");

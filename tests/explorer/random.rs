@@ -7,7 +7,6 @@
 use crate::harness::Harness;
 use mechscope::app::Slot;
 use mechscope::app::message::Message;
-use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event, Tab};
 use mechscope::engine::{Answer, Ask, Progress, Reply, Request, Said, Work};
 use mechscope::graph::verification::{KeepOnly, Kept};
@@ -139,7 +138,7 @@ impl All {
         let played = catch_unwind(AssertUnwindSafe(|| {
             let mut rng = self.rng(first);
             let size = size(&mut rng);
-            let session = Session::new("induction");
+            let session = crate::harness::session("induction");
             let app = App::new(session, any(&mut rng, &self.keymaps).clone(), size);
             let theme = Theme {
                 colors: *any(&mut rng, &[Colors::Mono, Colors::Sixteen, Colors::Many]),

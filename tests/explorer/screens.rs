@@ -84,7 +84,7 @@ fn graph_screens(kind: &str, theme: Theme, render: impl Fn(&mut Harness) -> Stri
     for (columns, rows) in SIZES {
         let mut all = String::new();
         for (name, keys) in [("tree", "l j l"), ("list", "L"), ("beside", "J a"), ("groups", "j Space j Space C")] {
-            let mut session = mechscope::app::session::Session::new("induction");
+            let mut session = crate::harness::session("induction");
             (session.graph, session.tab) = (Some(file.to_owned()), mechscope::app::Tab::Graph);
             let mut h = Harness::of(session, columns, rows);
             h.theme = theme;

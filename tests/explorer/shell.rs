@@ -60,7 +60,7 @@ fn the_palette_offers_every_method_with_every_parameter() {
         let about = entry.about;
         // Only this one has transcoders of its own.
         let model = if about.name == "features" { "hello" } else { "induction" };
-        let mut h = Harness::of(Session::new(model), 120, 40);
+        let mut h = Harness::of(crate::harness::session(model), 120, 40);
         // By its name, by its title, roughly.
         palette(&mut h, about.name);
         assert!(found(&h).contains(&about.name), "{}", about.name);

@@ -80,7 +80,7 @@ fn compare(h: &mut Harness, slot: Slot) -> usize {
 #[test]
 fn numbers_on_the_screen_are_those_the_command_prints() {
     for model in ["hello", "induction"] {
-        let mut h = Harness::of(Session::new(model), 120, 40);
+        let mut h = Harness::of(crate::harness::session(model), 120, 40);
         for (keys, slot) in [
             ("1", Slot::Next),
             ("2", Slot::Lens),
@@ -114,7 +114,7 @@ fn numbers_on_the_screen_are_those_the_command_prints() {
 /// From high to low there is no gap before the last row: every neuron that is left out is lower.
 #[test]
 fn a_sorted_table_leaves_nothing_out_between_its_rows() {
-    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    let mut h = Harness::of(crate::harness::session("hello"), 120, 40);
     h.press("4 s a c t i v a t i o n Enter");
     let shown = |h: &Harness| -> Vec<f32> {
         let report = h.app.pane(Slot::Neurons).report.clone().unwrap();
@@ -139,7 +139,7 @@ fn a_sorted_table_leaves_nothing_out_between_its_rows() {
 /// `Q` moves the position to where the head was tested; going back brings back the place before.
 #[test]
 fn going_back_from_a_question_about_a_head_restores_the_place() {
-    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    let mut h = Harness::of(crate::harness::session("hello"), 120, 40);
     h.press("5 H v");
     let before = h.app.selection.clone();
     h.press("Q");
@@ -151,7 +151,7 @@ fn going_back_from_a_question_about_a_head_restores_the_place() {
 /// The table has the strongest by whatever it is sorted by, and all that the filter lets through, not those of another order.
 #[test]
 fn sorting_and_filtering_look_at_every_neuron() {
-    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    let mut h = Harness::of(crate::harness::session("hello"), 120, 40);
     h.press("[ 4 } s m a x _ a c Enter");
     let first = h.app.pane(Slot::Neurons).address().unwrap().to_string();
     assert_eq!(first, "L1.N33@7", "the one for Texas");
@@ -169,7 +169,7 @@ fn sorting_and_filtering_look_at_every_neuron() {
 
 #[test]
 fn searches_find_cells_and_tokens_of_the_prompt() {
-    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    let mut h = Harness::of(crate::harness::session("hello"), 120, 40);
     h.press("/ D a l l a s Enter");
     assert_eq!(h.app.position(), 7, "a token of the prompt");
     h.press("2 / A u s t i n Enter");
@@ -182,7 +182,7 @@ fn searches_find_cells_and_tokens_of_the_prompt() {
 /// What every command takes is in the copied one too, and in a session that is gone on with.
 #[test]
 fn copied_commands_hold_all_that_was_chosen() {
-    let mut session = Session::new("hello");
+    let mut session = crate::harness::session("hello");
     session.options = vec![("bos".into(), "always".into()), ("dtype".into(), "f32".into())];
     let mut h = Harness::of(session, 80, 24);
     assert!(compare(&mut h, Slot::Next) > 8);
@@ -201,7 +201,7 @@ fn every_built_in_model_starts_on_its_example_with_the_right_answer() {
     let answers = [("hello", " Austin"), ("induction", "u")];
     assert_eq!(answers.len(), mechscope::builtin::all().len(), "every built-in model is tried");
     for (model, answer) in answers {
-        let mut h = Harness::of(Session::new(model), 80, 24);
+        let mut h = Harness::of(crate::harness::session(model), 80, 24);
         assert_eq!(h.app.next.as_ref().unwrap().target.text, answer, "{model}");
         let Some(Cell::Number(prob)) = h.app.pane(Slot::Next).cell("prob").cloned() else { panic!("no table") };
         assert!(prob > 0.5, "{model}: {prob}");
@@ -211,7 +211,7 @@ fn every_built_in_model_starts_on_its_example_with_the_right_answer() {
 
 #[test]
 fn a_neurons_detail_follows_the_cursor_and_leads_on() {
-    let mut h = Harness::of(Session::new("hello"), 120, 40);
+    let mut h = Harness::of(crate::harness::session("hello"), 120, 40);
     h.press("4 } }");
     assert!(h.app.pane(Slot::Neuron).asked.is_none(), "nobody pays for what is not shown");
     h.press("Enter");

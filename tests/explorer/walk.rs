@@ -2,7 +2,6 @@
 
 use crate::graph::{node_name, shown};
 use crate::harness::Harness;
-use mechscope::app::session::Session;
 use mechscope::app::{Effect, Slot, Tab};
 use mechscope::report::{Body, Cell};
 use mechscope::view::picture;
@@ -28,7 +27,7 @@ fn walk() -> Vec<(Vec<String>, String)> {
 fn five_minutes_go_as_they_are_told() {
     let walk = walk();
     assert!(walk.len() >= 5, "{walk:?}");
-    let mut h = Harness::of(Session::new("hello"), 80, 24);
+    let mut h = Harness::of(crate::harness::session("hello"), 80, 24);
     assert_eq!(h.app.prompt.as_deref(), Some("The capital of the state containing Dallas is"));
     let mut pressed = 0;
     for (at, (keys, seen)) in walk.iter().enumerate() {
@@ -118,7 +117,7 @@ fn five_minutes_go_as_they_are_told() {
 #[test]
 fn every_tab_is_saved_as_a_picture() {
     let folder = tempfile::tempdir().unwrap();
-    let mut h = Harness::of(Session::new("hello"), 100, 30);
+    let mut h = Harness::of(crate::harness::session("hello"), 100, 30);
     h.press("5 j v");
     for (tab, keys) in [("prompt", "1"), ("lens", "2"), ("heads", "3"), ("neurons", "4"), ("graph", "5"), ("qk", "3 Q")]
     {

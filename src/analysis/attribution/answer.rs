@@ -5,6 +5,7 @@ use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
 use crate::analysis::attribution_graph::{Growth, LogitTarget, Settings, grow_on, most_probable};
+use crate::analysis::circuit_graph::{self, Contrast, question};
 use crate::analysis::grounded;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
@@ -13,6 +14,7 @@ use crate::graph::format::json;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
+use crate::replacement::circuit::Circuit;
 use anyhow::Result;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -59,6 +61,7 @@ pub fn of_prompt(
     step: Step,
 ) -> Result<Attribution> {
     let dictionary = match wanted.basis {
+        Basis::Circuit => return circuit(model, runs, wanted, preview, step),
         Basis::Neurons => None,
         Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
     };
@@ -95,6 +98,36 @@ pub fn of_prompt(
     graph.metadata.prompt.clone_from(&wanted.prompt);
     let warnings = dictionary.and_then(|d| d.of_another_model(&model.source)).into_iter().collect();
     described(model, dictionary, graph, warnings, &mut || go_on(1, 1))
+}
+
+/// The graph of a prompt with attention inside. It is shown before the tokens of its neurons are known.
+fn circuit(
+    model: &Model,
+    runs: &mut Runs,
+    wanted: &GraphRequest,
+    preview: &mut dyn FnMut(Attribution),
+    step: Step,
+) -> Result<Attribution> {
+    let mut sites = Circuit::sites(&model.decoder);
+    sites.insert(last_stream(model));
+    // Tests begin from any layer.
+    sites.extend(grounded::sites(model, None)?);
+    runs.ensure(model, sites, &mut |_, _| step(0, 0))?;
+    let tokens = runs.input().tokens.clone();
+    let next = next_token(model, runs.clean()?, tokens.len() - 1)?;
+    let contrast = Contrast::named(wanted.contrast.as_deref());
+    let target = question(model, &next, wanted.target.as_deref(), contrast)?;
+    let settings = circuit_graph::Settings {
+        max_nodes: wanted.max_nodes.unwrap_or(circuit_graph::USUAL),
+        ..circuit_graph::Settings::default()
+    };
+    let mut graph = circuit_graph::build_on(model, runs.clean()?, &tokens, &target, &settings, step)?;
+    graph.metadata.prompt.clone_from(&wanted.prompt);
+    let unknown = vec![Vec::new(); graph.nodes.len()];
+    let shown =
+        Attribution { id: GraphId(0), graph, promoted: unknown.clone(), drivers: unknown, warnings: Vec::new() };
+    preview(shown.clone());
+    described(model, None, shown.graph, Vec::new(), &mut || step(1, 1))
 }
 
 /// A graph with what its units write.

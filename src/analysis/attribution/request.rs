@@ -4,8 +4,10 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
-    /// MLP neurons.
+    /// Heads, MLPs and their strongest neurons: attention is inside.
     #[default]
+    Circuit,
+    /// MLP neurons, with effects through attention.
     Neurons,
     /// Features of the model's dictionary.
     Features,
@@ -15,21 +17,31 @@ impl Basis {
     /// What `--nodes` calls it.
     pub fn name(self) -> &'static str {
         match self {
+            Basis::Circuit => "heads and MLPs",
             Basis::Neurons => "neurons",
             Basis::Features => "features",
         }
     }
 
-    /// The other one.
+    /// The one that a graph is compared with.
     pub fn other(self) -> Self {
         match self {
-            Basis::Neurons => Basis::Features,
+            Basis::Circuit | Basis::Neurons => Basis::Features,
             Basis::Features => Basis::Neurons,
+        }
+    }
+
+    /// The next of all.
+    pub fn next(self) -> Self {
+        match self {
+            Basis::Circuit => Basis::Neurons,
+            Basis::Neurons => Basis::Features,
+            Basis::Features => Basis::Circuit,
         }
     }
 }
 
-/// Which attribution graph is asked for; the default is of neurons, with every unit.
+/// Which attribution graph is asked for; the default is of heads and MLPs.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct GraphRequest {
     /// The prompt.
@@ -38,7 +50,7 @@ pub struct GraphRequest {
     pub ids: Option<Vec<u32>>,
     /// The token to explain as the user named it; none are the most probable ones.
     pub target: Option<String>,
-    /// The token to subtract.
+    /// The token to subtract; of heads and MLPs none is the most probable other token, and `none` nothing.
     pub contrast: Option<String>,
     /// What its nodes are.
     pub basis: Basis,

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::model::site::BlockSite as S;
 use crate::model::text::Piece;
 use crate::model::trace::Trace;
-use crate::replacement::circuit::{Circuit, NodeRow, Unit};
+use crate::replacement::circuit::{Circuit, NodeRow, Total, Unit};
 use anyhow::Result;
 use candle_core::DType;
 use serde_json::{Map, Value, json};
@@ -107,35 +107,14 @@ impl Parts<'_> {
 
     fn nodes(&self) -> Result<Vec<Node>> {
         let on: HashSet<(usize, usize)> = always_on_neurons(&self.chosen.numbers(), self.trace)?;
-        let mut looks = Looks::default();
         let mut nodes = Vec::with_capacity(self.chosen.totals.len() + 3);
         for total in self.chosen.totals.values() {
-            let p = small(total.unit.position());
-            let node = match total.unit {
-                Unit::Embed { position } => {
-                    let token = &self.tokens[position];
-                    Node { label: token.text.clone(), ..Node::embedding(token.id, p) }
-                }
-                Unit::PosEmbed { .. } => Node::positional_embedding(p),
-                Unit::Head { layer, head, position } => {
-                    let keys = looks.keys(self.trace, layer, head, position)?;
-                    let label = keys.first().map(|&(key, weight)| looks_at(&self.tokens[key].text, key, weight));
-                    let node = Node { label: label.unwrap_or_default(), ..Node::head(small(layer), head as u64, p) };
-                    node.with_looks(&keys)
-                }
-                Unit::Mlp { layer, position } => match self.chosen.neurons_of(layer, position) {
-                    [] => Node::mlp(small(layer), p),
-                    apart => Node::rest(small(layer), p).with_apart(apart),
-                },
-                Unit::Neuron { layer, neuron, position } => {
-                    let activation =
-                        self.trace.block(layer, S::MlpPost)?.get(position)?.get(neuron)?.to_dtype(DType::F32)?;
-                    let always_on = on.contains(&(layer, neuron));
-                    Node { always_on, ..Node::neuron(small(layer), neuron as u64, p, activation.to_scalar()?) }
-                }
+            let (always_on, apart) = match total.unit {
+                Unit::Neuron { layer, neuron, .. } => (on.contains(&(layer, neuron)), [].as_slice()),
+                Unit::Mlp { layer, position } => (false, self.chosen.neurons_of(layer, position)),
+                _ => (false, [].as_slice()),
             };
-            let totals = Totals { writes: total.writes, counts: Some(total.counts).filter(|c| c.is_finite()) };
-            nodes.push(Node { totals: Some(totals), ..node });
+            nodes.push(Node { always_on, ..node_with(self.trace, self.tokens, total, apart)? });
         }
         Ok(nodes)
     }
@@ -186,33 +165,59 @@ impl Parts<'_> {
     }
 }
 
-/// Where heads look: the last pattern that was read is kept, units come layer by layer.
-#[derive(Default)]
-struct Looks {
-    layer: Option<(usize, candle_core::Tensor)>,
+/// A unit as a node with its totals; an MLP without these neurons is the rest of it.
+pub(super) fn node_of(circuit: &Circuit, tokens: &[Piece], unit: Unit, without: &[usize]) -> Result<Node> {
+    let mut total = circuit.total(unit)?;
+    if let Unit::Mlp { layer, position } = unit {
+        for &neuron in without {
+            let apart = circuit.total(Unit::Neuron { layer, neuron, position })?;
+            total.writes -= apart.writes;
+            total.counts -= apart.counts;
+        }
+    }
+    node_with(circuit.trace(), tokens, &total, without)
+}
+
+fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) -> Result<Node> {
+    let p = small(total.unit.position());
+    let node = match total.unit {
+        Unit::Embed { position } => {
+            let token = &tokens[position];
+            Node { label: token.text.clone(), ..Node::embedding(token.id, p) }
+        }
+        Unit::PosEmbed { .. } => Node::positional_embedding(p),
+        Unit::Head { layer, head, position } => {
+            let keys = looks(trace, layer, head, position)?;
+            let label = keys.first().map(|&(key, weight)| looks_at(&tokens[key].text, key, weight));
+            let node = Node { label: label.unwrap_or_default(), ..Node::head(small(layer), head as u64, p) };
+            node.with_looks(&keys)
+        }
+        Unit::Mlp { layer, .. } if without.is_empty() => Node::mlp(small(layer), p),
+        Unit::Mlp { layer, .. } => Node::rest(small(layer), p).with_apart(without),
+        Unit::Neuron { layer, neuron, position } => {
+            let activation = trace.block(layer, S::MlpPost)?.get(position)?.get(neuron)?.to_dtype(DType::F32)?;
+            Node::neuron(small(layer), neuron as u64, p, activation.to_scalar()?)
+        }
+    };
+    let totals = Totals { writes: total.writes, counts: Some(total.counts).filter(|c| c.is_finite()) };
+    Ok(Node { totals: Some(totals), ..node })
 }
 
 /// Keys of a head that are told.
 const KEYS: usize = 3;
 
-impl Looks {
-    /// The keys that a head looks at most from a position, with their weights.
-    fn keys(&mut self, trace: &Trace, layer: usize, head: usize, position: usize) -> Result<Vec<(usize, f32)>> {
-        let pattern = match &self.layer {
-            Some((of, pattern)) if *of == layer => pattern.clone(),
-            _ => trace.block(layer, S::Pattern)?,
-        };
-        let row: Vec<f32> = pattern.get(head)?.get(position)?.to_dtype(DType::F32)?.to_vec1()?;
-        self.layer = Some((layer, pattern));
-        let mut keys: Vec<(usize, f32)> = row.into_iter().enumerate().take(position + 1).collect();
-        keys.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        keys.truncate(KEYS);
-        Ok(keys)
-    }
+/// The keys that a head looks at most from a position, with their weights.
+fn looks(trace: &Trace, layer: usize, head: usize, position: usize) -> Result<Vec<(usize, f32)>> {
+    let row = trace.block(layer, S::Pattern)?.get(head)?.get(position)?;
+    let row: Vec<f32> = row.to_dtype(DType::F32)?.to_vec1()?;
+    let mut keys: Vec<(usize, f32)> = row.into_iter().enumerate().take(position + 1).collect();
+    keys.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    keys.truncate(KEYS);
+    Ok(keys)
 }
 
 /// `looks at 9 " John" 0.74`
-pub fn looks_at(token: &str, key: usize, weight: f32) -> String {
+fn looks_at(token: &str, key: usize, weight: f32) -> String {
     format!("looks at {key} \"{token}\" {weight:.2}")
 }
 

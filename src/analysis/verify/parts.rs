@@ -94,8 +94,7 @@ impl Verifier<'_> {
     /// All heads and neurons at the positions of a sink.
     fn sunk(&self, node: &Node) -> Result<Vec<Piece>> {
         let arch = &self.on.model.decoder.arch;
-        let positions = node.id.split('_').skip(1).map(str::parse::<usize>);
-        let positions = positions.collect::<Result<Vec<_>, _>>().context("its id does not say which positions")?;
+        let positions = node.sink_positions().context("its id does not say which positions")?;
         ensure!(positions.iter().all(|p| *p < self.on.trace.n_pos()), "it is outside this prompt");
         let mut pieces = Vec::new();
         for position in positions {

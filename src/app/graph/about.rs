@@ -65,10 +65,26 @@ fn about(shown: &Shown, at: u32) -> Report {
     if !numbers.is_empty() {
         lines.push(numbers.join("  "));
     }
+    if let Some(totals) = node.totals {
+        let counts =
+            totals.counts.map_or(String::new(), |c| format!(", counts {c:+.4} (to first order, nothing held)"));
+        lines.push(format!("writes {:+.4} (by every path of values; adds up){counts}", totals.writes));
+    }
+    let looks: Vec<String> = node
+        .looks()
+        .iter()
+        .map(|(key, weight)| format!("{key} \"{}\" {weight:.2}", shown.graph.metadata.token(Some(*key)).unwrap_or("")))
+        .collect();
+    if !looks.is_empty() {
+        lines.push(format!("looks at {}", looks.join(", ")));
+    }
+    if node.kind.is_part() && node.certificate.is_some() {
+        lines.push("what feeds it is told towards the target, in its units".to_owned());
+    }
     if let Some(row) = node.certificate {
         let fault = if row.holds() { "" } else { ": IT DOES NOT" };
         lines.push(format!(
-            "its row adds up to {:.4} within {:.1e} of {:.4}{fault}; {:.0} % of it comes from no unit shown",
+            "its row adds up to {:.4} within {:.1e} of {:.4}{fault}; {:.0} % of it comes from units that are not shown",
             row.value,
             row.residual.abs(),
             row.abs_sum,

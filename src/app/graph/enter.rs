@@ -130,7 +130,8 @@ impl App {
     /// Neurons are in graphs of neurons, features in those of features.
     fn turn_to_basis_of(&mut self, unit: &Address) {
         let wanted = match unit.place {
-            Place::Unit { part: Part::Neuron(_), .. } => Basis::Neurons,
+            Place::Unit { part: Part::Head(_), .. } => Basis::Circuit,
+            Place::Unit { part: Part::Neuron(_), .. } if self.graph.basis == Basis::Features => Basis::Circuit,
             Place::Unit { part: Part::Feature(_), .. } => Basis::Features,
             _ => return,
         };

@@ -18,6 +18,10 @@ pub enum Field {
     Share,
     /// The node's influence on the targets.
     Influence,
+    /// What the node writes into the target by every path.
+    Writes,
+    /// What it counts for, with nothing held.
+    Counts,
     /// How much of the node's own input comes from no unit shown.
     Unexplained,
     /// The effect of its last test as the graph predicts it.
@@ -40,6 +44,8 @@ impl Field {
             Field::Predicted => 11,
             Field::Measured => 12,
             Field::Label => 13,
+            Field::Writes => 14,
+            Field::Counts => 15,
         }
     }
 }
@@ -52,8 +58,12 @@ impl Shown {
         if !self.flat {
             fields.extend([Field::Bar, Field::Share]);
         }
-        fields.push(Field::Influence);
-        if self.graph.nodes.iter().any(|node| node.certificate.is_some()) {
+        if self.graph.is_circuit() {
+            fields.extend([Field::Writes, Field::Counts]);
+        } else {
+            fields.push(Field::Influence);
+        }
+        if !self.graph.is_circuit() && self.graph.nodes.iter().any(|node| node.certificate.is_some()) {
             fields.push(Field::Unexplained);
         }
         if self.is_tested() {
@@ -80,6 +90,7 @@ pub(super) fn report(shown: &Shown) -> Report {
         Column::number("unexplained", "", 4),
     ];
     columns.extend([Column::number("predicted", "", 4), Column::number("measured", "", 4), Column::text("label")]);
+    columns.extend([Column::number("writes", "", 4), Column::number("counts", "", 4)]);
     let mut table = Table::new(columns);
     for row in &shown.rows {
         table.push(match row.item {
@@ -123,11 +134,13 @@ fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec
         optional(effect.and_then(|e| e.predicted)),
         effect.map_or(Cell::Empty, |e| Cell::finite(e.measured)),
         label(shown, at).into(),
+        optional(node.totals.map(|t| t.writes)),
+        optional(node.totals.and_then(|t| t.counts)),
     ]
 }
 
 fn more_row(shown: &Shown, line: usize, count: usize, share: f32) -> Vec<Cell> {
-    let mut row = vec![Cell::Empty; 14];
+    let mut row = vec![Cell::Empty; 16];
     row[0] = depth(shown, line);
     row[7] = Cell::Number(share);
     row[13] = format!("{count} more").into();

@@ -40,6 +40,10 @@ impl App {
                 self.show_address(&address);
             }
             (NodeKind::Embedding { .. }, Some(address)) => self.show_address(&address),
+            (NodeKind::Head, Some(address)) => {
+                self.explain_as_graph(&target);
+                self.show_address(&address);
+            }
             (NodeKind::Logit { token: Some(_), .. }, Some(Address { place, .. })) => {
                 self.explain_as_graph(&target);
                 self.show_address(&Address { place, position: None });
@@ -110,7 +114,7 @@ impl App {
         self.graph.entering = None;
         match (self.graph.origin(), file) {
             (Origin::File, _) => {
-                (self.graph.of_file, self.graph.basis) = (false, Basis::Neurons);
+                (self.graph.of_file, self.graph.basis) = (false, Basis::Circuit);
                 let on = self.graph_key(Action::Basis);
                 self.say(format!("the graph of the prompt; {on} goes on to its features, then to the file"));
             }
@@ -118,8 +122,22 @@ impl App {
                 self.graph.of_file = true;
                 self.say(format!("the graph of {file} again"));
             }
-            (Origin::Prompt(basis), _) => self.graph.basis = basis.other(),
+            (Origin::Prompt(basis), _) => self.graph.basis = basis.next(),
         }
+        if self.graph.origin() == Origin::Prompt(Basis::Neurons) {
+            self.say("effects through held attention: heads are on no node of this graph");
+        }
+    }
+
+    /// The token less what else was likely, or the token alone.
+    pub(in crate::app) fn turn_contrast(&mut self) {
+        if self.selection.contrast.take().is_some() {
+            self.graph.plain = true;
+        } else {
+            self.graph.plain = !self.graph.plain;
+        }
+        let what = if self.graph.plain { "its own logit" } else { "what sets it apart from what else was likely" };
+        self.say(format!("the graph explains a token by {what}"));
     }
 
     /// Features out of this folder of transcoders; an empty line changes nothing.

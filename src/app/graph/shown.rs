@@ -113,6 +113,14 @@ impl Shown {
         Ok(shown)
     }
 
+    /// Opens the tree until it fills this many lines: of a graph with attention inside the first screen tells the story.
+    pub(super) fn fill(&mut self, lines: usize) {
+        if self.graph.is_circuit() {
+            let from = Source { graph: &self.graph, columns: None, pruned: Some(&self.pruned) };
+            self.limits.fill(from, self.root, lines);
+        }
+    }
+
     /// Takes over how an earlier stage of the same graph was looked at, with the cursor `at` a node of that.
     pub(super) fn look_like(&mut self, before: &Shown, at: Option<u32>) {
         let thresholds = before.pruned.thresholds();
@@ -123,6 +131,7 @@ impl Shown {
             folded: of(&before.limits.folded),
             opened: of(&before.limits.opened),
             widened: of(&before.limits.widened),
+            narrow: of(&before.limits.narrow),
             ..before.limits.clone()
         };
         self.root = before.same_in(before.root, self).unwrap_or(self.root);

@@ -21,6 +21,7 @@ impl Shown {
 
     fn unfold(&mut self, node: u32) {
         self.limits.folded.remove(&node);
+        self.limits.narrow.remove(&node);
         self.limits.opened.insert(node);
     }
 
@@ -83,7 +84,7 @@ impl Shown {
         kept.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         let input = input_of(&self.graph, node);
         let enough = |w: f32| f64::from(w.abs()) >= f64::from(self.limits.share) * input;
-        kept.into_iter().take(self.limits.width).take_while(|(_, w)| enough(*w)).map(|(n, _)| n).collect()
+        kept.into_iter().take(self.limits.width_of(node)).take_while(|(_, w)| enough(*w)).map(|(n, _)| n).collect()
     }
 }
 
@@ -199,7 +200,11 @@ impl App {
         let at = self.graph_node();
         let Some(shown) = self.graph.shown_mut() else { return };
         let kept = |n: &&u32| shown.pruned.nodes()[**n as usize] && shown.graph.nodes[**n as usize].kind.needs_inputs();
-        let ranked: Vec<u32> = shown.influence.ranked().iter().filter(kept).copied().collect();
+        let mut ranked: Vec<u32> = shown.influence.ranked().iter().filter(kept).copied().collect();
+        if shown.graph.is_circuit() {
+            let counts = |n: &u32| shown.graph.nodes[*n as usize].totals.and_then(|t| t.counts).unwrap_or(0.0).abs();
+            ranked.sort_by(|a, b| counts(b).total_cmp(&counts(a)));
+        }
         let Some(last) = ranked.len().checked_sub(1) else { return };
         let place = at.and_then(|at| ranked.iter().position(|n| *n == at));
         let to = match place {
@@ -292,6 +297,7 @@ impl App {
             shown.limits.folded.clear();
             shown.limits.opened.clear();
             shown.limits.widened.clear();
+            shown.limits.narrow.clear();
         }
         self.show_graph();
         Ok(())

@@ -71,6 +71,7 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
         fact(out, "certificates", &format!("{failed} rows do not add up to their values"))?;
     }
     if let Some(traced) = metadata.traced {
+        fact(out, "question", &crate::graph::in_words(metadata.target.as_deref().unwrap_or_default()))?;
         let Traced { value, tokens, biases } = traced;
         let parts = format!("tokens {tokens:+.4}, biases {biases:+.4}, value {value:+.4}");
         fact(out, "traced", &format!("traced to tokens: {:.1} % ({parts})", 100.0 * traced.share()))?;

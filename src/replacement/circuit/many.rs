@@ -167,8 +167,8 @@ impl Circuit<'_> {
         for group in &reading.groups {
             for &(position, weight) in &group.places {
                 let of = |x: &[f32]| f64::from(weight) * wide(&group.direction, &x[position * d..][..d]);
-                sums.add(Unit::Embed { position }, of(&self.embed), wanted);
-                if let Some(pos_embed) = &self.pos_embed {
+                sums.add(Unit::Embed { position }, of(&self.kept.embed), wanted);
+                if let Some(pos_embed) = &self.kept.pos_embed {
                     sums.add(Unit::PosEmbed { position }, of(pos_embed), wanted);
                 }
             }
@@ -213,7 +213,7 @@ impl Circuit<'_> {
             ensure!(position < gradients.dim(0)?, "position {position} is after the target's");
             vector(&gradients.get(position)?)
         };
-        let (frozen, exact) = (of(&self.frozen.neurons[layer])?, of(&self.exact.neurons[layer])?);
+        let (frozen, exact) = (of(&self.kept.frozen.neurons[layer])?, of(&self.kept.exact.neurons[layer])?);
         let activations = self.trace.row(Site::Block(layer, S::MlpPost), position)?;
         let all = activations.iter().zip(frozen).zip(exact);
         Ok(all.map(|((a, g), e)| [a * g, a * e]).collect())

@@ -2,7 +2,7 @@
 
 use super::{Circuit, Unit, one_row};
 use crate::model::arch::Linear;
-use crate::model::site::BlockSite as S;
+use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::branches::Branches;
 use crate::replacement::norm::{FrozenNorm, dot, vector};
 use crate::replacement::rules::Gates;
@@ -64,9 +64,9 @@ impl Reading {
 impl Circuit<'_> {
     /// What the target reads.
     pub fn target(&self) -> Reading {
-        let group = Group { direction: self.goal.covector.clone(), places: vec![(self.goal.position, 1.0)] };
+        let group = Group { direction: self.kept.goal.covector.clone(), places: vec![(self.kept.goal.position, 1.0)] };
         let entry = Entry::Post(self.model.arch.n_layers - 1);
-        Reading { entry, groups: vec![group], bias: self.goal.bias, value: self.goal.value }
+        Reading { entry, groups: vec![group], bias: self.kept.goal.bias, value: self.kept.goal.value }
     }
 
     /// What a head, MLP or neuron reads: a head and an MLP towards the target, in its units; a neuron by itself, in units of its activation.
@@ -77,7 +77,7 @@ impl Circuit<'_> {
         self.check(unit)?;
         let towards = |site| -> Result<Vec<f32>> {
             let layer = unit.layer().unwrap_or(0);
-            let kept = self.frozen.at(crate::model::site::Site::Block(layer, site));
+            let kept = self.kept.frozen.at(Site::Block(layer, site));
             match kept.filter(|g| g.dim(0).is_ok_and(|n| unit.position() < n)) {
                 Some(gradient) => vector(&gradient.narrow(0, unit.position(), 1)?),
                 // After the target nothing moves it.
@@ -125,7 +125,7 @@ impl Circuit<'_> {
     /// As [`Circuit::reading`].
     pub fn rest(&self, layer: usize, position: usize, apart: &[usize]) -> Result<Reading> {
         self.check(Unit::Mlp { layer, position })?;
-        let gradient = &self.frozen.neurons[layer];
+        let gradient = &self.kept.frozen.neurons[layer];
         ensure!(position < gradient.dim(0)?, "position {position} is after the target's");
         let mut weights = vector(&gradient.narrow(0, position, 1)?)?;
         for &neuron in apart {
@@ -133,6 +133,31 @@ impl Circuit<'_> {
             weights[neuron] = 0.0;
         }
         self.neurons_reading(layer, position, weights)
+    }
+
+    /// What the neurons of an MLP read that are not among `apart`, towards `reader` `[d_model]` at its position.
+    ///
+    /// # Errors
+    /// As [`Circuit::reading`].
+    pub fn rest_towards(&self, layer: usize, position: usize, apart: &[usize], reader: &[f32]) -> Result<Reading> {
+        self.check(Unit::Mlp { layer, position })?;
+        let mut weights = self.to_neurons(layer, position, reader)?;
+        for &neuron in apart {
+            self.check(Unit::Neuron { layer, neuron, position })?;
+            weights[neuron] = 0.0;
+        }
+        self.neurons_reading(layer, position, weights)
+    }
+
+    /// What every neuron of an MLP writes of what `reader` `[d_model]` reads at its position, `[d_mlp]`.
+    ///
+    /// # Errors
+    /// As [`Circuit::reading`].
+    pub fn neurons_towards(&self, layer: usize, position: usize, reader: &[f32]) -> Result<Vec<f32>> {
+        self.check(Unit::Mlp { layer, position })?;
+        let weights = self.to_neurons(layer, position, reader)?;
+        let activations = self.trace.row(Site::Block(layer, S::MlpPost), position)?;
+        Ok(weights.iter().zip(activations).map(|(w, a)| w * a).collect())
     }
 
     /// Whether there is such a unit.
@@ -216,7 +241,7 @@ impl Circuit<'_> {
         let value = dot(&weights, &vector(&row(S::MlpPost)?)?);
         let up = mlp.gate.is_some().then(|| row(S::MlpPreLinear)).transpose()?;
         let weights = self.tensor(weights)?;
-        let branches = Branches::new(mlp, Gates::Held(self.gate), &weights, &row(S::MlpPre)?, up.as_ref())?;
+        let branches = Branches::new(mlp, Gates::Held(self.kept.gate), &weights, &row(S::MlpPre)?, up.as_ref())?;
         let mut direction = vector(&branches.back(mlp)?)?;
         let norm = FrozenNorm::of(&block.ln2, self.trace, (layer, S::Ln2Scale), self.model.arch.d_model)?;
         let bias = branches.bias(mlp)? + dot(&direction, &norm.bias);

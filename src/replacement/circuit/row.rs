@@ -83,8 +83,8 @@ impl Circuit<'_> {
                 *sums.effects.entry(unit).or_default() +=
                     f64::from(weight) * wide_dot(&group.direction, &x[position * d..]);
             };
-            add(Unit::Embed { position }, &self.embed);
-            if let Some(pos_embed) = &self.pos_embed {
+            add(Unit::Embed { position }, &self.kept.embed);
+            if let Some(pos_embed) = &self.kept.pos_embed {
                 add(Unit::PosEmbed { position }, pos_embed);
             }
         }

@@ -31,7 +31,7 @@ impl Circuit<'_> {
         self.embeddings(&mut totals)?;
         for layer in 0..self.model.arch.n_layers {
             let pair = |of: fn(&Gradients) -> &Vec<Tensor>| -> Result<[Vec<f32>; 2]> {
-                Ok([vector(&of(&self.frozen)[layer])?, vector(&of(&self.exact)[layer])?])
+                Ok([vector(&of(&self.kept.frozen)[layer])?, vector(&of(&self.kept.exact)[layer])?])
             };
             let width = self.model.blocks[layer].attention.d_head;
             let (z, [frozen, exact]) = (&self.written(layer)?.z, pair(|g| &g.heads)?);
@@ -64,19 +64,60 @@ impl Circuit<'_> {
 
     fn embeddings(&self, totals: &mut Vec<Total>) -> Result<()> {
         let d = self.model.arch.d_model;
-        let (frozen, exact) = (vector(&self.frozen.embed)?, vector(&self.exact.embed)?);
-        for position in 0..=self.goal.position {
+        let (frozen, exact) = (vector(&self.kept.frozen.embed)?, vector(&self.kept.exact.embed)?);
+        for position in 0..=self.kept.goal.position {
             let of = position * d..(position + 1) * d;
             let mut push = |unit, x: &[f32]| {
                 let (writes, counts) = (dot(&frozen[of.clone()], x), dot(&exact[of.clone()], x));
                 totals.push(Total { unit, writes, counts });
             };
-            push(Unit::Embed { position }, &self.embed[of.clone()]);
-            if let Some(pos_embed) = &self.pos_embed {
+            push(Unit::Embed { position }, &self.kept.embed[of.clone()]);
+            if let Some(pos_embed) = &self.kept.pos_embed {
                 push(Unit::PosEmbed { position }, &pos_embed[of.clone()]);
             }
         }
         Ok(())
+    }
+
+    /// The totals of one unit; zero after the target.
+    ///
+    /// # Errors
+    /// There is no such unit.
+    pub fn total(&self, unit: Unit) -> Result<Total> {
+        self.check(unit)?;
+        let position = unit.position();
+        let mut total = Total { unit, writes: 0.0, counts: 0.0 };
+        if position > self.kept.goal.position {
+            return Ok(total);
+        }
+        let d = self.model.arch.d_model;
+        let embedded = |x: &[f32]| x[position * d..(position + 1) * d].to_vec();
+        let (written, gradients): (Vec<f32>, fn(&Gradients, usize) -> &Tensor) = match unit {
+            Unit::Embed { .. } => (embedded(&self.kept.embed), |g, _| &g.embed),
+            Unit::PosEmbed { .. } => (self.kept.pos_embed.as_deref().map_or_else(Vec::new, embedded), |g, _| &g.embed),
+            Unit::Head { layer, .. } => {
+                let z = &self.written(layer)?.z;
+                let width = self.model.blocks[layer].attention.d_head * self.model.arch.n_heads;
+                (z[position * width..(position + 1) * width].to_vec(), |g, l| &g.heads[l])
+            }
+            Unit::Mlp { layer, .. } | Unit::Neuron { layer, .. } => {
+                (self.trace.row(Site::Block(layer, S::MlpPost), position)?, |g, l| &g.neurons[l])
+            }
+        };
+        let part = match unit {
+            Unit::Head { layer, head, .. } => {
+                let width = self.model.blocks[layer].attention.d_head;
+                head * width..(head + 1) * width
+            }
+            Unit::Neuron { neuron, .. } => neuron..neuron + 1,
+            _ => 0..written.len(),
+        };
+        let by = |g: &Gradients| -> Result<f32> {
+            let row = vector(&gradients(g, unit.layer().unwrap_or(0)).get(position)?)?;
+            Ok(row.get(part.clone()).zip(written.get(part.clone())).map_or(0.0, |(g, x)| dot(g, x)))
+        };
+        (total.writes, total.counts) = (by(&self.kept.frozen)?, by(&self.kept.exact)?);
+        Ok(total)
     }
 
     /// What biases put into the target by every path, from the biases themselves: with what the embeddings put there it is the target's value.
@@ -84,9 +125,9 @@ impl Circuit<'_> {
     /// # Errors
     /// A site was not recorded.
     pub fn biases(&self) -> Result<f32> {
-        let mut sum = f64::from(self.goal.bias);
+        let mut sum = f64::from(self.kept.goal.bias);
         for (l, block) in self.model.blocks.iter().enumerate() {
-            let at = |site| self.frozen.at(Site::Block(l, site)).context("the gradient was not kept");
+            let at = |site| self.kept.frozen.at(Site::Block(l, site)).context("the gradient was not kept");
             let rows = |site| -> Result<Vec<f32>> { vector(at(site)?) };
             let (written, d) = (self.written(l)?, self.model.arch.d_model);
             // What attention's output and its norm add, and what its values read of biases.
@@ -125,12 +166,12 @@ impl Circuit<'_> {
         if beta.is_none() && !own {
             return Ok(0.0);
         }
-        let gradient = &self.frozen.neurons[l];
+        let gradient = &self.kept.frozen.neurons[l];
         let rows = |site| -> Result<Tensor> {
             Ok(self.trace.block(l, site)?.narrow(0, 0, gradient.dim(0)?)?.to_dtype(DType::F32)?.contiguous()?)
         };
         let up = mlp.gate.is_some().then(|| rows(S::MlpPreLinear)).transpose()?;
-        let branches = Branches::new(mlp, Gates::Held(self.gate), gradient, &rows(S::MlpPre)?, up.as_ref())?;
+        let branches = Branches::new(mlp, Gates::Held(self.kept.gate), gradient, &rows(S::MlpPre)?, up.as_ref())?;
         let read = beta.map_or(Ok(0.0), |beta| over_rows(&branches.back(mlp)?, beta))?;
         Ok(f64::from(branches.bias(mlp)?) + read)
     }
@@ -142,7 +183,7 @@ impl Circuit<'_> {
     pub fn bias(&self) -> Result<f32> {
         let mut totals = Vec::new();
         self.embeddings(&mut totals)?;
-        Ok((f64::from(self.goal.value) - totals.iter().map(|t| f64::from(t.writes)).sum::<f64>()) as f32)
+        Ok((f64::from(self.kept.goal.value) - totals.iter().map(|t| f64::from(t.writes)).sum::<f64>()) as f32)
     }
 }
 

@@ -28,7 +28,7 @@ impl Columns {
             Field::Bar => self.bar + 1,
             Field::Share | Field::Influence => 6,
             Field::Unexplained => 7,
-            Field::Predicted | Field::Measured => 8,
+            Field::Predicted | Field::Measured | Field::Writes | Field::Counts => 8,
             Field::Label => 0,
         }
     }
@@ -111,9 +111,10 @@ impl Canvas<'_> {
         let mut columns = Columns { most, name: widest.min(WIDEST), token, bar, fields };
         // What tells nodes apart needs room too.
         let label = if width < 90 { 24 } else { 16 };
-        for field in [Field::Unexplained, Field::Influence] {
+        for field in [Field::Unexplained, Field::Influence, Field::Bar, Field::Writes] {
             // Nothing else stands in a list for how much a node matters.
             let kept = skipped > 0 || (field == Field::Influence && shown.flat);
+            let kept = kept || (!shown.graph.is_circuit() && field == Field::Bar);
             if !kept && columns.name + columns.rest() + label > width {
                 columns.fields.retain(|f| *f != field);
             }
@@ -124,6 +125,7 @@ impl Canvas<'_> {
     }
 
     fn graph_header(&mut self, area: Rect, columns: &Columns) {
+        let of_heads = columns.fields.contains(&Field::Counts);
         let style = self.theme.dim().add_modifier(Modifier::BOLD);
         self.put(area, area.x, area.y, "node", style);
         let mut x = area.x.saturating_add(columns.name as u16 + 1);
@@ -138,6 +140,9 @@ impl Canvas<'_> {
                 Field::Unexplained => "unexpl",
                 Field::Predicted => "predict",
                 Field::Measured => "measure",
+                Field::Writes => "writes",
+                Field::Counts => "counts",
+                Field::Label if of_heads => "looks at, or reads > writes",
                 Field::Label => "reads > writes",
             };
             let right = !matches!(field, Field::Token | Field::Label);
@@ -190,6 +195,7 @@ impl Canvas<'_> {
                     (format!("{:>width$.0}%", 100.0 * share, width = room - 1), Style::new())
                 }
                 (Field::Influence, Cell::Number(influence)) => (format!("{influence:>room$.3}"), Style::new()),
+                (Field::Writes | Field::Counts, Cell::Number(total)) => (format!("{total:>+room$.2}"), Style::new()),
                 (Field::Predicted | Field::Measured, Cell::Number(effect)) => {
                     (format!("{effect:>+room$.2}"), theme.edited())
                 }

@@ -20,11 +20,11 @@ use crate::model::site::Sites;
 use crate::model::text::Piece;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
-use crate::replacement::circuit::{Circuit, Objective, Reading, Unit};
+use crate::replacement::circuit::{Circuit, CircuitNode, Objective, StreamReading};
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-pub use branch::{Branch, Place, branch};
+pub use branch::{BranchPlace, CircuitBranch, branch};
 pub use question::{Contrast, question};
 pub use sink::{Sink, positions as sink_positions};
 
@@ -33,7 +33,7 @@ pub const USUAL: usize = 500;
 
 /// How a graph is to be made.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CircuitSettings {
     /// At most this many heads, MLPs and neurons.
     pub max_nodes: usize,
     /// How gated neurons are linearised.
@@ -42,9 +42,9 @@ pub struct Settings {
     pub sink: Sink,
 }
 
-impl Default for Settings {
+impl Default for CircuitSettings {
     fn default() -> Self {
-        Settings { max_nodes: USUAL, gate: Gate::default(), sink: Sink::Auto }
+        CircuitSettings { max_nodes: USUAL, gate: Gate::default(), sink: Sink::Auto }
     }
 }
 
@@ -55,7 +55,7 @@ const ROUND: usize = 128;
 ///
 /// # Errors
 /// There is not enough.
-pub fn plan(model: &Model, n_pos: usize, settings: &Settings) -> Result<()> {
+pub fn plan(model: &Model, n_pos: usize, settings: &CircuitSettings) -> Result<()> {
     let arch = &model.decoder.arch;
     if !model.decoder.device().is_cpu() {
         return Ok(());
@@ -69,7 +69,13 @@ pub fn plan(model: &Model, n_pos: usize, settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 /// A run that fails, a target outside the vocabulary, or what `step` returns: it is called with the work done and in all.
-pub fn build(model: &Model, tokens: &[Piece], target: &LogitTarget, settings: &Settings, step: Step) -> Result<Graph> {
+pub fn build(
+    model: &Model,
+    tokens: &[Piece],
+    target: &LogitTarget,
+    settings: &CircuitSettings,
+    step: Step,
+) -> Result<Graph> {
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
     let trace = model.run(&ids, &Sites::Only(Circuit::sites(&model.decoder)), Logits::Last)?;
     build_on(model, &trace, tokens, target, settings, step)
@@ -84,7 +90,7 @@ pub fn build_on(
     trace: &Trace,
     tokens: &[Piece],
     target: &LogitTarget,
-    settings: &Settings,
+    settings: &CircuitSettings,
     step: Step,
 ) -> Result<Graph> {
     ensure!(!tokens.is_empty(), "a graph needs a prompt");
@@ -95,15 +101,15 @@ pub fn build_on(
     let apart = circuit.apart(&chosen.neurons())?;
     let readers = chosen.readers();
     let mut rows = Vec::with_capacity(readers.len() + 1);
-    let wanted = |unit: Unit| chosen.has(unit);
+    let wanted = |unit: CircuitNode| chosen.has(unit);
     rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted)?);
     for some in readers.chunks(ROUND) {
         step(rows.len(), readers.len() + 1)?;
-        let read = |unit: &Unit| match *unit {
-            Unit::Mlp { layer, position } => circuit.rest(layer, position, chosen.neurons_of(layer, position)),
+        let read = |unit: &CircuitNode| match *unit {
+            CircuitNode::Mlp { layer, position } => circuit.rest(layer, position, chosen.neurons_of(layer, position)),
             unit => circuit.reading(unit),
         };
-        let readings: Vec<Reading> = some.par_iter().map(read).collect::<Result<_>>()?;
+        let readings: Vec<StreamReading> = some.par_iter().map(read).collect::<Result<_>>()?;
         rows.extend(circuit.rows(&readings, &apart, &wanted)?);
     }
     assemble::Parts { model, trace, tokens, target, settings, circuit: &circuit, chosen: &chosen }.graph(&rows)

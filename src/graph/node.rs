@@ -6,7 +6,7 @@ pub use target::HeadEffect;
 
 use serde_json::{Map, Value};
 
-use crate::address::{Address, Part, Token};
+use crate::address::{Address, Part, TokenName};
 
 /// What a node stands for.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -116,7 +116,7 @@ impl Certificate {
 
 /// What a node does to the target by every path, in units of the target.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Totals {
+pub struct NodeTotals {
     /// By values alone, with patterns, norm scales and gates held: those of embeddings and biases add up to the target.
     pub writes: f32,
     /// Activation times gradient with nothing held: what the target would lose without it, to first order. `None` of several nodes in one.
@@ -182,7 +182,7 @@ pub struct Node {
     pub certificate: Option<Certificate>,
     /// What it does to the target, in graphs with attention inside.
     #[serde(default)]
-    pub totals: Option<Totals>,
+    pub totals: Option<NodeTotals>,
     /// Whether the unit is on at nearly all positions of the prompt.
     pub always_on: bool,
     /// Other keys of the node.
@@ -326,7 +326,7 @@ impl Node {
             NodeKind::Neuron => in_layer(Part::Neuron(index()?)),
             NodeKind::Feature => in_layer(Part::Feature(index()?)),
             NodeKind::Error => in_layer(Part::Error),
-            NodeKind::Logit { token, .. } => Some(Address::logit(Token::Id(token?))),
+            NodeKind::Logit { token, .. } => Some(Address::logit(TokenName::Id(token?))),
             NodeKind::PositionalEmbedding | NodeKind::Rest | NodeKind::Sink | NodeKind::Bias | NodeKind::Other(_) => {
                 None
             }

@@ -2,7 +2,7 @@
 //! without remainder.
 //!
 //! Every node is one number, its total: how much it moves the target by every path of the local replacement model (patterns, norm scales and gates
-//! held). Every node has a row: what it reads, split by what wrote it. What a node reads is a [`Reading`], a linear functional of the residual
+//! held). Every node has a row: what it reads, split by what wrote it. What a node reads is a [`StreamReading`], a linear functional of the residual
 //! stream at one or more positions; an edge is the reading of what a unit wrote. No edge crosses attention: that is what head nodes are for.
 //!
 //! Beside that total stands the exact first-order one, gradient times activation with nothing held: it has no sum rule, but it sees where heads look.
@@ -13,9 +13,9 @@ mod row;
 mod totals;
 
 use super::backward::{Backward, Gradients};
-use super::direct::Logits;
+use super::direct::LogitWeights;
 use super::norm::{FrozenNorm, dot, vector};
-use super::rules::{Gate, Rule, Rules};
+use super::rules::{Gate, GradientRule, Rules};
 use super::targets::unembed_mean;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
@@ -29,13 +29,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 pub use many::{Apart, NodeRow};
-pub use reading::{Group, Reading};
+pub use reading::{ReadDirection, StreamReading};
 pub use row::CircuitRow;
 pub use totals::Total;
 
 /// A node of the circuit graph. Orders as the model computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unit {
+pub enum CircuitNode {
     /// The token embedding at a position.
     Embed {
         /// Its position.
@@ -73,23 +73,25 @@ pub enum Unit {
     },
 }
 
-impl Unit {
+impl CircuitNode {
     /// Its position.
     pub fn position(self) -> usize {
         match self {
-            Unit::Embed { position }
-            | Unit::PosEmbed { position }
-            | Unit::Head { position, .. }
-            | Unit::Mlp { position, .. }
-            | Unit::Neuron { position, .. } => position,
+            CircuitNode::Embed { position }
+            | CircuitNode::PosEmbed { position }
+            | CircuitNode::Head { position, .. }
+            | CircuitNode::Mlp { position, .. }
+            | CircuitNode::Neuron { position, .. } => position,
         }
     }
 
     /// Its layer; embeddings have none.
     pub fn layer(self) -> Option<usize> {
         match self {
-            Unit::Embed { .. } | Unit::PosEmbed { .. } => None,
-            Unit::Head { layer, .. } | Unit::Mlp { layer, .. } | Unit::Neuron { layer, .. } => Some(layer),
+            CircuitNode::Embed { .. } | CircuitNode::PosEmbed { .. } => None,
+            CircuitNode::Head { layer, .. } | CircuitNode::Mlp { layer, .. } | CircuitNode::Neuron { layer, .. } => {
+                Some(layer)
+            }
         }
     }
 }
@@ -119,11 +121,11 @@ struct Goal {
 pub struct Circuit<'a> {
     model: &'a Decoder,
     trace: &'a Trace,
-    kept: Arc<Kept>,
+    kept: Arc<CircuitState>,
 }
 
 /// What a circuit computed, to be taken up again beside the same model and run ([`Circuit::again`]).
-pub struct Kept {
+pub struct CircuitState {
     gate: Gate,
     goal: Goal,
     /// Everything held.
@@ -187,7 +189,7 @@ impl<'a> Circuit<'a> {
         };
         let frozen = back(0, Rules::relp(gate), &sites(&[S::AttnOut, S::MlpOut, S::V]))?;
         let exact = back(1, Rules::EXACT, &sites(&[S::Q, S::K]))?;
-        let kept = Kept {
+        let kept = CircuitState {
             gate,
             goal,
             frozen,
@@ -200,12 +202,12 @@ impl<'a> Circuit<'a> {
     }
 
     /// The circuit that [`Circuit::kept`] is of, on the same model and run.
-    pub fn again(model: &'a Decoder, trace: &'a Trace, kept: Arc<Kept>) -> Self {
+    pub fn again(model: &'a Decoder, trace: &'a Trace, kept: Arc<CircuitState>) -> Self {
         Circuit { model, trace, kept }
     }
 
     /// What it computed.
-    pub fn kept(&self) -> Arc<Kept> {
+    pub fn kept(&self) -> Arc<CircuitState> {
         self.kept.clone()
     }
 
@@ -241,7 +243,7 @@ impl Goal {
         for (id, _) in weights {
             ensure!((*id as usize) < d_vocab, "token id {id} is outside the vocabulary; accepted: 0..={}", d_vocab - 1);
         }
-        let weights: &Logits = weights;
+        let weights: &LogitWeights = weights;
         let biases = model.unembed.bias.as_ref().map(vector).transpose()?;
         let (mut row, mut own) = (model.target_row(weights)?, 0.0);
         if let Some(biases) = &biases {
@@ -262,7 +264,7 @@ impl Goal {
         let value = dot(&normalized, &numbers) + own;
         let beta = model.ln_final.bias.as_ref().map(vector).transpose()?;
         let bias = own + beta.map_or(0.0, |beta| dot(&beta, &numbers));
-        let covector = vector(&model.before_final_norm(trace, *position, &row, Rule::Frozen)?)?;
+        let covector = vector(&model.before_final_norm(trace, *position, &row, GradientRule::Frozen)?)?;
         Ok(Goal { position: *position, row, covector, bias, value })
     }
 }

@@ -4,9 +4,9 @@ use super::dictionaries::Dictionaries;
 use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
-use crate::analysis::attribution_graph::{Growth, LogitTarget, Settings, grow_on, most_probable};
+use crate::analysis::attribution_graph::{GraphSettings, Growth, LogitTarget, grow_on, most_probable};
 use crate::analysis::circuit_graph::{self, Contrast, question};
-use crate::analysis::grounded;
+use crate::analysis::graph_run;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
 use crate::graph::Graph;
@@ -66,7 +66,7 @@ pub fn of_prompt(
         Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
     };
     let dictionary = dictionary.as_deref();
-    let mut sites = grounded::sites(model, dictionary)?;
+    let mut sites = graph_run::sites(model, dictionary)?;
     sites.insert(last_stream(model));
     runs.ensure(model, sites, &mut |_, _| step(0, 0))?;
     let input = runs.input().clone();
@@ -76,7 +76,7 @@ pub fn of_prompt(
         Some(target) => vec![LogitTarget::of(model, &target, &next)],
     };
     let zero_positions = usize::from(dictionary.is_some());
-    let settings = Settings { max_nodes: wanted.max_nodes, zero_positions, ..Settings::default() };
+    let settings = GraphSettings { max_nodes: wanted.max_nodes, zero_positions, ..GraphSettings::default() };
     let (mut shown, mut rows, mut wait) = (Instant::now(), 0, PREVIEW);
     let step = RefCell::new(step);
     let go_on = |done, total| (step.borrow_mut())(done, total);
@@ -111,15 +111,15 @@ fn circuit(
     let mut sites = Circuit::sites(&model.decoder);
     sites.insert(last_stream(model));
     // Tests begin from any layer.
-    sites.extend(grounded::sites(model, None)?);
+    sites.extend(graph_run::sites(model, None)?);
     runs.ensure(model, sites, &mut |_, _| step(0, 0))?;
     let tokens = runs.input().tokens.clone();
     let next = next_token(model, runs.clean()?, tokens.len() - 1)?;
     let contrast = Contrast::named(wanted.contrast.as_deref());
     let target = question(model, &next, wanted.target.as_deref(), contrast)?;
-    let settings = circuit_graph::Settings {
+    let settings = circuit_graph::CircuitSettings {
         max_nodes: wanted.max_nodes.unwrap_or(circuit_graph::USUAL),
-        ..circuit_graph::Settings::default()
+        ..circuit_graph::CircuitSettings::default()
     };
     let mut graph = circuit_graph::build_on(model, runs.clean()?, &tokens, &target, &settings, step)?;
     graph.metadata.prompt.clone_from(&wanted.prompt);

@@ -1,14 +1,14 @@
 //! From rows to a graph.
 
 use super::choose::Chosen;
-use super::{Settings, Sink};
+use super::{CircuitSettings, Sink};
 use crate::analysis::attribution_graph::{LogitTarget, always_on_neurons};
-use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore, Totals, Traced};
+use crate::graph::{Certificate, Generator, Graph, Metadata, Node, NodeTotals, RowStore, Traced};
 use crate::model::Model;
 use crate::model::site::BlockSite as S;
 use crate::model::text::Piece;
 use crate::model::trace::Trace;
-use crate::replacement::circuit::{Circuit, NodeRow, Total, Unit};
+use crate::replacement::circuit::{Circuit, CircuitNode, NodeRow, Total};
 use anyhow::Result;
 use candle_core::DType;
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ pub(super) struct Parts<'a> {
     pub trace: &'a Trace,
     pub tokens: &'a [Piece],
     pub target: &'a LogitTarget,
-    pub settings: &'a Settings,
+    pub settings: &'a CircuitSettings,
     pub circuit: &'a Circuit<'a>,
     pub chosen: &'a Chosen,
 }
@@ -37,7 +37,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn add(&mut self, row: &NodeRow, places: &HashMap<Unit, u32>, own: Option<u32>) {
+    fn add(&mut self, row: &NodeRow, places: &HashMap<CircuitNode, u32>, own: Option<u32>) {
         self.bias += f64::from(row.bias);
         self.value += f64::from(row.value);
         self.residual += f64::from(row.residual);
@@ -82,7 +82,7 @@ impl Parts<'_> {
             gathered.entry(at).or_default().add(row, &places, (at == sink).then_some(sink));
         }
         if let Some(row) = gathered.get(&sink) {
-            let totals = Totals { writes: row.value as f32, counts: None };
+            let totals = NodeTotals { writes: row.value as f32, counts: None };
             nodes.push(Node { totals: Some(totals), ..Node::sink(&chosen.sink) });
         }
         let target = small(nodes.len());
@@ -90,7 +90,7 @@ impl Parts<'_> {
         nodes.push(self.target_node());
         let bias = small(nodes.len());
         if gathered.values().any(|row| row.bias != 0.0) {
-            let totals = Totals { writes: self.circuit.bias()?, counts: None };
+            let totals = NodeTotals { writes: self.circuit.bias()?, counts: None };
             nodes.push(Node { totals: Some(totals), ..Node::bias() });
         }
         let mut store = RowStore::new(nodes.len());
@@ -110,8 +110,8 @@ impl Parts<'_> {
         let mut nodes = Vec::with_capacity(self.chosen.totals.len() + 3);
         for total in self.chosen.totals.values() {
             let (always_on, apart) = match total.unit {
-                Unit::Neuron { layer, neuron, .. } => (on.contains(&(layer, neuron)), [].as_slice()),
-                Unit::Mlp { layer, position } => (false, self.chosen.neurons_of(layer, position)),
+                CircuitNode::Neuron { layer, neuron, .. } => (on.contains(&(layer, neuron)), [].as_slice()),
+                CircuitNode::Mlp { layer, position } => (false, self.chosen.neurons_of(layer, position)),
                 _ => (false, [].as_slice()),
             };
             nodes.push(Node { always_on, ..node_with(self.trace, self.tokens, total, apart)? });
@@ -166,11 +166,11 @@ impl Parts<'_> {
 }
 
 /// A unit as a node with its totals; an MLP without these neurons is the rest of it.
-pub(super) fn node_of(circuit: &Circuit, tokens: &[Piece], unit: Unit, without: &[usize]) -> Result<Node> {
+pub(super) fn node_of(circuit: &Circuit, tokens: &[Piece], unit: CircuitNode, without: &[usize]) -> Result<Node> {
     let mut total = circuit.total(unit)?;
-    if let Unit::Mlp { layer, position } = unit {
+    if let CircuitNode::Mlp { layer, position } = unit {
         for &neuron in without {
-            let apart = circuit.total(Unit::Neuron { layer, neuron, position })?;
+            let apart = circuit.total(CircuitNode::Neuron { layer, neuron, position })?;
             total.writes -= apart.writes;
             total.counts -= apart.counts;
         }
@@ -181,25 +181,25 @@ pub(super) fn node_of(circuit: &Circuit, tokens: &[Piece], unit: Unit, without: 
 fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) -> Result<Node> {
     let p = small(total.unit.position());
     let node = match total.unit {
-        Unit::Embed { position } => {
+        CircuitNode::Embed { position } => {
             let token = &tokens[position];
             Node { label: token.text.clone(), ..Node::embedding(token.id, p) }
         }
-        Unit::PosEmbed { .. } => Node::positional_embedding(p),
-        Unit::Head { layer, head, position } => {
+        CircuitNode::PosEmbed { .. } => Node::positional_embedding(p),
+        CircuitNode::Head { layer, head, position } => {
             let keys = looks(trace, layer, head, position)?;
             let label = keys.first().map(|&(key, weight)| looks_at(&tokens[key].text, key, weight));
             let node = Node { label: label.unwrap_or_default(), ..Node::head(small(layer), head as u64, p) };
             node.with_looks(&keys)
         }
-        Unit::Mlp { layer, .. } if without.is_empty() => Node::mlp(small(layer), p),
-        Unit::Mlp { layer, .. } => Node::rest(small(layer), p).with_apart(without),
-        Unit::Neuron { layer, neuron, position } => {
+        CircuitNode::Mlp { layer, .. } if without.is_empty() => Node::mlp(small(layer), p),
+        CircuitNode::Mlp { layer, .. } => Node::rest(small(layer), p).with_apart(without),
+        CircuitNode::Neuron { layer, neuron, position } => {
             let activation = trace.block(layer, S::MlpPost)?.get(position)?.get(neuron)?.to_dtype(DType::F32)?;
             Node::neuron(small(layer), neuron as u64, p, activation.to_scalar()?)
         }
     };
-    let totals = Totals { writes: total.writes, counts: Some(total.counts).filter(|c| c.is_finite()) };
+    let totals = NodeTotals { writes: total.writes, counts: Some(total.counts).filter(|c| c.is_finite()) };
     Ok(Node { totals: Some(totals), ..node })
 }
 

@@ -4,7 +4,7 @@
 use super::assemble::node_of;
 use crate::graph::{Node, NodeKind};
 use crate::model::text::Piece;
-use crate::replacement::circuit::{Apart, Circuit, Reading, Unit};
+use crate::replacement::circuit::{Apart, Circuit, CircuitNode, StreamReading};
 use anyhow::{Context, Result, bail, ensure};
 
 /// Neurons that an MLP opens into beside the rest of it.
@@ -15,7 +15,7 @@ const CHILDREN: usize = 64;
 
 /// A node on the way down from the target.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Place {
+pub struct BranchPlace {
     /// Its kind: a head, an MLP, the rest of one, a neuron or a sink.
     pub kind: NodeKind,
     /// Its layer.
@@ -28,7 +28,7 @@ pub struct Place {
     pub without: Vec<usize>,
 }
 
-impl Place {
+impl BranchPlace {
     /// Where a node stands; `None` of what has nothing below it.
     pub fn of(node: &Node) -> Option<Self> {
         let whole = |n: Option<u32>| n.map_or(Some(0), |n| usize::try_from(n).ok());
@@ -38,7 +38,7 @@ impl Place {
             NodeKind::Sink => node.sink_positions()?,
             _ => return None,
         };
-        Some(Place {
+        Some(BranchPlace {
             kind: node.kind.clone(),
             layer: whole(node.layer)?,
             position: whole(node.position)?,
@@ -50,7 +50,7 @@ impl Place {
 
 /// What stands below a node.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Branch {
+pub struct CircuitBranch {
     /// The strongest children with their parts of the node's edge, in units of the target where the path leads through no neuron's row.
     pub children: Vec<(Node, f32)>,
     /// How many more there are.
@@ -67,15 +67,15 @@ pub struct Branch {
 ///
 /// # Errors
 /// A node that the one above it does not read, or that the run does not have.
-pub fn branch(circuit: &Circuit, tokens: &[Piece], path: &[Place], sink: &[usize]) -> Result<Branch> {
+pub fn branch(circuit: &Circuit, tokens: &[Piece], path: &[BranchPlace], sink: &[usize]) -> Result<CircuitBranch> {
     let mut reading = circuit.target();
     for (at, place) in path.iter().enumerate() {
         let last = at + 1 == path.len();
-        let Place { layer, position, number, .. } = *place;
+        let BranchPlace { layer, position, number, .. } = *place;
         let unit = match place.kind {
-            NodeKind::Head => Unit::Head { layer, head: number, position },
-            NodeKind::Neuron => Unit::Neuron { layer, neuron: number, position },
-            NodeKind::Mlp | NodeKind::Rest => Unit::Mlp { layer, position },
+            NodeKind::Head => CircuitNode::Head { layer, head: number, position },
+            NodeKind::Neuron => CircuitNode::Neuron { layer, neuron: number, position },
+            NodeKind::Mlp | NodeKind::Rest => CircuitNode::Mlp { layer, position },
             NodeKind::Sink if last => return sunk(circuit, tokens, &reading, &place.without),
             NodeKind::Sink => continue,
             _ => bail!("a {} has nothing below it", place.kind.name()),
@@ -95,7 +95,12 @@ pub fn branch(circuit: &Circuit, tokens: &[Piece], path: &[Place], sink: &[usize
 }
 
 /// An MLP opens into its strongest neurons for the node above it, and the rest.
-fn neurons(circuit: &Circuit, tokens: &[Piece], (layer, position): (usize, usize), reader: &[f32]) -> Result<Branch> {
+fn neurons(
+    circuit: &Circuit,
+    tokens: &[Piece],
+    (layer, position): (usize, usize),
+    reader: &[f32],
+) -> Result<CircuitBranch> {
     let effects = circuit.neurons_towards(layer, position, reader)?;
     let value = effects.iter().map(|x| f64::from(*x)).sum::<f64>();
     let mut order: Vec<usize> = (0..effects.len()).filter(|n| effects[*n] != 0.0).collect();
@@ -105,15 +110,16 @@ fn neurons(circuit: &Circuit, tokens: &[Piece], (layer, position): (usize, usize
     let mut rest = value;
     for &neuron in &order {
         rest -= f64::from(effects[neuron]);
-        children.push((node_of(circuit, tokens, Unit::Neuron { layer, neuron, position }, &[])?, effects[neuron]));
+        children
+            .push((node_of(circuit, tokens, CircuitNode::Neuron { layer, neuron, position }, &[])?, effects[neuron]));
     }
     order.sort_unstable();
-    children.push((node_of(circuit, tokens, Unit::Mlp { layer, position }, &order)?, rest as f32));
-    Ok(Branch { children, more: 0, more_abs: 0.0, bias: 0.0, value: value as f32 })
+    children.push((node_of(circuit, tokens, CircuitNode::Mlp { layer, position }, &order)?, rest as f32));
+    Ok(CircuitBranch { children, more: 0, more_abs: 0.0, bias: 0.0, value: value as f32 })
 }
 
 /// The heads and MLPs of a sink that are read.
-fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &Reading, positions: &[usize]) -> Result<Branch> {
+fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, positions: &[usize]) -> Result<CircuitBranch> {
     let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|unit| {
         positions.contains(&unit.position()) && unit.layer().is_some()
     })?;
@@ -123,7 +129,7 @@ fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &Reading, positions: &[usi
 }
 
 /// All that is read, what the positions of the sink write as one.
-fn read(circuit: &Circuit, tokens: &[Piece], reading: &Reading, sink: &[usize]) -> Result<Branch> {
+fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sink: &[usize]) -> Result<CircuitBranch> {
     let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|_| true)?;
     let row = row.into_iter().next().context("a row")?;
     ensure!(
@@ -132,7 +138,7 @@ fn read(circuit: &Circuit, tokens: &[Piece], reading: &Reading, sink: &[usize]) 
         row.residual,
         row.abs_sum
     );
-    let mut parts: Vec<(Result<Unit, Node>, f32)> = Vec::with_capacity(row.effects.len());
+    let mut parts: Vec<(Result<CircuitNode, Node>, f32)> = Vec::with_capacity(row.effects.len());
     let mut sunk = 0.0;
     let mut any = false;
     for (unit, effect) in row.effects {
@@ -151,19 +157,19 @@ fn read(circuit: &Circuit, tokens: &[Piece], reading: &Reading, sink: &[usize]) 
 fn told(
     circuit: &Circuit,
     tokens: &[Piece],
-    mut parts: Vec<(Result<Unit, Node>, f32)>,
+    mut parts: Vec<(Result<CircuitNode, Node>, f32)>,
     (bias, value): (f32, f32),
-) -> Result<Branch> {
+) -> Result<CircuitBranch> {
     parts.retain(|(_, x)| *x != 0.0);
     parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     let rest = parts.split_off(parts.len().min(CHILDREN));
     let more_abs = rest.iter().map(|(_, x)| f64::from(x.abs())).sum::<f64>() as f32;
-    let node = |(part, effect): (Result<Unit, Node>, f32)| -> Result<(Node, f32)> {
+    let node = |(part, effect): (Result<CircuitNode, Node>, f32)| -> Result<(Node, f32)> {
         Ok((part.map_or_else(Ok, |unit| node_of(circuit, tokens, unit, &[]))?, effect))
     };
     let mut children = parts.into_iter().map(node).collect::<Result<Vec<_>>>()?;
     if bias != 0.0 {
         children.push((Node::bias(), bias));
     }
-    Ok(Branch { children, more: rest.len(), more_abs, bias, value })
+    Ok(CircuitBranch { children, more: rest.len(), more_abs, bias, value })
 }

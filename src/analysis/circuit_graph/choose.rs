@@ -1,19 +1,19 @@
 //! Which units become nodes: those that write most into the target by every path.
 
-use crate::replacement::circuit::{Circuit, Total, Unit};
+use crate::replacement::circuit::{Circuit, CircuitNode, Total};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The units of a graph.
 pub(super) struct Chosen {
     /// Their totals, in the model's order; of an MLP with neurons apart those of the rest of it.
-    pub totals: BTreeMap<Unit, Total>,
+    pub totals: BTreeMap<CircuitNode, Total>,
     /// Neurons that stand apart from their MLPs, by layer and position.
     apart: BTreeMap<(usize, usize), Vec<usize>>,
     /// Positions whose heads and MLPs are one node.
     pub sink: Vec<usize>,
     /// The heads and MLPs there.
-    pub sunk: BTreeMap<Unit, Total>,
+    pub sunk: BTreeMap<CircuitNode, Total>,
 }
 
 /// All embeddings, and at most `max` heads, MLPs and neurons: half of them heads and MLPs, half the neurons of those MLPs.
@@ -27,14 +27,14 @@ pub(super) fn nodes(circuit: &Circuit, max: usize, sink: &[usize]) -> Result<Cho
     parts.truncate(max.div_ceil(2));
 
     let mlps = parts.iter().filter_map(|t| match t.unit {
-        Unit::Mlp { layer, position } => Some((layer, position)),
+        CircuitNode::Mlp { layer, position } => Some((layer, position)),
         _ => None,
     });
     let mut neurons: Vec<Total> = Vec::new();
     for (layer, position) in mlps {
         let found = circuit.neuron_totals(layer, position)?.into_iter().enumerate();
         neurons.extend(found.map(|(neuron, [writes, counts])| Total {
-            unit: Unit::Neuron { layer, neuron, position },
+            unit: CircuitNode::Neuron { layer, neuron, position },
             writes,
             counts,
         }));
@@ -53,9 +53,9 @@ pub(super) fn nodes(circuit: &Circuit, max: usize, sink: &[usize]) -> Result<Cho
     totals.extend(by_unit(&parts));
     let mut apart: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     for total in &neurons {
-        let Unit::Neuron { layer, neuron, position } = total.unit else { continue };
+        let CircuitNode::Neuron { layer, neuron, position } = total.unit else { continue };
         apart.entry((layer, position)).or_default().push(neuron);
-        if let Some(mlp) = totals.get_mut(&Unit::Mlp { layer, position }) {
+        if let Some(mlp) = totals.get_mut(&CircuitNode::Mlp { layer, position }) {
             mlp.writes -= total.writes;
             mlp.counts -= total.counts;
         }
@@ -71,7 +71,7 @@ fn strongest(a: &Total, b: &Total) -> std::cmp::Ordering {
 
 impl Chosen {
     /// Whether a unit is a node or part of one.
-    pub fn has(&self, unit: Unit) -> bool {
+    pub fn has(&self, unit: CircuitNode) -> bool {
         self.totals.contains_key(&unit) || self.sunk.contains_key(&unit)
     }
 
@@ -86,7 +86,7 @@ impl Chosen {
     }
 
     /// Every unit that has a row, those of the sink last.
-    pub fn readers(&self) -> Vec<Unit> {
+    pub fn readers(&self) -> Vec<CircuitNode> {
         let own = self.totals.keys().filter(|unit| unit.layer().is_some());
         own.chain(self.sunk.keys()).copied().collect()
     }
@@ -97,7 +97,7 @@ impl Chosen {
     }
 
     /// The place of each unit among nodes in the model's order, those of the sink all at `sink`.
-    pub fn places(&self, sink: u32) -> HashMap<Unit, u32> {
+    pub fn places(&self, sink: u32) -> HashMap<CircuitNode, u32> {
         let own = self.totals.keys().zip(0u32..).map(|(unit, at)| (*unit, at));
         own.chain(self.sunk.keys().map(|unit| (*unit, sink))).collect()
     }

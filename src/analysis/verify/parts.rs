@@ -1,9 +1,9 @@
 //! Tests of heads, MLPs, what is left of an MLP, and sinks: all heads and neurons that a node stands for are changed together.
 
 use super::Verifier;
-use super::acts::{Acts, Delta};
-use crate::address::{Edit, Numbered, Parts, Places, Positions, Span, Target};
-use crate::graph::verification::With;
+use super::test_plan::{Delta, TestPlan};
+use crate::address::{Edit, EditTarget, Numbered, Parts, Places, Positions, Span};
+use crate::graph::verification::Intervention;
 use crate::graph::{Node, NodeKind};
 use crate::model::site::{BlockSite as S, Site};
 use anyhow::{Context, Result, bail, ensure};
@@ -18,17 +18,17 @@ struct Piece {
 }
 
 impl Piece {
-    fn edit(&self, with: &With) -> Edit {
+    fn edit(&self, with: &Intervention) -> Edit {
         let numbers = Span { first: Some(self.numbers.start), last: Some(self.numbers.end - 1) };
         let places = Places::Layers(Span::one(self.layer), Parts::Numbered(self.kind, numbers));
-        let target = Target { places, positions: Positions::one(self.position as i64), keys: None };
+        let target = EditTarget { places, positions: Positions::one(self.position as i64), keys: None };
         Edit { target, op: with.op() }
     }
 }
 
 impl Verifier<'_> {
     /// What changing a head, an MLP, the rest of one or a sink does.
-    pub(super) fn part_acts(&self, node: &Node, with: &With) -> Result<Acts> {
+    pub(super) fn part_acts(&self, node: &Node, with: &Intervention) -> Result<TestPlan> {
         let pieces = self.pieces(node)?;
         let (decoder, mut deltas) = (&self.on.model.decoder, Vec::with_capacity(pieces.len()));
         for piece in &pieces {
@@ -47,7 +47,7 @@ impl Verifier<'_> {
             deltas.push(Delta { site, position, cols, by });
         }
         let first = pieces.iter().map(|p| p.layer).min();
-        Ok(Acts::of_units(pieces.iter().map(|p| p.edit(with)).collect(), deltas, first))
+        Ok(TestPlan::of_units(pieces.iter().map(|p| p.edit(with)).collect(), deltas, first))
     }
 
     /// The heads and neurons that a node stands for.

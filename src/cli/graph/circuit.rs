@@ -2,7 +2,7 @@
 
 use super::{Attention, GraphArgs, INTERRUPTED, interrupts, print};
 use crate::analysis::attribution_graph::LogitTarget;
-use crate::analysis::circuit_graph::{self, Contrast, Settings, question};
+use crate::analysis::circuit_graph::{self, CircuitSettings, Contrast, question};
 use crate::cli::output;
 use crate::graph::{Influence, Thresholds, prune};
 use crate::model::Model;
@@ -36,7 +36,7 @@ impl GraphArgs {
             ensure!(!given, "{option} is of graphs whose effects run through attention; --attention through makes one");
         }
         let input = self.prompt.read(model)?;
-        let settings = Settings {
+        let settings = CircuitSettings {
             max_nodes: self.max_nodes.unwrap_or(circuit_graph::USUAL),
             gate: self.gate.rule(),
             sink: self.sink.clone().unwrap_or_default(),

@@ -1,9 +1,9 @@
 //! Many rows at once: every product with the weights of a layer is made for all rows together.
 
-use super::{Circuit, Reading, Unit};
+use super::{Circuit, CircuitNode, StreamReading};
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::norm::{FrozenNorm, vector};
-use crate::replacement::target::Entry;
+use crate::replacement::target::ResidualPoint;
 use crate::replacement::transpose::linear_back;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
@@ -22,8 +22,8 @@ pub struct Apart {
 /// One row, with what is no node of the graph summed up.
 #[derive(Clone, Debug, Default)]
 pub struct NodeRow {
-    /// What each unit that is wanted wrote of what the node reads; [`Unit::Mlp`] without the neurons that stand apart.
-    pub effects: Vec<(Unit, f32)>,
+    /// What each unit that is wanted wrote of what the node reads; [`CircuitNode::Mlp`] without the neurons that stand apart.
+    pub effects: Vec<(CircuitNode, f32)>,
     /// What biases wrote of it.
     pub bias: f32,
     /// What all add up to.
@@ -39,7 +39,7 @@ pub struct NodeRow {
 /// A row while it is summed.
 #[derive(Clone, Default)]
 struct Sums {
-    effects: Vec<(Unit, f32)>,
+    effects: Vec<(CircuitNode, f32)>,
     bias: f64,
     sum: f64,
     abs: f64,
@@ -47,7 +47,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, unit: Unit, effect: f64, wanted: &(dyn Fn(Unit) -> bool + Sync)) {
+    fn add(&mut self, unit: CircuitNode, effect: f64, wanted: &(dyn Fn(CircuitNode) -> bool + Sync)) {
         self.sum += effect;
         self.abs += effect.abs();
         if wanted(unit) {
@@ -67,7 +67,7 @@ impl Circuit<'_> {
         let mut apart = Apart::default();
         let mut by_layer: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
         for &(layer, position, neuron) in neurons {
-            self.check(Unit::Neuron { layer, neuron, position })?;
+            self.check(CircuitNode::Neuron { layer, neuron, position })?;
             by_layer.entry(layer).or_default().push((position, neuron));
         }
         for (layer, mut here) in by_layer {
@@ -102,9 +102,9 @@ impl Circuit<'_> {
     /// A site was not recorded.
     pub fn rows(
         &self,
-        readings: &[Reading],
+        readings: &[StreamReading],
         apart: &Apart,
-        wanted: &(dyn Fn(Unit) -> bool + Sync),
+        wanted: &(dyn Fn(CircuitNode) -> bool + Sync),
     ) -> Result<Vec<NodeRow>> {
         let mut rows = Vec::with_capacity(readings.len());
         for some in readings.chunks(TOGETHER) {
@@ -115,9 +115,9 @@ impl Circuit<'_> {
 
     fn some_rows(
         &self,
-        readings: &[Reading],
+        readings: &[StreamReading],
         apart: &Apart,
-        wanted: &(dyn Fn(Unit) -> bool + Sync),
+        wanted: &(dyn Fn(CircuitNode) -> bool + Sync),
     ) -> Result<Vec<NodeRow>> {
         for reading in readings {
             ensure!(reading.groups.len() == 1, "a reading of {} groups has no row here", reading.groups.len());
@@ -126,10 +126,10 @@ impl Circuit<'_> {
             readings.iter().map(|r| Sums { bias: f64::from(r.bias), ..Sums::default() }).collect();
         sums.par_iter_mut().zip(readings).for_each(|(sums, reading)| self.embeddings_read(reading, sums, wanted));
         for layer in 0..self.model.arch.n_layers {
-            let sees = |r: &Reading| match r.entry {
-                Entry::Embed => (false, false),
-                Entry::Mid(l) => (layer <= l, layer < l),
-                Entry::Post(l) => (layer <= l, layer <= l),
+            let sees = |r: &StreamReading| match r.entry {
+                ResidualPoint::Embed => (false, false),
+                ResidualPoint::Mid(l) => (layer <= l, layer < l),
+                ResidualPoint::Post(l) => (layer <= l, layer <= l),
             };
             let which: Vec<usize> = (0..readings.len()).filter(|i| sees(&readings[*i]).0).collect();
             if which.is_empty() {
@@ -151,7 +151,7 @@ impl Circuit<'_> {
                 Ok(())
             })?;
         }
-        let row = |(sums, reading): (Sums, &Reading)| NodeRow {
+        let row = |(sums, reading): (Sums, &StreamReading)| NodeRow {
             bias: sums.bias as f32,
             value: reading.value,
             residual: (sums.sum + sums.bias - f64::from(reading.value)) as f32,
@@ -162,14 +162,14 @@ impl Circuit<'_> {
         Ok(sums.into_iter().zip(readings).map(row).collect())
     }
 
-    fn embeddings_read(&self, reading: &Reading, sums: &mut Sums, wanted: &(dyn Fn(Unit) -> bool + Sync)) {
+    fn embeddings_read(&self, reading: &StreamReading, sums: &mut Sums, wanted: &(dyn Fn(CircuitNode) -> bool + Sync)) {
         let d = self.model.arch.d_model;
         for group in &reading.groups {
             for &(position, weight) in &group.places {
                 let of = |x: &[f32]| f64::from(weight) * wide(&group.direction, &x[position * d..][..d]);
-                sums.add(Unit::Embed { position }, of(&self.kept.embed), wanted);
+                sums.add(CircuitNode::Embed { position }, of(&self.kept.embed), wanted);
                 if let Some(pos_embed) = &self.kept.pos_embed {
-                    sums.add(Unit::PosEmbed { position }, of(pos_embed), wanted);
+                    sums.add(CircuitNode::PosEmbed { position }, of(pos_embed), wanted);
                 }
             }
         }
@@ -178,10 +178,10 @@ impl Circuit<'_> {
     fn mlp_read(
         &self,
         layer: usize,
-        reading: &Reading,
+        reading: &StreamReading,
         apart: &Apart,
         sums: &mut Sums,
-        wanted: &(dyn Fn(Unit) -> bool + Sync),
+        wanted: &(dyn Fn(CircuitNode) -> bool + Sync),
     ) -> Result<()> {
         let (written, d) = (self.written(layer)?, self.model.arch.d_model);
         for group in &reading.groups {
@@ -192,9 +192,9 @@ impl Circuit<'_> {
                 for (neuron, vector) in apart.places.get(&(layer, position)).into_iter().flatten() {
                     let effect = of(vector);
                     rest -= effect;
-                    sums.add(Unit::Neuron { layer, neuron: *neuron, position }, effect, wanted);
+                    sums.add(CircuitNode::Neuron { layer, neuron: *neuron, position }, effect, wanted);
                 }
-                sums.add(Unit::Mlp { layer, position }, rest, wanted);
+                sums.add(CircuitNode::Mlp { layer, position }, rest, wanted);
                 if !written.mlp_bias.is_empty() {
                     sums.bias += of(&written.mlp_bias[at]);
                 }
@@ -208,7 +208,7 @@ impl Circuit<'_> {
     /// # Errors
     /// There is no such MLP, or it comes after the target.
     pub fn neuron_totals(&self, layer: usize, position: usize) -> Result<Vec<[f32; 2]>> {
-        self.check(Unit::Mlp { layer, position })?;
+        self.check(CircuitNode::Mlp { layer, position })?;
         let of = |gradients: &Tensor| -> Result<Vec<f32>> {
             ensure!(position < gradients.dim(0)?, "position {position} is after the target's");
             vector(&gradients.get(position)?)
@@ -234,7 +234,7 @@ struct HeadsRead<'a> {
 }
 
 impl<'a> HeadsRead<'a> {
-    fn new<'r>(circuit: &'a Circuit, layer: usize, readings: impl Iterator<Item = &'r Reading>) -> Result<Self> {
+    fn new<'r>(circuit: &'a Circuit, layer: usize, readings: impl Iterator<Item = &'r StreamReading>) -> Result<Self> {
         let written = circuit.written(layer)?;
         let (attention, d) = (&circuit.model.blocks[layer].attention, circuit.model.arch.d_model);
         let post = written.attn_post.as_ref();
@@ -256,7 +256,7 @@ impl<'a> HeadsRead<'a> {
         Ok(HeadsRead { layer, heads, width: attention.d_head, z: &written.z, post, to_z, biases })
     }
 
-    fn add(&self, row: usize, reading: &Reading, sums: &mut Sums, wanted: &(dyn Fn(Unit) -> bool + Sync)) {
+    fn add(&self, row: usize, reading: &StreamReading, sums: &mut Sums, wanted: &(dyn Fn(CircuitNode) -> bool + Sync)) {
         let (all, layer) = (self.heads * self.width, self.layer);
         let to_z = &self.to_z[row * all..(row + 1) * all];
         let (before, after) = self.biases[row];
@@ -266,7 +266,7 @@ impl<'a> HeadsRead<'a> {
                 let weight = f64::from(weight);
                 let z = &self.z[position * all..(position + 1) * all];
                 for (head, (z, y)) in z.chunks_exact(self.width).zip(to_z.chunks_exact(self.width)).enumerate() {
-                    sums.add(Unit::Head { layer, head, position }, weight * scale * wide(z, y), wanted);
+                    sums.add(CircuitNode::Head { layer, head, position }, weight * scale * wide(z, y), wanted);
                 }
                 sums.bias += weight * (scale * before + after);
             }

@@ -1,6 +1,6 @@
 //! What every unit does to the target.
 
-use super::{Circuit, Unit};
+use super::{Circuit, CircuitNode};
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::backward::Gradients;
 use crate::replacement::branches::Branches;
@@ -14,7 +14,7 @@ use candle_core::{DType, Tensor};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Total {
     /// The unit.
-    pub unit: Unit,
+    pub unit: CircuitNode,
     /// What it writes into the target by every path of the replacement model: those of embeddings and biases add up to the target.
     pub writes: f32,
     /// What the target would lose without it, to first order with nothing held.
@@ -40,7 +40,7 @@ impl Circuit<'_> {
                 let (position, head) = (i / heads, i % heads);
                 let of = i * width..(i + 1) * width;
                 let (writes, counts) = (dot(g, &z[of.clone()]), dot(&exact[of.clone()], &z[of]));
-                totals.push(Total { unit: Unit::Head { layer, head, position }, writes, counts });
+                totals.push(Total { unit: CircuitNode::Head { layer, head, position }, writes, counts });
             }
             let post = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
             let [frozen, exact] = pair(|g| &g.neurons)?;
@@ -48,11 +48,11 @@ impl Circuit<'_> {
             for (position, g) in frozen.chunks_exact(d_mlp).enumerate() {
                 let of = position * d_mlp..(position + 1) * d_mlp;
                 let (a, e) = (&post[of.clone()], &exact[of]);
-                totals.push(Total { unit: Unit::Mlp { layer, position }, writes: dot(g, a), counts: dot(e, a) });
+                totals.push(Total { unit: CircuitNode::Mlp { layer, position }, writes: dot(g, a), counts: dot(e, a) });
                 if neurons {
                     let all = a.iter().zip(g).zip(e).enumerate();
                     totals.extend(all.map(|(neuron, ((a, g), e))| Total {
-                        unit: Unit::Neuron { layer, neuron, position },
+                        unit: CircuitNode::Neuron { layer, neuron, position },
                         writes: a * g,
                         counts: a * e,
                     }));
@@ -71,9 +71,9 @@ impl Circuit<'_> {
                 let (writes, counts) = (dot(&frozen[of.clone()], x), dot(&exact[of.clone()], x));
                 totals.push(Total { unit, writes, counts });
             };
-            push(Unit::Embed { position }, &self.kept.embed[of.clone()]);
+            push(CircuitNode::Embed { position }, &self.kept.embed[of.clone()]);
             if let Some(pos_embed) = &self.kept.pos_embed {
-                push(Unit::PosEmbed { position }, &pos_embed[of.clone()]);
+                push(CircuitNode::PosEmbed { position }, &pos_embed[of.clone()]);
             }
         }
         Ok(())
@@ -83,7 +83,7 @@ impl Circuit<'_> {
     ///
     /// # Errors
     /// There is no such unit.
-    pub fn total(&self, unit: Unit) -> Result<Total> {
+    pub fn total(&self, unit: CircuitNode) -> Result<Total> {
         self.check(unit)?;
         let position = unit.position();
         let mut total = Total { unit, writes: 0.0, counts: 0.0 };
@@ -93,23 +93,25 @@ impl Circuit<'_> {
         let d = self.model.arch.d_model;
         let embedded = |x: &[f32]| x[position * d..(position + 1) * d].to_vec();
         let (written, gradients): (Vec<f32>, fn(&Gradients, usize) -> &Tensor) = match unit {
-            Unit::Embed { .. } => (embedded(&self.kept.embed), |g, _| &g.embed),
-            Unit::PosEmbed { .. } => (self.kept.pos_embed.as_deref().map_or_else(Vec::new, embedded), |g, _| &g.embed),
-            Unit::Head { layer, .. } => {
+            CircuitNode::Embed { .. } => (embedded(&self.kept.embed), |g, _| &g.embed),
+            CircuitNode::PosEmbed { .. } => {
+                (self.kept.pos_embed.as_deref().map_or_else(Vec::new, embedded), |g, _| &g.embed)
+            }
+            CircuitNode::Head { layer, .. } => {
                 let z = &self.written(layer)?.z;
                 let width = self.model.blocks[layer].attention.d_head * self.model.arch.n_heads;
                 (z[position * width..(position + 1) * width].to_vec(), |g, l| &g.heads[l])
             }
-            Unit::Mlp { layer, .. } | Unit::Neuron { layer, .. } => {
+            CircuitNode::Mlp { layer, .. } | CircuitNode::Neuron { layer, .. } => {
                 (self.trace.row(Site::Block(layer, S::MlpPost), position)?, |g, l| &g.neurons[l])
             }
         };
         let part = match unit {
-            Unit::Head { layer, head, .. } => {
+            CircuitNode::Head { layer, head, .. } => {
                 let width = self.model.blocks[layer].attention.d_head;
                 head * width..(head + 1) * width
             }
-            Unit::Neuron { neuron, .. } => neuron..neuron + 1,
+            CircuitNode::Neuron { neuron, .. } => neuron..neuron + 1,
             _ => 0..written.len(),
         };
         let by = |g: &Gradients| -> Result<f32> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::graph::format::json::PRIVATE;
 use crate::graph::format::json::label::safe_token;
 use crate::graph::format::json::number::short;
-use crate::graph::{Certificate, Node, NodeKind, Totals};
+use crate::graph::{Certificate, Node, NodeKind, NodeTotals};
 
 /// Takes what is known from a node's private object; the rest stays in the node's extras.
 pub(in crate::graph::format::json) fn read(private: Value, node: &mut Node) -> Result<()> {
@@ -37,7 +37,7 @@ pub(in crate::graph::format::json) fn read(private: Value, node: &mut Node) -> R
     }
     if let Some(writes) = map.get("writes").and_then(finite) {
         let counts = map.get("counts").and_then(finite);
-        node.totals = Some(Totals { writes, counts });
+        node.totals = Some(NodeTotals { writes, counts });
         map.shift_remove("writes");
         if counts.is_some() {
             map.shift_remove("counts");
@@ -67,7 +67,7 @@ pub(in crate::graph::format::json) fn write(node: &Node) -> Map<String, Value> {
     if node.always_on {
         map.insert("always_on".to_owned(), json!(true));
     }
-    if let Some(Totals { writes, counts }) = node.totals {
+    if let Some(NodeTotals { writes, counts }) = node.totals {
         map.insert("writes".to_owned(), short(writes));
         if let Some(counts) = counts {
             map.insert("counts".to_owned(), short(counts));

@@ -413,7 +413,7 @@ impl App {
                     self.panes.iter_mut().filter(|p| p.slot != slot).for_each(|p| *p = Pane::new(p.slot));
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
                     let kept = self.works();
-                    self.graph = graph::GraphTab::default().with_kept(kept);
+                    self.graph = self.graph.of_another_model(kept);
                     (self.marks, self.sought) = (Vec::new(), None);
                     self.break_notes();
                 }
@@ -433,6 +433,7 @@ impl App {
                     self.log_command();
                 }
             }
+            Answer::Branch(found) => self.take_branch(found),
             Answer::Kept(kept) => self.take_kept(kept),
             Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(longer) => self.generated(longer),

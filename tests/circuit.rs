@@ -248,6 +248,22 @@ fn the_target_is_traced_to_tokens_and_biases() {
     });
 }
 
+/// Rows of queries and keys add up to gradient times activation.
+#[test]
+fn what_queries_and_keys_read_adds_up() {
+    for_all(|model, circuit, slack| {
+        let arch = &model.decoder.arch;
+        let (layer, position) = (arch.n_layers - 1, 0);
+        for head in 0..arch.n_heads {
+            for reading in [circuit.query(layer, head, position).unwrap(), circuit.keys(layer, head).unwrap()] {
+                let row = circuit.row(&reading).unwrap();
+                let allowed = 1e-5 * f64::from(row.abs_sum) + slack;
+                assert!(f64::from(row.residual.abs()) <= allowed, "head {head}: {} of {}", row.residual, row.abs_sum);
+            }
+        }
+    });
+}
+
 #[test]
 fn units_see_only_what_is_below_and_before() {
     for_all(|model, circuit, _| {

@@ -90,7 +90,7 @@ fn nodes_are_bounded_and_an_mlp_is_whole_or_a_rest() {
 #[test]
 fn a_file_keeps_all_that_a_graph_says() {
     let folder = tempfile::tempdir().unwrap();
-    let path = file(folder.path(), "induction", "qwertyqwer", &[]);
+    let path = file(folder.path(), "induction", "qwertyqwer", &WHOLE);
     let graph = json::open(&path).unwrap().graph;
     assert!(count(&graph, |n| n.kind == NodeKind::Rest) > 0 && count(&graph, |n| n.kind == NodeKind::Head) > 3);
     let mut again = Vec::new();
@@ -116,7 +116,7 @@ fn the_question_is_a_contrast_unless_none_is_asked_for() {
     };
     let next =
         mechscope(&["predict", "-p", "The capital of the state containing Dallas is", "--format", "json"]).json();
-    let text = |at: usize| next["next"][at]["text"].as_str().unwrap().to_owned();
+    let text = |at: usize| next["top"][at]["text"].as_str().unwrap().to_owned();
     assert_eq!(target(&[]), format!("\"{}\" - \"{}\"", text(0), text(1)));
     assert_eq!(target(&["--contrast", "none"]), text(0));
     assert_eq!(target(&["--contrast", " Boston"]), format!("\"{}\" - \" Boston\"", text(0)));

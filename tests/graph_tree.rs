@@ -129,7 +129,7 @@ fn the_written_graph_can_be_read_by_eye_and_obeys_no_token() {
     assert_eq!(lines[5], "logit:9@1\tL1.N6@1\t4\t0.500000\t is\t is");
     assert!(lines.iter().all(|line| line.split('\t').count() == 6), "{lines:?}");
     assert_eq!(files[2].matches(" -> ").count(), 7);
-    assert!(files[2].contains("n2 -> n4 [color=darkorange, penwidth=1.80"), "{}", files[2]);
+    assert!(files[2].contains("n2 -> n4 [color=steelblue, penwidth=1.80"), "{}", files[2]);
 }
 
 #[test]

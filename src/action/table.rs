@@ -97,6 +97,7 @@ macro_rules! actions {
             DraftGroups "draft_groups" "Group the units that read the same and feed the same, with what speaks for it" => |app, _| app.draft_groups();
             Compare "compare" "The graphs of neurons and of features side by side" => |app, _| app.compare_graphs();
             KeepOnly "keep_only" "Keep only the selected group (or the marked nodes): mean-ablate every other unit of the graph" => |app, _| app.keep_only();
+            Figure "figure" "The picture of the graph beside the tree: tokens across, layers up" => |app, _| app.walk(App::toggle_figure);
             Pin "pin" "Pin the selected node, or take its pin away" => |app, _| app.pin();
             Beside "beside" "Into the pane beside the tree, or back" => |app, _| app.turn_beside();
         }

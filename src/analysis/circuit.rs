@@ -102,6 +102,33 @@ fn reading(
     Ok((circuit.reading_towards(read_unit, &covector)?, units))
 }
 
+/// What of a head is asked for: what it carries, or why it looks where it looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadBranch {
+    /// What it reads by values, patterns held.
+    #[default]
+    Values,
+    /// What its query reads, by the exact gradient.
+    Query,
+    /// What the keys of its group read, by the exact gradient.
+    Keys,
+}
+
+/// The reading of a branch of a head that says why it looks there.
+fn looking(circuit: &Circuit, n_pos: usize, node: &CircuitRowTarget, branch: HeadBranch) -> Result<StreamReading> {
+    let head = match node {
+        CircuitRowTarget::Unit(address) => unit(address, n_pos)?,
+        CircuitRowTarget::Target => bail!("the target looks nowhere; accepted: a head at a position"),
+    };
+    let CircuitNode::Head { layer, head, position } = head else {
+        bail!("only heads look somewhere; accepted: a head at a position")
+    };
+    match branch {
+        HeadBranch::Keys => circuit.keys(layer, head),
+        HeadBranch::Query | HeadBranch::Values => circuit.query(layer, head, position),
+    }
+}
+
 /// One node's whole row in the circuit of `target` at the last position: what every unit below wrote of what the node reads, towards the target
 /// or towards another reader.
 ///
@@ -111,7 +138,7 @@ pub fn row(
     model: &Model,
     ids: &[u32],
     target: Option<Target>,
-    (node, towards): (&CircuitRowTarget, &CircuitRowTarget),
+    (node, towards, branch): (&CircuitRowTarget, &CircuitRowTarget, HeadBranch),
     gate: Gate,
     step: Step,
 ) -> Result<Report> {
@@ -123,7 +150,10 @@ pub fn row(
     };
     let objective = Objective { weights: target.weights().collect(), position };
     let circuit = Circuit::new(&model.decoder, &trace, &objective, gate, &Passes::default(), step)?;
-    let (reading, units) = reading(&circuit, trace.n_pos(), node, towards)?;
+    let (reading, units) = match branch {
+        HeadBranch::Values => reading(&circuit, trace.n_pos(), node, towards)?,
+        HeadBranch::Query | HeadBranch::Keys => (looking(&circuit, trace.n_pos(), node, branch)?, "logit"),
+    };
     let row = circuit.row(&reading)?;
 
     let name = |node: &CircuitRowTarget| match node {
@@ -134,6 +164,13 @@ pub fn row(
     target.describe(&mut report, model, position);
     report.fact("row", name(node));
     report.fact("towards", name(towards));
+    match branch {
+        HeadBranch::Values => {}
+        HeadBranch::Query => report.fact("branch", "query: why it looks from here, to first order with nothing held"),
+        HeadBranch::Keys => {
+            report.fact("branch", "keys of all that share them: why it looks there, to first order with nothing held")
+        }
+    }
     if let Some(looks) = looks(model, &trace, node)? {
         report.fact("looks_at", looks);
     }

@@ -40,11 +40,13 @@ pub struct CircuitSettings {
     pub gate: Gate,
     /// The positions that are drawn as one node.
     pub sink: Sink,
+    /// Whether the strongest neurons stand apart from their MLPs; without, MLPs are whole.
+    pub neurons: bool,
 }
 
 impl Default for CircuitSettings {
     fn default() -> Self {
-        CircuitSettings { max_nodes: USUAL, gate: Gate::default(), sink: Sink::Auto }
+        CircuitSettings { max_nodes: USUAL, gate: Gate::default(), sink: Sink::Auto, neurons: true }
     }
 }
 
@@ -93,11 +95,41 @@ pub fn build_on(
     settings: &CircuitSettings,
     step: Step,
 ) -> Result<Graph> {
-    ensure!(!tokens.is_empty(), "a graph needs a prompt");
-    let objective = Objective { weights: target.weights.clone(), position: tokens.len() - 1 };
-    let circuit = Circuit::new(&model.decoder, trace, &objective, settings.gate, &Passes::default(), step)?;
+    let circuit = circuit_of(model, trace, &target.weights, settings.gate, step)?;
+    of_circuit(model, &circuit, tokens, target, settings, step)
+}
+
+/// The circuit of a target at the last position of a run that recorded [`Circuit::sites`].
+///
+/// # Errors
+/// A target outside the vocabulary, or what `step` returns.
+pub fn circuit_of<'a>(
+    model: &'a Model,
+    trace: &'a Trace,
+    weights: &[(u32, f32)],
+    gate: Gate,
+    step: Step,
+) -> Result<Circuit<'a>> {
+    ensure!(trace.n_pos() > 0, "a graph needs a prompt");
+    let objective = Objective { weights: weights.to_vec(), position: trace.n_pos() - 1 };
+    Circuit::new(&model.decoder, trace, &objective, gate, &Passes::default(), step)
+}
+
+/// [`build`] of a circuit that is known.
+///
+/// # Errors
+/// As [`build`].
+pub fn of_circuit(
+    model: &Model,
+    circuit: &Circuit,
+    tokens: &[Piece],
+    target: &LogitTarget,
+    settings: &CircuitSettings,
+    step: Step,
+) -> Result<Graph> {
+    let trace = circuit.trace();
     let sink = settings.sink.of(&model.decoder, trace)?;
-    let chosen = choose::nodes(&circuit, settings.max_nodes, &sink)?;
+    let chosen = choose::nodes(circuit, settings, &sink)?;
     let apart = circuit.apart(&chosen.neurons())?;
     let readers = chosen.readers();
     let mut rows = Vec::with_capacity(readers.len() + 1);
@@ -112,5 +144,5 @@ pub fn build_on(
         let readings: Vec<StreamReading> = some.par_iter().map(read).collect::<Result<_>>()?;
         rows.extend(circuit.rows(&readings, &apart, &wanted)?);
     }
-    assemble::Parts { model, trace, tokens, target, settings, circuit: &circuit, chosen: &chosen }.graph(&rows)
+    assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen }.graph(&rows)
 }

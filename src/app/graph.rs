@@ -4,6 +4,7 @@
 //! [`Shown`] knows which node stands on which line.
 
 mod about;
+mod branches;
 mod edge;
 mod enter;
 mod groups;
@@ -60,6 +61,10 @@ pub struct GraphTab {
     pub basis: Basis,
     /// The folder of transcoders; none are the model's own.
     pub dictionary: Option<String>,
+    /// The place of the tree that is being opened.
+    opening: Option<Vec<u32>>,
+    /// Whether the tree opens itself until it fills the screen.
+    filling: bool,
     /// Whether the token alone is explained, not what sets it apart from what else was likely.
     plain: bool,
     /// The file that was opened.
@@ -102,12 +107,20 @@ pub enum Beside {
     Groups,
     /// The graphs of both bases.
     Both,
+    /// The picture.
+    Figure,
 }
 
 impl GraphTab {
     /// No graph yet: of this basis, with features out of this folder, or out of a file.
     pub fn new(basis: Basis, dictionary: Option<String>, file: Option<String>) -> Self {
         GraphTab { basis, dictionary, of_file: file.is_some(), file, ..GraphTab::default() }
+    }
+
+    /// No graph yet of the model that is opened now, with the work on the one before; its features are of no use.
+    pub(super) fn of_another_model(&self, kept: Vec<GraphWork>) -> Self {
+        let basis = if self.basis == Basis::Features { Basis::default() } else { self.basis };
+        GraphTab { basis, plain: self.plain, ..GraphTab::default() }.with_kept(kept)
     }
 
     /// With the work on graphs that an earlier session left, or another model's graphs.
@@ -261,11 +274,17 @@ impl App {
                 self.graph.shown.remove(&of);
             }
             self.take_up(&wanted, &mut shown);
-            shown.fill(usize::from(self.size.1).saturating_sub(CHROME));
+            if origin == Origin::Prompt(Basis::Circuit) {
+                shown.begin_branches();
+                self.graph.filling = true;
+            } else {
+                shown.fill(usize::from(self.size.1).saturating_sub(CHROME));
+            }
             self.graph.shown.insert(origin, (wanted, shown));
             self.graph.face = None;
         }
         self.turn_to(origin);
+        self.fill_screen();
         self.enter_what_was_asked_for();
     }
 

@@ -163,6 +163,7 @@ impl App {
             Ask::Graph(wanted) => wanted.file.is_none() && (prompt != Some(&wanted.prompt) || wanted.ids != self.ids),
             Ask::Edge(edge) => gone(&edge.graph),
             Ask::EdgesOf(head) => gone(&head.graph),
+            Ask::Branch { graph, .. } => gone(graph),
             Ask::Test(tests) => gone(&tests.graph),
             Ask::Open(_) => false,
         }

@@ -27,13 +27,15 @@ pub enum Slot {
     Graph,
     /// What stands beside it.
     GraphSide,
+    /// What stands below a place of its tree.
+    Branch,
     /// Interventions on its nodes.
     Verify,
 }
 
 impl Slot {
     /// Every slot, the one that is asked first in front.
-    pub const ALL: [Slot; 13] = [
+    pub const ALL: [Slot; 14] = [
         Slot::Model,
         Slot::Next,
         Slot::Generate,
@@ -46,6 +48,7 @@ impl Slot {
         Slot::Method,
         Slot::GraphSide,
         Slot::Graph,
+        Slot::Branch,
         Slot::Verify,
     ];
 }

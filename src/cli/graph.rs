@@ -87,6 +87,9 @@ pub struct GraphArgs {
     /// With --row: what the node reads for this reader of it, instead of for the target
     #[arg(long, value_name = "ADDRESS", requires = "row")]
     towards: Option<CircuitRowTarget>,
+    /// With --row of a head: what it carries (values), or why it looks where it looks (query, keys), by the exact gradient
+    #[arg(long, value_enum, requires = "row")]
+    branch: Option<BranchChoice>,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -117,6 +120,17 @@ enum Nodes {
     Neurons,
     /// Features of a dictionary
     Features,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum BranchChoice {
+    /// What the head carries, its pattern held
+    #[default]
+    Values,
+    /// What its query reads
+    Query,
+    /// What the keys that it shares with its group read
+    Keys,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,8 @@ use super::jobs::RunningJob;
 use super::kept::Open;
 use super::protocol::{Answer, Ask, ModelInfo, Progress, PromptQuestion, Reply, Said, WorkUnit};
 use super::worker::Worker;
-use crate::analysis::attribution::{self, GraphRequest};
+use crate::analysis::attribution::{self, Basis, GraphId, GraphRequest};
+use crate::analysis::circuit_graph::{self, BranchPlace};
 use crate::analysis::generate::{self, Sampling};
 use crate::analysis::input::Input;
 use crate::analysis::loadings::{self, EdgeQuestion, OfHead};
@@ -19,6 +20,7 @@ use crate::model::Model;
 use crate::model::device::{device_name, dtype_name};
 use crate::model::forward::Step;
 use crate::model::source::Source;
+use crate::replacement::circuit::Circuit;
 use anyhow::Result;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ impl Worker {
             Ask::Graph(wanted) => self.graph(job, &wanted),
             Ask::Edge(edge) => self.edge(job, &edge),
             Ask::EdgesOf(wanted) => self.edges_of(job, &wanted),
+            Ask::Branch { graph, path } => self.branch(job, graph, &path),
             Ask::Test(tests) => self.test(job, &tests),
             Ask::Method { name, question, params } => self.method(job, &name, &question, &params),
         }
@@ -127,6 +130,12 @@ impl Worker {
         // A graph is of the run without edits.
         let input = self.input(&open, &wanted.prompt, wanted.ids.as_deref())?;
         let mut runs = Runs::kept_in(open.runs.clone(), input, Vec::new());
+        if wanted.basis == Basis::Circuit {
+            let (made, kept) = attribution::circuit_of_prompt(&open.model, &mut runs, wanted, &mut self.step(job))?;
+            let graph = open.number(made, &self.graphs);
+            open.keep_circuit(graph.id, kept);
+            return Ok(Answer::Graph(graph));
+        }
         let preview = &mut |graph| {
             if self.live.has(job.id) {
                 self.say(job.id, Said::Partial(numbered(graph)));
@@ -134,6 +143,16 @@ impl Worker {
         };
         let step = &mut self.step(job);
         attribution::of_prompt(&open.model, &open.dictionaries, &mut runs, wanted, preview, step).map(numbered)
+    }
+
+    fn branch(&self, job: &RunningJob, graph: GraphId, path: &[BranchPlace]) -> Result<Answer> {
+        let open = self.opened()?;
+        let of = open.graph(graph)?;
+        let (trace, kept) = open.circuit(&of, &mut self.step(job))?;
+        let circuit = Circuit::again(&open.model.decoder, &trace, kept);
+        let pieces = open.model.pieces(trace.tokens());
+        let sink = of.graph.nodes.iter().find_map(|node| node.sink_positions()).unwrap_or_default();
+        circuit_graph::branch(&open.model, &circuit, &pieces, path, &sink).map(Answer::Branch)
     }
 
     fn edge(&self, job: &RunningJob, edge: &EdgeQuestion) -> Result<Answer> {

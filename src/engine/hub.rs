@@ -41,7 +41,7 @@ fn named(ask: &Ask) -> Option<&str> {
         Ask::Method { params, .. } => {
             params.iter().find(|(name, _)| name == "dictionary").map(|(_, value)| value.as_str())
         }
-        Ask::Open(_) | Ask::Next(_) | Ask::Generate { .. } => None,
+        Ask::Open(_) | Ask::Next(_) | Ask::Generate { .. } | Ask::Branch { .. } => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The open model with all that is kept of the questions about it.
 
-use crate::analysis::attribution::{Attribution, Dictionaries, GraphId};
-use crate::analysis::graph_run::{GraphRun, RunState};
+use crate::analysis::attribution::{Attribution, Dictionaries, GraphId, KeptCircuit};
+use crate::analysis::circuit_graph;
+use crate::analysis::graph_run::{self, GraphRun, RunState};
 use crate::analysis::runs::{RunCache, RunKey};
 use crate::analysis::verify::TestMemory;
 use crate::model::Model;
@@ -10,6 +11,8 @@ use crate::model::edit::EditPlan;
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::site::Sites;
 use crate::model::text::Bos;
+use crate::replacement::Gate;
+use crate::replacement::circuit::Circuit;
 use anyhow::{Context, Result};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -33,6 +36,8 @@ pub(super) struct Open {
     /// The latest of them: who got one may ask about it when it has the next already.
     latest: RefCell<VecDeque<Arc<Attribution>>>,
     run_states: RefCell<Vec<KeptGraphRun>>,
+    /// What graphs with attention inside are made of.
+    circuits: RefCell<VecDeque<(GraphId, KeptCircuit)>>,
 }
 
 /// What a graph stands on, and what its tests found out.
@@ -52,6 +57,7 @@ impl Open {
             graphs: RefCell::default(),
             latest: RefCell::default(),
             run_states: RefCell::default(),
+            circuits: RefCell::default(),
         }
     }
 
@@ -69,6 +75,36 @@ impl Open {
             latest.pop_front();
         }
         graph
+    }
+
+    /// Keeps what a graph with attention inside is made of, so that its branches are known at once.
+    pub fn keep_circuit(&self, graph: GraphId, kept: KeptCircuit) {
+        let mut circuits = self.circuits.borrow_mut();
+        circuits.push_back((graph, kept));
+        if circuits.len() > LATEST {
+            circuits.pop_front();
+        }
+    }
+
+    /// What a graph with attention inside is made of: as it was kept, or computed again.
+    pub fn circuit(&self, graph: &Attribution, step: Step) -> Result<KeptCircuit> {
+        let kept = self.circuits.borrow().iter().find(|(id, _)| *id == graph.id).map(|(_, kept)| kept.clone());
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let target = graph.graph.targets().next().context("the graph has no target")?;
+        let target = &graph.graph.nodes[target];
+        let weights = target.weights().with_context(|| format!("{}: its tokens are not known", target.name()))?;
+        let ids = graph_run::prompt_ids(&self.model, &graph.graph)?;
+        let key = Key { ids: ids.clone(), edits: Vec::new(), bos: Bos::Auto };
+        let trace = self.runs.run(key, Circuit::sites(&self.model.decoder), &mut |sites| {
+            let prompt = [ids.clone()];
+            self.model.forward(Start::Tokens(&prompt), &Sites::Only(sites), Plan::NONE, Logits::Last, step)
+        })?;
+        let circuit = circuit_graph::circuit_of(&self.model, &trace, &weights, Gate::default(), step)?;
+        let kept = (trace.clone(), circuit.kept());
+        self.keep_circuit(graph.id, kept.clone());
+        Ok(kept)
     }
 
     /// The graph of this number.

@@ -2,6 +2,7 @@
 
 use crate::address::Edit;
 use crate::analysis::attribution::{Attribution, GraphId, GraphRequest};
+use crate::analysis::circuit_graph::{BranchPlace, CircuitBranch};
 use crate::analysis::generate::{Longer, Sampling};
 use crate::analysis::loadings::{EdgeQuestion, OfHead};
 use crate::analysis::prediction::Next;
@@ -96,6 +97,13 @@ pub enum Ask {
     Edge(EdgeQuestion),
     /// Which edges a head carried; answered with [`Answer::Report`].
     EdgesOf(OfHead),
+    /// What stands below a place of a graph with attention inside, towards the node above it; answered with [`Answer::Branch`].
+    Branch {
+        /// The graph.
+        graph: GraphId,
+        /// The nodes that lead to the place from the target, which is left out.
+        path: Vec<BranchPlace>,
+    },
     /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
     Test(TestRequest),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
@@ -150,6 +158,8 @@ pub enum Answer {
     Report(#[serde(with = "crate::report::shared")] Arc<Report>),
     /// To [`Ask::Graph`].
     Graph(#[serde(with = "crate::report::shared")] Arc<Attribution>),
+    /// To [`Ask::Branch`].
+    Branch(CircuitBranch),
     /// To [`Ask::Test`].
     Tested(Vec<Verification>),
     /// To an [`Ask::Test`] of a group that is kept alone.
@@ -207,7 +217,7 @@ impl Ask {
             Ask::Graph(_) => WorkUnit::Rows,
             Ask::Test(_) => WorkUnit::Tests,
             Ask::EdgesOf(_) => WorkUnit::Edges,
-            Ask::Next(_) | Ask::Edge(_) | Ask::Method { .. } => WorkUnit::Parts,
+            Ask::Next(_) | Ask::Edge(_) | Ask::Branch { .. } | Ask::Method { .. } => WorkUnit::Parts,
         }
     }
 
@@ -216,6 +226,7 @@ impl Ask {
         match self {
             Ask::Edge(edge) => Some(edge.graph),
             Ask::EdgesOf(head) => Some(head.graph),
+            Ask::Branch { graph, .. } => Some(*graph),
             Ask::Test(tests) => Some(tests.graph),
             _ => None,
         }

@@ -143,6 +143,13 @@ impl Edges {
         merged
     }
 
+    /// The same edges among more nodes, the new ones without any.
+    pub(crate) fn among(mut self, n_nodes: usize) -> Self {
+        let end = self.sources.len();
+        self.offsets.resize((n_nodes + 1).max(self.offsets.len()), end);
+        self
+    }
+
     /// Number of nodes the edges run between.
     pub fn n_nodes(&self) -> usize {
         self.offsets.len() - 1

@@ -1,11 +1,13 @@
 //! Tree layout: what feeds a node (or what it feeds), strongest first, every node's branch drawn once and referred to after.
 
+mod branches;
 mod path;
 
 use std::collections::{HashMap, HashSet};
 
 use super::{Edge, Edges, Graph, Pruned};
 
+pub use branches::{Branches, KnownBranch};
 pub use path::{Path, strongest_paths};
 
 /// Which way a tree grows from its root.

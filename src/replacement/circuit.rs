@@ -7,6 +7,7 @@
 //!
 //! Beside that total stands the exact first-order one, gradient times activation with nothing held: it has no sum rule, but it sees where heads look.
 
+mod looks;
 mod many;
 mod reading;
 mod row;

@@ -10,6 +10,7 @@
 //! │ └─… 14 more                              21%
 //! ```
 
+mod figure;
 mod line;
 
 use super::{Canvas, ViewMemory};
@@ -22,6 +23,9 @@ impl Canvas<'_> {
     /// The tree, with the selected node beside it where there is room or when keys move there.
     pub(super) fn graph_tab(&mut self, area: Rect, memory: &mut ViewMemory) {
         let side = self.app.side;
+        if self.app.graph.beside == crate::app::graph::Beside::Figure {
+            return self.graph_with_figure(area, memory);
+        }
         let wide = area.width >= WIDE;
         if wide && self.app.graph.shown().is_some() {
             let [left, right] = Layout::horizontal([Constraint::Percentage(60), Constraint::Fill(1)]).areas(area);
@@ -41,6 +45,19 @@ impl Canvas<'_> {
             self.pane(area, Slot::GraphSide, memory, true);
         } else {
             self.graph_pane(area, memory, true);
+        }
+    }
+
+    /// The tree with the picture beside or below it; keys move in the tree.
+    fn graph_with_figure(&mut self, area: Rect, memory: &mut ViewMemory) {
+        let parts = [Constraint::Fill(1), Constraint::Fill(1)];
+        let [tree, figure] = match area.width >= WIDE {
+            true => Layout::horizontal(parts).spacing(1).areas(area),
+            false => Layout::vertical([Constraint::Fill(2), Constraint::Fill(3)]).areas(area),
+        };
+        self.graph_pane(tree, memory, true);
+        if let Some(shown) = self.app.graph.shown() {
+            self.graph_figure(figure, shown);
         }
     }
 

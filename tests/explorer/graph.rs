@@ -198,7 +198,7 @@ fn both_bases_stand_side_by_side() {
     let screen = h.screen();
     assert!(screen.contains("rank_correlation") && screen.contains("features"), "{screen}");
     // Back at the neurons at once: that graph is still there.
-    h.press("D b");
+    h.press("D b b");
     assert!(h.app.pane(Slot::Graph).fresh);
     assert!(shown(&h).graph.nodes.iter().any(|n| n.kind == NodeKind::Neuron));
 }
@@ -226,9 +226,11 @@ fn a_file_opens_and_leaves_again() {
     assert_eq!(shown(&h).pruned.n_nodes(), kept, "what was saved is shown, not pruned again");
     let title = |h: &mut Harness| h.screen().lines().nth(1).unwrap_or_default().to_owned();
     h.press("b");
+    assert!(title(&mut h).contains("Graph of heads and MLPs"), "{}", title(&mut h));
+    h.press("b");
     assert!(shown(&h).graph.nodes.len() > kept, "the prompt's graph again");
     assert!(title(&mut h).contains("Graph of neurons"), "{}", title(&mut h));
-    // Round: neurons, features, the file.
+    // Round: heads and MLPs, neurons, features, the file.
     h.press("b");
     assert!(title(&mut h).contains("Graph of features"), "{}", title(&mut h));
     h.press("b");

@@ -5,7 +5,7 @@ use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
 use crate::analysis::attribution_graph::{GraphSettings, Growth, LogitTarget, grow_on, most_probable};
-use crate::analysis::circuit_graph::{self, Contrast, question};
+use crate::analysis::circuit_graph::{self, CircuitSettings, Contrast, question};
 use crate::analysis::graph_run;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
@@ -14,10 +14,12 @@ use crate::graph::format::json;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Step;
-use crate::replacement::circuit::Circuit;
+use crate::model::trace::Trace;
+use crate::replacement::circuit::{Circuit, CircuitState};
 use anyhow::Result;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The least time between two looks at a graph that grows.
@@ -61,7 +63,7 @@ pub fn of_prompt(
     step: Step,
 ) -> Result<Attribution> {
     let dictionary = match wanted.basis {
-        Basis::Circuit => return circuit(model, runs, wanted, preview, step),
+        Basis::Circuit => return circuit_of_prompt(model, runs, wanted, step).map(|made| made.0),
         Basis::Neurons => None,
         Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
     };
@@ -100,34 +102,39 @@ pub fn of_prompt(
     described(model, dictionary, graph, warnings, &mut || go_on(1, 1))
 }
 
-/// The graph of a prompt with attention inside. It is shown before the tokens of its neurons are known.
-fn circuit(
+/// What a graph with attention inside is made of, to be asked about its branches.
+pub type KeptCircuit = (Arc<Trace>, Arc<CircuitState>);
+
+/// The graph of a prompt with attention inside: heads and whole MLPs, which open when they are asked for; with what it is made of.
+///
+/// # Errors
+/// As [`of_prompt`].
+pub fn circuit_of_prompt(
     model: &Model,
     runs: &mut Runs,
     wanted: &GraphRequest,
-    preview: &mut dyn FnMut(Attribution),
     step: Step,
-) -> Result<Attribution> {
+) -> Result<(Attribution, KeptCircuit)> {
     let mut sites = Circuit::sites(&model.decoder);
     sites.insert(last_stream(model));
-    // Tests begin from any layer.
-    sites.extend(graph_run::sites(model, None)?);
     runs.ensure(model, sites, &mut |_, _| step(0, 0))?;
-    let tokens = runs.input().tokens.clone();
-    let next = next_token(model, runs.clean()?, tokens.len() - 1)?;
+    let (trace, tokens) = (runs.owned()?, runs.input().tokens.clone());
+    let next = next_token(model, &trace, tokens.len() - 1)?;
     let contrast = Contrast::named(wanted.contrast.as_deref());
     let target = question(model, &next, wanted.target.as_deref(), contrast)?;
-    let settings = circuit_graph::CircuitSettings {
+    let settings = CircuitSettings {
         max_nodes: wanted.max_nodes.unwrap_or(circuit_graph::USUAL),
-        ..circuit_graph::CircuitSettings::default()
+        neurons: false,
+        ..CircuitSettings::default()
     };
-    let mut graph = circuit_graph::build_on(model, runs.clean()?, &tokens, &target, &settings, step)?;
+    let circuit = circuit_graph::circuit_of(model, &trace, &target.weights, settings.gate, step)?;
+    let mut graph = circuit_graph::of_circuit(model, &circuit, &tokens, &target, &settings, step)?;
     graph.metadata.prompt.clone_from(&wanted.prompt);
     let unknown = vec![Vec::new(); graph.nodes.len()];
-    let shown =
-        Attribution { id: GraphId(0), graph, promoted: unknown.clone(), drivers: unknown, warnings: Vec::new() };
-    preview(shown.clone());
-    described(model, None, shown.graph, Vec::new(), &mut || step(1, 1))
+    let kept = circuit.kept();
+    let promoted = unknown.clone();
+    let attribution = Attribution { id: GraphId(0), graph, promoted, drivers: unknown, warnings: Vec::new() };
+    Ok((attribution, (trace, kept)))
 }
 
 /// A graph with what its units write.

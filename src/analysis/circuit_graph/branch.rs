@@ -2,7 +2,9 @@
 //! edge. A head below a neuron is told by what it carries to that neuron; in the graph, which has one row for a node, by what it carries to the target.
 
 use super::assemble::node_of;
+use crate::analysis::vocabulary::{neuron_directions, project};
 use crate::graph::{Node, NodeKind};
+use crate::model::Model;
 use crate::model::text::Piece;
 use crate::replacement::circuit::{Apart, Circuit, CircuitNode, StreamReading};
 use anyhow::{Context, Result, bail, ensure};
@@ -12,6 +14,9 @@ pub const NEURONS: usize = 6;
 
 /// Children that are told one by one.
 const CHILDREN: usize = 64;
+
+/// Tokens that say what a neuron writes.
+const TOKENS: usize = 3;
 
 /// A node on the way down from the target.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -67,7 +72,13 @@ pub struct CircuitBranch {
 ///
 /// # Errors
 /// A node that the one above it does not read, or that the run does not have.
-pub fn branch(circuit: &Circuit, tokens: &[Piece], path: &[BranchPlace], sink: &[usize]) -> Result<CircuitBranch> {
+pub fn branch(
+    model: &Model,
+    circuit: &Circuit,
+    tokens: &[Piece],
+    path: &[BranchPlace],
+    sink: &[usize],
+) -> Result<CircuitBranch> {
     let mut reading = circuit.target();
     for (at, place) in path.iter().enumerate() {
         let last = at + 1 == path.len();
@@ -84,7 +95,7 @@ pub fn branch(circuit: &Circuit, tokens: &[Piece], path: &[BranchPlace], sink: &
         let reader =
             reader.with_context(|| format!("the node above does not read what step {at} of the path writes"))?;
         reading = match place.kind {
-            NodeKind::Mlp if last => return neurons(circuit, tokens, (layer, position), &reader),
+            NodeKind::Mlp if last => return neurons(model, circuit, tokens, (layer, position), &reader),
             // Its neurons are told towards the node above it.
             NodeKind::Mlp => continue,
             NodeKind::Rest => circuit.rest_towards(layer, position, &place.without, &reader)?,

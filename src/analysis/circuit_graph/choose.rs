@@ -1,5 +1,6 @@
 //! Which units become nodes: those that write most into the target by every path.
 
+use super::CircuitSettings;
 use crate::replacement::circuit::{Circuit, CircuitNode, Total};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,16 +18,17 @@ pub(super) struct Chosen {
 }
 
 /// All embeddings, and at most `max` heads, MLPs and neurons: half of them heads and MLPs, half the neurons of those MLPs.
-pub(super) fn nodes(circuit: &Circuit, max: usize, sink: &[usize]) -> Result<Chosen> {
+pub(super) fn nodes(circuit: &Circuit, settings: &CircuitSettings, sink: &[usize]) -> Result<Chosen> {
+    let max = settings.max_nodes;
     let all = circuit.totals(false)?;
     let (inputs, mut parts): (Vec<Total>, Vec<Total>) = all.into_iter().partition(|t| t.unit.layer().is_none());
     parts.retain(|t| t.writes != 0.0);
     let (sunk, mut parts): (Vec<Total>, Vec<Total>) =
         parts.into_iter().partition(|t| sink.contains(&t.unit.position()));
     parts.sort_by(strongest);
-    parts.truncate(max.div_ceil(2));
+    parts.truncate(if settings.neurons { max.div_ceil(2) } else { max });
 
-    let mlps = parts.iter().filter_map(|t| match t.unit {
+    let mlps = parts.iter().filter(|_| settings.neurons).filter_map(|t| match t.unit {
         CircuitNode::Mlp { layer, position } => Some((layer, position)),
         _ => None,
     });

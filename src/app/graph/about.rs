@@ -12,6 +12,16 @@ use std::sync::Arc;
 const ROWS: usize = 12;
 
 impl App {
+    /// The picture beside the tree, or the selected node again.
+    pub(in crate::app) fn toggle_figure(&mut self) {
+        self.graph.beside = match self.graph.beside {
+            Beside::Figure => Beside::Node,
+            _ => Beside::Figure,
+        };
+        self.side = false;
+        self.show_about();
+    }
+
     /// Writes the pane beside the tree anew for the node under the cursor.
     pub(in crate::app) fn show_about(&mut self) {
         if self.graph.beside == Beside::Both && self.graph.both().is_none() {
@@ -28,7 +38,7 @@ impl App {
             (Beside::Groups, _) => super::groups::report(shown, self.how_groups_are_made()),
             (Beside::Node, Some(node)) => about(shown, node),
             // The engine's answer stays until another node is selected.
-            (Beside::Edge, _) => return,
+            (Beside::Edge | Beside::Figure, _) => return,
             // A line that stands for several nodes.
             (Beside::Node, None) => Report::default(),
         };
@@ -79,7 +89,11 @@ fn about(shown: &Shown, at: u32) -> Report {
         lines.push(format!("looks at {}", looks.join(", ")));
     }
     if node.kind.is_part() && node.certificate.is_some() {
-        lines.push("what feeds it is told towards the target, in its units".to_owned());
+        lines.push(match shown.by_places() {
+            true => "in the tree what feeds it is told towards the node above it; in these lists towards the target"
+                .to_owned(),
+            false => "what feeds it is told towards the target, in its units".to_owned(),
+        });
     }
     if let Some(row) = node.certificate {
         let fault = if row.holds() { "" } else { ": IT DOES NOT" };

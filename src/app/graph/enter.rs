@@ -130,8 +130,7 @@ impl App {
     /// Neurons are in graphs of neurons, features in those of features.
     fn turn_to_basis_of(&mut self, unit: &Address) {
         let wanted = match unit.place {
-            Component::Unit { part: Part::Head(_), .. } => Basis::Circuit,
-            Component::Unit { part: Part::Neuron(_), .. } if self.graph.basis == Basis::Features => Basis::Circuit,
+            Component::Unit { part: Part::Neuron(_), .. } => Basis::Neurons,
             Component::Unit { part: Part::Feature(_), .. } => Basis::Features,
             _ => return,
         };

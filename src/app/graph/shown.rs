@@ -2,7 +2,7 @@
 
 use super::enter::Within;
 use crate::analysis::attribution::{Attribution, GraphId};
-use crate::graph::tree::{Branch, Limits, Tree, TreeDirection, TreeItem, TreeSource};
+use crate::graph::tree::{Branch, Branches, Limits, Tree, TreeDirection, TreeItem, TreeSource};
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
@@ -58,6 +58,8 @@ pub struct Shown {
     pub flat: bool,
     /// The place that the list is of; none lists all nodes.
     pub within: Option<Within>,
+    /// What is known below the places of the tree, where it is told place by place.
+    pub(super) branches: Option<Branches>,
     /// The tree, as last laid out.
     pub tree: Tree,
     /// What speaks for the groups that were drafted.
@@ -101,6 +103,7 @@ impl Shown {
             limits,
             flat,
             within: None,
+            branches: None,
             tree,
             evidence: None,
             effects,
@@ -210,9 +213,10 @@ impl Shown {
     /// Lays the lines out; the report has one row for each.
     pub fn lay_out(&mut self) -> Report {
         let from = TreeSource { graph: &self.graph, columns: Some(&self.columns), pruned: Some(&self.pruned) };
-        self.tree = match self.direction {
-            TreeDirection::Upstream => Tree::upstream(from, self.root, &self.limits),
-            TreeDirection::Downstream => Tree::downstream(from, self.root, &self.limits),
+        self.tree = match (self.branches.as_ref().filter(|_| self.by_places()), self.direction) {
+            (Some(branches), _) => branches.tree(&self.graph, self.root),
+            (None, TreeDirection::Upstream) => Tree::upstream(from, self.root, &self.limits),
+            (None, TreeDirection::Downstream) => Tree::downstream(from, self.root, &self.limits),
         };
         self.rows = if self.flat { self.list() } else { self.branches() };
         super::lines::report(self)

@@ -29,7 +29,7 @@ impl App {
         self.graph.sought = None;
         self.graph.beside = match self.graph.beside {
             Beside::Tests => Beside::Node,
-            Beside::Node | Beside::Edge | Beside::Groups | Beside::Both => Beside::Tests,
+            Beside::Node | Beside::Edge | Beside::Groups | Beside::Both | Beside::Figure => Beside::Tests,
         };
         self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
         self.show_about();
@@ -48,6 +48,12 @@ impl App {
     /// The node under the cursor; with the unit that it hangs from, where it hangs from one.
     fn tested_node(&self) -> Option<Subjects> {
         let node = self.graph_node()?;
+        if let Some(shown) = self.graph.shown()
+            && node as usize >= shown.source.graph.nodes.len()
+        {
+            // Opened since: the engine's graph does not have it.
+            return shown.graph.nodes[node as usize].address().map(Subjects::Unit);
+        }
         let shown = self.graph.shown().filter(|s| s.direction == TreeDirection::Upstream);
         let unit = |n: u32| {
             let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);

@@ -3,7 +3,7 @@
 use super::Shown;
 use crate::app::App;
 use crate::app::Slot;
-use crate::graph::tree::{Branch, TreeDirection, TreeItem};
+use crate::graph::tree::{Branch, TreeDirection, TreeItem, TreeLine};
 use crate::graph::{Edge, Graph};
 
 /// Thresholds that keys step through.
@@ -30,8 +30,17 @@ impl Shown {
         if self.flat {
             return;
         }
+        let stands = |line: &TreeLine| matches!(line.item, TreeItem::Node { node: n, .. } if n == node);
+        if self.by_places() && self.tree.lines.iter().any(stands) {
+            return;
+        }
         if self.direction == TreeDirection::Downstream {
             self.direction = TreeDirection::Upstream;
+        }
+        if self.branches.is_some() {
+            // Where it stands in a tree that is told place by place is not known: its own tree is told towards the target.
+            self.root = node;
+            return;
         }
         let mut at = node;
         let below = self.below_root();
@@ -97,6 +106,9 @@ fn input_of(graph: &Graph, node: u32) -> f64 {
 impl App {
     /// Left and right in the tree: close a branch or go up, open it or go to where it is drawn.
     pub(in crate::app) fn fold_or_unfold(&mut self, open: bool) {
+        if self.graph.shown().is_some_and(Shown::by_places) {
+            return self.fold_or_unfold_place(open);
+        }
         let Some(row) = self.graph_row().copied() else { return };
         let Some(shown) = self.graph.shown_mut() else { return };
         match (row.item, open) {

@@ -40,6 +40,7 @@ impl GraphArgs {
             max_nodes: self.max_nodes.unwrap_or(circuit_graph::USUAL),
             gate: self.gate.rule(),
             sink: self.sink.clone().unwrap_or_default(),
+            neurons: true,
         };
         circuit_graph::plan(model, input.tokens.len(), &settings)?;
         let target = self.question(model, &input.ids())?;

@@ -1,7 +1,7 @@
 //! `mechscope graph --row`: one node's row in the circuit of heads and MLPs.
 
-use super::{GraphArgs, GraphFormat, GraphOutput};
-use crate::analysis::circuit::{self, CircuitRowTarget};
+use super::{BranchChoice, GraphArgs, GraphFormat, GraphOutput};
+use crate::analysis::circuit::{self, CircuitRowTarget, HeadBranch};
 use crate::analysis::target::Target;
 use crate::cli::output;
 use crate::report::{self, Report};
@@ -23,11 +23,28 @@ impl GraphArgs {
         );
         let model = self.model.open()?;
         let input = self.prompt.read(&model)?;
-        let target = Target::parse(&model, self.target.first().map(String::as_str), self.contrast.as_deref())?;
+        let contrast = self.contrast.as_deref().filter(|text| *text != "none");
+        let target = Target::parse(&model, self.target.first().map(String::as_str), contrast)?;
+        let branch = self.branch.unwrap_or_default().of();
+        ensure!(
+            branch == HeadBranch::Values || self.towards.is_none(),
+            "--branch query and keys are of where a head looks, for the target; --towards does not go with them"
+        );
         let towards = self.towards.clone().unwrap_or(CircuitRowTarget::Target);
         let mut progress = output::work_progress("layers");
-        let report = circuit::row(&model, &input.ids(), target, (node, &towards), self.gate.rule(), &mut progress)?;
+        let report =
+            circuit::row(&model, &input.ids(), target, (node, &towards, branch), self.gate.rule(), &mut progress)?;
         print_report(&report, &self.output, "--row")
+    }
+}
+
+impl BranchChoice {
+    fn of(self) -> HeadBranch {
+        match self {
+            BranchChoice::Values => HeadBranch::Values,
+            BranchChoice::Query => HeadBranch::Query,
+            BranchChoice::Keys => HeadBranch::Keys,
+        }
     }
 }
 

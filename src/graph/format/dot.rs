@@ -1,4 +1,4 @@
-//! Graphviz DOT: inputs at the bottom, targets at the top, line width by share, blue for positive and orange for negative edges.
+//! Graphviz DOT: inputs at the bottom, targets at the top, line width by share, orange for positive and blue for negative edges, as in the explorer.
 
 use std::io::Write;
 
@@ -20,7 +20,7 @@ pub fn write(graph: &Graph, out: &mut dyn Write) -> Result<()> {
         let total = row.abs_sum();
         for (source, weight) in row.iter() {
             let share = if total > 0.0 { f64::from(weight.abs()) / total } else { 0.0 };
-            let colour = if weight < 0.0 { "darkorange" } else { "steelblue" };
+            let colour = if weight < 0.0 { "steelblue" } else { "darkorange" };
             let width = 0.3 + 4.0 * share;
             writeln!(out, "  n{source} -> n{target} [color={colour}, penwidth={width:.2}, tooltip=\"{weight}\"];")?;
         }

@@ -1,6 +1,6 @@
 //! Pictures as SVG: the layered graph (positions from left to right, layers upwards) and the tree.
 //!
-//! Blue edges are positive, orange ones negative, as in [`super::dot`]; their width is their share of the target's absolute input. Every node
+//! Orange edges are positive, blue ones negative, as in [`super::dot`] and on the screen; their width is their share of the target's absolute input. Every node
 //! and edge has its name and numbers as a tooltip.
 
 mod layered;
@@ -18,8 +18,8 @@ pub use tree::write as write_tree;
 
 const INK: &str = "#1f2328";
 const FAINT: &str = "#8c959f";
-const POSITIVE: &str = "#0b5cad";
-const NEGATIVE: &str = "#b35900";
+const POSITIVE: &str = "#b35900";
+const NEGATIVE: &str = "#0b5cad";
 const FONT: &str = "DejaVu Sans Mono, Menlo, Consolas, monospace";
 
 /// The start of a picture of this size, on white, with a title.
@@ -73,6 +73,10 @@ fn tooltip(graph: &Graph, node: &Node) -> String {
     }
     if !node.label.is_empty() {
         lines.push(node.label.clone());
+    }
+    if let Some(totals) = node.totals {
+        let counts = totals.counts.map_or(String::new(), |c| format!(", counts {c:+.4}"));
+        lines.push(format!("writes {:+.4}{counts}", totals.writes));
     }
     if let Some(activation) = node.activation {
         lines.push(format!("activation {activation:.4}"));

@@ -59,9 +59,12 @@ pub fn write(graph: &Graph, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "<text x=\"12\" y=\"{:.1}\" fill=\"{FAINT}\">{name}</text>", y + 4.0)?;
     }
     edges(graph, &layout, out)?;
+    let most = graph.nodes.iter().filter(|n| n.kind.is_part()).filter_map(|n| n.totals);
+    let most = most.map(|t| f64::from(t.writes.abs())).fold(f64::MIN_POSITIVE, f64::max);
     for (node, &(x, y)) in graph.nodes.iter().zip(&layout.places) {
-        draw(graph, node, x, y, out)?;
+        draw(graph, node, (x, y), most, out)?;
     }
+    legend(graph, layout.height, out)?;
     writeln!(out, "</svg>")?;
     out.flush()?;
     Ok(())
@@ -158,8 +161,55 @@ fn edges(graph: &Graph, layout: &Layout, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn draw(graph: &Graph, node: &Node, x: f64, y: f64, out: &mut dyn Write) -> Result<()> {
+/// What colours and marks mean.
+fn legend(graph: &Graph, height: f64, out: &mut dyn Write) -> Result<()> {
+    let y = height - 10.0;
+    let mut x = 12.0;
+    let mut say = |text: &str, fill: &str| -> Result<()> {
+        writeln!(out, "<text x=\"{x:.0}\" y=\"{y:.1}\" fill=\"{fill}\">{text}</text>")?;
+        x += 6.7 * text.chars().count() as f64 + 14.0;
+        Ok(())
+    };
+    say("positive", colour(1.0))?;
+    say("negative", colour(-1.0))?;
+    if graph.is_circuit() {
+        say("● head  ■ MLP  ◆ neuron: as large as what they write into the target", FAINT)?;
+    }
+    Ok(())
+}
+
+/// A head, MLP or neuron that is known to write so much: its colour says which way, its size how much of `most`.
+fn draw_sized(node: &Node, writes: f64, most: f64, (x, y): (f64, f64), title: &str, out: &mut dyn Write) -> Result<()> {
+    let r = 2.5 + 6.0 * (writes.abs() / most).min(1.0).sqrt();
+    let style =
+        format!("fill=\"{}\" stroke=\"{INK}\" stroke-width=\"0.6\" fill-opacity=\"0.85\"", colour(writes as f32));
+    match node.kind {
+        NodeKind::Head => {
+            writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{r:.1}\" {style}><title>{title}</title></circle>")?;
+        }
+        NodeKind::Neuron | NodeKind::Feature => {
+            writeln!(
+                out,
+                "<path d=\"M{x:.1} {:.1}l{r:.1} {r:.1}l-{r:.1} {r:.1}l-{r:.1} -{r:.1}z\" {style}><title>{title}</title></path>",
+                y - r
+            )?;
+        }
+        _ => {
+            let (left, top, side) = (x - r, y - r, 2.0 * r);
+            writeln!(
+                out,
+                "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" {style}><title>{title}</title></rect>"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn draw(graph: &Graph, node: &Node, (x, y): (f64, f64), most: f64, out: &mut dyn Write) -> Result<()> {
     let (fill, title) = (fill(&node.kind), tooltip(graph, node));
+    if let (Level::Layer(_), Some(totals)) = (level(node), node.totals) {
+        return draw_sized(node, totals.writes.into(), most, (x, y), &title, out);
+    }
     let style = format!("fill=\"{fill}\" stroke=\"{INK}\" stroke-width=\"0.8\"");
     match level(node) {
         Level::Layer(_) => {

@@ -1,0 +1,124 @@
+//! Opening a tree place by place: what stands below a node is asked of the engine when the node is opened, towards the node above it.
+
+use super::Shown;
+use crate::analysis::circuit_graph::{BranchPlace, BranchRequest, CircuitBranch};
+use crate::app::App;
+use crate::app::Slot;
+use crate::engine::Ask;
+use crate::graph::Edges;
+use crate::graph::tree::{Branch, Branches, KnownBranch, TreeDirection, TreeItem};
+use crate::graph::{Influence, prune};
+use anyhow::Result;
+use std::collections::HashMap;
+
+impl Shown {
+    /// Whether the tree is told place by place: a graph with attention inside, of the open model, from its target.
+    pub fn by_places(&self) -> bool {
+        let whole = !self.flat && self.direction == TreeDirection::Upstream && self.root == self.first_target();
+        self.branches.is_some() && whole
+    }
+
+    /// Begins a tree that is told place by place: the target's own row is known.
+    pub(super) fn begin_branches(&mut self) {
+        let (root, mut branches) = (self.first_target(), Branches::default());
+        let mut children: Vec<(u32, f32)> = self.graph.edges.row(root as usize).iter().collect();
+        children.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+        let shown: f64 = children.iter().map(|c| f64::from(c.1.abs())).sum();
+        let all = self.graph.nodes[root as usize].certificate.map_or(shown, |c| f64::from(c.abs_sum));
+        let hidden = (all - shown).max(0.0) as f32;
+        branches.insert(vec![root], KnownBranch { children, more: 0, more_abs: hidden }, false);
+        self.branches = Some(branches);
+    }
+
+    /// Takes what stands below a place into the tree; nodes that the graph does not have yet are added to it.
+    fn take_branch(&mut self, path: Vec<u32>, found: CircuitBranch, narrow: bool) -> Result<()> {
+        let mut at: HashMap<Box<str>, u32> = HashMap::with_capacity(self.graph.nodes.len());
+        at.extend(self.graph.nodes.iter().zip(0u32..).map(|(node, i)| (node.id.clone(), i)));
+        let before = self.graph.nodes.len();
+        let mut children = Vec::with_capacity(found.children.len());
+        for (node, weight) in found.children {
+            let place = *at.entry(node.id.clone()).or_insert_with(|| {
+                self.graph.nodes.push(node);
+                self.graph.nodes.len() as u32 - 1
+            });
+            children.push((place, weight));
+        }
+        let all = self.graph.nodes.len();
+        if all > before {
+            self.graph.edges = std::mem::replace(&mut self.graph.edges, Edges::empty(0)).among(all);
+            self.columns = self.graph.edges.transposed();
+            self.influence = Influence::of(&self.graph)?;
+            self.pruned = prune(&self.graph, &self.influence, self.pruned.thresholds())?;
+        }
+        if let Some(branches) = &mut self.branches {
+            let known = KnownBranch { children, more: found.more, more_abs: found.more_abs };
+            branches.insert(path, known, narrow);
+        }
+        Ok(())
+    }
+}
+
+impl App {
+    /// Left and right in a tree that is told place by place.
+    pub(super) fn fold_or_unfold_place(&mut self, open: bool) {
+        let Some(row) = self.graph_row().copied() else { return };
+        let Some(shown) = self.graph.shown_mut() else { return };
+        let path = shown.tree.path(row.line);
+        let Some(branches) = &mut shown.branches else { return };
+        match (row.item, open) {
+            (TreeItem::More { .. }, true) => {
+                let parent = shown.tree.lines.get(row.line).and_then(|line| line.parent);
+                if let Some(parent) = parent {
+                    branches.widen(&shown.tree.path(parent));
+                    self.relay_keeping_line();
+                }
+            }
+            (TreeItem::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
+            (TreeItem::Node { branch: Branch::Leaf, .. }, true) => self.warn("nothing feeds this"),
+            (TreeItem::Node { .. }, true) if branches.open(&path) => self.relay_keeping_line(),
+            (TreeItem::Node { .. }, true) => self.ask_branch(path),
+            (TreeItem::Node { branch: Branch::Open, .. }, false) if branches.close(&path) => self.relay_keeping_line(),
+            (_, false) => {
+                if let Some(line) = shown.tree.lines.get(row.line).and_then(|l| l.parent) {
+                    self.pane_mut(Slot::Graph).cursor_to_row(line);
+                }
+            }
+        }
+        self.selection_follows_cursor();
+    }
+
+    /// Asks for what stands below a place.
+    fn ask_branch(&mut self, path: Vec<u32>) {
+        let Some(shown) = self.graph.shown() else { return };
+        let nodes = path.iter().skip(1).map(|n| BranchPlace::of(&shown.graph.nodes[*n as usize]));
+        let Some(places) = nodes.collect::<Option<Vec<_>>>() else { return self.warn("nothing feeds this") };
+        let graph = shown.source.id;
+        self.graph.opening = Some(path);
+        self.ask(Slot::Branch, Ask::Branch(BranchRequest { graph, path: places }));
+    }
+
+    /// Opens the heaviest place that is closed, until the tree fills the screen.
+    pub(super) fn fill_screen(&mut self) {
+        let lines = usize::from(self.size.1).saturating_sub(super::CHROME);
+        let Some(shown) = self.graph.shown() else { return };
+        let room = shown.by_places() && shown.tree.lines.len() + 3 < lines;
+        let next = shown.tree.heaviest_closed().filter(|_| room && self.graph.filling);
+        match next {
+            Some(path) => self.ask_branch(path),
+            None => self.graph.filling = false,
+        }
+    }
+
+    /// What stands below a place arrived.
+    pub(in crate::app) fn take_branch(&mut self, found: CircuitBranch) {
+        let Some(path) = self.graph.opening.take() else { return };
+        let Some(Ask::Branch(asked)) = self.pane(Slot::Branch).asked.clone() else { return };
+        let narrow = self.graph.filling;
+        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(asked.graph)) else { return };
+        match shown.take_branch(path, found, narrow) {
+            Ok(()) => self.relay_keeping_line(),
+            Err(e) => self.fail(format!("{e:#}")),
+        }
+        self.fill_screen();
+    }
+}

@@ -1,0 +1,209 @@
+//! A tree whose branches are told towards the node above them: the same node stands in several places with a branch of its own in each, and the children
+//! of every node add up to its own edge.
+
+use super::{Branch, Tree, TreeDirection, TreeItem, TreeLine};
+use crate::graph::Graph;
+use std::collections::{HashMap, HashSet};
+
+/// Children of a node that are shown unless all are asked for.
+const WIDTH: usize = 8;
+
+/// Children of a node that was opened to fill a screen.
+const FEW: usize = 3;
+
+/// No child under this share of its node's input is shown unasked.
+const SHARE: f32 = 0.005;
+
+/// What is known below one place of the tree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownBranch {
+    /// Nodes with their parts of the edge, strongest first.
+    pub children: Vec<(u32, f32)>,
+    /// How many more there are.
+    pub more: usize,
+    /// What those add up to, signs aside.
+    pub more_abs: f32,
+}
+
+impl KnownBranch {
+    fn input(&self) -> f64 {
+        self.children.iter().map(|(_, w)| f64::from(w.abs())).sum::<f64>() + f64::from(self.more_abs)
+    }
+}
+
+/// The branches that are known, by the nodes that lead to them from the root, itself included.
+#[derive(Clone, Debug, Default)]
+pub struct Branches {
+    known: HashMap<Vec<u32>, KnownBranch>,
+    open: HashSet<Vec<u32>>,
+    narrow: HashSet<Vec<u32>>,
+    wide: HashSet<Vec<u32>>,
+}
+
+impl Branches {
+    /// What is known below the last node of a path.
+    pub fn get(&self, path: &[u32]) -> Option<&KnownBranch> {
+        self.known.get(path)
+    }
+
+    /// Keeps what stands below a path and opens it; `narrow`: with few children, to leave room for others.
+    pub fn insert(&mut self, path: Vec<u32>, branch: KnownBranch, narrow: bool) {
+        if narrow {
+            self.narrow.insert(path.clone());
+        }
+        self.open.insert(path.clone());
+        self.known.insert(path, branch);
+    }
+
+    /// Opens a branch that is known; whether it is.
+    pub fn open(&mut self, path: &[u32]) -> bool {
+        let known = self.known.contains_key(path);
+        if known {
+            self.narrow.remove(path);
+            self.open.insert(path.to_vec());
+        }
+        known
+    }
+
+    /// Closes a branch; whether it was open.
+    pub fn close(&mut self, path: &[u32]) -> bool {
+        self.open.remove(path)
+    }
+
+    /// Shows all children that are known below a path.
+    pub fn widen(&mut self, path: &[u32]) {
+        self.wide.insert(path.to_vec());
+    }
+
+    /// The tree from a root.
+    pub fn tree(&self, graph: &Graph, root: u32) -> Tree {
+        let mut lines: Vec<TreeLine> = Vec::new();
+        let item = TreeItem::Node { node: root, weight: 0.0, share: 1.0, branch: Branch::Leaf };
+        let mut stack = vec![(TreeLine { item, depth: 0, parent: None, last: true }, vec![root])];
+        while let Some((mut line, path)) = stack.pop() {
+            let at = lines.len();
+            if let TreeItem::Node { node, branch, .. } = &mut line.item {
+                *branch = match self.known.get(&path) {
+                    Some(known) if self.open.contains(&path) => {
+                        self.push(&mut stack, known, &path, (at, line.depth + 1));
+                        Branch::Open
+                    }
+                    Some(known) => Branch::Folded(known.children.len() + known.more),
+                    None if graph.nodes.get(*node as usize).is_some_and(|n| n.kind.needs_inputs()) => Branch::Cut(0),
+                    None => Branch::Leaf,
+                };
+            }
+            lines.push(line);
+        }
+        Tree { direction: TreeDirection::Upstream, lines }
+    }
+
+    fn push(
+        &self,
+        stack: &mut Vec<(TreeLine, Vec<u32>)>,
+        known: &KnownBranch,
+        path: &[u32],
+        (parent, depth): (usize, usize),
+    ) {
+        let input = known.input().max(f64::MIN_POSITIVE);
+        let share = |w: f32| (f64::from(w.abs()) / input) as f32;
+        let width = match (self.wide.contains(path), self.narrow.contains(path)) {
+            (true, _) => usize::MAX,
+            (_, true) => FEW,
+            _ => WIDTH,
+        };
+        let large = |c: &&(u32, f32)| width == usize::MAX || share(c.1) >= SHARE;
+        let shown = known.children.iter().take(width).take_while(large).count();
+        let (shown, hidden) = known.children.split_at(shown);
+        let count = hidden.len() + known.more;
+        let line = |item, last| TreeLine { item, depth, parent: Some(parent), last };
+        if count > 0 {
+            let rest = hidden.iter().map(|(_, w)| share(*w)).sum::<f32>() + share(known.more_abs);
+            stack.push((line(TreeItem::More { count, share: rest }, true), Vec::new()));
+        }
+        for (i, (node, weight)) in shown.iter().enumerate().rev() {
+            let item = TreeItem::Node { node: *node, weight: *weight, share: share(*weight), branch: Branch::Leaf };
+            let below = path.iter().copied().chain([*node]).collect();
+            stack.push((line(item, count == 0 && i + 1 == shown.len()), below));
+        }
+    }
+}
+
+impl Tree {
+    /// The nodes from the root to a line, itself included; empty for a line that stands for several nodes.
+    pub fn path(&self, line: usize) -> Vec<u32> {
+        let mut path = Vec::new();
+        let mut at = Some(line);
+        while let Some(line) = at.and_then(|at| self.lines.get(at)) {
+            let TreeItem::Node { node, .. } = line.item else { return Vec::new() };
+            path.push(node);
+            at = line.parent;
+        }
+        path.reverse();
+        path
+    }
+
+    /// The path to the closed branch that most of the root's input runs through; `None` when all is open.
+    pub fn heaviest_closed(&self) -> Option<Vec<u32>> {
+        let mut through: Vec<f64> = Vec::with_capacity(self.lines.len());
+        let mut best: Option<(f64, usize)> = None;
+        for (at, line) in self.lines.iter().enumerate() {
+            let above = line.parent.map_or(1.0, |parent| through[parent]);
+            let TreeItem::Node { share, branch, .. } = line.item else {
+                through.push(0.0);
+                continue;
+            };
+            let own = above * f64::from(share);
+            through.push(own);
+            if matches!(branch, Branch::Cut(_)) && best.is_none_or(|(most, _)| own > most) {
+                best = Some((own, at));
+            }
+        }
+        best.map(|(_, at)| self.path(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Edges, Metadata, Node};
+
+    fn graph() -> Graph {
+        let nodes = vec![Node::embedding(1, 0), Node::head(0, 1, 0), Node::mlp(1, 0), Node::contrast("a - b", 2, 0)];
+        Graph::new(Metadata::default(), nodes, Edges::empty(4)).unwrap()
+    }
+
+    fn branch(children: &[(u32, f32)]) -> KnownBranch {
+        KnownBranch { children: children.to_vec(), more: 0, more_abs: 0.0 }
+    }
+
+    #[test]
+    fn a_node_has_a_branch_of_its_own_in_every_place() {
+        let (graph, mut branches) = (graph(), Branches::default());
+        branches.insert(vec![3], branch(&[(2, 3.0), (1, -1.0)]), false);
+        branches.insert(vec![3, 2], branch(&[(1, 2.0), (0, 1.0)]), false);
+        let tree = branches.tree(&graph, 3);
+        let found: Vec<(usize, Vec<u32>)> =
+            (0..tree.lines.len()).map(|i| (tree.lines[i].depth, tree.path(i))).collect();
+        let want = [(0, vec![3]), (1, vec![3, 2]), (2, vec![3, 2, 1]), (2, vec![3, 2, 0]), (1, vec![3, 1])];
+        assert_eq!(found, want);
+        // Below the MLP the head takes part in more than it gives by itself.
+        assert_eq!(tree.heaviest_closed(), Some(vec![3, 2, 1]));
+        assert!(branches.close(&[3, 2]) && !branches.close(&[3, 2]));
+        assert_eq!(branches.tree(&graph, 3).lines.len(), 3);
+        assert!(branches.open(&[3, 2]) && !branches.open(&[3, 1]));
+        assert_eq!(branches.tree(&graph, 3).lines.len(), 5);
+    }
+
+    #[test]
+    fn children_beyond_the_width_are_counted_and_can_be_shown() {
+        let (graph, mut branches) = (graph(), Branches::default());
+        let many: Vec<(u32, f32)> = (0..12).map(|_| (0, 1.0)).collect();
+        branches.insert(vec![3], KnownBranch { children: many, more: 5, more_abs: 4.0 }, false);
+        let tree = branches.tree(&graph, 3);
+        assert_eq!(tree.lines.len(), 1 + WIDTH + 1);
+        assert!(matches!(tree.lines[WIDTH + 1].item, TreeItem::More { count: 9, share } if (share - 0.5).abs() < 1e-6));
+        branches.widen(&[3]);
+        assert_eq!(branches.tree(&graph, 3).lines.len(), 1 + 12 + 1);
+    }
+}

@@ -164,12 +164,13 @@ pub fn row(
     target.describe(&mut report, model, position);
     report.fact("row", name(node));
     report.fact("towards", name(towards));
-    match branch {
-        HeadBranch::Values => {}
-        HeadBranch::Query => report.fact("branch", "query: why it looks from here, to first order with nothing held"),
-        HeadBranch::Keys => {
-            report.fact("branch", "keys of all that share them: why it looks there, to first order with nothing held")
-        }
+    let why = match branch {
+        HeadBranch::Values => None,
+        HeadBranch::Query => Some("query: why it looks from here, to first order with nothing held"),
+        HeadBranch::Keys => Some("keys of all that share them: why it looks there, to first order with nothing held"),
+    };
+    if let Some(why) = why {
+        report.fact("branch", why);
     }
     if let Some(looks) = looks(model, &trace, node)? {
         report.fact("looks_at", looks);

@@ -96,10 +96,10 @@ impl Open {
         let target = &graph.graph.nodes[target];
         let weights = target.weights().with_context(|| format!("{}: its tokens are not known", target.name()))?;
         let ids = graph_run::prompt_ids(&self.model, &graph.graph)?;
-        let key = Key { ids: ids.clone(), edits: Vec::new(), bos: Bos::Auto };
+        let key = RunKey { ids: ids.clone(), edits: Vec::new(), bos: Bos::Auto };
         let trace = self.runs.run(key, Circuit::sites(&self.model.decoder), &mut |sites| {
             let prompt = [ids.clone()];
-            self.model.forward(Start::Tokens(&prompt), &Sites::Only(sites), Plan::NONE, Logits::Last, step)
+            self.model.forward(Start::Tokens(&prompt), &Sites::Only(sites), EditPlan::NONE, Logits::Last, step)
         })?;
         let circuit = circuit_graph::circuit_of(&self.model, &trace, &weights, Gate::default(), step)?;
         let kept = (trace.clone(), circuit.kept());

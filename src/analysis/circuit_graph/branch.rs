@@ -107,6 +107,7 @@ pub fn branch(
 
 /// An MLP opens into its strongest neurons for the node above it, and the rest.
 fn neurons(
+    model: &Model,
     circuit: &Circuit,
     tokens: &[Piece],
     (layer, position): (usize, usize),
@@ -119,10 +120,19 @@ fn neurons(
     order.truncate(NEURONS);
     let mut children = Vec::with_capacity(order.len() + 1);
     let mut rest = value;
-    for &neuron in &order {
+    let promoted = match order.is_empty() {
+        true => Vec::new(),
+        false => project(&model.decoder, &neuron_directions(&model.decoder, layer, &order)?, TOKENS)?,
+    };
+    for (&neuron, promoted) in order.iter().zip(promoted) {
         rest -= f64::from(effects[neuron]);
-        children
-            .push((node_of(circuit, tokens, CircuitNode::Neuron { layer, neuron, position }, &[])?, effects[neuron]));
+        let mut node = node_of(circuit, tokens, CircuitNode::Neuron { layer, neuron, position }, &[])?;
+        // A neuron that is active at negative values pushes the other way.
+        let below = node.activation.is_some_and(|a| a < 0.0);
+        let written = if below { promoted.suppressed } else { promoted.promoted };
+        let written: Vec<String> = written.iter().map(|(id, _)| format!("\"{}\"", model.piece(*id))).collect();
+        node.label = format!("> {}", written.join(" "));
+        children.push((node, effects[neuron]));
     }
     order.sort_unstable();
     children.push((node_of(circuit, tokens, CircuitNode::Mlp { layer, position }, &order)?, rest as f32));

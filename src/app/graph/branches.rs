@@ -1,7 +1,7 @@
 //! Opening a tree place by place: what stands below a node is asked of the engine when the node is opened, towards the node above it.
 
 use super::Shown;
-use crate::analysis::circuit_graph::{BranchPlace, BranchRequest, CircuitBranch};
+use crate::analysis::circuit_graph::{BranchPlace, CircuitBranch};
 use crate::app::App;
 use crate::app::Slot;
 use crate::engine::Ask;
@@ -94,7 +94,7 @@ impl App {
         let Some(places) = nodes.collect::<Option<Vec<_>>>() else { return self.warn("nothing feeds this") };
         let graph = shown.source.id;
         self.graph.opening = Some(path);
-        self.ask(Slot::Branch, Ask::Branch(BranchRequest { graph, path: places }));
+        self.ask(Slot::Branch, Ask::Branch { graph, path: places });
     }
 
     /// Opens the heaviest place that is closed, until the tree fills the screen.
@@ -112,9 +112,9 @@ impl App {
     /// What stands below a place arrived.
     pub(in crate::app) fn take_branch(&mut self, found: CircuitBranch) {
         let Some(path) = self.graph.opening.take() else { return };
-        let Some(Ask::Branch(asked)) = self.pane(Slot::Branch).asked.clone() else { return };
+        let Some(Ask::Branch { graph, .. }) = self.pane(Slot::Branch).asked.clone() else { return };
         let narrow = self.graph.filling;
-        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(asked.graph)) else { return };
+        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(graph)) else { return };
         match shown.take_branch(path, found, narrow) {
             Ok(()) => self.relay_keeping_line(),
             Err(e) => self.fail(format!("{e:#}")),

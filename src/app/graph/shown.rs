@@ -45,7 +45,7 @@ pub struct Shown {
     pub graph: Graph,
     /// Influences of its nodes.
     pub influence: Influence,
-    columns: Edges,
+    pub(super) columns: Edges,
     /// What the thresholds leave.
     pub pruned: Pruned,
     /// Where the tree starts.

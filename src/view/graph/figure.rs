@@ -173,7 +173,7 @@ impl Canvas<'_> {
         let mut free = scene.area.x;
         for (at, token) in shown.graph.metadata.prompt_tokens.iter().enumerate() {
             let middle = f32::from(scene.area.width) * (at as f32 + 0.5) / scene.tokens.max(1) as f32;
-            let name = text::cut(token.trim(), wide.saturating_sub(1).max(3), self.theme).into_owned();
+            let name = text::cut(token.trim(), wide.saturating_sub(1).max(3), self.theme);
             let x = (scene.area.x + middle as u16).saturating_sub(text::width(&name) as u16 / 2);
             // Of a long prompt as many names as there is room for.
             if x >= free {

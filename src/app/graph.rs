@@ -35,7 +35,7 @@ const NEURONS: usize = 500;
 const FEATURES: usize = 7500;
 
 /// Lines of the screen that are not the tree's.
-const CHROME: usize = 7;
+const CHROME: usize = 6;
 
 /// What stands in a request for no contrast.
 const NO_CONTRAST: &str = "none";

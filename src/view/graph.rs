@@ -105,8 +105,10 @@ impl Canvas<'_> {
     pub(super) fn node_name(&self, node: u32) -> String {
         let Some(shown) = self.app.graph.shown() else { return String::new() };
         let Some(node) = shown.graph.nodes.get(node as usize) else { return String::new() };
-        if node.kind.is_logit() {
-            return format!("{} \"{}\"", node.kind.name(), node.label);
+        match node.kind {
+            crate::graph::NodeKind::Logit { token: None, .. } => return node.label.clone(),
+            crate::graph::NodeKind::Logit { .. } => return format!("{} \"{}\"", node.kind.name(), node.label),
+            _ => {}
         }
         match shown.graph.metadata.token(node.position) {
             Some(token) => format!("{} \"{token}\"", node.name()),

@@ -241,7 +241,7 @@ fn a_file_opens_and_leaves_again() {
     h.type_text("open_graph /no/such/file.json");
     h.press("Enter");
     assert!(h.app.message.as_ref().unwrap().contains("/no/such/file.json"), "{:?}", h.app.message);
-    assert!(title(&mut h).contains("Graph of neurons"), "what is looked at keeps its name: {}", title(&mut h));
+    assert!(title(&mut h).contains("Graph of heads and MLPs"), "what is looked at keeps its name: {}", title(&mut h));
 }
 
 /// Whatever arrives when: the lines on screen are those of the graph that is looked at.

@@ -162,7 +162,7 @@ fn own_label(shown: &Shown, at: u32) -> String {
     let quoted = |text: &String| format!("\"{text}\"");
     match &node.kind {
         NodeKind::Logit { token: Some(_), probability } => format!("p {probability:.3}"),
-        NodeKind::Logit { token: None, .. } => node.label.clone(),
+        NodeKind::Logit { token: None, .. } => String::new(),
         NodeKind::Embedding { .. } => String::new(),
         _ if !node.label.is_empty() => node.label.clone(),
         _ => {

@@ -3,6 +3,7 @@
 use crate::app::Slot;
 use crate::app::graph::{Field, GraphRow, Shown};
 use crate::app::pane::PaneLine;
+use crate::graph::NodeKind;
 use crate::graph::tree::{Branch, TreeItem};
 use crate::report::{Body, Cell, Table};
 use crate::view::{Canvas, Hit, ViewMemory, text};
@@ -216,7 +217,12 @@ impl Canvas<'_> {
             TreeItem::More { count, .. } => format!("{} {count} more", self.theme.ellipsis()),
             TreeItem::Node { node, .. } => {
                 let node = &shown.graph.nodes[node as usize];
-                if node.kind.is_logit() { format!("\"{}\"", node.label) } else { node.name() }
+                match node.kind {
+                    // A difference has its tokens quoted already.
+                    NodeKind::Logit { token: None, .. } => node.label.clone(),
+                    NodeKind::Logit { .. } => format!("\"{}\"", node.label),
+                    _ => node.name(),
+                }
             }
         };
         (guides, name)

@@ -5,51 +5,61 @@ mod program;
 mod random_models;
 
 use mechscope::address::Edit;
-use mechscope::analysis::patch::{Approx, By, Metric, Pair, Patch, Patched, Way, Where};
+use mechscope::analysis::patch::{
+    AnswerMetric, EffectEstimate, PatchAnswer, PatchCells, PatchDirection, PatchQuestion, PatchSite, PromptPair,
+};
 use mechscope::analysis::target::Target;
 use mechscope::model::Model;
-use mechscope::model::edit::Plan;
+use mechscope::model::edit::EditPlan;
 use mechscope::model::forward::Logits;
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::text::Bos;
 use mechscope::model::trace::Trace;
 use random_models::{Recipe, families, recipes, runner};
 
-const SITES: [Where; 11] = [
-    Where::ResidPre,
-    Where::ResidMid,
-    Where::ResidPost,
-    Where::AttnOut,
-    Where::MlpOut,
-    Where::Z,
-    Where::Q,
-    Where::K,
-    Where::V,
-    Where::Pattern,
-    Where::Neuron,
+const SITES: [PatchSite; 11] = [
+    PatchSite::ResidPre,
+    PatchSite::ResidMid,
+    PatchSite::ResidPost,
+    PatchSite::AttnOut,
+    PatchSite::MlpOut,
+    PatchSite::Z,
+    PatchSite::Q,
+    PatchSite::K,
+    PatchSite::V,
+    PatchSite::Pattern,
+    PatchSite::Neuron,
 ];
 
 /// Sites with their names in a run, patterns aside.
-const HOOKS: [(Where, BlockSite); 10] = [
-    (Where::ResidPre, BlockSite::ResidPre),
-    (Where::ResidMid, BlockSite::ResidMid),
-    (Where::ResidPost, BlockSite::ResidPost),
-    (Where::AttnOut, BlockSite::AttnOut),
-    (Where::MlpOut, BlockSite::MlpOut),
-    (Where::Z, BlockSite::Z),
-    (Where::Q, BlockSite::Q),
-    (Where::K, BlockSite::K),
-    (Where::V, BlockSite::V),
-    (Where::Neuron, BlockSite::MlpPost),
+const HOOKS: [(PatchSite, BlockSite); 10] = [
+    (PatchSite::ResidPre, BlockSite::ResidPre),
+    (PatchSite::ResidMid, BlockSite::ResidMid),
+    (PatchSite::ResidPost, BlockSite::ResidPost),
+    (PatchSite::AttnOut, BlockSite::AttnOut),
+    (PatchSite::MlpOut, BlockSite::MlpOut),
+    (PatchSite::Z, BlockSite::Z),
+    (PatchSite::Q, BlockSite::Q),
+    (PatchSite::K, BlockSite::K),
+    (PatchSite::V, BlockSite::V),
+    (PatchSite::Neuron, BlockSite::MlpPost),
 ];
 
-fn question(site: Where) -> Patch {
-    let (by, way, metric) = (None, Way::Denoise, Metric::LogitDifference);
-    Patch { site, by, way, metric, layer: (site == Where::Neuron).then_some(0), at: None, approx: vec![Approx::Exact] }
+fn question(site: PatchSite) -> PatchQuestion {
+    let (by, way, metric) = (None, PatchDirection::Denoise, AnswerMetric::LogitDifference);
+    PatchQuestion {
+        site,
+        by,
+        way,
+        metric,
+        layer: (site == PatchSite::Neuron).then_some(0),
+        at: None,
+        approx: vec![EffectEstimate::Exact],
+    }
 }
 
-fn ask(model: &Model, ids: (&[u32], &[u32]), target: Target, patch: &Patch) -> anyhow::Result<Patched> {
-    let pair = Pair::new(model, ids, ids.0.len() - 1, patch, &mut |_, _| Ok(()))?;
+fn ask(model: &Model, ids: (&[u32], &[u32]), target: Target, patch: &PatchQuestion) -> anyhow::Result<PatchAnswer> {
+    let pair = PromptPair::new(model, ids, ids.0.len() - 1, patch, &mut |_, _| Ok(()))?;
     pair.patch(target, patch, &mut |_, _| Ok(()))
 }
 
@@ -79,19 +89,26 @@ fn one_forward_a_cell(model: &Model, prompts: (&str, &str)) {
         f64::from(logits[7]) - f64::from(logits[11])
     };
     let mut checked = 0;
-    for site in SITES.into_iter().filter(|s| *s != Where::ResidMid || !model.decoder.arch.parallel) {
-        let heads =
-            !matches!(site, Where::ResidPre | Where::ResidMid | Where::ResidPost | Where::AttnOut | Where::MlpOut);
-        for (by, way) in [(None, Way::Denoise), (None, Way::Noise), (Some(By::Both), Way::Denoise)] {
+    for site in SITES.into_iter().filter(|s| *s != PatchSite::ResidMid || !model.decoder.arch.parallel) {
+        let heads = !matches!(
+            site,
+            PatchSite::ResidPre | PatchSite::ResidMid | PatchSite::ResidPost | PatchSite::AttnOut | PatchSite::MlpOut
+        );
+        for (by, way) in [
+            (None, PatchDirection::Denoise),
+            (None, PatchDirection::Noise),
+            (Some(PatchCells::Both), PatchDirection::Denoise),
+        ] {
             if by.is_some() && !heads {
                 continue;
             }
-            let at = (site == Where::Neuron && by.is_some()).then_some(-1);
-            let patched = ask(model, (&clean, &corrupt), target, &Patch { by, way, at, ..question(site) }).unwrap();
+            let at = (site == PatchSite::Neuron && by.is_some()).then_some(-1);
+            let patched =
+                ask(model, (&clean, &corrupt), target, &PatchQuestion { by, way, at, ..question(site) }).unwrap();
             let gap = patched.clean - patched.corrupt;
             let (base, donor, from, sign) = match way {
-                Way::Denoise => (&corrupt, prompts.0, patched.corrupt, 1.0),
-                Way::Noise => (&clean, prompts.1, patched.clean, -1.0),
+                PatchDirection::Denoise => (&corrupt, prompts.0, patched.corrupt, 1.0),
+                PatchDirection::Noise => (&clean, prompts.1, patched.clean, -1.0),
             };
             for (cell, effect) in patched.cells.iter().zip(&patched.effects[0]) {
                 let address = cell.address.clone().unwrap();
@@ -168,15 +185,15 @@ fn on_random_models_cells_are_what_they_must_be() {
             let model = recipe.model();
             let (clean, corrupt, differs) = random_pair(&recipe, &model);
             let (target, last) = (Target::new(3, Some(1)), clean.len() - 1);
-            let grid = |patch: &Patch| ask(&model, (&clean, &corrupt), target, patch);
-            let Ok(before) = grid(&question(Where::ResidPre)) else { return Ok(()) };
+            let grid = |patch: &PatchQuestion| ask(&model, (&clean, &corrupt), target, patch);
+            let Ok(before) = grid(&question(PatchSite::ResidPre)) else { return Ok(()) };
             // Differences of logits, so that a small gap does not blow rounding up.
             let slack =
                 2e-5 * before.clean.abs().max(before.corrupt.abs()).max(1.0) / (before.clean - before.corrupt).abs();
             let near = |found: f32, want: f64| (f64::from(found) - want).abs() <= slack;
-            for way in [Way::Denoise, Way::Noise] {
-                let of = |site, by| grid(&Patch { way, by, ..question(site) }).unwrap();
-                for (cell, effect) in before.cells.iter().zip(&of(Where::ResidPre, None).effects[0]) {
+            for way in [PatchDirection::Denoise, PatchDirection::Noise] {
+                let of = |site, by| grid(&PatchQuestion { way, by, ..question(site) }).unwrap();
+                for (cell, effect) in before.cells.iter().zip(&of(PatchSite::ResidPre, None).effects[0]) {
                     let p = cell.position.unwrap();
                     assert!(p >= differs || *effect == 0.0, "both prompts are the same before {differs}");
                     assert!(
@@ -184,7 +201,7 @@ fn on_random_models_cells_are_what_they_must_be() {
                         "{way:?}: all that differs is patched"
                     );
                 }
-                let after = of(Where::ResidPost, None);
+                let after = of(PatchSite::ResidPost, None);
                 let end = model.decoder.arch.n_layers - 1;
                 for (cell, effect) in after.cells.iter().zip(&after.effects[0]).filter(|(c, _)| c.layer == end) {
                     let want = if cell.position == Some(last) { 1.0 } else { 0.0 };
@@ -192,7 +209,7 @@ fn on_random_models_cells_are_what_they_must_be() {
                     assert!(want == 1.0 || *effect == 0.0);
                 }
                 // Attention writes what its heads mix.
-                let (out, z) = (of(Where::AttnOut, None), of(Where::Z, Some(By::Position)));
+                let (out, z) = (of(PatchSite::AttnOut, None), of(PatchSite::Z, Some(PatchCells::Position)));
                 for (a, b) in out.effects[0].iter().zip(&z.effects[0]) {
                     assert!(near(*a, f64::from(*b)), "{way:?}: {a} and {b}");
                 }
@@ -213,15 +230,16 @@ fn attribution_patching_is_the_slope_of_patching() {
         let ids = |text: &str| model.encode(text, Bos::Auto).unwrap().ids();
         let (clean, corrupt) = (ids(clean), ids(corrupt));
         let logits = |run: &Trace| run.last_logits(0).unwrap();
-        for metric in [Metric::LogitDifference, Metric::LogProbability] {
+        for metric in [AnswerMetric::LogitDifference, AnswerMetric::LogProbability] {
             let value = |logits: &[f32]| match metric {
-                Metric::LogitDifference => f64::from(logits[7]) - f64::from(logits[11]),
+                AnswerMetric::LogitDifference => f64::from(logits[7]) - f64::from(logits[11]),
                 _ => f64::from(logits[7]) - logits.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln(),
             };
-            for (site, hook) in HOOKS.into_iter().filter(|(s, _)| *s != Where::ResidMid || !model.decoder.arch.parallel)
+            for (site, hook) in
+                HOOKS.into_iter().filter(|(s, _)| *s != PatchSite::ResidMid || !model.decoder.arch.parallel)
             {
-                let by = Some(By::Position);
-                let patch = Patch { metric, by, approx: vec![Approx::Atp], ..question(site) };
+                let by = Some(PatchCells::Position);
+                let patch = PatchQuestion { metric, by, approx: vec![EffectEstimate::Atp], ..question(site) };
                 let found = ask(&model, (&clean, &corrupt), Target::new(7, Some(11)), &patch).unwrap();
                 let all = Sites::only((0..model.decoder.arch.n_layers).map(|l| Site::Block(l, hook)));
                 let [from, to] = [&corrupt, &clean].map(|ids| model.run(ids, &all, Logits::Last).unwrap());
@@ -232,7 +250,7 @@ fn attribution_patching_is_the_slope_of_patching() {
                     let (old, new) = (from.row(place, p).unwrap(), to.row(place, p).unwrap());
                     let at = |step: f32| {
                         let row: Vec<f32> = old.iter().zip(&new).map(|(a, b)| a + step * (b - a)).collect();
-                        let mut plan = Plan::default();
+                        let mut plan = EditPlan::default();
                         plan.replace(0, place, vec![p], 0..row.len(), vec![row]);
                         value(&logits(
                             &model.run_copies(&from, 1, &plan, &Sites::None, Logits::Last, &mut |_, _| Ok(())).unwrap(),
@@ -252,18 +270,26 @@ fn attribution_patching_is_the_slope_of_patching() {
 fn what_cannot_be_asked_is_refused_with_a_reason() {
     let model = common::open(&common::test_data().join("models/tiny-llama"));
     let target = Target::new(3, Some(1));
-    let said =
-        |ids: (&[u32], &[u32]), target, patch: &Patch| format!("{:#}", ask(&model, ids, target, patch).unwrap_err());
+    let said = |ids: (&[u32], &[u32]), target, patch: &PatchQuestion| {
+        format!("{:#}", ask(&model, ids, target, patch).unwrap_err())
+    };
     let pair: (&[u32], &[u32]) = (&[1, 2, 3], &[1, 5, 3]);
-    let z = question(Where::Z);
+    let z = question(PatchSite::Z);
     assert!(said((&[1, 2], &[1, 2, 3]), target, &z).contains("2 tokens and the corrupt one 3"));
     assert!(said((&[1, 2], &[1, 2]), target, &z).contains("no gap"));
     assert!(said(pair, Target::new(3, None), &z).contains("contrast"));
-    assert!(said(pair, target, &Patch { by: Some(By::Head), ..question(Where::ResidPre) }).contains("no heads"));
-    assert!(said(pair, target, &Patch { layer: None, ..question(Where::Neuron) }).contains("--layer"));
-    assert!(said(pair, target, &Patch { layer: Some(99), ..z.clone() }).contains("layers 0..="));
-    assert!(said(pair, target, &Patch { approx: vec![Approx::Relp], ..question(Where::Q) }).contains("atp"));
-    let kl = Patch { metric: Metric::Kl, way: Way::Noise, approx: vec![Approx::Atp], ..z };
+    assert!(
+        said(pair, target, &PatchQuestion { by: Some(PatchCells::Head), ..question(PatchSite::ResidPre) })
+            .contains("no heads")
+    );
+    assert!(said(pair, target, &PatchQuestion { layer: None, ..question(PatchSite::Neuron) }).contains("--layer"));
+    assert!(said(pair, target, &PatchQuestion { layer: Some(99), ..z.clone() }).contains("layers 0..="));
+    assert!(
+        said(pair, target, &PatchQuestion { approx: vec![EffectEstimate::Relp], ..question(PatchSite::Q) })
+            .contains("atp")
+    );
+    let kl =
+        PatchQuestion { metric: AnswerMetric::Kl, way: PatchDirection::Noise, approx: vec![EffectEstimate::Atp], ..z };
     assert!(said(pair, target, &kl).contains("no slope"));
 }
 

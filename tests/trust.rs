@@ -6,7 +6,7 @@ mod random_models;
 
 use mechscope::address::Edit;
 use mechscope::analysis::target::Target;
-use mechscope::analysis::trust::{Against, Bench, Kind, Trial, Tried};
+use mechscope::analysis::trust::{Silencing, TargetTrial, TestedPrompt, Trial, UnitKind};
 use mechscope::model::Model;
 use mechscope::model::device::{DTypeChoice, DeviceChoice};
 use mechscope::model::edit::Passes;
@@ -24,8 +24,8 @@ fn open(name: &str) -> Model {
     Model::open(name, options, Box::new(|_, _| {})).unwrap()
 }
 
-fn everything(against: &[Against]) -> Trial {
-    Trial { kinds: Kind::ALL.to_vec(), against: against.to_vec(), neurons: 12 }
+fn everything(against: &[Silencing]) -> Trial {
+    Trial { kinds: UnitKind::ALL.to_vec(), against: against.to_vec(), neurons: 12 }
 }
 
 fn value(logits: &[f32], target: &Target) -> f64 {
@@ -33,8 +33,8 @@ fn value(logits: &[f32], target: &Target) -> f64 {
     f64::from(logits[target.token as usize]) - target.contrast.map_or_else(mean, |c| f64::from(logits[c as usize]))
 }
 
-fn tried(model: &Model, ids: &[u32], target: Target, trial: &Trial) -> Tried {
-    let bench = Bench::new(model, ids, ids.len() - 1).unwrap();
+fn tried(model: &Model, ids: &[u32], target: Target, trial: &Trial) -> TargetTrial {
+    let bench = TestedPrompt::new(model, ids, ids.len() - 1).unwrap();
     bench.test(&[target], trial, &mut |_, _| Ok(())).unwrap().remove(0)
 }
 
@@ -45,7 +45,7 @@ fn what_is_measured_is_what_an_intervention_measures() {
     let token = |text| model.text().unwrap().token_id(text).unwrap();
     for contrast in [None, Some(token(" Olympia"))] {
         let target = Target::new(token(" Austin"), contrast);
-        let tried = tried(&model, &ids, target, &everything(&[Against::Zero]));
+        let tried = tried(&model, &ids, target, &everything(&[Silencing::Zero]));
         let arch = &model.decoder.arch;
         assert_eq!(tried.effects.len(), arch.n_layers * (arch.n_heads + ids.len() - 1) + 12);
         for effect in &tried.effects {
@@ -64,8 +64,8 @@ fn a_mean_is_that_of_the_positions_but_the_first() {
     let model = open("hello");
     let ids = model.encode("The capital of the state containing Dallas is", Bos::Auto).unwrap().ids();
     let target = Target::new(model.text().unwrap().token_id(" Austin").unwrap(), None);
-    let tried = tried(&model, &ids, target, &everything(&[Against::Mean]));
-    for effect in tried.effects.iter().filter(|e| e.kind == Kind::Neuron) {
+    let tried = tried(&model, &ids, target, &everything(&[Silencing::Mean]));
+    for effect in tried.effects.iter().filter(|e| e.kind == UnitKind::Neuron) {
         let (site, cols) = mechscope::model::edit::place(&model.decoder, &effect.unit).unwrap();
         let run = model.run(&ids, &Sites::only([site]), Logits::Last).unwrap();
         let activations: Vec<f32> = (1..ids.len()).map(|p| run.row(site, p).unwrap()[cols.start]).collect();
@@ -83,12 +83,12 @@ fn a_mean_is_that_of_the_positions_but_the_first() {
 fn trials_repeat_themselves_stop_when_told_and_do_all_targets_at_once() {
     let model = open("hello");
     let ids = model.encode("Le contraire de petit est", Bos::Auto).unwrap().ids();
-    let bench = Bench::new(&model, &ids, ids.len() - 1).unwrap();
+    let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
     let single = bench.most_probable().unwrap();
     let both = [single, Target { contrast: Some(single.token + 1), ..single }];
-    let trial = everything(&[Against::Zero, Against::Mean]);
+    let trial = everything(&[Silencing::Zero, Silencing::Mean]);
     let run = || bench.test(&both, &trial, &mut |_, _| Ok(())).unwrap();
-    let numbers = |tried: &[Tried]| -> Vec<(String, u32)> {
+    let numbers = |tried: &[TargetTrial]| -> Vec<(String, u32)> {
         let all = tried.iter().flat_map(|t| &t.effects);
         all.map(|e| (e.unit.to_string(), e.measured.unwrap().to_bits())).collect()
     };
@@ -129,7 +129,7 @@ fn what_both_totals_differ_by_is_split_without_remainder() {
             // What the last layer's MLP writes goes through the final norm alone.
             let last = model.decoder.arch.n_layers - 1;
             let at = trace.n_pos() - 1;
-            let own = mechscope::replacement::circuit::Unit::Mlp { layer: last, position: at };
+            let own = mechscope::replacement::circuit::CircuitNode::Mlp { layer: last, position: at };
             let split = split.iter().find(|s| s.unit == own).unwrap();
             assert_eq!(split.looks, 0.0);
             Ok(())
@@ -163,8 +163,8 @@ fn on_a_real_model_heads_agree_as_published() {
         let run = model.run(&ids, &Sites::None, Logits::Last).unwrap();
         let likeliest = mechscope::analysis::next_token::NextToken::new(run.last_logits(0).unwrap()).top(2);
         let target = Target::new(likeliest[0], Some(likeliest[1]));
-        let trial = Trial { kinds: vec![Kind::Head], against: vec![Against::Zero], neurons: 0 };
-        let bench = Bench::new(&model, &ids, ids.len() - 1).unwrap();
+        let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Silencing::Zero], neurons: 0 };
+        let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
         let tried = bench.test(&[target], &trial, &mut |_, _| Ok(())).unwrap().remove(0);
         let found = tried.agreements().remove(0);
         for (name, score, (rank, top)) in [("writes", found.writes, writes), ("counts", found.counts, counts)] {

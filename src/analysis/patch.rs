@@ -19,7 +19,7 @@ mod run;
 pub mod tables;
 
 use super::target::Target;
-use super::{About, Command, Direction, Evidence};
+use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::model::Model;
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{Site, Sites};
@@ -27,16 +27,16 @@ use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
 use metric::Measure;
 
-pub use cells::Cell;
-pub use metric::Metric;
+pub use cells::PatchCell;
+pub use metric::AnswerMetric;
 
 /// The entry of `mechscope patch`.
-pub static PATCH: Command = Command {
+pub static PATCH: MethodCommand = MethodCommand {
     about: About {
         name: "patch",
         title: "activation patching",
-        question: "Where does the model keep what tells two prompts apart?",
-        direction: Direction::BottomUp,
+        question: "PatchSite does the model keep what tells two prompts apart?",
+        direction: MethodDirection::BottomUp,
         unit: "residual stream, attention or MLP output at a position; head, query, key, value, pattern, neuron",
         evidence: Evidence::Intervention,
         assumes: "both prompts have as many tokens, and what differs is what the question is about; denoising shows what is enough, noising what is \
@@ -50,7 +50,7 @@ pub static PATCH: Command = Command {
 
 /// What is patched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
+pub enum PatchSite {
     /// The residual stream before a layer.
     ResidPre,
     /// Between attention and MLP.
@@ -75,28 +75,28 @@ pub enum Where {
     Neuron,
 }
 
-impl Where {
+impl PatchSite {
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Where::ResidPre => "resid_pre",
-            Where::ResidMid => "resid_mid",
-            Where::ResidPost => "resid_post",
-            Where::AttnOut => "attn_out",
-            Where::MlpOut => "mlp_out",
-            Where::Z => "z",
-            Where::Q => "q",
-            Where::K => "k",
-            Where::V => "v",
-            Where::Pattern => "pattern",
-            Where::Neuron => "neuron",
+            PatchSite::ResidPre => "resid_pre",
+            PatchSite::ResidMid => "resid_mid",
+            PatchSite::ResidPost => "resid_post",
+            PatchSite::AttnOut => "attn_out",
+            PatchSite::MlpOut => "mlp_out",
+            PatchSite::Z => "z",
+            PatchSite::Q => "q",
+            PatchSite::K => "k",
+            PatchSite::V => "v",
+            PatchSite::Pattern => "pattern",
+            PatchSite::Neuron => "neuron",
         }
     }
 }
 
-/// How a site is cut into cells.
+/// Estimator a site is cut into cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum PatchCells {
     /// All of it at one position.
     Position,
     /// One head, key/value head or neuron at all positions.
@@ -107,7 +107,7 @@ pub enum By {
 
 /// Which run is written into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Way {
+pub enum PatchDirection {
     /// The corrupt one, with values of the clean one: what is enough for the answer.
     #[default]
     Denoise,
@@ -115,60 +115,60 @@ pub enum Way {
     Noise,
 }
 
-impl Way {
+impl PatchDirection {
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Way::Denoise => "denoise",
-            Way::Noise => "noise",
+            PatchDirection::Denoise => "denoise",
+            PatchDirection::Noise => "noise",
         }
     }
 }
 
-/// How a cell's effect is found.
+/// Estimator a cell's effect is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Approx {
-    /// By a run.
+pub enum EffectEstimate {
+    /// PatchCells a run.
     Exact,
-    /// By the gradient.
+    /// PatchCells the gradient.
     Atp,
-    /// By the gradient of the local replacement model.
+    /// PatchCells the gradient of the local replacement model.
     Relp,
 }
 
-impl Approx {
+impl EffectEstimate {
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Approx::Exact => "exact",
-            Approx::Atp => "atp",
-            Approx::Relp => "relp",
+            EffectEstimate::Exact => "exact",
+            EffectEstimate::Atp => "atp",
+            EffectEstimate::Relp => "relp",
         }
     }
 }
 
 /// A question about a pair of prompts.
 #[derive(Clone, Debug)]
-pub struct Patch {
+pub struct PatchQuestion {
     /// What is patched.
-    pub site: Where,
+    pub site: PatchSite,
     /// In what cells; by head where there are heads, else by position.
-    pub by: Option<By>,
+    pub by: Option<PatchCells>,
     /// In which direction.
-    pub way: Way,
+    pub way: PatchDirection,
     /// What is measured.
-    pub metric: Metric,
+    pub metric: AnswerMetric,
     /// One layer alone.
     pub layer: Option<usize>,
     /// One position alone; negative counts from the end.
     pub at: Option<i64>,
-    /// How effects are found; there is at least one.
-    pub approx: Vec<Approx>,
+    /// Estimator effects are found; there is at least one.
+    pub approx: Vec<EffectEstimate>,
 }
 
 /// The answer.
 #[derive(Clone, Debug)]
-pub struct Patched {
+pub struct PatchAnswer {
     /// What was explained.
     pub target: Target,
     /// The metric of the clean run.
@@ -176,13 +176,13 @@ pub struct Patched {
     /// The metric of the corrupt run.
     pub corrupt: f64,
     /// The cells, in the model's order.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<PatchCell>,
     /// Their effects, one list for each way they were asked for.
     pub effects: Vec<Vec<f32>>,
 }
 
 /// A pair of prompts that has run.
-pub struct Pair<'a> {
+pub struct PromptPair<'a> {
     model: &'a Model,
     clean: Trace,
     corrupt: Trace,
@@ -192,7 +192,7 @@ pub struct Pair<'a> {
 /// The gap between both answers is no gap below this share of the larger one: effects are parts of it.
 const LEAST_GAP: f64 = 1e-3;
 
-impl<'a> Pair<'a> {
+impl<'a> PromptPair<'a> {
     /// Runs both prompts with all that this question reads; the answer is at `position`.
     ///
     /// # Errors
@@ -201,7 +201,7 @@ impl<'a> Pair<'a> {
         model: &'a Model,
         (clean, corrupt): (&[u32], &[u32]),
         position: usize,
-        patch: &Patch,
+        patch: &PatchQuestion,
         step: Step,
     ) -> Result<Self> {
         let (n, m) = (clean.len(), corrupt.len());
@@ -213,10 +213,10 @@ impl<'a> Pair<'a> {
         let sites = Sites::Only(run::sites(model, patch, position + 1 == n));
         let mut one = |nth: usize, ids: &[u32]| {
             let start = crate::model::forward::Start::Tokens(&[ids.to_vec()]);
-            let plan = crate::model::edit::Plan::NONE;
+            let plan = crate::model::edit::EditPlan::NONE;
             model.forward(start, &sites, plan, Logits::Last, &mut |done, all| step(nth * all + done, 2 * all))
         };
-        Ok(Pair { model, clean: one(0, clean)?, corrupt: one(1, corrupt)?, position })
+        Ok(PromptPair { model, clean: one(0, clean)?, corrupt: one(1, corrupt)?, position })
     }
 
     /// The clean run's most probable token, less that of the corrupt run where they differ.
@@ -233,7 +233,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// A question that fits neither model nor prompts, answers that do not differ, or what `step` returns.
-    pub fn patch(&self, target: Target, patch: &Patch, step: Step) -> Result<Patched> {
+    pub fn patch(&self, target: Target, patch: &PatchQuestion, step: Step) -> Result<PatchAnswer> {
         let cells = cells::cells(&self.model.decoder, patch, self.clean.n_pos())?;
         let logits = |run: &Trace| -> Result<Vec<f32>> {
             Ok(super::copy_logits::read(self.model, run, self.position, false)?.remove(0))
@@ -249,30 +249,30 @@ impl<'a> Pair<'a> {
         );
         // Both ways an effect is the change of the metric in units of the gap that is left behind.
         let (base, sign) = match patch.way {
-            Way::Denoise => (corrupt, 1.0),
-            Way::Noise => (clean, -1.0),
+            PatchDirection::Denoise => (corrupt, 1.0),
+            PatchDirection::Noise => (clean, -1.0),
         };
         let mut effects = Vec::new();
         for approx in &patch.approx {
             let changes = match approx {
-                Approx::Exact => self.exact(&cells, patch, &measure, base, step)?,
-                Approx::Atp | Approx::Relp => self.estimate(&cells, patch, &measure, *approx, step)?,
+                EffectEstimate::Exact => self.exact(&cells, patch, &measure, base, step)?,
+                EffectEstimate::Atp | EffectEstimate::Relp => self.estimate(&cells, patch, &measure, *approx, step)?,
             };
             effects.push(changes.into_iter().map(|change| (sign * change / gap) as f32).collect());
         }
-        Ok(Patched { target, clean, corrupt, cells, effects })
+        Ok(PatchAnswer { target, clean, corrupt, cells, effects })
     }
 
     /// The run that is written into, and the one that values come from.
-    fn base_and_donor(&self, way: Way) -> (&Trace, &Trace) {
+    fn base_and_donor(&self, way: PatchDirection) -> (&Trace, &Trace) {
         match way {
-            Way::Denoise => (&self.corrupt, &self.clean),
-            Way::Noise => (&self.clean, &self.corrupt),
+            PatchDirection::Denoise => (&self.corrupt, &self.clean),
+            PatchDirection::Noise => (&self.clean, &self.corrupt),
         }
     }
 
     /// The site of a layer in both runs, row-major: that which is written into, and that which values come from.
-    fn values(&self, way: Way, site: Site) -> Result<[Vec<f32>; 2]> {
+    fn values(&self, way: PatchDirection, site: Site) -> Result<[Vec<f32>; 2]> {
         let (base, donor) = self.base_and_donor(way);
         Ok([base.numbers(site)?, donor.numbers(site)?])
     }

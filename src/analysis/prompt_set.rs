@@ -24,7 +24,7 @@ pub const BUILTIN: &str = "builtin:";
 /// A prompt, perhaps with a twin, and what is asked about it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Item {
+pub struct PromptItem {
     /// What it is called; its number in the set where the file does not say.
     #[serde(default)]
     pub id: String,
@@ -44,7 +44,7 @@ pub struct Item {
     pub contrast: Option<String>,
     /// Named places.
     #[serde(default)]
-    pub positions: BTreeMap<String, Span>,
+    pub positions: BTreeMap<String, PromptPlace>,
     /// What it is one of.
     #[serde(default)]
     pub label: Option<String>,
@@ -56,7 +56,7 @@ pub struct Item {
 /// A named place in a prompt.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub enum Span {
+pub enum PromptPlace {
     /// One position.
     At(i64),
     /// From the first position to before the second.
@@ -71,10 +71,10 @@ pub struct PromptSet {
     /// The file, or `builtin:` and a name.
     pub name: String,
     /// The prompts, in the order of the file; never empty.
-    pub items: Vec<Item>,
+    pub items: Vec<PromptItem>,
 }
 
-impl Item {
+impl PromptItem {
     /// The token that is explained, if the set says.
     pub fn target(&self) -> Option<&str> {
         self.target.as_deref().or(self.targets.first().map(String::as_str))
@@ -108,16 +108,16 @@ impl PromptSet {
         Ok(PromptSet { name: name.to_owned(), items })
     }
 
-    fn of_jsonl(text: &str) -> Result<Vec<Item>> {
+    fn of_jsonl(text: &str) -> Result<Vec<PromptItem>> {
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let items = lines.map(|(n, line)| {
-            let item: Item = serde_json::from_str(line).with_context(|| format!("line {}", n + 1))?;
+            let item: PromptItem = serde_json::from_str(line).with_context(|| format!("line {}", n + 1))?;
             item.checked(n + 1)
         });
         items.collect()
     }
 
-    fn of_tsv(text: &str) -> Result<Vec<Item>> {
+    fn of_tsv(text: &str) -> Result<Vec<PromptItem>> {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let Some((_, names)) = lines.next() else { return Ok(Vec::new()) };
         let names: Vec<&str> = names.split('\t').collect();
@@ -128,7 +128,7 @@ impl PromptSet {
         let items = lines.map(|(n, line)| {
             let cells: Vec<&str> = line.split('\t').collect();
             ensure!(cells.len() <= names.len(), "line {}: {} cells under {} names", n + 1, cells.len(), names.len());
-            let mut item = Item::default();
+            let mut item = PromptItem::default();
             for (name, cell) in names.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
                 let cell = cell.to_owned();
                 match *name {
@@ -149,7 +149,7 @@ impl PromptSet {
     }
 }
 
-impl Item {
+impl PromptItem {
     fn checked(mut self, line: usize) -> Result<Self> {
         ensure!(!self.clean.is_empty(), "line {line}: \"clean\" is empty; accepted: a prompt");
         ensure!(
@@ -192,8 +192,8 @@ mod tests {
     fn places_are_positions_ranges_or_texts() {
         let line = r#"{"clean":"a","positions":{"last":-1,"name":[2,4],"city":" Dallas"}}"#;
         let item = &PromptSet::of_jsonl(line).unwrap()[0];
-        assert_eq!(item.positions["last"], Span::At(-1));
-        assert_eq!(item.positions["name"], Span::Between([2, 4]));
-        assert_eq!(item.positions["city"], Span::Text(" Dallas".into()));
+        assert_eq!(item.positions["last"], PromptPlace::At(-1));
+        assert_eq!(item.positions["name"], PromptPlace::Between([2, 4]));
+        assert_eq!(item.positions["city"], PromptPlace::Text(" Dallas".into()));
     }
 }

@@ -19,7 +19,7 @@ mod silence;
 pub mod tables;
 
 use super::target::Target;
-use super::{About, Command, Direction, Evidence};
+use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::address::Address;
 use crate::model::Model;
 use crate::model::forward::{Logits, Step};
@@ -27,18 +27,18 @@ use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use crate::replacement::circuit::Circuit;
 use anyhow::{Result, ensure};
-pub use miss::{Miss, to_explain};
+pub use miss::{MissedPrediction, to_explain};
 use score::Score;
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// The entry of `mechscope trust`.
-pub static TRUST: Command = Command {
+pub static TRUST: MethodCommand = MethodCommand {
     about: About {
         name: "trust",
         title: "predictions against interventions",
         question: "How far can the predicted effects of units be trusted on this prompt?",
-        direction: Direction::TopDown,
+        direction: MethodDirection::TopDown,
         unit: "head over all positions, MLP at a position, neuron at a position",
         evidence: Evidence::Intervention,
         assumes: "zero, or the mean over the prompt's positions but the first, stands for a unit that is not there; one unit is silenced at a time, so that units \
@@ -53,7 +53,7 @@ pub static TRUST: Command = Command {
 
 /// What kind of unit is silenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum UnitKind {
     /// A head at all positions.
     Head,
     /// An MLP at one position.
@@ -64,38 +64,38 @@ pub enum Kind {
 
 /// What takes a unit's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Against {
+pub enum Silencing {
     /// Nothing.
     Zero,
     /// Its mean over the positions of the prompt but the first.
     Mean,
 }
 
-impl Kind {
+impl UnitKind {
     /// Every kind.
-    pub const ALL: [Kind; 3] = [Kind::Head, Kind::Mlp, Kind::Neuron];
+    pub const ALL: [UnitKind; 3] = [UnitKind::Head, UnitKind::Mlp, UnitKind::Neuron];
 
     /// What a table calls units of this kind.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Head => "heads",
-            Kind::Mlp => "mlps",
-            Kind::Neuron => "neurons",
+            UnitKind::Head => "heads",
+            UnitKind::Mlp => "mlps",
+            UnitKind::Neuron => "neurons",
         }
     }
 }
 
-impl Against {
+impl Silencing {
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Against::Zero => "zero",
-            Against::Mean => "mean",
+            Silencing::Zero => "zero",
+            Silencing::Mean => "mean",
         }
     }
 }
 
-impl fmt::Display for Against {
+impl fmt::Display for Silencing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -105,22 +105,22 @@ impl fmt::Display for Against {
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// Which kinds of units.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<UnitKind>,
     /// What takes their place.
-    pub against: Vec<Against>,
+    pub against: Vec<Silencing>,
     /// How many neurons.
     pub neurons: usize,
 }
 
 /// One unit, silenced in one way.
 #[derive(Clone, Debug)]
-pub struct Effect {
+pub struct SilencedUnit {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: UnitKind,
     /// The unit; a head has no position.
     pub unit: Address,
     /// What took its place.
-    pub against: Against,
+    pub against: Silencing,
     /// What the target would lose in the local replacement model.
     pub writes: f32,
     /// What it would lose to first order with nothing held.
@@ -131,22 +131,22 @@ pub struct Effect {
 
 /// One target of a prompt, with every unit that was silenced for it.
 #[derive(Clone, Debug)]
-pub struct Tried {
+pub struct TargetTrial {
     /// What was explained.
     pub target: Target,
     /// Its value in the run: a logit less the mean logit, or a difference of two.
     pub value: f32,
     /// Every unit, in the model's order.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<SilencedUnit>,
 }
 
 /// How both totals agree with what was measured of one kind of unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Agreement {
+pub struct UnitAgreement {
     /// Which units.
-    pub kind: Kind,
+    pub kind: UnitKind,
     /// What took their place.
-    pub against: Against,
+    pub against: Silencing,
     /// How many were compared.
     pub units: usize,
     /// How many runs left the range of the dtype.
@@ -158,13 +158,13 @@ pub struct Agreement {
 }
 
 /// A prompt that has run, with all that trials take.
-pub struct Bench<'a> {
+pub struct TestedPrompt<'a> {
     model: &'a Model,
     run: Trace,
     position: usize,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> TestedPrompt<'a> {
     /// Runs the prompt. Targets are read at `position`;
     ///
     /// # Errors
@@ -178,7 +178,7 @@ impl<'a> Bench<'a> {
             sites.insert(Site::LogitsPreSoftcap);
         }
         let run = model.run(ids, &Sites::Only(sites), Logits::Last)?;
-        Ok(Bench { model, run, position })
+        Ok(TestedPrompt { model, run, position })
     }
 
     /// The token that the model finds most probable.
@@ -193,7 +193,7 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// A token outside the vocabulary, or what `step` returns.
-    pub fn test(&self, targets: &[Target], trial: &Trial, step: Step) -> Result<Vec<Tried>> {
+    pub fn test(&self, targets: &[Target], trial: &Trial, step: Step) -> Result<Vec<TargetTrial>> {
         let mut tried = Vec::new();
         for target in targets {
             tried.push(self.predict(*target, trial, &mut |_, _| step(0, 1))?);
@@ -203,24 +203,24 @@ impl<'a> Bench<'a> {
     }
 }
 
-impl Tried {
+impl TargetTrial {
     /// How the totals of each kind agree with what was measured, for each way of silencing.
-    pub fn agreements(&self) -> Vec<Agreement> {
-        let mut pairs: Vec<(Kind, Against)> = self.effects.iter().map(|e| (e.kind, e.against)).collect();
+    pub fn agreements(&self) -> Vec<UnitAgreement> {
+        let mut pairs: Vec<(UnitKind, Silencing)> = self.effects.iter().map(|e| (e.kind, e.against)).collect();
         pairs.sort();
         pairs.dedup();
         pairs.into_iter().map(|(kind, against)| self.agreement(kind, against)).collect()
     }
 
-    fn agreement(&self, kind: Kind, against: Against) -> Agreement {
-        let of: Vec<&Effect> = self.effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
+    fn agreement(&self, kind: UnitKind, against: Silencing) -> UnitAgreement {
+        let of: Vec<&SilencedUnit> = self.effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
         let known = || of.iter().filter_map(|e| Some((e, e.measured?)));
         let measured: Vec<f32> = known().map(|(_, m)| m).collect();
-        let score = |total: fn(&Effect) -> f32| -> Score {
+        let score = |total: fn(&SilencedUnit) -> f32| -> Score {
             let predicted: Vec<f32> = known().map(|(e, _)| total(e)).collect();
             Score::new(&predicted, &measured)
         };
-        Agreement {
+        UnitAgreement {
             kind,
             against,
             units: measured.len(),

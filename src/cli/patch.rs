@@ -4,8 +4,11 @@ use super::target::TargetArgs;
 use super::{ModelArgs, OutputArgs, PromptArgs, output, token_id};
 use crate::address::resolve_position;
 use crate::analysis::input::Input;
-use crate::analysis::patch::{Approx, By, Metric, PATCH, Pair, Patch, Patched, Way, Where, tables};
-use crate::analysis::prompt_set::{Item, PromptSet};
+use crate::analysis::patch::{
+    AnswerMetric, EffectEstimate, PATCH, PatchAnswer, PatchCells, PatchDirection, PatchQuestion, PatchSite, PromptPair,
+    tables,
+};
+use crate::analysis::prompt_set::{PromptItem, PromptSet};
 use crate::analysis::target::Target;
 use crate::model::Model;
 use crate::model::text::Bos;
@@ -33,11 +36,11 @@ pub struct PatchArgs {
     #[arg(long, value_enum, default_value_t)]
     direction: Direction,
     /// What is measured: logit-difference (target less contrast), probability, log-probability, or kl (how far the clean run's distribution is)
-    #[arg(long, default_value = Metric::LogitDifference.name(), value_parser = PossibleValuesParser::new(Metric::ALL.map(Metric::name)))]
+    #[arg(long, default_value = AnswerMetric::LogitDifference.name(), value_parser = PossibleValuesParser::new(AnswerMetric::ALL.map(AnswerMetric::name)))]
     metric: String,
-    /// How effects are found: by a run for each cell, by attribution patching, or by RelP; several beside each other: exact,atp,relp
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [How::Exact])]
-    approx: Vec<How>,
+    /// Estimator effects are found: by a run for each cell, by attribution patching, or by RelP; several beside each other: exact,atp,relp
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Estimator::Exact])]
+    approx: Vec<Estimator>,
     /// One layer alone; neurons need it
     #[arg(long, value_name = "LAYER")]
     layer: Option<usize>,
@@ -129,7 +132,7 @@ enum Direction {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum How {
+enum Estimator {
     /// A run for each cell
     Exact,
     /// The gradient at the run that is written into
@@ -150,45 +153,45 @@ impl PatchArgs {
         output::print(&report, &self.output)
     }
 
-    fn patch(&self) -> Patch {
+    fn patch(&self) -> PatchQuestion {
         let site = match self.site {
-            Site::ResidPre => Where::ResidPre,
-            Site::ResidMid => Where::ResidMid,
-            Site::ResidPost => Where::ResidPost,
-            Site::AttnOut => Where::AttnOut,
-            Site::MlpOut => Where::MlpOut,
-            Site::Z => Where::Z,
-            Site::Q => Where::Q,
-            Site::K => Where::K,
-            Site::V => Where::V,
-            Site::Pattern => Where::Pattern,
-            Site::Neuron => Where::Neuron,
+            Site::ResidPre => PatchSite::ResidPre,
+            Site::ResidMid => PatchSite::ResidMid,
+            Site::ResidPost => PatchSite::ResidPost,
+            Site::AttnOut => PatchSite::AttnOut,
+            Site::MlpOut => PatchSite::MlpOut,
+            Site::Z => PatchSite::Z,
+            Site::Q => PatchSite::Q,
+            Site::K => PatchSite::K,
+            Site::V => PatchSite::V,
+            Site::Pattern => PatchSite::Pattern,
+            Site::Neuron => PatchSite::Neuron,
         };
         let by = self.by.map(|by| match by {
-            Cells::Position => By::Position,
-            Cells::Head => By::Head,
-            Cells::Both => By::Both,
+            Cells::Position => PatchCells::Position,
+            Cells::Head => PatchCells::Head,
+            Cells::Both => PatchCells::Both,
         });
         let way = match self.direction {
-            Direction::Denoise => Way::Denoise,
-            Direction::Noise => Way::Noise,
+            Direction::Denoise => PatchDirection::Denoise,
+            Direction::Noise => PatchDirection::Noise,
         };
-        let how = |how: &How| match how {
-            How::Exact => Approx::Exact,
-            How::Atp => Approx::Atp,
-            How::Relp => Approx::Relp,
+        let how = |how: &Estimator| match how {
+            Estimator::Exact => EffectEstimate::Exact,
+            Estimator::Atp => EffectEstimate::Atp,
+            Estimator::Relp => EffectEstimate::Relp,
         };
-        let metric = Metric::ALL.into_iter().find(|m| m.name() == self.metric).unwrap_or_default();
+        let metric = AnswerMetric::ALL.into_iter().find(|m| m.name() == self.metric).unwrap_or_default();
         let approx = self.approx.iter().map(how).collect();
-        Patch { site, by, way, metric, layer: self.layer, at: self.at, approx }
+        PatchQuestion { site, by, way, metric, layer: self.layer, at: self.at, approx }
     }
 
-    /// How many cells are printed.
+    /// Estimator many cells are printed.
     fn top(&self) -> usize {
         self.top.unwrap_or(if self.output.format == output::Format::Text { 20 } else { 0 })
     }
 
-    fn of_pair(&self, model: &Model, patch: &Patch) -> Result<Report> {
+    fn of_pair(&self, model: &Model, patch: &PatchQuestion) -> Result<Report> {
         let PairArgs { prompt, corrupt, ids, corrupt_ids, bos, .. } = &self.pair;
         let read = |prompt: &Option<String>, ids: &Option<Vec<u32>>| {
             let args = PromptArgs { prompt: prompt.clone(), ids: ids.clone(), bos: *bos, chat: false, system: None };
@@ -220,15 +223,15 @@ impl PatchArgs {
     fn patched(
         &self,
         model: &Model,
-        patch: &Patch,
+        patch: &PatchQuestion,
         (clean, corrupt): (&Input, &Input),
         asked: Option<Target>,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
-    ) -> Result<(Patched, usize)> {
+    ) -> Result<(PatchAnswer, usize)> {
         let position = resolve_position(self.position, clean.tokens.len())?;
-        let pair = Pair::new(model, (&clean.ids(), &corrupt.ids()), position, patch, progress)?;
+        let pair = PromptPair::new(model, (&clean.ids(), &corrupt.ids()), position, patch, progress)?;
         let target = match asked {
-            Some(target) if target.contrast.is_some() || patch.metric != Metric::LogitDifference => target,
+            Some(target) if target.contrast.is_some() || patch.metric != AnswerMetric::LogitDifference => target,
             // A difference needs something to differ from: what the other prompt makes likeliest.
             Some(target) => Target { contrast: pair.likeliest()?.contrast.filter(|c| *c != target.token), ..target },
             None => pair.likeliest()?,
@@ -236,7 +239,7 @@ impl PatchArgs {
         Ok((pair.patch(target, patch, progress)?, position))
     }
 
-    fn of_set(&self, model: &Model, patch: &Patch, set: &PromptSet) -> Result<Report> {
+    fn of_set(&self, model: &Model, patch: &PatchQuestion, set: &PromptSet) -> Result<Report> {
         let mut progress = output::work_progress(&set.name);
         let mut found = Vec::new();
         for (i, item) in set.items.iter().enumerate() {
@@ -261,7 +264,7 @@ impl PatchArgs {
         Ok(report)
     }
 
-    fn of_item(&self, model: &Model, patch: &Patch, item: &Item) -> Result<Patched> {
+    fn of_item(&self, model: &Model, patch: &PatchQuestion, item: &PromptItem) -> Result<PatchAnswer> {
         let corrupt = item.corrupt.clone().context("\"corrupt\" is missing: patching takes pairs")?;
         let clean = Input::of_prompt(model, item.clean.clone(), self.pair.bos)?;
         let corrupt = Input::of_prompt(model, corrupt, self.pair.bos)?;

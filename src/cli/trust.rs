@@ -4,10 +4,10 @@ use super::target::TargetArgs;
 use super::{ModelArgs, OutputArgs, PromptArgs, output, token_id};
 use crate::address::resolve_position;
 use crate::analysis::input::Input;
-use crate::analysis::prompt_set::{Item, PromptSet};
+use crate::analysis::prompt_set::{PromptItem, PromptSet};
 use crate::analysis::target::Target;
-use crate::analysis::trust::tables::{self, OfSet};
-use crate::analysis::trust::{Against, Bench, Kind, TRUST, Trial, Tried, to_explain};
+use crate::analysis::trust::tables::{self, SetTrial};
+use crate::analysis::trust::{Silencing, TRUST, TargetTrial, TestedPrompt, Trial, UnitKind, to_explain};
 use crate::model::Model;
 use crate::model::text::Bos;
 use crate::report::Report;
@@ -28,7 +28,7 @@ pub struct Trust {
     position: i64,
     /// What takes a unit's place: zero, or its mean over the prompt's positions but the first
     #[arg(long, value_enum, default_value_t)]
-    against: Way,
+    against: SilencedBy,
     /// Which units
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Units::Heads, Units::Mlps, Units::Neurons])]
     units: Vec<Units>,
@@ -67,7 +67,7 @@ struct Asked {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Way {
+enum SilencedBy {
     /// Nothing
     #[default]
     Zero,
@@ -100,14 +100,14 @@ impl Trust {
 
     fn trial(&self) -> Trial {
         let kind = |units: &Units| match units {
-            Units::Heads => Kind::Head,
-            Units::Mlps => Kind::Mlp,
-            Units::Neurons => Kind::Neuron,
+            Units::Heads => UnitKind::Head,
+            Units::Mlps => UnitKind::Mlp,
+            Units::Neurons => UnitKind::Neuron,
         };
         let against = match self.against {
-            Way::Zero => vec![Against::Zero],
-            Way::Mean => vec![Against::Mean],
-            Way::Both => vec![Against::Zero, Against::Mean],
+            SilencedBy::Zero => vec![Silencing::Zero],
+            SilencedBy::Mean => vec![Silencing::Mean],
+            SilencedBy::Both => vec![Silencing::Zero, Silencing::Mean],
         };
         Trial { kinds: self.units.iter().map(kind).collect(), against, neurons: self.neurons }
     }
@@ -117,7 +117,7 @@ impl Trust {
         let prompt = PromptArgs { prompt: prompt.clone(), ids: ids.clone(), bos: *bos, chat: false, system: None };
         let input = prompt.read(model)?;
         let position = resolve_position(self.position, input.tokens.len())?;
-        let bench = Bench::new(model, &input.ids(), position)?;
+        let bench = TestedPrompt::new(model, &input.ids(), position)?;
         let target = match self.target.read(model)? {
             Some(target) => target,
             None => bench.most_probable()?,
@@ -168,10 +168,10 @@ impl Trust {
     }
 
     /// One prompt of a set: its target by itself, and with its contrast where it has one.
-    fn of_item(&self, model: &Model, item: &Item, trial: &Trial) -> Result<Vec<OfSet>> {
+    fn of_item(&self, model: &Model, item: &PromptItem, trial: &Trial) -> Result<Vec<SetTrial>> {
         let input = Input::of_prompt(model, item.clean.clone(), self.asked.bos)?;
         let position = resolve_position(self.position, input.tokens.len())?;
-        let bench = Bench::new(model, &input.ids(), position)?;
+        let bench = TestedPrompt::new(model, &input.ids(), position)?;
         let both = Target::parse(model, item.target(), item.contrast.as_deref())?;
         let mut targets = match both {
             Some(target) => vec![Target { contrast: None, ..target }],
@@ -179,7 +179,7 @@ impl Trust {
         };
         targets.extend(both.filter(|target| target.contrast.is_some()));
         let tried = bench.test(&targets, trial, &mut |_, _| Ok(()))?;
-        let of = |one: &Tried| OfSet {
+        let of = |one: &TargetTrial| SetTrial {
             id: item.id.clone(),
             label: item.label.clone(),
             contrast: one.target.contrast.is_some(),

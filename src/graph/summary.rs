@@ -5,7 +5,7 @@ use super::{Graph, Node, NodeKind, in_words};
 
 /// A sentence with the nodes it speaks of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sentence {
+pub struct SummarySentence {
     /// The words.
     pub text: String,
     /// The nodes that are named, by their places in the graph, in the order they are named.
@@ -45,15 +45,15 @@ impl Draft {
         }
     }
 
-    fn end(self) -> Sentence {
-        Sentence { text: self.text, nodes: self.nodes }
+    fn end(self) -> SummarySentence {
+        SummarySentence { text: self.text, nodes: self.nodes }
     }
 }
 
 impl Graph {
     /// The graph in five to eight sentences: which tokens, which heads moved what where, which MLPs wrote the answer, where an experiment will say
     /// something else, what was tested, what remains. Nothing of a graph without attention inside, and of one without a target.
-    pub fn in_sentences(&self) -> Vec<Sentence> {
+    pub fn in_sentences(&self) -> Vec<SummarySentence> {
         let Some(target) = self.targets().next().filter(|_| self.is_circuit()) else { return Vec::new() };
         let size = self.nodes[target].certificate.map_or(1.0, |row| row.value.abs());
         let mut sentences = vec![self.of_tokens(target)];
@@ -86,7 +86,7 @@ impl Graph {
         found
     }
 
-    fn of_tokens(&self, target: usize) -> Sentence {
+    fn of_tokens(&self, target: usize) -> SummarySentence {
         let mut draft = Draft::default();
         draft.say(&in_words(self.metadata.target.as_deref().unwrap_or(&self.nodes[target].label)));
         if let Some(traced) = self.metadata.traced {
@@ -103,7 +103,7 @@ impl Graph {
     }
 
     /// `L23.H3@13 looks at 9 " John" 0.74 and puts in +2.855; what it carries was written by L0.mlp@9 +1.901, embed@9 " John" +1.379.`
-    fn of_head(&self, head: u32, total: f32) -> Sentence {
+    fn of_head(&self, head: u32, total: f32) -> SummarySentence {
         let mut draft = Draft::default();
         let node = &self.nodes[head as usize];
         draft.say(&node.name());
@@ -124,7 +124,7 @@ impl Graph {
     }
 
     /// Which MLPs, rests of MLPs and neurons wrote what the target reads.
-    fn of_writers(&self, target: usize) -> Option<Sentence> {
+    fn of_writers(&self, target: usize) -> Option<SummarySentence> {
         let writes = |n: &Node| matches!(n.kind, NodeKind::Mlp | NodeKind::Rest | NodeKind::Neuron | NodeKind::Feature);
         let writers = self.sources(target, writes);
         let first = NAMED.min(writers.len());
@@ -138,7 +138,7 @@ impl Graph {
     }
 
     /// The nodes of which an experiment will say something else than what they write.
-    fn of_doubts(&self, size: f32) -> Option<Sentence> {
+    fn of_doubts(&self, size: f32) -> Option<SummarySentence> {
         let apart = |node: &Node| {
             node.kind != NodeKind::Sink && !node.kind.is_input() && node.totals.is_some_and(|t| {
                 let larger = t.writes.abs().max(t.counts.unwrap_or(t.writes).abs());
@@ -162,7 +162,7 @@ impl Graph {
     }
 
     /// What was measured: how many units, and the strongest of them.
-    fn of_tests(&self, target: usize) -> Sentence {
+    fn of_tests(&self, target: usize) -> SummarySentence {
         let mut draft = Draft::default();
         let id = &*self.nodes[target].id;
         let places = self.by_id();
@@ -190,7 +190,7 @@ impl Graph {
     }
 
     /// What of the target's row is in nodes that no sentence named, and what the sink and biases add.
-    fn of_rest(&self, target: usize, named_before: &[u32]) -> Option<Sentence> {
+    fn of_rest(&self, target: usize, named_before: &[u32]) -> Option<SummarySentence> {
         let others = self.sources(target, |_| true);
         let all: f32 = others.iter().map(|(_, weight)| weight.abs()).sum();
         let left: Vec<&(u32, f32)> = others.iter().filter(|(node, _)| !named_before.contains(node)).collect();

@@ -2,10 +2,10 @@
 
 use crate::address::{Edit, Numbered, Parts, Places};
 use crate::analysis::circuit::{address, component};
-use crate::analysis::{About, Direction, Evidence, Job};
+use crate::analysis::{About, Evidence, Job, MethodDirection};
 use crate::model::forward::Step;
 use crate::replacement::Gate;
-use crate::replacement::circuit::{Circuit, Objective, Split, Total};
+use crate::replacement::circuit::{Circuit, Objective, Total, TotalsSplit};
 use crate::report::{Column, Report, Table};
 use anyhow::{Result, bail};
 
@@ -13,7 +13,7 @@ pub(super) static ABOUT: About = About {
     name: "attribute",
     title: "total effects on the target",
     question: "What does every part of the model do to the answer, by every path?",
-    direction: Direction::TopDown,
+    direction: MethodDirection::TopDown,
     unit: "embedding, head, MLP or neuron, at every position",
     evidence: Evidence::Approximation,
     assumes: "writes: attention patterns, norm scales and MLP gates (half rule) are held, so that embeddings and biases add up to the target; \
@@ -52,7 +52,7 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
 }
 
 /// The strongest by what they count for first; with a split, what of the difference of both totals comes from what.
-fn table(totals: Vec<Total>, split: Vec<Split>, top: usize) -> Table {
+fn table(totals: Vec<Total>, split: Vec<TotalsSplit>, top: usize) -> Table {
     let mut columns =
         vec![Column::address("address"), Column::number("writes", "logit", 4), Column::number("counts", "logit", 4)];
     if !split.is_empty() {

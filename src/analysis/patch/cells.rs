@@ -1,6 +1,6 @@
 //! What is patched: one cell of a grid at a time.
 
-use super::{By, Patch, Where};
+use super::{PatchCells, PatchQuestion, PatchSite};
 use crate::address::{Address, Part, resolve_position};
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// One cell: columns of a site at some positions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
+pub struct PatchCell {
     /// The layer.
     pub layer: usize,
     /// The head, key/value head or neuron; all of the site if none.
@@ -26,33 +26,33 @@ pub struct Cell {
     pub(super) positions: Range<usize>,
 }
 
-impl Where {
+impl PatchSite {
     /// The site of a layer.
     pub(super) fn site(self, layer: usize) -> Site {
         let site = match self {
-            Where::ResidPre => S::ResidPre,
-            Where::ResidMid => S::ResidMid,
-            Where::ResidPost => S::ResidPost,
-            Where::AttnOut => S::AttnOut,
-            Where::MlpOut => S::MlpOut,
-            Where::Z => S::Z,
-            Where::Q => S::Q,
-            Where::K => S::K,
-            Where::V => S::V,
-            Where::Pattern => S::Pattern,
-            Where::Neuron => S::MlpPost,
+            PatchSite::ResidPre => S::ResidPre,
+            PatchSite::ResidMid => S::ResidMid,
+            PatchSite::ResidPost => S::ResidPost,
+            PatchSite::AttnOut => S::AttnOut,
+            PatchSite::MlpOut => S::MlpOut,
+            PatchSite::Z => S::Z,
+            PatchSite::Q => S::Q,
+            PatchSite::K => S::K,
+            PatchSite::V => S::V,
+            PatchSite::Pattern => S::Pattern,
+            PatchSite::Neuron => S::MlpPost,
         };
         Site::Block(layer, site)
     }
 
-    /// How many units it has, and how many columns each; a pattern has heads without columns. None: it is one.
+    /// Estimator many units it has, and how many columns each; a pattern has heads without columns. None: it is one.
     pub(super) fn units(self, model: &Decoder) -> Option<(usize, usize)> {
         let arch = &model.arch;
         match self {
-            Where::Z | Where::Q => Some((arch.n_heads, arch.d_head)),
-            Where::K | Where::V => Some((arch.n_kv_heads, arch.d_head)),
-            Where::Pattern => Some((arch.n_heads, 1)),
-            Where::Neuron => Some((arch.d_mlp, 1)),
+            PatchSite::Z | PatchSite::Q => Some((arch.n_heads, arch.d_head)),
+            PatchSite::K | PatchSite::V => Some((arch.n_kv_heads, arch.d_head)),
+            PatchSite::Pattern => Some((arch.n_heads, 1)),
+            PatchSite::Neuron => Some((arch.d_mlp, 1)),
             _ => None,
         }
     }
@@ -60,19 +60,19 @@ impl Where {
     /// The part of a layer that a unit is; `shared`: query heads share keys and values.
     fn part(self, unit: usize, shared: bool) -> Part {
         match self {
-            Where::ResidPre => Part::ResidPre,
-            Where::ResidMid => Part::ResidMid,
-            Where::ResidPost => Part::ResidPost,
-            Where::AttnOut => Part::Attn,
-            Where::MlpOut => Part::Mlp,
-            Where::Z => Part::Head(unit),
-            Where::Q => Part::Query(unit),
-            Where::K if shared => Part::SharedKey(unit),
-            Where::K => Part::Key(unit),
-            Where::V if shared => Part::SharedValue(unit),
-            Where::V => Part::Value(unit),
-            Where::Pattern => Part::Pattern(unit),
-            Where::Neuron => Part::Neuron(unit),
+            PatchSite::ResidPre => Part::ResidPre,
+            PatchSite::ResidMid => Part::ResidMid,
+            PatchSite::ResidPost => Part::ResidPost,
+            PatchSite::AttnOut => Part::Attn,
+            PatchSite::MlpOut => Part::Mlp,
+            PatchSite::Z => Part::Head(unit),
+            PatchSite::Q => Part::Query(unit),
+            PatchSite::K if shared => Part::SharedKey(unit),
+            PatchSite::K => Part::Key(unit),
+            PatchSite::V if shared => Part::SharedValue(unit),
+            PatchSite::V => Part::Value(unit),
+            PatchSite::Pattern => Part::Pattern(unit),
+            PatchSite::Neuron => Part::Neuron(unit),
         }
     }
 }
@@ -81,12 +81,12 @@ impl Where {
 ///
 /// # Errors
 /// Heads of a site that has none, neurons of all layers at once, a site that this model does not have, a layer or position that does not exist.
-pub(super) fn cells(model: &Decoder, patch: &Patch, n_pos: usize) -> Result<Vec<Cell>> {
+pub(super) fn cells(model: &Decoder, patch: &PatchQuestion, n_pos: usize) -> Result<Vec<PatchCell>> {
     let (site, units) = (patch.site, patch.site.units(model));
-    let by = patch.by.unwrap_or(if units.is_some() { By::Head } else { By::Position });
+    let by = patch.by.unwrap_or(if units.is_some() { PatchCells::Head } else { PatchCells::Position });
     let word = site.name();
     ensure!(
-        units.is_some() || by == By::Position,
+        units.is_some() || by == PatchCells::Position,
         "{word} has no heads; accepted: --by position, or --site z, q, k, v, pattern, neuron"
     );
     let n_layers = model.arch.n_layers;
@@ -94,7 +94,7 @@ pub(super) fn cells(model: &Decoder, patch: &Patch, n_pos: usize) -> Result<Vec<
         ensure!(layer < n_layers, "layer {layer}: this model has layers 0..={}", n_layers - 1);
     }
     ensure!(
-        site != Where::Neuron || by == By::Position || patch.layer.is_some(),
+        site != PatchSite::Neuron || by == PatchCells::Position || patch.layer.is_some(),
         "one run for each neuron of every layer is too much; accepted: --layer L, or --by position"
     );
     if !model.has_site(site.site(0)) {
@@ -103,14 +103,14 @@ pub(super) fn cells(model: &Decoder, patch: &Patch, n_pos: usize) -> Result<Vec<
     let at = patch.at.map(|p| resolve_position(p, n_pos)).transpose()?;
     let places: Vec<Option<usize>> = match (by, at) {
         (_, Some(p)) => vec![Some(p)],
-        (By::Head, None) => vec![None],
-        (By::Position | By::Both, None) => (0..n_pos).map(Some).collect(),
+        (PatchCells::Head, None) => vec![None],
+        (PatchCells::Position | PatchCells::Both, None) => (0..n_pos).map(Some).collect(),
     };
     let shared = model.arch.n_kv_heads < model.arch.n_heads;
     let mut cells = Vec::new();
     for layer in patch.layer.map_or(0..n_layers, |l| l..l + 1) {
         let chosen: Vec<Option<usize>> = match (by, units) {
-            (By::Head | By::Both, Some((n, _))) => (0..n).map(Some).collect(),
+            (PatchCells::Head | PatchCells::Both, Some((n, _))) => (0..n).map(Some).collect(),
             _ => vec![None],
         };
         for unit in chosen {
@@ -126,7 +126,7 @@ pub(super) fn cells(model: &Decoder, patch: &Patch, n_pos: usize) -> Result<Vec<
                 // All heads at once: the first one's address with a star for its number.
                 let name = here.to_string().replacen("H0", "H*", 1).replacen("N0", "N*", 1).replacen("KV0", "KV*", 1);
                 let positions = position.map_or(0..n_pos, |p| p..p + 1);
-                cells.push(Cell { layer, unit, position: *position, address, name, cols, positions });
+                cells.push(PatchCell { layer, unit, position: *position, address, name, cols, positions });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! All cells by one backward pass: the difference of both runs' values times the gradient.
 
 use super::metric::Measure;
-use super::{Approx, Cell, Metric, Pair, Patch, Way, Where};
+use super::{AnswerMetric, EffectEstimate, PatchCell, PatchDirection, PatchQuestion, PatchSite, PromptPair};
 use crate::analysis::copy_logits;
 use crate::analysis::target::last_stream;
 use crate::model::edit::Passes;
@@ -12,26 +12,26 @@ use crate::replacement::{Gate, Rules};
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
 
-impl Pair<'_> {
-    /// How much the metric changes to first order, cell by cell.
+impl PromptPair<'_> {
+    /// Estimator much the metric changes to first order, cell by cell.
     pub(super) fn estimate(
         &self,
-        cells: &[Cell],
-        patch: &Patch,
+        cells: &[PatchCell],
+        patch: &PatchQuestion,
         measure: &Measure,
-        approx: Approx,
+        approx: EffectEstimate,
         step: Step,
     ) -> Result<Vec<f64>> {
-        let looks = matches!(patch.site, Where::Q | Where::K | Where::Pattern);
+        let looks = matches!(patch.site, PatchSite::Q | PatchSite::K | PatchSite::Pattern);
         ensure!(
-            approx != Approx::Relp || !looks,
+            approx != EffectEstimate::Relp || !looks,
             "by RelP's rules nothing goes through queries, keys and patterns; accepted: --approx exact, atp"
         );
         ensure!(
-            patch.metric != Metric::Kl || patch.way == Way::Denoise,
+            patch.metric != AnswerMetric::Kl || patch.way == PatchDirection::Denoise,
             "the KL divergence has no slope at the clean run, where it is 0; accepted: --direction denoise, or another --metric"
         );
-        let rules = if approx == Approx::Relp { Rules::relp(Gate::default()) } else { Rules::EXACT };
+        let rules = if approx == EffectEstimate::Relp { Rules::relp(Gate::default()) } else { Rules::EXACT };
         let gradients = self.gradients(patch, measure, rules, step)?;
         let n_pos = self.clean.n_pos();
         let mut changes = Vec::with_capacity(cells.len());
@@ -43,7 +43,7 @@ impl Pair<'_> {
             let (seen, width) = (self.position + 1, base.len() / n_pos);
             let product = |at: usize, to: usize| f64::from(donor[at] - base[at]) * f64::from(gradient[to]);
             changes.extend(of_layer.iter().map(|cell| -> f64 {
-                if patch.site == Where::Pattern {
+                if patch.site == PatchSite::Pattern {
                     let entries = cell.entries().filter(|(_, q, _)| *q < seen);
                     return entries
                         .map(|(h, q, k)| product((h * n_pos + q) * n_pos + k, (h * seen + q) * seen + k))
@@ -57,7 +57,7 @@ impl Pair<'_> {
     }
 
     /// The gradient of the metric at the run that is written into.
-    fn gradients(&self, patch: &Patch, measure: &Measure, rules: Rules, step: Step) -> Result<Gradients> {
+    fn gradients(&self, patch: &PatchQuestion, measure: &Measure, rules: Rules, step: Step) -> Result<Gradients> {
         let decoder = &self.model.decoder;
         let (base, _) = self.base_and_donor(patch.way);
         let logits = copy_logits::read(self.model, base, self.position, false)?.remove(0);

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 
 /// What is measured at one position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Metric {
+pub enum AnswerMetric {
     /// The target's logit less the contrast's.
     #[default]
     LogitDifference,
@@ -13,28 +13,29 @@ pub enum Metric {
     Probability,
     /// Its natural logarithm.
     LogProbability,
-    /// How far the clean run's distribution is from this one: `sum p_clean ln(p_clean / p)`, in nats; 0 in the clean run.
+    /// Estimator far the clean run's distribution is from this one: `sum p_clean ln(p_clean / p)`, in nats; 0 in the clean run.
     Kl,
 }
 
-impl Metric {
+impl AnswerMetric {
     /// Every metric.
-    pub const ALL: [Metric; 4] = [Metric::LogitDifference, Metric::Probability, Metric::LogProbability, Metric::Kl];
+    pub const ALL: [AnswerMetric; 4] =
+        [AnswerMetric::LogitDifference, AnswerMetric::Probability, AnswerMetric::LogProbability, AnswerMetric::Kl];
 
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Metric::LogitDifference => "logit-difference",
-            Metric::Probability => "probability",
-            Metric::LogProbability => "log-probability",
-            Metric::Kl => "kl",
+            AnswerMetric::LogitDifference => "logit-difference",
+            AnswerMetric::Probability => "probability",
+            AnswerMetric::LogProbability => "log-probability",
+            AnswerMetric::Kl => "kl",
         }
     }
 }
 
 /// A metric of one pair of prompts.
 pub(super) struct Measure {
-    metric: Metric,
+    metric: AnswerMetric,
     target: Target,
     /// The clean run's log-probabilities.
     clean: Vec<f64>,
@@ -45,8 +46,8 @@ impl Measure {
     ///
     /// # Errors
     /// A logit difference without a contrast; a token outside the vocabulary.
-    pub fn new(metric: Metric, target: Target, clean: &[f32]) -> Result<Self> {
-        if metric == Metric::LogitDifference && target.contrast.is_none() {
+    pub fn new(metric: AnswerMetric, target: Target, clean: &[f32]) -> Result<Self> {
+        if metric == AnswerMetric::LogitDifference && target.contrast.is_none() {
             bail!("a logit difference needs a contrast; accepted: --contrast TOKEN, or another --metric");
         }
         for (id, _) in target.weights() {
@@ -59,10 +60,10 @@ impl Measure {
     pub fn value(&self, logits: &[f32]) -> f64 {
         let at = |id: u32| f64::from(logits[id as usize]);
         match self.metric {
-            Metric::LogitDifference => at(self.target.token) - self.target.contrast.map_or(0.0, at),
-            Metric::Probability => log_softmax(logits)[self.target.token as usize].exp(),
-            Metric::LogProbability => log_softmax(logits)[self.target.token as usize],
-            Metric::Kl => {
+            AnswerMetric::LogitDifference => at(self.target.token) - self.target.contrast.map_or(0.0, at),
+            AnswerMetric::Probability => log_softmax(logits)[self.target.token as usize].exp(),
+            AnswerMetric::LogProbability => log_softmax(logits)[self.target.token as usize],
+            AnswerMetric::Kl => {
                 let all = self.clean.iter().zip(log_softmax(logits));
                 all.map(|(clean, now)| clean.exp() * (clean - now)).sum()
             }
@@ -72,7 +73,7 @@ impl Measure {
     /// Its gradient to these logits, `[d_vocab]`.
     pub fn slope(&self, logits: &[f32]) -> Vec<f32> {
         let target = self.target.token as usize;
-        if self.metric == Metric::LogitDifference {
+        if self.metric == AnswerMetric::LogitDifference {
             let mut slope = vec![0.0; logits.len()];
             self.target.weights().for_each(|(id, weight)| slope[id as usize] += weight);
             return slope;
@@ -81,8 +82,8 @@ impl Measure {
         // Of the target's log-probability: one-hot less the probabilities.
         let of_target = |i: usize| f64::from(u8::from(i == target)) - now[i];
         let slope = |i: usize| match self.metric {
-            Metric::Probability => now[target] * of_target(i),
-            Metric::Kl => now[i] - self.clean[i].exp(),
+            AnswerMetric::Probability => now[target] * of_target(i),
+            AnswerMetric::Kl => now[i] - self.clean[i].exp(),
             _ => of_target(i),
         };
         (0..logits.len()).map(|i| slope(i) as f32).collect()
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn slopes_are_those_of_the_values() {
         let (clean, logits) = ([0.3f32, -1.0, 2.0, 0.5], [1.0f32, 0.2, -0.7, 0.1]);
-        for metric in Metric::ALL {
+        for metric in AnswerMetric::ALL {
             let measure = Measure::new(metric, Target::new(2, Some(0)), &clean).unwrap();
             let slope = measure.slope(&logits);
             for i in 0..4 {
@@ -120,9 +121,9 @@ mod tests {
     #[test]
     fn the_clean_run_is_no_distance_from_itself() {
         let clean = [0.3f32, -1.0, 2.0];
-        let kl = Measure::new(Metric::Kl, Target::new(0, None), &clean).unwrap();
+        let kl = Measure::new(AnswerMetric::Kl, Target::new(0, None), &clean).unwrap();
         assert!(kl.value(&clean).abs() < 1e-12 && kl.value(&[0.0, 0.0, 0.0]) > 0.1);
-        assert!(Measure::new(Metric::LogitDifference, Target::new(0, None), &clean).is_err());
-        assert!(Measure::new(Metric::Kl, Target::new(7, None), &clean).is_err());
+        assert!(Measure::new(AnswerMetric::LogitDifference, Target::new(0, None), &clean).is_err());
+        assert!(Measure::new(AnswerMetric::Kl, Target::new(7, None), &clean).is_err());
     }
 }

@@ -1,11 +1,11 @@
 //! One run for every cell, several copies together.
 
 use super::metric::Measure;
-use super::{Approx, Cell, Pair, Patch, Where};
+use super::{EffectEstimate, PatchCell, PatchQuestion, PatchSite, PromptPair};
 use crate::analysis::copy_logits;
 use crate::analysis::target::last_stream;
 use crate::model::Model;
-use crate::model::edit::Plan;
+use crate::model::edit::EditPlan;
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::replacement::{Gate, Rules};
@@ -18,7 +18,7 @@ const BATCH: usize = 32;
 const BATCH_NUMBERS: usize = 1 << 22;
 
 /// The sites that both runs record for a question.
-pub(super) fn sites(model: &Model, patch: &Patch, last: bool) -> BTreeSet<Site> {
+pub(super) fn sites(model: &Model, patch: &PatchQuestion, last: bool) -> BTreeSet<Site> {
     let decoder = &model.decoder;
     let layers = 0..decoder.arch.n_layers;
     let mut sites: BTreeSet<Site> = layers
@@ -30,18 +30,18 @@ pub(super) fn sites(model: &Model, patch: &Patch, last: bool) -> BTreeSet<Site> 
     sites.insert(copy_logits::site(model, last, false));
     for approx in &patch.approx {
         match approx {
-            Approx::Exact => {}
-            Approx::Atp => sites.extend(decoder.backward_sites(Rules::EXACT)),
-            Approx::Relp => sites.extend(decoder.backward_sites(Rules::relp(Gate::default()))),
+            EffectEstimate::Exact => {}
+            EffectEstimate::Atp => sites.extend(decoder.backward_sites(Rules::EXACT)),
+            EffectEstimate::Relp => sites.extend(decoder.backward_sites(Rules::relp(Gate::default()))),
         }
     }
     sites
 }
 
-impl Cell {
+impl PatchCell {
     /// Whether what is written there can reach the answer at `position`: not from later positions, and from others past the last attention not at all.
-    fn reaches(&self, site: Where, position: usize, n_layers: usize) -> bool {
-        let by_attention = matches!(site, Where::ResidPre | Where::K | Where::V);
+    fn reaches(&self, site: PatchSite, position: usize, n_layers: usize) -> bool {
+        let by_attention = matches!(site, PatchSite::ResidPre | PatchSite::K | PatchSite::V);
         match self.position {
             Some(own) if self.layer + 1 == n_layers && !by_attention => own == position,
             Some(own) => own <= position,
@@ -50,8 +50,8 @@ impl Cell {
     }
 
     /// Whether both runs have the same numbers there.
-    fn is_same(&self, [base, donor]: &[Vec<f32>; 2], site: Where, n_pos: usize) -> bool {
-        if site == Where::Pattern {
+    fn is_same(&self, [base, donor]: &[Vec<f32>; 2], site: PatchSite, n_pos: usize) -> bool {
+        if site == PatchSite::Pattern {
             return self.entries().all(|(h, q, k)| {
                 let at = (h * n_pos + q) * n_pos + k;
                 base[at] == donor[at]
@@ -65,14 +65,14 @@ impl Cell {
     }
 
     /// The entries of its patterns, `(head, query, key)`.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+    pub(super) fn entries(&self) -> impl Iterator<PromptItem = (usize, usize, usize)> + '_ {
         let queries = move |h| self.positions.clone().flat_map(move |q| (0..=q).map(move |k| (h, q, k)));
         self.cols.clone().flat_map(queries)
     }
 
     /// Writes the other run's numbers into copy `copy` of a plan.
-    fn write(&self, plan: &mut Plan, copy: usize, donor: &[f32], site: Where, n_pos: usize, n_layers: usize) {
-        if site == Where::Pattern {
+    fn write(&self, plan: &mut EditPlan, copy: usize, donor: &[f32], site: PatchSite, n_pos: usize, n_layers: usize) {
+        if site == PatchSite::Pattern {
             let entries = self.positions.clone().flat_map(|q| (0..=q).map(move |k| (q, k))).collect();
             let numbers = self.entries().map(|(h, q, k)| donor[(h * n_pos + q) * n_pos + k]).collect();
             plan.replace_pattern(copy, self.layer, self.cols.clone(), entries, numbers);
@@ -82,19 +82,19 @@ impl Cell {
         let rows = self.positions.clone().map(|p| donor[p * width..][self.cols.clone()].to_vec()).collect();
         // The stream after a layer is that before the next one, from where less is to be run.
         let site = match site {
-            Where::ResidPost if self.layer + 1 < n_layers => Where::ResidPre.site(self.layer + 1),
+            PatchSite::ResidPost if self.layer + 1 < n_layers => PatchSite::ResidPre.site(self.layer + 1),
             _ => site.site(self.layer),
         };
         plan.replace(copy, site, self.positions.clone().collect(), self.cols.clone(), rows);
     }
 }
 
-impl Pair<'_> {
-    /// How much the metric changes from `base`, cell by cell; not a number where a run left the range of its dtype.
+impl PromptPair<'_> {
+    /// Estimator much the metric changes from `base`, cell by cell; not a number where a run left the range of its dtype.
     pub(super) fn exact(
         &self,
-        cells: &[Cell],
-        patch: &Patch,
+        cells: &[PatchCell],
+        patch: &PatchQuestion,
         measure: &Measure,
         base: f64,
         step: Step,
@@ -107,12 +107,12 @@ impl Pair<'_> {
         let mut done = 0;
         for of_layer in cells.chunk_by(|a, b| a.layer == b.layer) {
             let values = self.values(patch.way, patch.site.site(of_layer[0].layer))?;
-            let felt = |cell: &Cell| {
+            let felt = |cell: &PatchCell| {
                 cell.reaches(patch.site, self.position, arch.n_layers) && !cell.is_same(&values, patch.site, n_pos)
             };
             let others: Vec<usize> = (0..of_layer.len()).filter(|i| felt(&of_layer[*i])).collect();
             for some in others.chunks(batch) {
-                let mut plan = Plan::default();
+                let mut plan = EditPlan::default();
                 for (copy, i) in some.iter().enumerate() {
                     of_layer[*i].write(&mut plan, copy, &values[1], patch.site, n_pos, arch.n_layers);
                 }

@@ -1,13 +1,13 @@
-//! Patched grids as grids and tables: of one pair, and of a set in means.
+//! PatchAnswer grids as grids and tables: of one pair, and of a set in means.
 
-use super::{Approx, By, Cell, Patch, Patched};
+use super::{EffectEstimate, PatchAnswer, PatchCell, PatchCells, PatchQuestion};
 use crate::analysis::input::Input;
 use crate::model::Model;
 use crate::report::{self, Axis, Column, Grid, Report, Table};
 use anyhow::{Result, ensure};
 
 /// What a report says of a pair before its cells.
-pub fn describe(report: &mut Report, model: &Model, patch: &Patch, patched: &Patched, position: usize) {
+pub fn describe(report: &mut Report, model: &Model, patch: &PatchQuestion, patched: &PatchAnswer, position: usize) {
     patched.target.describe(report, model, position);
     report.fact("site", patch.site.name());
     report.fact("direction", patch.way.name());
@@ -17,8 +17,8 @@ pub fn describe(report: &mut Report, model: &Model, patch: &Patch, patched: &Pat
     agreement(report, patch, patched);
 }
 
-/// How estimates agree with what the first way of finding effects gave.
-fn agreement(report: &mut Report, patch: &Patch, patched: &Patched) {
+/// Estimator estimates agree with what the first way of finding effects gave.
+fn agreement(report: &mut Report, patch: &PatchQuestion, patched: &PatchAnswer) {
     let Some((first, others)) = patched.effects.split_first() else { return };
     for (approx, effects) in patch.approx[1..].iter().zip(others) {
         if let Some(r) = pearson(first, effects) {
@@ -40,10 +40,10 @@ fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
 }
 
 /// The columns that say which cell a row is.
-fn of_cell(cells: &[Cell], patch: &Patch) -> Vec<Column> {
+fn of_cell(cells: &[PatchCell], patch: &PatchQuestion) -> Vec<Column> {
     let mut columns = vec![Column::address("address"), Column::integer("layer")];
     if cells.iter().any(|c| c.unit.is_some()) {
-        columns.push(Column::integer(if patch.site == super::Where::Neuron { "neuron" } else { "head" }));
+        columns.push(Column::integer(if patch.site == super::PatchSite::Neuron { "neuron" } else { "head" }));
     }
     if cells.iter().any(|c| c.position.is_some()) {
         columns.push(Column::integer("position"));
@@ -51,7 +51,7 @@ fn of_cell(cells: &[Cell], patch: &Patch) -> Vec<Column> {
     columns
 }
 
-fn named(cell: &Cell, columns: &[Column]) -> Vec<report::Cell> {
+fn named(cell: &PatchCell, columns: &[Column]) -> Vec<report::Cell> {
     let address = cell.address.clone().map_or_else(|| cell.name.clone().into(), Into::into);
     let mut row = vec![address, cell.layer.into()];
     for column in columns {
@@ -65,7 +65,7 @@ fn named(cell: &Cell, columns: &[Column]) -> Vec<report::Cell> {
 }
 
 /// One row a cell, in the model's order; `top` of them, the strongest first, if that is not 0.
-pub fn cells(patched: &Patched, patch: &Patch, top: usize) -> Table {
+pub fn cells(patched: &PatchAnswer, patch: &PatchQuestion, top: usize) -> Table {
     let mut columns = of_cell(&patched.cells, patch);
     let own = columns.clone();
     columns.push(Column::number("effect", "", 4));
@@ -79,7 +79,7 @@ pub fn cells(patched: &Patched, patch: &Patch, top: usize) -> Table {
     table
 }
 
-fn order(patched: &Patched, top: usize) -> Vec<usize> {
+fn order(patched: &PatchAnswer, top: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..patched.cells.len()).collect();
     if top > 0 {
         let first = &patched.effects[0];
@@ -93,9 +93,9 @@ fn order(patched: &Patched, top: usize) -> Vec<usize> {
 ///
 /// # Errors
 /// The cells do not fill it.
-pub fn grid(patched: &Patched, patch: &Patch, pair: (&Input, &Input)) -> Result<Option<(String, Grid)>> {
+pub fn grid(patched: &PatchAnswer, patch: &PatchQuestion, pair: (&Input, &Input)) -> Result<Option<(String, Grid)>> {
     let both = patched.cells.iter().any(|c| c.unit.is_some() && c.position.is_some());
-    let neurons = patch.site == super::Where::Neuron && patch.by != Some(By::Position);
+    let neurons = patch.site == super::PatchSite::Neuron && patch.by != Some(PatchCells::Position);
     if both || neurons || patched.cells.is_empty() {
         return Ok(None);
     }
@@ -122,7 +122,7 @@ pub fn grid(patched: &Patched, patch: &Patch, pair: (&Input, &Input)) -> Result<
         None => grid,
     };
     let title = match patch.approx[0] {
-        Approx::Exact => "Effects: 0 is nothing, 1 the whole gap".to_owned(),
+        EffectEstimate::Exact => "Effects: 0 is nothing, 1 the whole gap".to_owned(),
         approx => format!("Effects estimated by {}: 0 is nothing, 1 the whole gap", approx.name()),
     };
     Ok(Some((title, grid)))
@@ -132,10 +132,10 @@ pub fn grid(patched: &Patched, patch: &Patch, pair: (&Input, &Input)) -> Result<
 ///
 /// # Errors
 /// The pairs' cells differ: their prompts have different lengths.
-pub fn means(set: &[(String, Patched)], patch: &Patch, top: usize) -> Result<Table> {
+pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, top: usize) -> Result<Table> {
     let Some((first_id, first)) = set.first() else { return Ok(Table::default()) };
     for (id, one) in set {
-        let same = |(a, b): (&Cell, &Cell)| (a.layer, a.unit, a.position) == (b.layer, b.unit, b.position);
+        let same = |(a, b): (&PatchCell, &PatchCell)| (a.layer, a.unit, a.position) == (b.layer, b.unit, b.position);
         ensure!(
             one.cells.len() == first.cells.len() && one.cells.iter().zip(&first.cells).all(same),
             "{id} has {} cells and {first_id} has {}: positions of prompts of different lengths cannot be averaged; accepted: --by head, or equal lengths",
@@ -175,7 +175,7 @@ pub fn means(set: &[(String, Patched)], patch: &Patch, top: usize) -> Result<Tab
 }
 
 /// Every cell of every pair of a set.
-pub fn pairs(set: &[(String, Patched)], patch: &Patch) -> Table {
+pub fn pairs(set: &[(String, PatchAnswer)], patch: &PatchQuestion) -> Table {
     let mut columns = vec![Column::text("pair")];
     let mut rows = Vec::new();
     for (id, one) in set {

@@ -1,6 +1,6 @@
 //! Sets that travel in the program: prompts of the built-in models' corpora, and some that fit any model of English.
 
-use super::{BUILTIN, Item, PromptSet};
+use super::{BUILTIN, PromptItem, PromptSet};
 use crate::builtin::corpus::rng::Rng;
 use crate::builtin::corpus::{FAMILIES, Family, Split, prompts};
 use anyhow::{Result, bail};
@@ -34,8 +34,8 @@ pub(super) fn set(name: &str) -> Result<PromptSet> {
 }
 
 /// Different prompts of a family that training held out, with their twins.
-fn of_family(family: Family, n: usize) -> Vec<Item> {
-    let mut items: Vec<Item> = Vec::new();
+fn of_family(family: Family, n: usize) -> Vec<PromptItem> {
+    let mut items: Vec<PromptItem> = Vec::new();
     for prompt in prompts(family, Split::HeldOut, 20 * n, SEED) {
         let (clean, corrupt) = (prompt.case.text(), prompt.twin.text());
         // A year that is late enough for the one may be for the other too: what parts them is an answer of one alone.
@@ -53,14 +53,14 @@ fn of_family(family: Family, n: usize) -> Vec<Item> {
         if items.len() == n || items.iter().any(|item| item.clean == clean) {
             continue;
         }
-        items.push(Item {
+        items.push(PromptItem {
             id: format!("{}-{}", family.name(), items.len() + 1),
             clean,
             corrupt: Some(corrupt),
             target: Some(target),
             contrast: Some(contrast),
             label: Some(family.name().to_owned()),
-            ..Item::default()
+            ..PromptItem::default()
         });
     }
     items
@@ -76,7 +76,7 @@ fn earlier(family: Family, answers: &[String]) -> Option<String> {
 }
 
 /// Six letters and the beginning of their copy; in the twin the letter that comes next was another one.
-fn letters(n: usize) -> Vec<Item> {
+fn letters(n: usize) -> Vec<PromptItem> {
     let mut rng = Rng::new(SEED);
     let one = |i: usize| {
         let mut left: Vec<char> = ('a'..='z').collect();
@@ -85,14 +85,14 @@ fn letters(n: usize) -> Vec<Item> {
         let text = |word: &[char]| word.iter().chain(&word[..at]).collect::<String>();
         let mut twin = word.to_vec();
         twin[at] = other;
-        Item {
+        PromptItem {
             id: format!("letters-{}", i + 1),
             clean: text(word),
             corrupt: Some(text(&twin)),
             target: Some(word[at].to_string()),
             contrast: Some(other.to_string()),
             label: Some("letters".into()),
-            ..Item::default()
+            ..PromptItem::default()
         }
     };
     (0..n).map(one).collect()

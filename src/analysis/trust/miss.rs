@@ -1,6 +1,6 @@
 //! Why a measured effect misses what was predicted: with the unit silenced, which other part of the model changed what it writes onto the target.
 
-use super::{Against, Bench, Effect, Kind};
+use super::{SilencedUnit, Silencing, TestedPrompt, UnitKind};
 use crate::address::{Address, Part};
 use crate::analysis::target::Target;
 use crate::model::forward::{Logits, Start, Step};
@@ -13,9 +13,9 @@ const BATCH: usize = 8;
 
 /// A measured effect that is not what was predicted, with the part that changed most in the direction of the difference.
 #[derive(Clone, Debug)]
-pub struct Miss {
+pub struct MissedPrediction {
     /// The unit that was silenced, and its numbers.
-    pub effect: Effect,
+    pub effect: SilencedUnit,
     /// The part that made the difference; none where no single one moved by a quarter of it.
     pub culprit: Option<Culprit>,
 }
@@ -31,7 +31,7 @@ pub struct Culprit {
     pub after: f32,
 }
 
-impl Effect {
+impl SilencedUnit {
     /// Whether the measured effect misses `counts` by more than half of it.
     pub fn misses(&self) -> bool {
         self.measured.is_some_and(|measured| (measured - self.counts).abs() > 0.5 * self.counts.abs())
@@ -60,10 +60,10 @@ impl Culprit {
     }
 }
 
-impl Miss {
+impl MissedPrediction {
     /// `writes +1.41, counts +0.14, measured +0.01: L24.H4 stops working against it (-1.07 to -0.02)`
     pub fn sentence(&self) -> String {
-        let Effect { unit, writes, counts, measured, .. } = &self.effect;
+        let SilencedUnit { unit, writes, counts, measured, .. } = &self.effect;
         let measured = measured.map_or_else(|| "left the range".to_owned(), |m| format!("{m:+.2}"));
         let why = match &self.culprit {
             Some(c) => format!("{} {} ({:+.2} to {:+.2})", c.unit, c.does(), c.before, c.after),
@@ -73,18 +73,18 @@ impl Miss {
     }
 }
 
-impl Bench<'_> {
+impl TestedPrompt<'_> {
     /// Runs the prompt once more for each of these effects, and finds out what changed.
     ///
     /// # Errors
     /// An edit that touches nothing, or what `step` returns.
-    pub fn explain(&self, target: Target, effects: Vec<Effect>, step: Step) -> Result<Vec<Miss>> {
+    pub fn explain(&self, target: Target, effects: Vec<SilencedUnit>, step: Step) -> Result<Vec<MissedPrediction>> {
         let decoder = &self.model.decoder;
         let weights: Vec<(u32, f32)> = target.weights().collect();
         let before = decoder.direct(&self.run, self.position, &weights, false)?;
         let (mut found, all) = (Vec::with_capacity(effects.len()), effects.len());
         for batch in effects.chunks(BATCH) {
-            let units: Vec<(Address, Against)> = batch.iter().map(|e| (e.unit.clone(), e.against)).collect();
+            let units: Vec<(Address, Silencing)> = batch.iter().map(|e| (e.unit.clone(), e.against)).collect();
             let plan = self.plan(&units.iter().collect::<Vec<_>>())?;
             let copies = vec![self.run.tokens().to_vec(); batch.len()];
             let (sites, done) = (Sites::Only(decoder.direct_sites()), found.len());
@@ -92,7 +92,7 @@ impl Bench<'_> {
             let run = decoder.run_by(decoder.route(), Start::Tokens(&copies), &sites, &plan, Logits::Last, tell)?;
             for (copy, effect) in batch.iter().enumerate() {
                 let after = decoder.direct(&run.alone(copy)?, self.position, &weights, false)?;
-                found.push(Miss { culprit: self.culprit(effect, &before, &after), effect: effect.clone() });
+                found.push(MissedPrediction { culprit: self.culprit(effect, &before, &after), effect: effect.clone() });
             }
         }
         step(all, all)?;
@@ -101,7 +101,7 @@ impl Bench<'_> {
 
     /// The part that moved most towards the difference between what was measured and `counts`. The parts' effects add up to the target in both
     /// runs, so that their changes add up to what was measured.
-    fn culprit(&self, effect: &Effect, before: &Direct, after: &Direct) -> Option<Culprit> {
+    fn culprit(&self, effect: &SilencedUnit, before: &Direct, after: &Direct) -> Option<Culprit> {
         let gap = effect.measured? - effect.counts;
         let at = self.position as i64;
         let mut parts = Vec::new();
@@ -111,9 +111,9 @@ impl Bench<'_> {
             parts.push((Address::unit(l, Part::Mlp), b.mlp, a.mlp));
         }
         let own = |unit: &Address| match effect.kind {
-            Kind::Head => *unit == effect.unit,
+            UnitKind::Head => *unit == effect.unit,
             // What a neuron writes is in what its MLP writes.
-            Kind::Mlp | Kind::Neuron => {
+            UnitKind::Mlp | UnitKind::Neuron => {
                 effect.unit.position == Some(at)
                     && unit.layer() == effect.unit.layer()
                     && *unit == Address::unit(unit.layer().unwrap_or(0), Part::Mlp)
@@ -131,11 +131,12 @@ impl Bench<'_> {
 }
 
 /// The effects that need a reason: those that miss what was predicted, the `top` largest of each kind and way of silencing.
-pub fn to_explain(effects: &[Effect], top: usize) -> Vec<Effect> {
+pub fn to_explain(effects: &[SilencedUnit], top: usize) -> Vec<SilencedUnit> {
     let mut chosen = Vec::new();
-    for against in [Against::Zero, Against::Mean] {
-        for kind in Kind::ALL {
-            let mut of: Vec<&Effect> = effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
+    for against in [Silencing::Zero, Silencing::Mean] {
+        for kind in UnitKind::ALL {
+            let mut of: Vec<&SilencedUnit> =
+                effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
             of.sort_by(|a, b| b.size().total_cmp(&a.size()));
             let shown = if top == 0 { of.len() } else { top.min(of.len()) };
             chosen.extend(of[..shown].iter().filter(|e| e.misses()).map(|e| (*e).clone()));

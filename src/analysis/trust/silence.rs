@@ -1,10 +1,10 @@
 //! What silencing a unit should do, and what it does.
 
-use super::{Against, Bench, Effect, Kind, Trial, Tried};
+use super::{SilencedUnit, Silencing, TargetTrial, TestedPrompt, Trial, UnitKind};
 use crate::address::{Address, Part, resolve_position};
 use crate::analysis::copy_logits;
 use crate::analysis::target::Target;
-use crate::model::edit::{self, Passes, Plan};
+use crate::model::edit::{self, EditPlan, Passes};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
@@ -22,7 +22,7 @@ const BATCH: usize = 32;
 const BATCH_NUMBERS: usize = 1 << 22;
 
 /// A site of one layer with the gradients of one target to it, all `[pos, width]`; gradients end with the target's position.
-struct Layer {
+struct SiteGradients {
     values: Vec<f32>,
     mean: Vec<f32>,
     writes: Vec<f32>,
@@ -30,23 +30,23 @@ struct Layer {
     width: usize,
 }
 
-impl Layer {
-    fn new(bench: &Bench, site: Site, frozen: &Tensor, exact: &Tensor) -> Result<Self> {
+impl SiteGradients {
+    fn new(bench: &TestedPrompt, site: Site, frozen: &Tensor, exact: &Tensor) -> Result<Self> {
         let values = bench.run.numbers(site)?;
         let (mean, width) = (bench.mean(&values), values.len() / bench.run.n_pos());
         let numbers = |t: &Tensor| -> Result<Vec<f32>> { Ok(t.flatten_all()?.to_vec1()?) };
-        Ok(Layer { values, mean, writes: numbers(frozen)?, counts: numbers(exact)?, width })
+        Ok(SiteGradients { values, mean, writes: numbers(frozen)?, counts: numbers(exact)?, width })
     }
 
     /// What the target loses by both totals when these columns are silenced at these positions.
-    fn loses(&self, positions: Range<usize>, cols: Range<usize>, against: Against) -> (f32, f32) {
+    fn loses(&self, positions: Range<usize>, cols: Range<usize>, against: Silencing) -> (f32, f32) {
         let (mut writes, mut counts) = (0f64, 0f64);
         for position in positions {
             for col in cols.clone() {
                 let i = position * self.width + col;
                 let taken = match against {
-                    Against::Zero => self.values[i],
-                    Against::Mean => self.values[i] - self.mean[col],
+                    Silencing::Zero => self.values[i],
+                    Silencing::Mean => self.values[i] - self.mean[col],
                 };
                 writes += f64::from(self.writes[i]) * f64::from(taken);
                 counts += f64::from(self.counts[i]) * f64::from(taken);
@@ -56,7 +56,7 @@ impl Layer {
     }
 }
 
-impl Bench<'_> {
+impl TestedPrompt<'_> {
     /// The first position that is silenced: where there is nothing else the first is not left out.
     fn first(&self) -> usize {
         usize::from(self.position > 0)
@@ -74,7 +74,7 @@ impl Bench<'_> {
     }
 
     /// Every unit of the trial with what both totals say of it; nothing is measured yet.
-    pub(super) fn predict(&self, target: Target, trial: &Trial, step: Step) -> Result<Tried> {
+    pub(super) fn predict(&self, target: Target, trial: &Trial, step: Step) -> Result<TargetTrial> {
         let decoder = &self.model.decoder;
         let objective = Objective { weights: target.weights().collect(), position: self.position };
         let circuit = Circuit::new(decoder, &self.run, &objective, Gate::default(), &Passes::default(), step)?;
@@ -82,39 +82,44 @@ impl Bench<'_> {
         let (arch, seen) = (&decoder.arch, self.position + 1);
         let places = self.first()..seen;
         let mut effects = Vec::new();
-        let mut push = |kind, unit: Address, (layer, positions, cols): (&Layer, Range<usize>, Range<usize>)| {
+        let mut push = |kind, unit: Address, (layer, positions, cols): (&SiteGradients, Range<usize>, Range<usize>)| {
             for &against in &trial.against {
-                let from = if against == Against::Mean { positions.start.max(places.start) } else { positions.start };
+                let from = if against == Silencing::Mean { positions.start.max(places.start) } else { positions.start };
                 let (writes, counts) = layer.loses(from..positions.end, cols.clone(), against);
-                effects.push(Effect { kind, unit: unit.clone(), against, writes, counts, measured: None });
+                effects.push(SilencedUnit { kind, unit: unit.clone(), against, writes, counts, measured: None });
             }
         };
         for l in 0..arch.n_layers {
             let at = |site| Site::Block(l, site);
-            if trial.kinds.contains(&Kind::Head) {
-                let z = Layer::new(self, at(S::Z), &frozen.heads[l], &exact.heads[l])?;
+            if trial.kinds.contains(&UnitKind::Head) {
+                let z = SiteGradients::new(self, at(S::Z), &frozen.heads[l], &exact.heads[l])?;
                 let width = z.width / arch.n_heads;
                 for h in 0..arch.n_heads {
-                    push(Kind::Head, Address::unit(l, Part::Head(h)), (&z, 0..seen, h * width..(h + 1) * width));
+                    push(UnitKind::Head, Address::unit(l, Part::Head(h)), (&z, 0..seen, h * width..(h + 1) * width));
                 }
             }
-            if trial.kinds.contains(&Kind::Mlp) {
+            if trial.kinds.contains(&UnitKind::Mlp) {
                 let kept = |g: &Gradients| g.at(at(S::MlpOut)).cloned().context("what MLPs write has no gradient");
-                let out = Layer::new(self, at(S::MlpOut), &kept(frozen)?, &kept(exact)?)?;
+                let out = SiteGradients::new(self, at(S::MlpOut), &kept(frozen)?, &kept(exact)?)?;
                 for p in places.clone() {
-                    push(Kind::Mlp, Address::unit(l, Part::Mlp).at(p as i64), (&out, p..p + 1, 0..out.width));
+                    push(UnitKind::Mlp, Address::unit(l, Part::Mlp).at(p as i64), (&out, p..p + 1, 0..out.width));
                 }
             }
         }
-        if trial.kinds.contains(&Kind::Neuron) {
+        if trial.kinds.contains(&UnitKind::Neuron) {
             for (l, chosen) in self.strongest(frozen, exact, places.clone(), trial.neurons)? {
-                let layer = Layer::new(self, Site::Block(l, S::MlpPost), &frozen.neurons[l], &exact.neurons[l])?;
+                let layer =
+                    SiteGradients::new(self, Site::Block(l, S::MlpPost), &frozen.neurons[l], &exact.neurons[l])?;
                 for (p, n) in chosen {
-                    push(Kind::Neuron, Address::unit(l, Part::Neuron(n)).at(p as i64), (&layer, p..p + 1, n..n + 1));
+                    push(
+                        UnitKind::Neuron,
+                        Address::unit(l, Part::Neuron(n)).at(p as i64),
+                        (&layer, p..p + 1, n..n + 1),
+                    );
                 }
             }
         }
-        Ok(Tried { target, value: circuit.value(), effects })
+        Ok(TargetTrial { target, value: circuit.value(), effects })
     }
 
     /// The neurons whose larger total is strongest, as `(position, neuron)` by layer.
@@ -127,10 +132,10 @@ impl Bench<'_> {
     ) -> Result<Vec<(usize, Vec<(usize, usize)>)>> {
         let mut best: Vec<(f32, usize, usize, usize)> = Vec::new();
         for l in 0..self.model.decoder.arch.n_layers {
-            let layer = Layer::new(self, Site::Block(l, S::MlpPost), &frozen.neurons[l], &exact.neurons[l])?;
+            let layer = SiteGradients::new(self, Site::Block(l, S::MlpPost), &frozen.neurons[l], &exact.neurons[l])?;
             for p in places.clone() {
                 best.extend((0..layer.width).map(|i| {
-                    let (writes, counts) = layer.loses(p..p + 1, i..i + 1, Against::Zero);
+                    let (writes, counts) = layer.loses(p..p + 1, i..i + 1, Silencing::Zero);
                     (writes.abs().max(counts.abs()), l, p, i)
                 }));
             }
@@ -150,10 +155,10 @@ impl Bench<'_> {
     }
 
     /// Runs the prompt once for every unit and way of silencing that any target asks for, several copies together.
-    pub(super) fn measure(&self, tried: &mut [Tried], step: Step) -> Result<()> {
+    pub(super) fn measure(&self, tried: &mut [TargetTrial], step: Step) -> Result<()> {
         let targets: Vec<Target> = tried.iter().map(|t| t.target).collect();
-        let mut asked: Vec<(Address, Against)> = Vec::new();
-        let mut places: HashMap<(String, Against), usize> = HashMap::new();
+        let mut asked: Vec<(Address, Silencing)> = Vec::new();
+        let mut places: HashMap<(String, Silencing), usize> = HashMap::new();
         for effect in tried.iter().flat_map(|t| &t.effects) {
             places.entry((effect.unit.to_string(), effect.against)).or_insert_with(|| {
                 asked.push((effect.unit.clone(), effect.against));
@@ -167,7 +172,7 @@ impl Bench<'_> {
         order.sort_by_key(|i| (asked[*i].0.layer(), *i));
         let (mut done, one) = (0, self.run.n_pos() * self.model.decoder.arch.d_mlp.max(1));
         for batch in order.chunks((BATCH_NUMBERS / one).clamp(1, BATCH)) {
-            let units: Vec<&(Address, Against)> = batch.iter().map(|i| &asked[*i]).collect();
+            let units: Vec<&(Address, Silencing)> = batch.iter().map(|i| &asked[*i]).collect();
             let (plan, sites) = (self.plan(&units)?, Sites::only([self.read_from()]));
             let tell = &mut |_: usize, _: usize| step(done, asked.len());
             let run = self.model.run_copies(&self.run, batch.len(), &plan, &sites, Logits::Last, tell)?;
@@ -187,14 +192,14 @@ impl Bench<'_> {
     }
 
     /// One copy of the prompt for each of these units, without it.
-    pub(super) fn plan(&self, units: &[&(Address, Against)]) -> Result<Plan> {
-        let mut plan = Plan::default();
+    pub(super) fn plan(&self, units: &[&(Address, Silencing)]) -> Result<EditPlan> {
+        let mut plan = EditPlan::default();
         for (copy, (unit, against)) in units.iter().enumerate() {
             let (site, cols) = edit::place(&self.model.decoder, unit)?;
             let values = self.run.numbers(site)?;
             let (row, from) = match against {
-                Against::Zero => (vec![0.0; cols.len()], 0),
-                Against::Mean => (self.mean(&values)[cols.clone()].to_vec(), self.first()),
+                Silencing::Zero => (vec![0.0; cols.len()], 0),
+                Silencing::Mean => (self.mean(&values)[cols.clone()].to_vec(), self.first()),
             };
             let positions: Vec<usize> = match unit.position {
                 Some(position) => vec![resolve_position(position, self.run.n_pos())?],

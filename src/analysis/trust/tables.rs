@@ -1,10 +1,10 @@
 //! Trials as tables: of one prompt unit by unit, of a set in means.
 
-use super::{Against, Agreement, Effect, Kind, Miss, Tried, score};
+use super::{MissedPrediction, SilencedUnit, Silencing, TargetTrial, UnitAgreement, UnitKind, score};
 use crate::report::{Column, Table};
 
 /// How one prompt's totals agree with what was measured.
-pub fn agreements(of: &[Agreement]) -> Table {
+pub fn agreements(of: &[UnitAgreement]) -> Table {
     let mut columns = vec![Column::text("units"), Column::text("against"), Column::integer("n")];
     columns.extend([Column::integer("left_the_range"), Column::integer("top")]);
     columns.extend(scores().map(|name| Column::number(&name, "", 2)));
@@ -21,7 +21,7 @@ pub fn agreements(of: &[Agreement]) -> Table {
 }
 
 /// Every unit, those first that matter most by any of the three numbers; `top` of each kind and way of silencing, 0 for all.
-pub fn effects(tried: &Tried, top: usize) -> Table {
+pub fn effects(tried: &TargetTrial, top: usize) -> Table {
     let mut table = Table::new([
         Column::address("unit"),
         Column::text("units"),
@@ -30,9 +30,9 @@ pub fn effects(tried: &Tried, top: usize) -> Table {
         Column::number("counts", "logit", 4),
         Column::number("measured", "logit", 4),
     ]);
-    for against in [Against::Zero, Against::Mean] {
-        for kind in Kind::ALL {
-            let mut of: Vec<&Effect> =
+    for against in [Silencing::Zero, Silencing::Mean] {
+        for kind in UnitKind::ALL {
+            let mut of: Vec<&SilencedUnit> =
                 tried.effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
             of.sort_by(|a, b| b.size().total_cmp(&a.size()));
             let shown = if top == 0 { of.len() } else { top.min(of.len()) };
@@ -52,7 +52,7 @@ pub fn effects(tried: &Tried, top: usize) -> Table {
 }
 
 /// Measured effects that are not what was predicted, with the part of the model that made the difference and what it wrote before and after.
-pub fn misses(misses: &[Miss]) -> Table {
+pub fn misses(misses: &[MissedPrediction]) -> Table {
     let mut table = Table::new([
         Column::address("unit"),
         Column::text("against"),
@@ -77,7 +77,7 @@ pub fn misses(misses: &[Miss]) -> Table {
 
 /// One prompt of a set with one of its targets.
 #[derive(Clone, Debug)]
-pub struct OfSet {
+pub struct SetTrial {
     /// The prompt.
     pub id: String,
     /// What it is one of.
@@ -85,11 +85,11 @@ pub struct OfSet {
     /// Whether the target is a difference of two logits.
     pub contrast: bool,
     /// How its totals agree with what was measured.
-    pub agreements: Vec<Agreement>,
+    pub agreements: Vec<UnitAgreement>,
 }
 
 /// Every prompt of a set.
-pub fn rows(set: &[OfSet]) -> Table {
+pub fn rows(set: &[SetTrial]) -> Table {
     let mut columns = vec![Column::text("prompt"), Column::text("label"), Column::text("target")];
     let mut rows = Vec::new();
     for one in set {
@@ -107,7 +107,7 @@ pub fn rows(set: &[OfSet]) -> Table {
 }
 
 /// Means over a set's prompts, of each kind of unit, target and way of silencing; with `labels` also by what the prompts are of.
-pub fn means(set: &[OfSet], labels: bool) -> Table {
+pub fn means(set: &[SetTrial], labels: bool) -> Table {
     let mut columns = vec![Column::text("of"), Column::text("units"), Column::text("target"), Column::text("against")];
     columns.extend([Column::integer("prompts"), Column::number("n", "", 1), Column::number("top", "", 1)]);
     for name in scores() {
@@ -127,10 +127,10 @@ pub fn means(set: &[OfSet], labels: bool) -> Table {
         }
     }
     for group in groups {
-        for kind in Kind::ALL {
+        for kind in UnitKind::ALL {
             for contrast in [false, true] {
-                for against in [Against::Zero, Against::Mean] {
-                    let of: Vec<&Agreement> = set
+                for against in [Silencing::Zero, Silencing::Mean] {
+                    let of: Vec<&UnitAgreement> = set
                         .iter()
                         .filter(|one| one.contrast == contrast && (group.is_none() || one.label.as_deref() == group))
                         .flat_map(|one| &one.agreements)
@@ -142,7 +142,8 @@ pub fn means(set: &[OfSet], labels: bool) -> Table {
                     let name = group.unwrap_or("all").to_owned();
                     let mut row = vec![name.into(), kind.name().into(), target(contrast).into()];
                     row.extend([against.name().into(), of.len().into()]);
-                    let mean = |x: &dyn Fn(&Agreement) -> f64| of.iter().map(|a| x(a)).sum::<f64>() / of.len() as f64;
+                    let mean =
+                        |x: &dyn Fn(&UnitAgreement) -> f64| of.iter().map(|a| x(a)).sum::<f64>() / of.len() as f64;
                     row.push((mean(&|a| a.units as f64) as f32).into());
                     row.push((mean(&|a| score::top(a.units) as f64) as f32).into());
                     for (i, name) in scores().enumerate() {
@@ -166,20 +167,20 @@ fn target(contrast: bool) -> &'static str {
 }
 
 /// The columns of both totals' scores.
-fn scores() -> impl Iterator<Item = String> {
+fn scores() -> impl Iterator<PromptItem = String> {
     let of = ["rank", "signs", "signs_top", "found"];
     of.into_iter().flat_map(|score| ["writes", "counts"].map(|total| format!("{total}_{score}")))
 }
 
 /// The same, in numbers.
-fn numbers(one: &Agreement) -> impl Iterator<Item = Option<f64>> {
+fn numbers(one: &UnitAgreement) -> impl Iterator<PromptItem = Option<f64>> {
     let (w, c) = (one.writes, one.counts);
     let found = |s: score::Score| Some(s.found as f64);
     [w.rank, c.rank, w.signs, c.signs, w.signs_top, c.signs_top, found(w), found(c)].into_iter()
 }
 
 /// The mean with its standard error; neither of nothing, no error of one.
-fn mean_and_error(values: impl Iterator<Item = f64>) -> (Option<f32>, Option<f32>) {
+fn mean_and_error(values: impl Iterator<PromptItem = f64>) -> (Option<f32>, Option<f32>) {
     let values: Vec<f64> = values.collect();
     if values.is_empty() {
         return (None, None);

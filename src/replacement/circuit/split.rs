@@ -4,20 +4,20 @@
 //! Each of the three rules is switched on in every order, and what it changes is averaged over the orders (Shapley's value), so that the three
 //! parts add up to the difference and none depends on which came first.
 
-use super::{Circuit, Unit};
+use super::{Circuit, CircuitNode};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::replacement::backward::{Backward, Gradients};
 use crate::replacement::norm::{dot, vector};
-use crate::replacement::rules::{Gates, Rule, Rules};
+use crate::replacement::rules::{Gates, GradientRule, Rules};
 use anyhow::Result;
 
 /// What of `counts - writes` comes from what.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Split {
+pub struct TotalsSplit {
     /// The unit.
-    pub unit: Unit,
+    pub unit: CircuitNode,
     /// From where heads look: patterns that change with what they read.
     pub looks: f32,
     /// From the scales of norms.
@@ -38,7 +38,7 @@ impl Circuit<'_> {
     ///
     /// # Errors
     /// A site was not recorded, or what `step` returns.
-    pub fn split(&self, neurons: bool, passes: &Passes, step: Step) -> Result<Vec<Split>> {
+    pub fn split(&self, neurons: bool, passes: &Passes, step: Step) -> Result<Vec<TotalsSplit>> {
         let totals = self.totals(neurons)?;
         let mut by_rules: Vec<Vec<f32>> = vec![Vec::new(); ALL + 1];
         by_rules[0] = totals.iter().map(|t| t.writes).collect();
@@ -55,7 +55,7 @@ impl Circuit<'_> {
             let parts = [(0, 2.0), (one, 1.0), (others & !one, 1.0), (others, 2.0)];
             (parts.into_iter().map(|(before, weight)| weight * gain(before)).sum::<f64>() / 6.0) as f32
         };
-        let split = totals.iter().enumerate().map(|(i, total)| Split {
+        let split = totals.iter().enumerate().map(|(i, total)| TotalsSplit {
             unit: total.unit,
             looks: of(LOOKS, i),
             norms: of(NORMS, i),
@@ -66,7 +66,7 @@ impl Circuit<'_> {
 
     /// The backward pass with some of the rules switched on.
     fn by(&self, on: usize, passes: &Passes, step: Step) -> Result<Gradients> {
-        let rule = |bit: usize| if on & bit == 0 { Rule::Frozen } else { Rule::Exact };
+        let rule = |bit: usize| if on & bit == 0 { GradientRule::Frozen } else { GradientRule::Exact };
         let gates = if on & GATES == 0 { Gates::Held(self.gate) } else { Gates::Exact };
         let rules = Rules { norms: rule(NORMS), patterns: rule(LOOKS), gates };
         let position = self.goal.position;

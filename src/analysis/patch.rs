@@ -94,7 +94,7 @@ impl PatchSite {
     }
 }
 
-/// Estimator a site is cut into cells.
+/// How a site is cut into cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchCells {
     /// All of it at one position.
@@ -125,14 +125,14 @@ impl PatchDirection {
     }
 }
 
-/// Estimator a cell's effect is found.
+/// How a cell's effect is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EffectEstimate {
-    /// PatchCells a run.
+    /// By a run.
     Exact,
-    /// PatchCells the gradient.
+    /// By the gradient.
     Atp,
-    /// PatchCells the gradient of the local replacement model.
+    /// By the gradient of the local replacement model.
     Relp,
 }
 
@@ -162,7 +162,7 @@ pub struct PatchQuestion {
     pub layer: Option<usize>,
     /// One position alone; negative counts from the end.
     pub at: Option<i64>,
-    /// Estimator effects are found; there is at least one.
+    /// How effects are found; there is at least one.
     pub approx: Vec<EffectEstimate>,
 }
 

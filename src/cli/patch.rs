@@ -38,7 +38,7 @@ pub struct PatchArgs {
     /// What is measured: logit-difference (target less contrast), probability, log-probability, or kl (how far the clean run's distribution is)
     #[arg(long, default_value = AnswerMetric::LogitDifference.name(), value_parser = PossibleValuesParser::new(AnswerMetric::ALL.map(AnswerMetric::name)))]
     metric: String,
-    /// Estimator effects are found: by a run for each cell, by attribution patching, or by RelP; several beside each other: exact,atp,relp
+    /// How effects are found: by a run for each cell, by attribution patching, or by RelP; several beside each other: exact,atp,relp
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Estimator::Exact])]
     approx: Vec<Estimator>,
     /// One layer alone; neurons need it
@@ -186,9 +186,9 @@ impl PatchArgs {
         PatchQuestion { site, by, way, metric, layer: self.layer, at: self.at, approx }
     }
 
-    /// Estimator many cells are printed.
+    /// How many cells are printed.
     fn top(&self) -> usize {
-        self.top.unwrap_or(if self.output.format == output::Format::Text { 20 } else { 0 })
+        self.top.unwrap_or(if self.output.format == output::OutputFormat::Text { 20 } else { 0 })
     }
 
     fn of_pair(&self, model: &Model, patch: &PatchQuestion) -> Result<Report> {
@@ -209,7 +209,7 @@ impl PatchArgs {
             None => report.fact("corrupt", format!("{:?}", corrupt.ids())),
         };
         tables::describe(&mut report, model, patch, &patched, position);
-        if self.output.format == output::Format::Text
+        if self.output.format == output::OutputFormat::Text
             && let Some((title, grid)) = tables::grid(&patched, patch, (&clean, &corrupt))?
         {
             report.grid("grid", &title, grid);

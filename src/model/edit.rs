@@ -171,7 +171,7 @@ impl EditPlan {
         rows: Vec<Vec<f32>>,
     ) {
         debug_assert!(rows.len() == positions.len() && rows.iter().all(|r| r.len() == cols.len()), "as many as places");
-        let change = Change { batch, rows: positions, width: cols.len(), cols, value: Value::Replace(rows) };
+        let change = Change { batch, rows: positions, width: cols.len(), cols, value: ColumnValue::Replace(rows) };
         self.changes.entry(site).or_default().push(change);
     }
 

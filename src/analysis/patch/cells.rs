@@ -45,7 +45,7 @@ impl PatchSite {
         Site::Block(layer, site)
     }
 
-    /// Estimator many units it has, and how many columns each; a pattern has heads without columns. None: it is one.
+    /// How many units it has, and how many columns each; a pattern has heads without columns. None: it is one.
     pub(super) fn units(self, model: &Decoder) -> Option<(usize, usize)> {
         let arch = &model.arch;
         match self {

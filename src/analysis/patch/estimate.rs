@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
 
 impl PromptPair<'_> {
-    /// Estimator much the metric changes to first order, cell by cell.
+    /// How much the metric changes to first order, cell by cell.
     pub(super) fn estimate(
         &self,
         cells: &[PatchCell],

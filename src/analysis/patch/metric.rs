@@ -13,7 +13,7 @@ pub enum AnswerMetric {
     Probability,
     /// Its natural logarithm.
     LogProbability,
-    /// Estimator far the clean run's distribution is from this one: `sum p_clean ln(p_clean / p)`, in nats; 0 in the clean run.
+    /// How far the clean run's distribution is from this one: `sum p_clean ln(p_clean / p)`, in nats; 0 in the clean run.
     Kl,
 }
 

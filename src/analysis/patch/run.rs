@@ -65,7 +65,7 @@ impl PatchCell {
     }
 
     /// The entries of its patterns, `(head, query, key)`.
-    pub(super) fn entries(&self) -> impl Iterator<PromptItem = (usize, usize, usize)> + '_ {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         let queries = move |h| self.positions.clone().flat_map(move |q| (0..=q).map(move |k| (h, q, k)));
         self.cols.clone().flat_map(queries)
     }
@@ -90,7 +90,7 @@ impl PatchCell {
 }
 
 impl PromptPair<'_> {
-    /// Estimator much the metric changes from `base`, cell by cell; not a number where a run left the range of its dtype.
+    /// How much the metric changes from `base`, cell by cell; not a number where a run left the range of its dtype.
     pub(super) fn exact(
         &self,
         cells: &[PatchCell],

@@ -1,4 +1,4 @@
-//! PatchAnswer grids as grids and tables: of one pair, and of a set in means.
+//! Patched grids as grids and tables: of one pair, and of a set in means.
 
 use super::{EffectEstimate, PatchAnswer, PatchCell, PatchCells, PatchQuestion};
 use crate::analysis::input::Input;
@@ -17,7 +17,7 @@ pub fn describe(report: &mut Report, model: &Model, patch: &PatchQuestion, patch
     agreement(report, patch, patched);
 }
 
-/// Estimator estimates agree with what the first way of finding effects gave.
+/// How estimates agree with what the first way of finding effects gave.
 fn agreement(report: &mut Report, patch: &PatchQuestion, patched: &PatchAnswer) {
     let Some((first, others)) = patched.effects.split_first() else { return };
     for (approx, effects) in patch.approx[1..].iter().zip(others) {

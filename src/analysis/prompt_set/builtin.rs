@@ -2,7 +2,7 @@
 
 use super::{BUILTIN, PromptItem, PromptSet};
 use crate::builtin::corpus::rng::Rng;
-use crate::builtin::corpus::{FAMILIES, Family, Split, prompts};
+use crate::builtin::corpus::{CorpusSplit, FAMILIES, TaskFamily, prompts};
 use anyhow::{Result, bail};
 
 /// Prompts of each family in `builtin:hello`.
@@ -34,9 +34,9 @@ pub(super) fn set(name: &str) -> Result<PromptSet> {
 }
 
 /// Different prompts of a family that training held out, with their twins.
-fn of_family(family: Family, n: usize) -> Vec<PromptItem> {
+fn of_family(family: TaskFamily, n: usize) -> Vec<PromptItem> {
     let mut items: Vec<PromptItem> = Vec::new();
-    for prompt in prompts(family, Split::HeldOut, 20 * n, SEED) {
+    for prompt in prompts(family, CorpusSplit::HeldOut, 20 * n, SEED) {
         let (clean, corrupt) = (prompt.case.text(), prompt.twin.text());
         // A year that is late enough for the one may be for the other too: what parts them is an answer of one alone.
         let right = |a: &[String], b: &[String]| a.iter().find(|answer| !b.contains(answer)).cloned();
@@ -67,8 +67,8 @@ fn of_family(family: Family, n: usize) -> Vec<PromptItem> {
 }
 
 /// The year before all that are right: the nearest wrong answer.
-fn earlier(family: Family, answers: &[String]) -> Option<String> {
-    if family != Family::GreaterThan {
+fn earlier(family: TaskFamily, answers: &[String]) -> Option<String> {
+    if family != TaskFamily::GreaterThan {
         return None;
     }
     let first: usize = answers.first()?.trim().parse().ok()?;

@@ -167,20 +167,20 @@ fn target(contrast: bool) -> &'static str {
 }
 
 /// The columns of both totals' scores.
-fn scores() -> impl Iterator<PromptItem = String> {
+fn scores() -> impl Iterator<Item = String> {
     let of = ["rank", "signs", "signs_top", "found"];
     of.into_iter().flat_map(|score| ["writes", "counts"].map(|total| format!("{total}_{score}")))
 }
 
 /// The same, in numbers.
-fn numbers(one: &UnitAgreement) -> impl Iterator<PromptItem = Option<f64>> {
+fn numbers(one: &UnitAgreement) -> impl Iterator<Item = Option<f64>> {
     let (w, c) = (one.writes, one.counts);
     let found = |s: score::Score| Some(s.found as f64);
     [w.rank, c.rank, w.signs, c.signs, w.signs_top, c.signs_top, found(w), found(c)].into_iter()
 }
 
 /// The mean with its standard error; neither of nothing, no error of one.
-fn mean_and_error(values: impl Iterator<PromptItem = f64>) -> (Option<f32>, Option<f32>) {
+fn mean_and_error(values: impl Iterator<Item = f64>) -> (Option<f32>, Option<f32>) {
     let values: Vec<f64> = values.collect();
     if values.is_empty() {
         return (None, None);

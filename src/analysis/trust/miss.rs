@@ -47,12 +47,14 @@ impl Culprit {
     /// What became of it, in words about the target.
     pub fn does(&self) -> &'static str {
         let (before, after) = (self.before, self.after);
-        // Most of it is gone, or it turned round.
+        let turned = after * before < 0.0 && after.abs() > 0.25 * before.abs();
         let stopped = after * before <= 0.0 || after.abs() < 0.5 * before.abs();
         match (before < 0.0, after > before) {
+            (true, true) if turned => "turns to work for it",
             (true, true) if stopped => "stops working against it",
             (true, true) => "works less against it",
             (true, false) => "works more against it",
+            (false, false) if turned => "turns against it",
             (false, false) if stopped => "stops working for it",
             (false, false) => "works less for it",
             (false, true) => "works more for it",

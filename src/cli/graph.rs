@@ -5,7 +5,7 @@ mod row;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
-use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable, plan};
+use crate::analysis::attribution_graph::{LogitTarget, Settings, build, explained, most_probable, plan};
 use crate::analysis::circuit::Node;
 use crate::analysis::target::Target;
 use crate::graph::format::{dot, json, svg, text, tsv};
@@ -212,6 +212,16 @@ impl GraphArgs {
             score(scores.replacement),
             score(scores.completeness)
         ));
+        if let (Some(explained), Some(dictionary)) = (explained(&graph), &dictionary) {
+            output::remark(&format!(
+                "the transcoders explain this share of what the MLPs write: {}",
+                explained.words()
+            ));
+            explained
+                .warning(&dictionary.name)
+                .iter()
+                .for_each(|warning| output::remark(&format!("warning: {warning}")));
+        }
         let partial = graph.metadata.partial;
         if partial {
             output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));

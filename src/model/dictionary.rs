@@ -6,6 +6,7 @@
 //! the read and write points that their configs name. Encoders are read in blocks when a layer is encoded, decoders row
 //! by row for the features that are active: weights are never in memory as a whole.
 
+pub mod explained;
 mod gemma_scope;
 mod layer;
 mod layout;

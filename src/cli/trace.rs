@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Options of `mechscope trace`.
 #[derive(Args, Debug)]
-pub struct Trace {
+pub struct TraceArgs {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub struct Trace {
     out: PathBuf,
 }
 
-impl Trace {
+impl TraceArgs {
     /// Runs the model and writes what was asked for.
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;

@@ -1,6 +1,6 @@
 //! What a config says of a dictionary: where features read and write, and what makes them active.
 
-use super::place::Place;
+use super::location::Location;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -71,7 +71,7 @@ pub(super) struct Config {
 }
 
 /// circuit-tracer's config.
-pub(super) struct Settings {
+pub(super) struct CircuitTracerConfig {
     pub points: Points,
     /// `None` when the config leaves it to the files.
     pub nonlinearity: Option<Nonlinearity>,
@@ -88,7 +88,7 @@ impl Config {
     ///
     /// # Errors
     /// It is not UTF-8 or not a JSON object.
-    pub fn read(place: &Place, file: &str) -> Result<Option<Self>> {
+    pub fn read(place: &Location, file: &str) -> Result<Option<Self>> {
         let Some(bytes) = place.read(file)? else { return Ok(None) };
         let name = place.name(file);
         let text = std::str::from_utf8(&bytes).with_context(|| format!("{name} is not UTF-8"))?;
@@ -119,7 +119,7 @@ impl Config {
     }
 }
 
-impl Settings {
+impl CircuitTracerConfig {
     /// Reads circuit-tracer's fields.
     ///
     /// # Errors
@@ -127,6 +127,12 @@ impl Settings {
     pub fn new(config: &Config) -> Result<Self> {
         let place = &config.place;
         let hook = |key| config.required(key);
+        let (read, written) = (config.text("feature_input_hook"), config.text("feature_output_hook"));
+        if let (Some(read), true) = (read, read == written) {
+            bail!(
+                "{place}: features read and write {read:?}: this is a sparse autoencoder, not a transcoder; accepted: transcoders"
+            );
+        }
         let reads = ReadPoint::from_hook(place, "feature_input_hook", hook("feature_input_hook")?)?;
         let writes = WritePoint::from_hook(place, "feature_output_hook", hook("feature_output_hook")?)?;
         let cross_layer = match config.text("model_kind").or(config.text("kind")) {
@@ -152,12 +158,22 @@ impl Settings {
             }
             Some(other) => bail!("{place}: field \"transcoders\" is {other}; accepted: a list of files"),
         };
-        Ok(Settings { points: (reads, writes), nonlinearity, cross_layer, transcoders, place: place.clone() })
+        Ok(CircuitTracerConfig {
+            points: (reads, writes),
+            nonlinearity,
+            cross_layer,
+            transcoders,
+            place: place.clone(),
+        })
     }
 }
 
 impl Config {
-    fn k(&self) -> Result<usize> {
+    /// The field `k` of TopK.
+    ///
+    /// # Errors
+    /// It is no number from 1.
+    pub fn k(&self) -> Result<usize> {
         let k = self.get("k").and_then(Value::as_u64).filter(|k| (1..1 << 24).contains(k));
         let found = self.get("k").cloned().unwrap_or(Value::Null);
         let k = k.with_context(|| format!("{}: field \"k\" is {found}; topk needs a number from 1", self.place))?;

@@ -4,7 +4,7 @@ use super::gated::{self, MlpNames, Sizes, Variant};
 use super::{Family, llama, read};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use anyhow::Result;
 pub const FAMILY: Family =
     Family { name: "Arcee", model_types: &["arcee"], about: "Llama with a plain MLP and squared ReLU", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let default_eps = c.lacks("rms_norm_eps");
     let s = gated::sizes(c)?;
     let s = Sizes { eps: if default_eps { 1e-5 } else { s.eps }, ..s };

@@ -5,7 +5,7 @@ use super::read::NormKind;
 use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use serde_json::Value;
 pub const FAMILY: Family =
     Family { name: "OLMo", model_types: &["olmo"], about: "Llama with LayerNorms that have no weights", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::Sizes { eps: 1e-5, ..gated::sizes(c)? };
     // Whether there are biases, the tensors tell.
     c.passes(&["attention_bias"]);

@@ -5,7 +5,7 @@ use super::read::{self, NormKind};
 use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::sizes(c)?;
     let s = Sizes { eps: c.opt_positive("norm_epsilon")?.unwrap_or(1e-5), ..s };
     // Whether there are biases, the tensors tell; what kind of norm and MLP there is, transformers does not ask either.

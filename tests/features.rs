@@ -248,7 +248,8 @@ fn the_share_explained_is_told_and_warned_of() {
     let graph = mechscope(&["graph", "-p", PROMPT, "--nodes", "features", "--max-nodes", "20", "--format", "json"]);
     assert!(graph.err.contains("the transcoders explain this share of what the MLPs write: "), "{}", graph.err);
     assert!(!graph.err.contains("warning"), "{}", graph.err);
-    let shares = graph.json()["metadata"]["generation_settings"]["mlp_explained"].as_array().unwrap().clone();
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let shares = json(&graph.out)["metadata"]["generation_settings"]["mlp_explained"].as_array().unwrap().clone();
     assert!(shares.len() > 1 && shares.iter().all(|x| x.as_f64().unwrap() > 0.0), "{shares:?}");
     // Random transcoders.
     let (model, random) = (test_data().join("models/tiny-gemma2"), test_data().join("transcoders/tiny-gemma2-gscope"));

@@ -118,6 +118,22 @@ fn every_site(got: &Model, want: &Model, ids: &[u32]) -> Option<String> {
 }
 
 #[test]
+fn tokens_are_those_of_the_files_that_the_vocabulary_is_from() {
+    let folder = test_data().join("gguf/tokenizers");
+    let expected: Value = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    for (kind, prompts) in expected.as_object().unwrap() {
+        let model = open(&folder.join(format!("{kind}.gguf"))).unwrap();
+        let prompts = prompts.as_array().unwrap();
+        assert!(prompts.len() > 15);
+        for case in prompts {
+            let prompt = case["prompt"].as_str().unwrap();
+            let ids: Vec<u64> = model.encode(prompt, Bos::Auto).unwrap().ids().into_iter().map(u64::from).collect();
+            assert_eq!(json!(ids), case["ids"], "{kind}: {prompt:?}");
+        }
+    }
+}
+
+#[test]
 fn a_file_is_found_by_its_first_bytes_and_in_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let blob = folder.path().join("sha256-0123");

@@ -89,7 +89,10 @@ fn under_limits(args: &[&str]) -> (usize, usize) {
     let need = planned(args);
     assert!(need > 100 << 20, "{need}");
     let (mut refused, mut answered) = (0, 0);
-    let limits = (1..=20).map(|step| need * step / 20 * 9 / 10 + need / 10).chain([need + RESERVES]);
+    // With less the system does not start the program at all.
+    const LEAST: u64 = 64 << 20;
+    let limits = (0..20).map(|step| need / 10 + need * 9 / 10 * step / 19).map(|limit| limit.max(LEAST));
+    let limits = limits.chain([need + RESERVES]);
     for limit in limits {
         let run = limited(args, limit);
         let said = String::from_utf8_lossy(&run.stderr);

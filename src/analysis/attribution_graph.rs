@@ -18,7 +18,7 @@ use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::dictionary::explained::Explained;
+use crate::model::dictionary::explained::MlpExplained;
 use crate::model::forward::{Logits, Step};
 use crate::model::memory::{Need, planning};
 use crate::model::site::{Site, Sites};
@@ -279,9 +279,9 @@ impl Growth<'_> {
 const EXPLAINED: &str = "mlp_explained";
 
 /// How much of what the MLPs write the dictionary of a graph explains, where the graph says.
-pub fn explained(graph: &Graph) -> Option<Explained> {
+pub fn explained(graph: &Graph) -> Option<MlpExplained> {
     let shares = graph.metadata.setting(EXPLAINED)?.as_array()?;
-    Explained::of(shares.iter().map(|x| x.as_f64().map(|x| x as f32)).collect::<Option<_>>()?)
+    MlpExplained::of(shares.iter().map(|x| x.as_f64().map(|x| x as f32)).collect::<Option<_>>()?)
 }
 
 /// The sites a graph is made from, those of its dictionary included.

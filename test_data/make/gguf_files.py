@@ -30,27 +30,33 @@ def stand_in(name):
     sys.modules[name] = module
 
 
-def convert(llama_cpp, folder, out):
-    """Runs the converter, read anew: it keeps what it was told."""
+def convert(llama_cpp, folder, out, sentence_pieces=False):
+    """Runs the converter, read anew: it keeps what it was told. With `sentence_pieces` a `tokenizer.model` is read as it reads one."""
     path = os.path.join(llama_cpp, "convert_hf_to_gguf.py")
     source = open(path).read()
     source = source.replace("    def get_vocab_base_pre(self, tokenizer) -> str:", '    def get_vocab_base_pre(self, tokenizer) -> str:\n        return "gpt-2"\n'
                             "    def _by_hash(self, tokenizer) -> str:")
-    source = source.replace("self._set_vocab_sentencepiece()", "self._set_vocab_gpt2()")
-    source = source.replace("            vocab = self._create_vocab_sentencepiece()\n            tokens = vocab[0]\n", "            tokens = range(10**9)\n")
+    if not sentence_pieces:
+        source = source.replace("self._set_vocab_sentencepiece()", "self._set_vocab_gpt2()")
+        source = source.replace("            vocab = self._create_vocab_sentencepiece()\n            tokens = vocab[0]\n", "            tokens = range(10**9)\n")
     if not os.path.exists(os.path.join(folder, "tokenizer.json")):
         source = source.replace("        self.set_vocab()", "        self._set_vocab_none()")
     sys.argv = [path, folder, "--outtype", "f32", "--outfile", out]
     exec(compile(source, path, "exec"), {"__name__": "__main__", "__file__": path})
 
 
-def main(llama_cpp, out, *names):
+def prepare(llama_cpp):
+    """Makes the converter's imports work."""
     import transformers  # noqa: F401  before the stand-ins, so that it does not see them
     from transformers import AutoConfig, AutoTokenizer  # noqa: F401
 
     for name in STAND_INS:
         stand_in("mistral_common" + name)
     sys.path[:0] = [os.path.join(llama_cpp, "gguf-py"), llama_cpp]
+
+
+def main(llama_cpp, out, *names):
+    prepare(llama_cpp)
     models = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models")
     os.makedirs(out, exist_ok=True)
     for name in names or NAMES:
@@ -62,4 +68,5 @@ def main(llama_cpp, out, *names):
             print(f"{name:26s} {type(error).__name__}: {error}")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -6,7 +6,7 @@ use super::unit::{LayerUnit, Unit};
 use super::{GraphSettings, always_on};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::dictionary::explained::Explained;
+use crate::model::dictionary::explained::MlpExplained;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
 use crate::replacement::{EffectRow, ReplacementModel, ResidualTarget, SourceBlocks};
@@ -35,7 +35,7 @@ pub(super) struct Candidates<'a> {
     /// Layer and number of units that are on at nearly all positions.
     pub always_on: HashSet<LayerUnit>,
     /// How much of what the MLPs write the dictionary explains.
-    pub explained: Option<Explained>,
+    pub explained: Option<MlpExplained>,
     /// Of every active feature.
     encoders: Encoders,
     pub gate: Gate,

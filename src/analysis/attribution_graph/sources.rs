@@ -3,7 +3,7 @@
 use super::always_on;
 use super::unit::{LayerUnit, Unit};
 use crate::model::Model;
-use crate::model::dictionary::explained::{Explained, Reconstruction};
+use crate::model::dictionary::explained::{MlpExplained, Reconstruction};
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::trace::Trace;
 use crate::replacement::{MlpInput, ReplacementModel, SourceBlocks, Write};
@@ -44,7 +44,7 @@ pub(super) struct UnitSources {
     /// Those that are on at nearly all positions.
     pub always_on: HashSet<LayerUnit>,
     /// How much of what the MLPs write the dictionary explains.
-    pub explained: Option<Explained>,
+    pub explained: Option<MlpExplained>,
 }
 
 /// Every active feature and what it writes.

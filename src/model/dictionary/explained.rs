@@ -16,12 +16,12 @@ const MOST: usize = 24;
 /// The share of each layer's MLP output that a dictionary reconstructs, over positions after the first: `1 - Σ|y - ŷ|² / Σ|y - mean(y)|²`, so 1 is
 /// all of it, 0 as good as the mean, and below 0 worse.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Explained(Vec<f32>);
+pub struct MlpExplained(Vec<f32>);
 
-impl Explained {
+impl MlpExplained {
     /// Shares layer by layer; nothing without layers, or where a share is no number.
     pub fn of(shares: Vec<f32>) -> Option<Self> {
-        (!shares.is_empty() && shares.iter().all(|x| x.is_finite())).then_some(Explained(shares))
+        (!shares.is_empty() && shares.iter().all(|x| x.is_finite())).then_some(MlpExplained(shares))
     }
 
     /// The share of every layer.
@@ -95,7 +95,7 @@ impl Reconstruction {
     ///
     /// # Errors
     /// What `truth` returns.
-    pub fn explained(&self, mut truth: impl FnMut(usize) -> Result<Vec<f32>>) -> Result<Option<Explained>> {
+    pub fn explained(&self, mut truth: impl FnMut(usize) -> Result<Vec<f32>>) -> Result<Option<MlpExplained>> {
         let n = self.positions.len();
         if n < FEWEST {
             return Ok(None);
@@ -115,7 +115,7 @@ impl Reconstruction {
             }
             shares.push(if whole > 0.0 { (1.0 - left / whole) as f32 } else { f32::NAN });
         }
-        Ok(Explained::of(shares))
+        Ok(MlpExplained::of(shares))
     }
 }
 
@@ -148,7 +148,7 @@ impl Dictionary {
         model: &Decoder,
         trace: &Trace,
         step: &mut dyn FnMut(usize, usize) -> Result<()>,
-    ) -> Result<Option<Explained>> {
+    ) -> Result<Option<MlpExplained>> {
         let (n_layers, d, n_pos) = (model.arch.n_layers, model.arch.d_model, trace.n_pos());
         let every = n_pos.saturating_sub(1).div_ceil(MOST).max(1);
         let positions: Vec<usize> = (1..n_pos).step_by(every).collect();
@@ -185,7 +185,7 @@ mod tests {
     /// Two layers of width 2; what the MLPs write at positions 0, 1, 2.
     const TRUTH: [[f32; 6]; 2] = [[99.0, 99.0, 1.0, 0.0, 3.0, 0.0], [99.0, 99.0, 0.0, 2.0, 0.0, 4.0]];
 
-    fn shares(written: &[(usize, usize, [f32; 2])]) -> Option<Explained> {
+    fn shares(written: &[(usize, usize, [f32; 2])]) -> Option<MlpExplained> {
         let mut sum = Reconstruction::new(2, 2, 0..3);
         written.iter().for_each(|(layer, position, vector)| sum.add(*layer, *position, vector, 1.0));
         sum.explained(|layer| Ok(TRUTH[layer].to_vec())).unwrap()
@@ -210,6 +210,6 @@ mod tests {
     fn a_short_prompt_says_nothing() {
         let sum = Reconstruction::new(1, 2, 0..2);
         assert_eq!(sum.explained(|_| Ok(vec![1.0; 4])).unwrap(), None);
-        assert_eq!(Explained::of(vec![f32::NAN]), None);
+        assert_eq!(MlpExplained::of(vec![f32::NAN]), None);
     }
 }

@@ -163,22 +163,8 @@ impl Gguf {
                 all.retain(|(k, _)| !["head_dim", "num_key_value_heads"].contains(k));
                 all
             }
-            "phi2" => {
-                let mut all = self.partial("phi", "gelu_new")?;
-                // The converter writes four times d_model here, whatever the MLP's width is.
-                let width = self.shape("blk.0.ffn_up.weight").and_then(<[usize]>::first).map(|n| json!(n));
-                all.iter_mut().filter(|(k, _)| *k == "intermediate_size").for_each(|(_, v)| *v = json!(width));
-                all
-            }
-            "stablelm" => {
-                let mut all = self.partial("stablelm", "silu")?;
-                // As llama.cpp does: blocks without a norm of their own before the MLP share attention's.
-                all.extend([
-                    ("use_parallel_residual", json!(!self.has("blk.0.ffn_norm.weight"))),
-                    ("qk_layernorm", json!(self.has("blk.0.attn_q_norm.weight"))),
-                ]);
-                all
-            }
+            "phi2" => self.phi2()?,
+            "stablelm" => self.stablelm()?,
             "phi3" => self.partial("phi3", "silu")?,
             "llama" if !self.window()?.is_null() => self.common("mistral", "silu")?,
             "llama" => self.common("llama", "silu")?,
@@ -280,6 +266,24 @@ impl Gguf {
         } else {
             all.retain(|(k, _)| *k != "head_dim");
         }
+        Ok(all)
+    }
+
+    /// The converter writes four times d_model as the width of the MLP, whatever it is.
+    fn phi2(&self) -> Result<Fields> {
+        let mut all = self.partial("phi", "gelu_new")?;
+        let width = self.shape("blk.0.ffn_up.weight").and_then(<[usize]>::first).map(|n| json!(n));
+        all.iter_mut().filter(|(k, _)| *k == "intermediate_size").for_each(|(_, v)| *v = json!(width));
+        Ok(all)
+    }
+
+    /// As llama.cpp does: blocks without a norm of their own before the MLP share attention's.
+    fn stablelm(&self) -> Result<Fields> {
+        let mut all = self.partial("stablelm", "silu")?;
+        all.extend([
+            ("use_parallel_residual", json!(!self.has("blk.0.ffn_norm.weight"))),
+            ("qk_layernorm", json!(self.has("blk.0.attn_q_norm.weight"))),
+        ]);
         Ok(all)
     }
 

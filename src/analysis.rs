@@ -6,6 +6,7 @@ pub mod attribution;
 pub mod attribution_graph;
 pub mod circuit;
 pub mod circuit_graph;
+mod copy_logits;
 pub mod detect;
 mod features;
 pub mod generate;
@@ -18,10 +19,13 @@ pub mod loadings;
 mod neurons;
 pub mod next_token;
 pub mod param;
+pub mod patch;
 pub mod prediction;
+pub mod prompt_set;
 mod qk;
 pub mod runs;
 pub mod target;
+pub mod trust;
 pub mod verify;
 pub mod verify_request;
 pub mod vocabulary;
@@ -30,6 +34,7 @@ use crate::address::{Edit, resolve_position};
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
+use crate::model::memory::Need;
 use crate::model::site::Site;
 use crate::model::trace::Trace;
 use crate::report::Report;
@@ -54,6 +59,8 @@ pub const COMMANDS: &[&MethodCommand] = &[
     &loadings::LOADINGS,
     &verify::VERIFY,
     &verify::KEEP_ONLY,
+    &trust::TRUST,
+    &patch::PATCH,
 ];
 
 /// A method with a command of its own.
@@ -110,6 +117,11 @@ pub trait Analysis: Sync {
     /// # Errors
     /// A parameter does not fit the model (a layer that does not exist).
     fn reads(&self, model: &Model, values: &Values) -> Result<BTreeSet<Site>>;
+
+    /// What it takes of memory beside its run of `n_pos` tokens, where that is much.
+    fn needs(&self, _: &Model, _: usize) -> Need {
+        Need::default()
+    }
 
     /// Answers. `step` is called with the work done and in all; its error ends the job and is returned.
     ///
@@ -251,6 +263,12 @@ pub fn ask(analysis: &dyn Analysis, model: &Model, runs: &mut Runs, question: &Q
     let mut reads = analysis.reads(model, &question.values)?;
     if question.target.is_none() {
         reads.insert(target::last_stream(model));
+    }
+    if model.decoder.device().is_cpu() {
+        let beside = analysis.needs(model, runs.input().tokens.len());
+        if beside.total() > 0 {
+            beside.check_load(analysis.about().title)?;
+        }
     }
     runs.ensure(model, reads, step)?;
     let job = Job {

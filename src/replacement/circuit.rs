@@ -11,6 +11,7 @@ mod looks;
 mod many;
 mod reading;
 mod row;
+mod split;
 mod totals;
 
 use super::backward::{Backward, Gradients};
@@ -32,6 +33,7 @@ use std::sync::{Arc, OnceLock};
 pub use many::{Apart, NodeRow};
 pub use reading::{ReadDirection, StreamReading};
 pub use row::CircuitRow;
+pub use split::TotalsSplit;
 pub use totals::Total;
 
 /// A node of the circuit graph. Orders as the model computes.
@@ -189,7 +191,7 @@ impl<'a> Circuit<'a> {
             model.backward(direction, by, &mut |done, all| step(half * all + done, 2 * all))
         };
         let frozen = back(0, Rules::relp(gate), &sites(&[S::AttnOut, S::MlpOut, S::V]))?;
-        let exact = back(1, Rules::EXACT, &sites(&[S::Q, S::K]))?;
+        let exact = back(1, Rules::EXACT, &sites(&[S::Q, S::K, S::MlpOut]))?;
         let kept = CircuitState {
             gate,
             goal,
@@ -222,7 +224,12 @@ impl<'a> Circuit<'a> {
         self.kept.goal.value
     }
 
-    /// The gradient with nothing held; it has kept queries and keys.
+    /// The gradient with everything held; it has kept what attention and MLPs write.
+    pub fn frozen(&self) -> &Gradients {
+        &self.kept.frozen
+    }
+
+    /// The gradient with nothing held; it has kept queries, keys and what MLPs write.
     pub fn exact(&self) -> &Gradients {
         &self.kept.exact
     }

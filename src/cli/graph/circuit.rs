@@ -65,7 +65,7 @@ impl GraphArgs {
         }
         let influence = Influence::of(&graph)?;
         let pruned = prune(&graph, &influence, thresholds)?;
-        super::warn_of_failed_rows(&graph);
+        super::remark_on_worth(&graph, None);
         let traced = graph.metadata.traced.map_or(0.0, |t| 100.0 * t.share());
         output::remark(&format!(
             "{} nodes and {} edges, pruned to {} and {}; traced to tokens: {traced:.1} %",

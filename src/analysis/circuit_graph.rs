@@ -96,7 +96,7 @@ pub fn build_on(
     step: Step,
 ) -> Result<Graph> {
     let circuit = circuit_of(model, trace, &target.weights, settings.gate, step)?;
-    of_circuit(model, &circuit, tokens, target, settings, step)
+    of_circuit(model, &circuit, tokens, target, settings, &mut |_| (), step)
 }
 
 /// The circuit of a target at the last position of a run that recorded [`Circuit::sites`].
@@ -115,7 +115,7 @@ pub fn circuit_of<'a>(
     Circuit::new(&model.decoder, trace, &objective, gate, &Passes::default(), step)
 }
 
-/// [`build`] of a circuit that is known.
+/// [`build`] of a circuit that is known. `first` is given the graph as soon as the target's own row is known, marked partial.
 ///
 /// # Errors
 /// As [`build`].
@@ -125,6 +125,7 @@ pub fn of_circuit(
     tokens: &[Piece],
     target: &LogitTarget,
     settings: &CircuitSettings,
+    first: &mut dyn FnMut(Graph),
     step: Step,
 ) -> Result<Graph> {
     let trace = circuit.trace();
@@ -135,6 +136,10 @@ pub fn of_circuit(
     let mut rows = Vec::with_capacity(readers.len() + 1);
     let wanted = |unit: CircuitNode| chosen.has(unit);
     rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted)?);
+    let parts = assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen };
+    let mut begun = parts.graph(&rows)?;
+    begun.metadata.partial = true;
+    first(begun);
     for some in readers.chunks(ROUND) {
         step(rows.len(), readers.len() + 1)?;
         let read = |unit: &CircuitNode| match *unit {
@@ -144,5 +149,5 @@ pub fn of_circuit(
         let readings: Vec<StreamReading> = some.par_iter().map(read).collect::<Result<_>>()?;
         rows.extend(circuit.rows(&readings, &apart, &wanted)?);
     }
-    assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen }.graph(&rows)
+    parts.graph(&rows)
 }

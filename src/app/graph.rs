@@ -255,6 +255,12 @@ impl App {
         // The same graph further grown is looked at as before.
         if let Some((_, before)) = self.graph.shown.get(&origin).filter(|(of, _)| *of == wanted) {
             let on_it = self.graph.face == Some(origin);
+            // What was opened since stays open.
+            let _ = shown.take_branches(before);
+            if let Some(path) = &mut self.graph.opening {
+                let same = |n: &u32| before.same_in(*n, &shown);
+                *path = path.iter().filter_map(same).collect();
+            }
             shown.look_like(before, self.graph_node().filter(|_| on_it));
             self.take_up(&wanted, &mut shown);
             self.graph.shown.insert(origin, (wanted, shown));

@@ -131,10 +131,19 @@ impl Worker {
         let input = self.input(&open, &wanted.prompt, wanted.ids.as_deref())?;
         let mut runs = Runs::kept_in(open.runs.clone(), input, Vec::new());
         if wanted.basis == Basis::Circuit {
-            let (made, kept) = attribution::circuit_of_prompt(&open.model, &mut runs, wanted, &mut self.step(job))?;
-            let graph = open.number(made, &self.graphs);
-            open.keep_circuit(graph.id, kept);
-            return Ok(Answer::Graph(graph));
+            let number = |graph, kept| {
+                let graph = open.number(graph, &self.graphs);
+                open.keep_circuit(graph.id, kept);
+                Answer::Graph(graph)
+            };
+            let preview = &mut |graph, kept| {
+                if self.live.has(job.id) {
+                    self.say(job.id, Said::Partial(number(graph, kept)));
+                }
+            };
+            let step = &mut self.step(job);
+            let (made, kept) = attribution::circuit_of_prompt(&open.model, &mut runs, wanted, preview, step)?;
+            return Ok(number(made, kept));
         }
         let preview = &mut |graph| {
             if self.live.has(job.id) {

@@ -63,7 +63,9 @@ pub fn of_prompt(
     step: Step,
 ) -> Result<Attribution> {
     let dictionary = match wanted.basis {
-        Basis::Circuit => return circuit_of_prompt(model, runs, wanted, step).map(|made| made.0),
+        Basis::Circuit => {
+            return circuit_of_prompt(model, runs, wanted, &mut |graph, _| preview(graph), step).map(|made| made.0);
+        }
         Basis::Neurons => None,
         Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
     };
@@ -106,7 +108,8 @@ pub fn of_prompt(
 /// What a graph with attention inside is made of, to be asked about its branches.
 pub type KeptCircuit = (Arc<Trace>, Arc<CircuitState>);
 
-/// The graph of a prompt with attention inside: heads and whole MLPs, which open when they are asked for; with what it is made of.
+/// The graph of a prompt with attention inside: heads and whole MLPs, which open when they are asked for; with what it is made of. `preview` is given
+/// the graph as soon as the target's own row is known.
 ///
 /// # Errors
 /// As [`of_prompt`].
@@ -114,6 +117,7 @@ pub fn circuit_of_prompt(
     model: &Model,
     runs: &mut Runs,
     wanted: &GraphRequest,
+    preview: &mut dyn FnMut(Attribution, KeptCircuit),
     step: Step,
 ) -> Result<(Attribution, KeptCircuit)> {
     let mut sites = Circuit::sites(&model.decoder);
@@ -129,13 +133,16 @@ pub fn circuit_of_prompt(
         ..CircuitSettings::default()
     };
     let circuit = circuit_graph::circuit_of(model, &trace, &target.weights, settings.gate, step)?;
-    let mut graph = circuit_graph::of_circuit(model, &circuit, &tokens, &target, &settings, step)?;
-    graph.metadata.prompt.clone_from(&wanted.prompt);
-    let unknown = vec![Vec::new(); graph.nodes.len()];
-    let kept = circuit.kept();
-    let promoted = unknown.clone();
-    let attribution = Attribution { id: GraphId(0), graph, promoted, drivers: unknown, warnings: Vec::new() };
-    Ok((attribution, (trace, kept)))
+    let kept = (trace.clone(), circuit.kept());
+    let told = |mut graph: Graph| {
+        graph.metadata.prompt.clone_from(&wanted.prompt);
+        // Its neurons come when an MLP is opened, with their tokens.
+        let unknown = vec![Vec::new(); graph.nodes.len()];
+        Attribution { id: GraphId(0), graph, promoted: unknown.clone(), drivers: unknown, warnings: Vec::new() }
+    };
+    let mut first = |graph| preview(told(graph), kept.clone());
+    let graph = circuit_graph::of_circuit(model, &circuit, &tokens, &target, &settings, &mut first, step)?;
+    Ok((told(graph), kept))
 }
 
 /// A graph with what its units write.

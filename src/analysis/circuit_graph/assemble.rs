@@ -70,7 +70,7 @@ impl Gathered {
 }
 
 impl Parts<'_> {
-    /// Nodes in the model's order, then the sink, biases and the target. `rows` are the target's, then those of [`Chosen::readers`].
+    /// Nodes in the model's order, then the sink, the target and biases. `rows` are the target's, then those of [`Chosen::readers`] as far as known.
     pub fn graph(&self, rows: &[NodeRow]) -> Result<Graph> {
         let chosen = self.chosen;
         let mut nodes = self.nodes()?;
@@ -81,16 +81,16 @@ impl Parts<'_> {
             let at = places[unit];
             gathered.entry(at).or_default().add(row, &places, (at == sink).then_some(sink));
         }
-        if let Some(row) = gathered.get(&sink) {
-            let totals = NodeTotals { writes: row.value as f32, counts: None };
-            nodes.push(Node { totals: Some(totals), ..Node::sink(&chosen.sink) });
+        if !chosen.sunk.is_empty() {
+            let totals = gathered.get(&sink).map(|row| NodeTotals { writes: row.value as f32, counts: None });
+            nodes.push(Node { totals, ..Node::sink(&chosen.sink) });
         }
         let target = small(nodes.len());
         gathered.entry(target).or_default().add(&rows[0], &places, None);
         nodes.push(self.target_node());
         let bias = small(nodes.len());
         if gathered.values().any(|row| row.bias != 0.0) {
-            let totals = NodeTotals { writes: self.circuit.bias()?, counts: None };
+            let totals = NodeTotals { writes: self.circuit.biases()?, counts: None };
             nodes.push(Node { totals: Some(totals), ..Node::bias() });
         }
         let mut store = RowStore::new(nodes.len());

@@ -9,7 +9,7 @@ use crate::graph::Edges;
 use crate::graph::tree::{Branch, Branches, KnownBranch, TreeDirection, TreeItem};
 use crate::graph::{Influence, prune};
 use anyhow::Result;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 impl Shown {
     /// Whether the tree is told place by place: a graph with attention inside, of the open model, from its target.
@@ -30,6 +30,28 @@ impl Shown {
         self.branches = Some(branches);
     }
 
+    /// Nodes were added: edges and influences have room for them.
+    fn take_nodes(&mut self) -> Result<()> {
+        let all = self.graph.nodes.len();
+        self.graph.edges = std::mem::replace(&mut self.graph.edges, Edges::empty(0)).among(all);
+        self.columns = self.graph.edges.transposed();
+        self.influence = Influence::of(&self.graph)?;
+        self.pruned = prune(&self.graph, &self.influence, self.pruned.thresholds())?;
+        Ok(())
+    }
+
+    /// Takes over what was opened while the graph grew, with the nodes that came with it.
+    pub(super) fn take_branches(&mut self, before: &Shown) -> Result<()> {
+        let Some(branches) = &before.branches else { return Ok(()) };
+        let own: HashSet<Box<str>> = self.graph.nodes.iter().map(|n| n.id.clone()).collect();
+        self.graph.nodes.extend(before.graph.nodes.iter().filter(|n| !own.contains(&n.id)).cloned());
+        self.take_nodes()?;
+        let number: HashMap<&str, u32> = self.graph.nodes.iter().map(|n| &*n.id).zip(0..).collect();
+        let same = |n: u32| number.get(&*before.graph.nodes.get(n as usize)?.id).copied();
+        self.branches = Some(branches.renumbered(same));
+        Ok(())
+    }
+
     /// Takes what stands below a place into the tree; nodes that the graph does not have yet are added to it.
     fn take_branch(&mut self, path: Vec<u32>, found: CircuitBranch, narrow: bool) -> Result<()> {
         let mut at: HashMap<Box<str>, u32> = HashMap::with_capacity(self.graph.nodes.len());
@@ -43,12 +65,8 @@ impl Shown {
             });
             children.push((place, weight));
         }
-        let all = self.graph.nodes.len();
-        if all > before {
-            self.graph.edges = std::mem::replace(&mut self.graph.edges, Edges::empty(0)).among(all);
-            self.columns = self.graph.edges.transposed();
-            self.influence = Influence::of(&self.graph)?;
-            self.pruned = prune(&self.graph, &self.influence, self.pruned.thresholds())?;
+        if self.graph.nodes.len() > before {
+            self.take_nodes()?;
         }
         if let Some(branches) = &mut self.branches {
             let known = KnownBranch { children, more: found.more, more_abs: found.more_abs };
@@ -102,7 +120,7 @@ impl App {
         let lines = usize::from(self.size.1).saturating_sub(super::CHROME);
         let Some(shown) = self.graph.shown() else { return };
         let room = shown.by_places() && shown.tree.lines.len() + 3 < lines;
-        let next = shown.tree.heaviest_closed().filter(|_| room && self.graph.filling);
+        let next = shown.tree.heaviest_closed(&shown.graph).filter(|_| room && self.graph.filling);
         match next {
             Some(path) => self.ask_branch(path),
             None => self.graph.filling = false,

@@ -2,11 +2,17 @@
 //! of every node add up to its own edge.
 
 use super::{Branch, Tree, TreeDirection, TreeItem, TreeLine};
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeKind};
 use std::collections::{HashMap, HashSet};
 
 /// Children of a node that are shown unless all are asked for.
 const WIDTH: usize = 8;
+
+/// Children of the root: the first screen lists as many as leave room for some to be opened.
+const FIRST: usize = 12;
+
+/// An MLP opens into neurons, which say less at a glance than what a head reads: to fill a screen it counts for this part of its share.
+const MLP: f64 = 0.25;
 
 /// Children of a node that was opened to fill a screen.
 const FEW: usize = 3;
@@ -75,6 +81,19 @@ impl Branches {
         self.wide.insert(path.to_vec());
     }
 
+    /// The same branches of another graph, in which a node has another number; what leads through nodes that it does not have is left out.
+    pub fn renumbered(&self, number: impl Fn(u32) -> Option<u32>) -> Self {
+        let path = |path: &Vec<u32>| path.iter().map(|n| number(*n)).collect::<Option<Vec<u32>>>();
+        let set = |paths: &HashSet<Vec<u32>>| paths.iter().filter_map(path).collect();
+        let children = |branch: &KnownBranch| -> Option<Vec<(u32, f32)>> {
+            branch.children.iter().map(|(n, w)| Some((number(*n)?, *w))).collect()
+        };
+        let known = self.known.iter().filter_map(|(at, branch)| {
+            Some((path(at)?, KnownBranch { children: children(branch)?, ..branch.clone() }))
+        });
+        Branches { known: known.collect(), open: set(&self.open), narrow: set(&self.narrow), wide: set(&self.wide) }
+    }
+
     /// The tree from a root.
     pub fn tree(&self, graph: &Graph, root: u32) -> Tree {
         let mut lines: Vec<TreeLine> = Vec::new();
@@ -110,6 +129,7 @@ impl Branches {
         let width = match (self.wide.contains(path), self.narrow.contains(path)) {
             (true, _) => usize::MAX,
             (_, true) => FEW,
+            _ if path.len() == 1 => FIRST,
             _ => WIDTH,
         };
         let large = |c: &&(u32, f32)| width == usize::MAX || share(c.1) >= SHARE;
@@ -144,19 +164,21 @@ impl Tree {
     }
 
     /// The path to the closed branch that most of the root's input runs through; `None` when all is open.
-    pub fn heaviest_closed(&self) -> Option<Vec<u32>> {
+    pub fn heaviest_closed(&self, graph: &Graph) -> Option<Vec<u32>> {
         let mut through: Vec<f64> = Vec::with_capacity(self.lines.len());
         let mut best: Option<(f64, usize)> = None;
         for (at, line) in self.lines.iter().enumerate() {
             let above = line.parent.map_or(1.0, |parent| through[parent]);
-            let TreeItem::Node { share, branch, .. } = line.item else {
+            let TreeItem::Node { node, share, branch, .. } = line.item else {
                 through.push(0.0);
                 continue;
             };
             let own = above * f64::from(share);
             through.push(own);
-            if matches!(branch, Branch::Cut(_)) && best.is_none_or(|(most, _)| own > most) {
-                best = Some((own, at));
+            let mlp = graph.nodes.get(node as usize).is_some_and(|n| matches!(n.kind, NodeKind::Mlp | NodeKind::Rest));
+            let tells = if mlp { MLP * own } else { own };
+            if matches!(branch, Branch::Cut(_)) && best.is_none_or(|(most, _)| tells > most) {
+                best = Some((tells, at));
             }
         }
         best.map(|(_, at)| self.path(at))
@@ -188,7 +210,7 @@ mod tests {
         let want = [(0, vec![3]), (1, vec![3, 2]), (2, vec![3, 2, 1]), (2, vec![3, 2, 0]), (1, vec![3, 1])];
         assert_eq!(found, want);
         // Below the MLP the head takes part in more than it gives by itself.
-        assert_eq!(tree.heaviest_closed(), Some(vec![3, 2, 1]));
+        assert_eq!(tree.heaviest_closed(&graph), Some(vec![3, 2, 1]));
         assert!(branches.close(&[3, 2]) && !branches.close(&[3, 2]));
         assert_eq!(branches.tree(&graph, 3).lines.len(), 3);
         assert!(branches.open(&[3, 2]) && !branches.open(&[3, 1]));
@@ -198,12 +220,15 @@ mod tests {
     #[test]
     fn children_beyond_the_width_are_counted_and_can_be_shown() {
         let (graph, mut branches) = (graph(), Branches::default());
-        let many: Vec<(u32, f32)> = (0..12).map(|_| (0, 1.0)).collect();
+        let many: Vec<(u32, f32)> = (0..16).map(|_| (0, 1.0)).collect();
         branches.insert(vec![3], KnownBranch { children: many, more: 5, more_abs: 4.0 }, false);
         let tree = branches.tree(&graph, 3);
-        assert_eq!(tree.lines.len(), 1 + WIDTH + 1);
-        assert!(matches!(tree.lines[WIDTH + 1].item, TreeItem::More { count: 9, share } if (share - 0.5).abs() < 1e-6));
+        assert_eq!(tree.lines.len(), 1 + FIRST + 1);
+        let share = 8.0 / 20.0;
+        assert!(
+            matches!(tree.lines[FIRST + 1].item, TreeItem::More { count: 9, share: s } if (s - share).abs() < 1e-6)
+        );
         branches.widen(&[3]);
-        assert_eq!(branches.tree(&graph, 3).lines.len(), 1 + 12 + 1);
+        assert_eq!(branches.tree(&graph, 3).lines.len(), 1 + 16 + 1);
     }
 }

@@ -89,7 +89,7 @@ pub struct GraphArgs {
     towards: Option<CircuitRowTarget>,
     /// With --row of a head: what it carries (values), or why it looks where it looks (query, keys), by the exact gradient
     #[arg(long, value_enum, requires = "row")]
-    branch: Option<BranchChoice>,
+    branch: Option<row::BranchChoice>,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -120,17 +120,6 @@ enum Nodes {
     Neurons,
     /// Features of a dictionary
     Features,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum BranchChoice {
-    /// What the head carries, its pattern held
-    #[default]
-    Values,
-    /// What its query reads
-    Query,
-    /// What the keys that it shares with its group read
-    Keys,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

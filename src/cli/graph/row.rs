@@ -1,11 +1,12 @@
 //! `mechscope graph --row`: one node's row in the circuit of heads and MLPs.
 
-use super::{BranchChoice, GraphArgs, GraphFormat, GraphOutput};
+use super::{GraphArgs, GraphFormat, GraphOutput};
 use crate::analysis::circuit::{self, CircuitRowTarget, HeadBranch};
 use crate::analysis::target::Target;
 use crate::cli::output;
 use crate::report::{self, Report};
 use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
 use std::io::{BufWriter, Write};
 
 impl GraphArgs {
@@ -36,6 +37,17 @@ impl GraphArgs {
             circuit::row(&model, &input.ids(), target, (node, &towards, branch), self.gate.rule(), &mut progress)?;
         print_report(&report, &self.output, "--row")
     }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum BranchChoice {
+    /// What the head carries, its pattern held
+    #[default]
+    Values,
+    /// What its query reads
+    Query,
+    /// What the keys that it shares with its group read
+    Keys,
 }
 
 impl BranchChoice {

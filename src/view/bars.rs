@@ -5,7 +5,7 @@ use crate::action::{Action, Argument};
 use crate::app::graph::Origin;
 use crate::app::message::Severity;
 use crate::app::overlay::Overlay;
-use crate::app::pane::{Pane, State};
+use crate::app::pane::{Pane, RequestState};
 use crate::app::{App, Tab};
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
@@ -135,7 +135,7 @@ impl Canvas<'_> {
     }
 
     /// One line of text entry, scrolled so that the cursor is seen.
-    pub(super) fn entry_line(&mut self, area: Rect, entry: &crate::app::entry::Entry) -> Position {
+    pub(super) fn entry_line(&mut self, area: Rect, entry: &crate::app::text_input::TextInput) -> Position {
         let columns = usize::from(area.width.saturating_sub(1));
         let before = text::width(entry.before());
         // Whole characters are left out on the left until the cursor fits.
@@ -175,22 +175,22 @@ fn freshness(app: &App) -> String {
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
             // What came of it is in the prompt.
-            State::Cancelled | State::Failed(_) if slot == Generate => {}
-            State::Running(done, total) if slot == Model && *total > 0 => {
+            RequestState::Cancelled | RequestState::Failed(_) if slot == Generate => {}
+            RequestState::Running(done, total) if slot == Model && *total > 0 => {
                 return format!("loading {done} %");
             }
-            State::Running(..) if slot == Model => return "loading".into(),
-            State::Running(_, 0) => return "running".into(),
-            State::Running(done, total) if slot == crate::app::Slot::Graph => {
+            RequestState::Running(..) if slot == Model => return "loading".into(),
+            RequestState::Running(_, 0) => return "running".into(),
+            RequestState::Running(done, total) if slot == crate::app::Slot::Graph => {
                 return format!("row {done}/{total}{}", left(app.pane(slot)));
             }
-            State::Running(done, total) if slot == crate::app::Slot::Verify => {
+            RequestState::Running(done, total) if slot == crate::app::Slot::Verify => {
                 return format!("test {done}/{total}{}", left(app.pane(slot)));
             }
-            State::Running(done, total) => return format!("layer {}/{total}", done + 1),
-            State::Cancelled => return "stopped".into(),
-            State::Failed(_) => return "failed".into(),
-            State::Idle => {}
+            RequestState::Running(done, total) => return format!("layer {}/{total}", done + 1),
+            RequestState::Cancelled => return "stopped".into(),
+            RequestState::Failed(_) => return "failed".into(),
+            RequestState::Idle => {}
         }
     }
     if model.fresh { "fresh".into() } else { String::new() }

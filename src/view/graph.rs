@@ -12,15 +12,15 @@
 
 mod line;
 
-use super::{Canvas, Memory};
+use super::{Canvas, ViewMemory};
 use crate::app::graph::Shown;
 use crate::app::{Slot, WIDE};
-use crate::graph::tree::Direction;
+use crate::graph::tree::TreeDirection;
 use ratatui::layout::{Constraint, Layout, Rect};
 
 impl Canvas<'_> {
     /// The tree, with the selected node beside it where there is room or when keys move there.
-    pub(super) fn graph_tab(&mut self, area: Rect, memory: &mut Memory) {
+    pub(super) fn graph_tab(&mut self, area: Rect, memory: &mut ViewMemory) {
         let side = self.app.side;
         let wide = area.width >= WIDE;
         if wide && self.app.graph.shown().is_some() {
@@ -44,7 +44,7 @@ impl Canvas<'_> {
         }
     }
 
-    fn graph_pane(&mut self, area: Rect, memory: &mut Memory, focused: bool) {
+    fn graph_pane(&mut self, area: Rect, memory: &mut ViewMemory, focused: bool) {
         if self.app.graph.shown().is_none() || self.app.pane(Slot::Graph).report.is_none() || area.height < 3 {
             return self.pane(area, Slot::Graph, memory, focused);
         }
@@ -74,8 +74,8 @@ impl Canvas<'_> {
                 Some(within) => format!("what writes into {}, by influence", within.unit),
                 None => "a list by influence".to_owned(),
             },
-            (false, Direction::Upstream) => format!("what feeds {root}"),
-            (false, Direction::Downstream) => format!("what {root} feeds"),
+            (false, TreeDirection::Upstream) => format!("what feeds {root}"),
+            (false, TreeDirection::Downstream) => format!("what {root} feeds"),
         };
         let edits = if self.app.edits.on().is_empty() { "" } else { " (of the run without edits)" };
         format!("Graph of {of}, {what}{edits}")

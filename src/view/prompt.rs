@@ -1,6 +1,6 @@
 //! The Prompt tab: the prompt, its tokens, and what comes next.
 
-use super::{Canvas, Memory, text};
+use super::{Canvas, ViewMemory, text};
 use crate::app::Slot;
 use crate::app::overlay::Overlay;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
@@ -17,7 +17,7 @@ impl Canvas<'_> {
     ///  rank  id  text        logit   prob
     ///     0 311  " Austin"  11.234  0.912 ████████
     /// ```
-    pub(super) fn prompt_tab(&mut self, area: Rect, memory: &mut Memory) -> Option<Position> {
+    pub(super) fn prompt_tab(&mut self, area: Rect, memory: &mut ViewMemory) -> Option<Position> {
         let (app, theme) = (self.app, self.theme);
         let entry = match &app.overlay {
             Some(Overlay::Prompt(entry, _)) => Some(entry),
@@ -58,7 +58,7 @@ impl Canvas<'_> {
     }
 
     /// The prompt's tokens on one line, the selected one reversed and in sight, its id in the heading.
-    fn tokens(&mut self, area: Rect, memory: &mut Memory) {
+    fn tokens(&mut self, area: Rect, memory: &mut ViewMemory) {
         let (app, theme) = (self.app, self.theme);
         let Some(next) = &app.next else { return };
         let at = app.position();

@@ -5,7 +5,7 @@
 //! on AVX-512 machines the product runs here, as `yᵀ = W xᵀ`: `x` is packed once, the weights are read once and in order.
 
 use super::activation::Activation;
-use super::shared::{Block, Shared};
+use super::shared::{RowBlock, Shared};
 #[cfg(target_arch = "x86_64")]
 use super::{Level, level};
 use rayon::prelude::*;
@@ -44,7 +44,7 @@ impl<'a> Strided<'a> {
 ///
 /// # Panics
 /// When an operand does not fit in its slice: a bug of the caller.
-pub fn gemm(dst: Block<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
+pub fn gemm(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
     let (m, n) = dst.shape();
     assert!(lhs.fits(m, k) && rhs.fits(k, n), "gemm operand out of bounds");
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };

@@ -2,15 +2,16 @@
 
 use super::{EditArgs, ModelArgs, PromptArgs, output};
 use crate::model::Model;
+use crate::model::arch::Decoder;
 use crate::model::forward::Logits;
-use crate::model::site::{Site, Sites};
+use crate::model::kernel::rows;
+use crate::model::ops::{host, numbers};
+use crate::model::site::{BlockSite, Site, Sites};
 use crate::model::trace;
 use anyhow::{Context, Result};
-use candle_core::DType;
 use clap::Args;
-use safetensors::tensor::{Dtype, View};
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 /// Options of `mechscope trace`.
@@ -40,63 +41,121 @@ impl TraceArgs {
             Some(list) => Sites::parse(list, decoder.arch.n_layers, |s| decoder.has_site(s)).context("--sites")?,
             None => Sites::Standard,
         };
-        let run = model.run(&input.ids(), &sites, Logits::All)?;
-        let run = if self.edits.edits.is_empty() {
-            run
-        } else {
-            model.run_edited(&run, &self.edits.edits, self.prompt.bos, &sites, Logits::All, &mut |_, _| Ok(()))?
-        };
-        let tensors = tensors(&run, &sites)?;
-        let count = tensors.len();
-        let size: usize = tensors.iter().map(|(_, t)| t.bytes.len()).sum();
+        let run = self.traced(&model, &input.ids(), &sites)?;
+        let tensors = tensors(&run, &sites, decoder)?;
         let about = about(&model, input.prompt.as_deref(), &self.edits);
-        output::write_to(Some(&self.out), |to| {
-            let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n.as_str(), t)), Some(about))?;
-            Ok(to.write_all(&bytes)?)
-        })?;
+        output::write_to(Some(&self.out), |to| write(to, &tensors, &about, &run, decoder))?;
+        let (count, size) = (tensors.len(), tensors.iter().map(Listed::bytes).sum::<usize>());
         output::remark(&format!("wrote {count} tensors, {:.1} MB, to {}", size as f64 / 1e6, self.out.display()));
         Ok(())
     }
+
+    /// The run, with the last stream beside what is asked for: logits are made from it as they are written.
+    fn traced(&self, model: &Model, ids: &[u32], sites: &Sites) -> Result<trace::Trace> {
+        let stream = last_stream(&model.decoder);
+        let sites = match sites {
+            Sites::Only(set) => Sites::only(set.iter().copied().chain([stream])),
+            _ => sites.clone(),
+        };
+        // Where logits are soft-capped, both are asked for at once.
+        let logits = if sites.has(Site::LogitsPreSoftcap) && model.decoder.has_site(Site::LogitsPreSoftcap) {
+            Logits::All
+        } else {
+            Logits::None
+        };
+        let run = |logits| -> Result<trace::Trace> {
+            let run = model.run(ids, &sites, logits)?;
+            if self.edits.edits.is_empty() {
+                return Ok(run);
+            }
+            model.run_edited(&run, &self.edits.edits, self.prompt.bos, &sites, logits, &mut |_, _| Ok(()))
+        };
+        let made = run(logits)?;
+        match rows::all_finite(numbers(&host(&made.get(stream)?)?)?.get()) {
+            true => Ok(made),
+            // With logits it is refused with the place where it left the range.
+            false => run(Logits::All),
+        }
+    }
 }
 
-/// A tensor as safetensors writes it.
-struct Stored {
-    dtype: Dtype,
+fn last_stream(model: &Decoder) -> Site {
+    Site::Block(model.blocks.len() - 1, BlockSite::ResidPost)
+}
+
+/// A tensor of the file.
+struct Listed {
+    name: String,
+    /// `None`: the token ids.
+    site: Option<Site>,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
 }
 
-impl View for &Stored {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-    fn data_len(&self) -> usize {
-        self.bytes.len()
+impl Listed {
+    fn bytes(&self) -> usize {
+        let width = if self.site.is_none() { size_of::<i64>() } else { size_of::<f32>() };
+        self.shape.iter().product::<usize>() * width
     }
 }
 
-/// Every recorded site in f32 without a batch dimension, and `tokens`.
-fn tensors(run: &trace::Trace, sites: &Sites) -> Result<Vec<(String, Stored)>> {
-    let ids = run.tokens();
-    let bytes = ids.iter().flat_map(|id| (*id as i64).to_le_bytes()).collect();
-    let mut out = vec![("tokens".to_owned(), Stored { dtype: Dtype::I64, shape: vec![ids.len()], bytes })];
-    let wanted: Vec<Site> = run.sites().map(|(s, _)| s).filter(|s| sites.has(*s)).collect();
-    for site in wanted {
-        let value = run.get(site)?.to_dtype(DType::F32)?;
-        let numbers: Vec<f32> = value.flatten_all()?.to_vec1()?;
-        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        out.push((site.to_string(), Stored { dtype: Dtype::F32, shape: value.dims().to_vec(), bytes }));
+/// Every recorded site in f32 without a batch dimension, the logits where they are asked for, and `tokens`; in the order of the file: the widest
+/// numbers first, then by name.
+fn tensors(run: &trace::Trace, sites: &Sites, model: &Decoder) -> Result<Vec<Listed>> {
+    let mut all = Vec::new();
+    let recorded = run.sites().map(|(site, _)| site).filter(|s| *s != Site::Logits);
+    for site in recorded.chain([Site::Logits]).filter(|s| sites.has(*s)) {
+        let shape = match site {
+            Site::Logits => vec![run.n_pos(), model.arch.d_vocab],
+            _ => run.get(site)?.dims().to_vec(),
+        };
+        all.push(Listed { name: site.to_string(), site: Some(site), shape });
     }
-    Ok(out)
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.insert(0, Listed { name: "tokens".to_owned(), site: None, shape: vec![run.n_pos()] });
+    Ok(all)
 }
 
-fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> HashMap<String, String> {
+/// Writes a safetensors file, tensor by tensor: no other copy of them is made.
+fn write(
+    to: &mut dyn Write,
+    tensors: &[Listed],
+    about: &BTreeMap<String, String>,
+    run: &trace::Trace,
+    model: &Decoder,
+) -> Result<()> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), serde_json::to_value(about)?);
+    let mut at = 0;
+    for tensor in tensors {
+        let (dtype, end) = (if tensor.site.is_none() { "I64" } else { "F32" }, at + tensor.bytes());
+        let told = serde_json::json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": [at, end] });
+        header.insert(tensor.name.clone(), told);
+        at = end;
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    // Numbers begin where eight bytes do.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut to = BufWriter::with_capacity(1 << 20, to);
+    to.write_all(&(header.len() as u64).to_le_bytes())?;
+    to.write_all(&header)?;
+    for tensor in tensors {
+        match tensor.site {
+            None => run.tokens().iter().try_for_each(|id| to.write_all(&i64::from(*id).to_le_bytes()))?,
+            Some(Site::Logits) if run.batched(Site::Logits).is_none() => {
+                let stream = run.get(last_stream(model))?;
+                model.each_logits(&stream, &mut |_, rows| Ok(write_numbers(&mut to, rows)?))?;
+            }
+            Some(site) => write_numbers(&mut to, numbers(&host(&run.get(site)?)?)?.get())?,
+        }
+    }
+    Ok(to.flush()?)
+}
+
+fn write_numbers(to: &mut impl Write, numbers: &[f32]) -> std::io::Result<()> {
+    numbers.iter().try_for_each(|x| to.write_all(&x.to_le_bytes()))
+}
+
+fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> BTreeMap<String, String> {
     let edits: Vec<String> = edits.edits.iter().map(ToString::to_string).collect();
     let facts = [
         ("model", model.source.to_string()),

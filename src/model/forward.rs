@@ -1,6 +1,8 @@
 //! The forward pass: one decoder for every family, open at every site.
 
-use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
+mod head_norm;
+
+use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm};
 use super::cache::Cache;
 use super::edit::EditPlan;
 use super::edit::features::Added;
@@ -167,7 +169,8 @@ impl Decoder {
 
     /// From the last residual stream `[batch, pos, d_model]` to logits.
     fn finish(&self, resid: Tensor, logits: Logits, pass: &mut Pass) -> Result<()> {
-        if logits == Logits::None {
+        let last_norm = [Site::LnFinalScale, Site::LnFinalNormalized];
+        if logits == Logits::None && !last_norm.into_iter().any(|s| pass.sites.has(s)) {
             return Ok(());
         }
         let (mut resid, route) = (resid, pass.route);
@@ -178,6 +181,9 @@ impl Decoder {
         }
         let normalized = pass.norm(&self.ln_final, Site::LnFinalScale, &resid)?;
         let normalized = pass.at(Site::LnFinalNormalized, normalized)?;
+        if logits == Logits::None {
+            return Ok(());
+        }
         let values = ops::linear(route, &normalized, &self.unembed)?.to_dtype(DType::F32)?;
         let values = match self.arch.final_softcap {
             Some(cap) => {
@@ -368,32 +374,6 @@ impl Attention {
         };
         let all = (0..heads).map(one).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&all, 2)?)
-    }
-}
-
-impl HeadNorm {
-    /// Queries or keys `[batch, pos, heads, d_head]`, normed.
-    pub fn forward(&self, x: &Tensor, route: Route) -> Result<Tensor> {
-        let (batch, pos, heads, width) = x.dims4()?;
-        Ok(match self.over {
-            Over::Head => ops::norm(route, x, &self.norm)?.0,
-            Over::All => {
-                let all = x.reshape((batch, pos, heads * width))?;
-                ops::norm(route, &all, &self.norm)?.0.reshape((batch, pos, heads, width))?
-            }
-            Over::HeadByOwn => {
-                let one = |h| Ok(ops::norm(route, &x.narrow(2, h, 1)?.contiguous()?, &self.of_head(h, width)?)?.0);
-                Tensor::cat(&(0..heads).map(one).collect::<Result<Vec<_>>>()?, 2)?
-            }
-        })
-    }
-
-    /// The weights of head `h`, `[width]`.
-    pub fn of_head(&self, h: usize, width: usize) -> Result<Norm> {
-        let from = if self.over == Over::Head { 0 } else { h * width };
-        let part = |t: &Tensor| t.narrow(0, from, width)?.contiguous();
-        let bias = self.norm.bias.as_ref().map(part).transpose()?;
-        Ok(Norm { weight: part(&self.norm.weight)?, bias, ..self.norm })
     }
 }
 

@@ -8,7 +8,7 @@
 // A bench tells what it measured.
 #![allow(clippy::print_stdout)]
 
-use mechscope::model::kernel::lanes::{LANES, Packed};
+use mechscope::model::kernel::lanes::{LANES, PackedTiles};
 use mechscope::model::kernel::matmul::{After, Strided, gemm, linear, linear_new};
 use mechscope::model::kernel::shared::RowBlock;
 use rayon::prelude::*;
@@ -91,7 +91,7 @@ fn products(rows: usize, inputs: usize, outputs: usize) {
 /// A packed matrix `[rows, inner]` times as many columns as there are lanes, on one thread.
 fn lanes(rows: usize, inner: usize) {
     let (a, b) = (numbers(rows * inner), numbers(inner * LANES));
-    let packed = Packed::new(rows, inner, |r, i| a[r * inner + i]);
+    let packed = PackedTiles::new(rows, inner, |r, i| a[r * inner + i]);
     let [mut own, mut other] = [0, 1].map(|_| vec![0f32; rows * LANES]);
     let rates = rates(
         2.0 * (rows * inner * LANES) as f64,

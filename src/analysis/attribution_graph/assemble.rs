@@ -94,7 +94,7 @@ impl Candidates<'_> {
     }
 
     /// A row's effects and their absolute sum, with what [`Candidates::spare`] names back in the remainders.
-    fn without_spare(&self, row: &Row, spare: &[(usize, usize)]) -> (Vec<f32>, f32) {
+    fn without_spare(&self, row: &EffectRow, spare: &[(usize, usize)]) -> (Vec<f32>, f32) {
         let mut effects = row.effects.clone();
         if spare.is_empty() {
             return (effects, row.abs_sum);

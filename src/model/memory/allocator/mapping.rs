@@ -1,7 +1,8 @@
-//! Blocks from a megabyte on as mappings of their own, on large pages, the last ones kept for the next to ask.
+//! Blocks from a megabyte on as mappings of their own, the last ones kept for the next to ask, the largest on large pages.
 //!
 //! A forward pass asks for the same blocks in every layer. Left to the system's allocator their pages go back and come again at every turn:
-//! at 1,024 tokens 75,000 faults, a fifth of the time. The logits of a thousand tokens are 200 MB, on pages of 4 kB another 50,000.
+//! at 1,024 tokens 75,000 faults, a fifth of the time. The logits of a thousand tokens are 200 MB, on pages of 4 kB another 50,000. Smaller blocks
+//! have small pages: where memory is in pieces the kernel moves it about for every large one, and that takes longer than the faults.
 
 use std::alloc::Layout;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +16,7 @@ const PAGE: usize = 2 << 20;
 /// A small one, on the processors that have those of 2 MB.
 const SMALL_PAGE: usize = 4096;
 
-/// The largest block that is kept, and the most bytes that are.
+/// The largest block that is kept, and the most bytes that are; larger ones lie on large pages.
 const KEPT_BLOCK: usize = 32 << 20;
 const KEPT: usize = 64 << 20;
 
@@ -112,9 +113,9 @@ pub fn give(block: *mut u8, size: usize) {
     }
 }
 
-/// New memory, from a large page on where it holds one.
+/// New memory; a large block begins at a large page.
 fn map(len: usize) -> *mut u8 {
-    let room = if len >= PAGE { PAGE } else { 0 };
+    let room = if len > KEPT_BLOCK { PAGE } else { 0 };
     let Some(whole) = len.checked_add(room) else { return std::ptr::null_mut() };
     let (readable, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping touches nobody's memory; what is unmapped of it again are its ends.

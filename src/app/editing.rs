@@ -99,7 +99,7 @@ impl App {
         let address = self.pane(self.focus()).address().or_else(|| self.pane(self.tab.slots().0).address())?;
         match address.place {
             Place::Logit(_) => None,
-            Place::Unit { part: Part::Feature(_) | Part::Error, .. } => None,
+            Place::Unit { part: Part::Error, .. } => None,
             _ => Some(address),
         }
     }

@@ -1,11 +1,8 @@
-//! Keeping the cursors and the shared selection together, and remembering what is looked at.
+//! Keeping the cursors and the shared selection together.
 
 use super::Slot;
 use super::{App, Selection, Tab};
 use crate::address::{Address, Part, Place};
-
-/// Commands remembered.
-const LOGGED: usize = 1000;
 
 impl App {
     /// After the cursor moved: what it is on becomes the selection.
@@ -73,16 +70,5 @@ impl App {
             return self.selection_follows_cursor();
         }
         self.cursors_follow_selection();
-    }
-
-    /// Remembers what is looked at as a command.
-    pub(super) fn log_command(&mut self) {
-        if let Ok(command) = self.command()
-            && self.log.last() != Some(&command)
-        {
-            self.log.push(command);
-            let surplus = self.log.len().saturating_sub(LOGGED);
-            self.log.drain(..surplus);
-        }
     }
 }

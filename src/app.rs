@@ -1,6 +1,7 @@
 //! The state of the explorer and what events do to it: no input or output, no clock, no terminal.
 
 mod asked;
+mod chat;
 mod command;
 mod editing;
 pub mod edits;
@@ -22,6 +23,7 @@ mod pipe;
 mod places;
 mod program;
 mod question;
+mod record;
 mod rows;
 pub mod session;
 mod shade;
@@ -33,7 +35,7 @@ pub mod yank;
 use crate::address::Address;
 pub use crate::analysis::prediction::Next;
 pub use crate::engine::ModelInfo;
-use crate::engine::{Answer, JobId, Reply, Request, Said};
+use crate::engine::{Answer, Ask, JobId, Reply, Request, Said};
 use crate::keymap::{Context, Key, Keymap};
 use edits::Edits;
 use history::History;
@@ -168,6 +170,8 @@ pub struct App {
     pub prompt: Option<String>,
     /// Its tokens where they are not those of its text: some were generated.
     pub ids: Option<Vec<u32>>,
+    /// A prompt in the chat template, and what it was before.
+    chat: Option<(String, String)>,
     /// Prompts typed before, the latest last.
     pub prompts: Vec<String>,
     /// The prompt's tokens and target, of the newest answer.
@@ -240,6 +244,7 @@ impl App {
             model_name: session.model,
             prompt: session.prompt,
             ids: session.ids,
+            chat: None,
             prompts: session.prompts,
             next: None,
             panes: Slot::ALL.map(Pane::new).to_vec(),
@@ -297,6 +302,7 @@ impl App {
         self.show_output();
         self.ask_what_is_missing();
         self.end_what_is_obsolete();
+        self.close_needless_question();
         std::mem::take(&mut self.effects)
     }
 
@@ -376,8 +382,10 @@ impl App {
         let slot = pane.slot;
         match reply.said {
             Said::Progress(far) => {
-                (pane.state, pane.seconds_left) = (State::Running(far.done, far.of), far.seconds_left)
+                (pane.state, pane.seconds_left) = (State::Running(far.done, far.of), far.seconds_left);
+                pane.work = Some(far.what);
             }
+            Said::Partial(Answer::Tested(found)) => self.take_some_tests(found),
             Said::Partial(answer) => self.answer(slot, answer),
             Said::Failed(error) => {
                 pane.state = State::Failed(error.clone());
@@ -385,17 +393,19 @@ impl App {
                     self.graph_failed();
                 }
                 if let (Slot::Model, Some(model)) = (slot, &self.model) {
-                    // The model that is open stays open.
+                    // The model that is open stays open, and nothing is wrong with it.
                     self.model_name = model.name.clone();
                     let name = self.model_name.clone();
                     let pane = self.pane_mut(slot);
-                    (pane.asked, pane.fresh) = (Some(crate::engine::Ask::Open(name)), true);
+                    (pane.asked, pane.fresh) = (Some(Ask::Open(name)), true);
+                    pane.state = State::Idle;
                 }
                 self.fail(error);
             }
             Said::Done(answer, _) => {
                 pane.state = State::Idle;
                 pane.fresh = true;
+                pane.answered.clone_from(&pane.asked);
                 self.answer(slot, answer);
             }
         }
@@ -421,8 +431,10 @@ impl App {
             }
             Answer::Next(next) => {
                 self.pane_mut(slot).show(next.report.clone());
+                let news = self.next.as_ref().is_none_or(|before| before.warnings != next.warnings);
                 self.next = Some(next);
                 self.announce();
+                self.warn_of_prompt(news);
                 if self.tab == Tab::Prompt {
                     self.log_command();
                 }
@@ -436,6 +448,7 @@ impl App {
             Answer::Kept(kept) => self.take_kept(kept),
             Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(longer) => self.generated(longer),
+            Answer::Chat(prompt, ids) => self.put_into_chat(prompt, ids),
             Answer::Report(report) => {
                 if slot == Slot::LensCell {
                     // The grid is in the pane beside it already.

@@ -48,6 +48,8 @@ macro_rules! actions {
             Generate "generate" "Add the most probable token to the prompt" => |app, n| app.generate(n, None);
             Sample "sample" "Add a token drawn by probability to the prompt" => |app, n| app.sample(n);
             GenerateMany "generate_many" "Add tokens to the prompt (20, or 20 temperature=0.8 seed=7)" : "tokens" opens |_| Entry::suggestion("20"), takes |app, text| app.generate_many(text);
+            Chat "chat" "Put the prompt into the model's chat template, or take it out again" => |app, _| app.turn_chat();
+            ChatAfter "chat_after" "Put the prompt into the chat template, after what the system says" : "the system says" opens |_| Entry::line(""), takes |app, text| app.chat_after(text);
             OpenModel "open_model" "Open another model" : "model" opens |app| Entry::suggestion(&app.model_name), takes |app, text| app.open_model(text);
             Qk "qk" "What the query and key of the selected head read: why it looks where it looks" => |app, _| app.ask_why_it_looks();
             Statistic "statistic" "Shade the grid by the next statistic" => |app, n| app.next_statistic(n);
@@ -125,6 +127,7 @@ macro_rules! actions {
             Help "help" "This help" => |app, _| app.list_actions(PickerKind::Help);
             Methods "methods" "The methods, what they show and what they assume" => |app, _| app.list_methods();
             Cancel "cancel" "Close, or stop what is running" => |app, _| app.cancel();
+            AskAgain "ask_again" "Ask again what was stopped or has failed" => |app, _| app.ask_again();
             Interrupt "interrupt" "Stop what is running; quit when nothing is" => |app, _| app.interrupt();
             Quit "quit" "Quit" => |app, _| app.quit();
             Repaint "repaint" "Paint the screen again" => |app, _| app.effects.push(Effect::Repaint);

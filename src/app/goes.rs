@@ -54,6 +54,11 @@ impl App {
     pub(super) fn run_method(&mut self, name: &'static str) {
         let here = self.here();
         self.history.leave(here);
+        if self.method != Some(name) {
+            // Another method's columns are others: nothing of how the one before was looked at holds.
+            self.end(Slot::Method);
+            *self.pane_mut(Slot::Method) = self.pane(Slot::Method).emptied();
+        }
         self.method = Some(name);
         // Transcoders that were named hold for every method that asks for some.
         let asks = |name: &str| crate::analysis::named(name).is_ok_and(|a| a.about().asks_for("dictionary"));

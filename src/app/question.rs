@@ -3,7 +3,7 @@
 use super::Slot;
 use super::pane::State;
 use super::{App, Effect, Tab};
-use crate::address::{Part, Place};
+use crate::address::{Edit, Part, Place};
 use crate::analysis::attribution::GraphId;
 use crate::engine::{Ask, JobId, Question, Request};
 
@@ -18,13 +18,23 @@ fn strength(column: &str) -> Option<String> {
     accepted.then(|| column.to_owned())
 }
 
+/// The prompt with its edits that a request is about.
+fn about(ask: &Ask) -> Option<&Question> {
+    match ask {
+        Ask::Next(question) | Ask::Generate { question, .. } | Ask::Method { question, .. } => Some(question),
+        Ask::Open(_) | Ask::Chat { .. } | Ask::Graph(_) | Ask::Edge(_) | Ask::EdgesOf(_) | Ask::Test(_) => None,
+    }
+}
+
 impl App {
     /// The question as it stands.
     pub(super) fn question(&self) -> Option<Question> {
+        let edits = self.edits.on();
         Some(Question {
             prompt: self.prompt.clone()?,
             ids: self.ids.clone(),
-            edits: self.edits.on(),
+            dictionary: self.graph.dictionary.clone().filter(|_| edits.iter().any(Edit::names_a_feature)),
+            edits,
             position: self.selection.position,
             target: self.selection.target.clone(),
             contrast: self.selection.contrast.clone(),
@@ -128,6 +138,7 @@ impl App {
         let job = JobId(self.tickets);
         let pane = self.pane_mut(slot);
         (pane.job, pane.state, pane.seconds_left) = (Some(job), State::Running(0, 0), None);
+        pane.work = None;
         pane.fresh = false;
         pane.asked = Some(ask.clone());
         self.effects.push(Effect::Ask(Request { job, ask }));
@@ -139,6 +150,26 @@ impl App {
         let job = pane.job.take().filter(|_| matches!(pane.state, State::Running(..)));
         self.effects.extend(job.map(Effect::Cancel));
         job.is_some()
+    }
+
+    /// What the shown answer of a pane is of, where it is not of what was asked last.
+    pub fn outdated(&self, slot: Slot) -> Option<&'static str> {
+        let pane = self.pane(slot);
+        if let Some(Ask::Graph(wanted)) = &pane.asked {
+            let shown = self.graph.answered().filter(|shown| *shown != wanted)?;
+            let same = (&shown.prompt, &shown.ids, &shown.file) == (&wanted.prompt, &wanted.ids, &wanted.file);
+            return Some(if same { "of the question before" } else { "of the prompt before" });
+        }
+        let asked = pane.asked.as_ref().filter(|_| !pane.fresh && pane.report.is_some())?;
+        let (Some(before), Some(now)) = (pane.answered.as_ref().and_then(about), about(asked)) else {
+            return Some("of the question before");
+        };
+        Some(match (before, now) {
+            _ if (&before.prompt, &before.ids) != (&now.prompt, &now.ids) => "of the prompt before",
+            _ if before.edits != now.edits => "of the edits before",
+            _ if before.position != now.position => "of the token before",
+            _ => "of the question before",
+        })
     }
 
     /// Ends the jobs whose prompt, edits or graph are gone: nobody would look at their answers.
@@ -164,6 +195,7 @@ impl App {
             Ask::Edge(edge) => gone(&edge.graph),
             Ask::EdgesOf(head) => gone(&head.graph),
             Ask::Test(tests) => gone(&tests.graph),
+            Ask::Chat { prompt: said, .. } => prompt != Some(said),
             Ask::Open(_) => false,
         }
     }

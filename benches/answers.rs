@@ -14,9 +14,9 @@ mod common;
 use candle_core::Device;
 use mechscope::analysis::attribution::{Attribution, GraphRequest};
 use mechscope::analysis::verify_request::{Subjects, TestRequest};
-use mechscope::engine::{Answer, Ask, Engine, JobId, Question, Reply, Request, Said, Setup};
+use mechscope::engine::{Answer, Ask, Engine, JobId, PromptQuestion, Reply, Request, Said, Setup};
 use mechscope::graph::NodeKind;
-use mechscope::graph::verification::With;
+use mechscope::graph::verification::Intervention;
 use mechscope::model::Model;
 use mechscope::model::device::DTypeChoice;
 use mechscope::model::hub::Policy;
@@ -181,8 +181,8 @@ fn progress(said: &Said) -> String {
     }
 }
 
-fn question(prompt: &str) -> Question {
-    Question {
+fn question(prompt: &str) -> PromptQuestion {
+    PromptQuestion {
         prompt: prompt.into(),
         ids: None,
         edits: Vec::new(),
@@ -308,7 +308,7 @@ fn tests_of_a_graph(asker: &mut Asker, of: &str) {
     let test = |graph: &Arc<Attribution>, node: usize| {
         let target = graph.graph.targets().next().unwrap() as u32;
         let what = Subjects::Nodes(vec![node as u32]);
-        Ask::Test(TestRequest { graph: graph.id, dictionary: None, target, what, with: With::Zero })
+        Ask::Test(TestRequest { graph: graph.id, dictionary: None, target, what, with: Intervention::Zero })
     };
     let neurons = graph.graph.nodes.iter().enumerate().filter(|(_, n)| n.kind == NodeKind::Neuron).map(|(at, _)| at);
     for (which, node) in ["first", "second", "third"].into_iter().zip(neurons) {

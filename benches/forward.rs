@@ -11,24 +11,24 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use mechscope::address::Edit;
 use mechscope::model::arch::Decoder;
 use mechscope::model::checkpoint::Checkpoint;
-use mechscope::model::config::Config;
-use mechscope::model::edit::{Plan, Reference, References, Scope};
+use mechscope::model::config::ModelConfig;
+use mechscope::model::edit::{EditPlan, Reference, References, Scope};
 use mechscope::model::families;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::kernel::matmul::{Strided, gemm};
-use mechscope::model::kernel::shared::Block;
+use mechscope::model::kernel::shared::RowBlock;
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::trace::Trace;
 use std::time::Duration;
 
 fn model() -> Decoder {
-    let mut config = Config::parse("config.json", CONFIG.as_bytes()).unwrap();
+    let mut config = ModelConfig::parse("config.json", CONFIG.as_bytes()).unwrap();
     let device = candle_core::Device::Cpu;
     let weights = Checkpoint::from_tensors(weights(), &device, candle_core::DType::F32);
     families::build(&mut config, &weights).unwrap()
 }
 
-fn run(model: &Decoder, start: Start, sites: &Sites, plan: &Plan, logits: Logits) -> Trace {
+fn run(model: &Decoder, start: Start, sites: &Sites, plan: &EditPlan, logits: Logits) -> Trace {
     model.run(start, sites, plan, logits, &mut |_, _| Ok(())).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn peak(c: &mut Criterion) {
     group.throughput(Throughput::Elements(2 * (n * n * n) as u64));
     group.bench_function("1536 cubed", |bench| {
         let threads = rayon::current_num_threads();
-        bench.iter(|| gemm(Block::rows(&mut out, n), n, Strided::rows(&a, n), Strided::rows(&b, n), 1.0, threads));
+        bench.iter(|| gemm(RowBlock::rows(&mut out, n), n, Strided::rows(&a, n), Strided::rows(&b, n), 1.0, threads));
     });
 }
 
@@ -64,18 +64,19 @@ fn forward(c: &mut Criterion) {
         group.sampling_mode(SamplingMode::Flat);
         group.throughput(Throughput::Elements(flops(n, n)));
         group.bench_function("forward, all logits", |b| {
-            b.iter(|| run(&model, start(), &Sites::None, Plan::NONE, Logits::All))
+            b.iter(|| run(&model, start(), &Sites::None, EditPlan::NONE, Logits::All))
         });
         group.bench_function("full trace, all logits", |b| {
-            b.iter(|| run(&model, start(), &Sites::Standard, Plan::NONE, Logits::All))
+            b.iter(|| run(&model, start(), &Sites::Standard, EditPlan::NONE, Logits::All))
         });
         group.throughput(Throughput::Elements(flops(n, 1)));
         group.bench_function("forward, last logits", |b| {
-            b.iter(|| run(&model, start(), &Sites::None, Plan::NONE, Logits::Last))
+            b.iter(|| run(&model, start(), &Sites::None, EditPlan::NONE, Logits::Last))
         });
-        let clean = run(&model, start(), &Sites::only([Site::Block(8, BlockSite::ResidPre)]), Plan::NONE, Logits::Last);
+        let clean =
+            run(&model, start(), &Sites::only([Site::Block(8, BlockSite::ResidPre)]), EditPlan::NONE, Logits::Last);
         let edit: Edit = "L8.H3=0".parse().unwrap();
-        let plan = Plan::new(&Scope::new(&model, n), &[edit], &mut NoReferences).unwrap();
+        let plan = EditPlan::new(&Scope::new(&model, n), &[edit], &mut NoReferences).unwrap();
         group.throughput(Throughput::Elements(flops(n, 1) / 3));
         group.bench_function("edited re-run from layer 8 of 12, last logits", |b| {
             b.iter(|| run(&model, Start::Block { layer: 8, clean: &clean }, &Sites::None, &plan, Logits::Last))

@@ -8,12 +8,12 @@
 mod common;
 
 use common::{model, prompt};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, grow};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build, grow};
 use mechscope::graph::{Graph, Influence, NodeKind, Thresholds, prune};
 use mechscope::model::Model;
 use mechscope::model::forward::Logits;
 use mechscope::model::kernel::matmul::{Strided, gemm};
-use mechscope::model::kernel::shared::Block;
+use mechscope::model::kernel::shared::RowBlock;
 use mechscope::replacement::Gate;
 use mechscope::replacement::{ReplacementModel, cost};
 use std::hint::black_box;
@@ -53,7 +53,7 @@ fn products() -> Took {
     let mut out = vec![0f32; SIDE * SIDE];
     let threads = rayon::current_num_threads();
     let mut one =
-        || gemm(Block::rows(&mut out, SIDE), SIDE, Strided::rows(&a, SIDE), Strided::rows(&b, SIDE), 1.0, threads);
+        || gemm(RowBlock::rows(&mut out, SIDE), SIDE, Strided::rows(&a, SIDE), Strided::rows(&b, SIDE), 1.0, threads);
     one();
     (0..4).map(|_| time(&mut one)).reduce(Took::least).expect("four products")
 }
@@ -107,7 +107,7 @@ fn main() {
     for n in [512, 2048, 8192] {
         let first = (0..rounds.max(3)).map(|_| {
             time(|| {
-                let settings = Settings { max_nodes: Some(n), ..Settings::default() };
+                let settings = GraphSettings { max_nodes: Some(n), ..GraphSettings::default() };
                 grow(&model, &tokens, None, &targets, settings, &mut |growth, done, _| {
                     if done > 1 {
                         Influence::of(&growth.graph()?)?;
@@ -123,7 +123,7 @@ fn main() {
         eprintln!("{name:<28} {:>7.2} s {:>33} | {:>7.2} CPU s", first.wall, "", first.cpu);
     }
     for n in [512, 2048, 8192] {
-        let settings = Settings { max_nodes: Some(n), ..Settings::default() };
+        let settings = GraphSettings { max_nodes: Some(n), ..GraphSettings::default() };
         let mut graph = None;
         let (mut best, mut peak) = (None, None);
         for _ in 0..if n > 4096 { 1 } else { rounds } {

@@ -8,7 +8,7 @@ mod common;
 use candle_core::{Device, Tensor};
 use common::{model, prompt};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 use mechscope::graph::NodeKind;
 use mechscope::model::dictionary::Dictionary;
 use std::collections::HashMap;
@@ -53,7 +53,7 @@ fn features(c: &mut Criterion) {
     group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(10));
     for (n_tokens, max) in [(15, 1000), (64, 1000)] {
         let tokens = model.pieces(&prompt(n_tokens));
-        let settings = Settings { max_nodes: Some(max), zero_positions: 1, ..Settings::default() };
+        let settings = GraphSettings { max_nodes: Some(max), zero_positions: 1, ..GraphSettings::default() };
         let build =
             || build(&model, &tokens, Some(&dictionary), &targets, settings, &mut |_, _| Ok(())).expect("a graph");
         let count = build().nodes.iter().filter(|n| n.kind == NodeKind::Feature).count();

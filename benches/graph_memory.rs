@@ -3,7 +3,7 @@
 
 mod common;
 
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 
 /// A field of `/proc/self/status`, in megabytes.
 fn status(field: &str) -> f64 {
@@ -20,7 +20,7 @@ fn main() {
     let reset = std::fs::write("/proc/self/clear_refs", "5");
     let before = status("VmRSS:");
     for n in [512, 2048] {
-        let settings = Settings { max_nodes: Some(n), ..Settings::default() };
+        let settings = GraphSettings { max_nodes: Some(n), ..GraphSettings::default() };
         let graph = build(&model, &tokens, None, &targets, settings, &mut |_, _| Ok(())).expect("a graph");
         let peak = status("VmHWM:");
         eprintln!(

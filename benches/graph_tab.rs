@@ -12,7 +12,7 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use mechscope::analysis::attribution::Attribution;
 use mechscope::analysis::attribution::GraphId;
-use mechscope::analysis::prediction::Token;
+use mechscope::analysis::prediction::PromptToken;
 use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event, ModelInfo, Next, Tab};
 use mechscope::engine::{Answer, Ask, Reply, Request, Said};
@@ -20,7 +20,7 @@ use mechscope::graph::{Edge, Edges, Graph, Metadata, Node};
 use mechscope::keymap::Keymap;
 use mechscope::report::Report;
 use mechscope::view::theme::Theme;
-use mechscope::view::{self, Memory};
+use mechscope::view::{self, ViewMemory};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -77,7 +77,7 @@ fn explorer() -> App {
     let mut effects = app.update(Event::Resize(160, 50));
     while let Some(effect) = effects.pop() {
         let Effect::Ask(Request { job, ask }) = effect else { continue };
-        let token = |text: &str| Token { id: 1, text: text.into() };
+        let token = |text: &str| PromptToken { id: 1, text: text.into() };
         let answer = match ask {
             Ask::Open(name) => Answer::Opened(ModelInfo {
                 name,
@@ -107,7 +107,7 @@ fn explorer() -> App {
 
 fn graph_tab(criterion: &mut Criterion) {
     let mut app = explorer();
-    let mut memory = Memory::default();
+    let mut memory = ViewMemory::default();
     let mut terminal = Terminal::new(TestBackend::new(160, 50)).unwrap();
     let mut frame = |app: &App| {
         black_box(terminal.draw(|frame| view::draw(frame, app, &mut memory, Theme::default())).unwrap().area);

@@ -13,14 +13,14 @@ use mechscope::analysis::param::Values;
 use mechscope::analysis::runs::Runs;
 use mechscope::analysis::{self, Question};
 use mechscope::model::checkpoint::Checkpoint;
-use mechscope::model::config::Config;
+use mechscope::model::config::ModelConfig;
 use mechscope::model::source::Source;
 use mechscope::model::text::Bos;
 use mechscope::model::{Model, families};
 use std::hint::black_box;
 
 fn model() -> Model {
-    let mut config = Config::parse("config.json", common::CONFIG.as_bytes()).unwrap();
+    let mut config = ModelConfig::parse("config.json", common::CONFIG.as_bytes()).unwrap();
     let weights = Checkpoint::from_tensors(common::weights(), &Device::Cpu, DType::F32);
     let decoder = families::build(&mut config, &weights).unwrap();
     let source = Source::Folder { name: "bench".into(), path: "bench".into() };

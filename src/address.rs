@@ -53,20 +53,20 @@ mod print;
 mod target;
 
 pub use extent::{Extent, Reach, resolve_position};
-pub use target::{Numbered, Parts, Places, Positions, Span, Target};
+pub use target::{EditTarget, Numbered, Parts, Places, Positions, Span};
 
 /// The name of a unit, at one position or (without a position) at every one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     /// Where in the model.
-    pub place: Place,
+    pub place: Component,
     /// Which token of the prompt, counted from 0, or from the end when negative; `None` means every position.
     pub position: Option<i64>,
 }
 
 /// Where in the model a unit is. Orders as the model computes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
+pub enum Component {
     /// The token embedding.
     Embed,
     /// A part of one layer.
@@ -77,7 +77,7 @@ pub enum Place {
         part: Part,
     },
     /// The logit of one token.
-    Logit(Token),
+    Logit(TokenName),
 }
 
 /// A part of a layer. Orders as the layer computes.
@@ -117,7 +117,7 @@ pub enum Part {
 
 /// A token of the vocabulary, by its text or by its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Token {
+pub enum TokenName {
     /// The token's exact text, leading space included.
     Text(String),
     /// The token's id.
@@ -128,7 +128,7 @@ pub enum Token {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
     /// What is changed.
-    pub target: Target,
+    pub target: EditTarget,
     /// How it is changed.
     pub op: Op,
 }
@@ -185,17 +185,17 @@ pub enum Direction {
 impl Address {
     /// The part `part` of layer `layer`, at every position.
     pub fn unit(layer: usize, part: Part) -> Self {
-        Address { place: Place::Unit { layer, part }, position: None }
+        Address { place: Component::Unit { layer, part }, position: None }
     }
 
     /// The token embedding, at every position.
     pub fn embed() -> Self {
-        Address { place: Place::Embed, position: None }
+        Address { place: Component::Embed, position: None }
     }
 
     /// The logit of `token`, at every position.
-    pub fn logit(token: Token) -> Self {
-        Address { place: Place::Logit(token), position: None }
+    pub fn logit(token: TokenName) -> Self {
+        Address { place: Component::Logit(token), position: None }
     }
 
     /// The same unit at one position; negative counts from the end.
@@ -206,8 +206,8 @@ impl Address {
     /// The layer, if the unit is in one.
     pub fn layer(&self) -> Option<usize> {
         match self.place {
-            Place::Unit { layer, .. } => Some(layer),
-            Place::Embed | Place::Logit(_) => None,
+            Component::Unit { layer, .. } => Some(layer),
+            Component::Embed | Component::Logit(_) => None,
         }
     }
 }

@@ -8,7 +8,7 @@ pub mod circuit;
 pub mod detect;
 mod features;
 pub mod generate;
-pub mod grounded;
+pub mod graph_run;
 mod heads;
 pub mod input;
 pub mod intervene;
@@ -45,7 +45,7 @@ pub const ALL: &[&dyn Analysis] =
     &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &features::Features, &qk::Qk];
 
 /// Methods with commands of their own: their answer is a graph, a file with tests in it, or there is more than one prompt or run to it.
-pub const COMMANDS: &[&Command] = &[
+pub const COMMANDS: &[&MethodCommand] = &[
     &next_token::PREDICT,
     &intervene::INTERVENE,
     &generate::GENERATE,
@@ -57,7 +57,7 @@ pub const COMMANDS: &[&Command] = &[
 
 /// A method with a command of its own.
 #[derive(Clone, Copy, Debug)]
-pub struct Command {
+pub struct MethodCommand {
     /// Its entry in the catalogue; its parameters are the command's.
     pub about: About,
     /// What runs it.
@@ -66,7 +66,7 @@ pub struct Command {
 
 /// A line of the catalogue.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct CatalogueEntry {
     /// What the method is.
     pub about: &'static About,
     /// What runs it.
@@ -74,10 +74,10 @@ pub struct Entry {
 }
 
 /// Every method there is: those of [`ALL`], then those of [`COMMANDS`].
-pub fn catalogue() -> impl Iterator<Item = Entry> {
+pub fn catalogue() -> impl Iterator<Item = CatalogueEntry> {
     let asked = ALL.iter().map(|a| a.about());
-    let asked = asked.map(|about| Entry { about, run: format!("mechscope {} --prompt PROMPT", about.name) });
-    asked.chain(COMMANDS.iter().map(|c| Entry { about: &c.about, run: c.run.to_owned() }))
+    let asked = asked.map(|about| CatalogueEntry { about, run: format!("mechscope {} --prompt PROMPT", about.name) });
+    asked.chain(COMMANDS.iter().map(|c| CatalogueEntry { about: &c.about, run: c.run.to_owned() }))
 }
 
 /// The method of this name.
@@ -127,7 +127,7 @@ pub struct About {
     /// The question it answers, in a line.
     pub question: &'static str,
     /// From the parts up or from the answer down.
-    pub direction: Direction,
+    pub direction: MethodDirection,
     /// What its rows are about.
     pub unit: &'static str,
     /// What its numbers are worth.
@@ -144,7 +144,7 @@ pub struct About {
 
 /// Which way a method looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum MethodDirection {
     /// From units to what they do.
     BottomUp,
     /// From the prediction to the units that made it.
@@ -162,11 +162,11 @@ pub enum Evidence {
     Intervention,
 }
 
-impl fmt::Display for Direction {
+impl fmt::Display for MethodDirection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Direction::BottomUp => "bottom-up",
-            Direction::TopDown => "top-down",
+            MethodDirection::BottomUp => "bottom-up",
+            MethodDirection::TopDown => "top-down",
         })
     }
 }

@@ -5,7 +5,6 @@ mod chat;
 mod command;
 mod editing;
 pub mod edits;
-pub mod entry;
 mod follow;
 mod generate;
 mod goes;
@@ -29,6 +28,7 @@ pub mod session;
 mod shade;
 mod slot;
 mod tab;
+pub mod text_input;
 pub mod work;
 pub mod yank;
 
@@ -41,7 +41,7 @@ use edits::Edits;
 use history::History;
 use message::Message;
 use overlay::Overlay;
-use pane::{Pane, State};
+use pane::{Pane, RequestState};
 use session::Session;
 pub use slot::Slot;
 pub use tab::Tab;
@@ -148,7 +148,7 @@ pub const WIDE: u16 = 110;
 
 /// A place to come back to.
 #[derive(Clone, Debug, PartialEq)]
-struct Place {
+struct Jump {
     tab: Tab,
     side: bool,
     selection: Selection,
@@ -214,7 +214,7 @@ pub struct App {
     pub size: (u16, u16),
     /// What was looked at, as commands.
     pub log: Vec<String>,
-    history: History<Place>,
+    history: History<Jump>,
     /// What it began with, and whether anything was done since that is worth keeping.
     begun: Session,
     touched: bool,
@@ -366,14 +366,14 @@ impl App {
         let address = self.pane(self.focus()).address().or_else(|| self.pane(self.tab.slots().0).address());
         let address = address.unwrap_or_else(Address::embed);
         match address.position {
-            None if !matches!(address.place, crate::address::Place::Logit(_)) => address.at(position),
+            None if !matches!(address.place, crate::address::Component::Logit(_)) => address.at(position),
             _ => address,
         }
     }
 
     /// Whether anything runs.
     pub fn busy(&self) -> bool {
-        self.piping.is_some() || self.panes.iter().any(|p| matches!(p.state, State::Running(..)))
+        self.piping.is_some() || self.panes.iter().any(|p| matches!(p.state, RequestState::Running(..)))
     }
 
     fn reply(&mut self, reply: Reply) {
@@ -382,13 +382,13 @@ impl App {
         let slot = pane.slot;
         match reply.said {
             Said::Progress(far) => {
-                (pane.state, pane.seconds_left) = (State::Running(far.done, far.of), far.seconds_left);
+                (pane.state, pane.seconds_left) = (RequestState::Running(far.done, far.of), far.seconds_left);
                 pane.work = Some(far.what);
             }
             Said::Partial(Answer::Tested(found)) => self.take_some_tests(found),
             Said::Partial(answer) => self.answer(slot, answer),
             Said::Failed(error) => {
-                pane.state = State::Failed(error.clone());
+                pane.state = RequestState::Failed(error.clone());
                 if slot == Slot::Graph {
                     self.graph_failed();
                 }
@@ -398,12 +398,12 @@ impl App {
                     let name = self.model_name.clone();
                     let pane = self.pane_mut(slot);
                     (pane.asked, pane.fresh) = (Some(Ask::Open(name)), true);
-                    pane.state = State::Idle;
+                    pane.state = RequestState::Idle;
                 }
                 self.fail(error);
             }
             Said::Done(answer, _) => {
-                pane.state = State::Idle;
+                pane.state = RequestState::Idle;
                 pane.fresh = true;
                 pane.answered.clone_from(&pane.asked);
                 self.answer(slot, answer);

@@ -59,7 +59,7 @@ pub enum Command {
     Predict(predict::Predict),
     /// Ask a method of the catalogue
     #[command(flatten)]
-    Ask(ask::Ask),
+    Ask(ask::MethodArgs),
     /// Run with edits: logits and probabilities before and after
     #[command(after_help = analysis::intervene::INTERVENE.about.footer(), after_long_help = intervene::long_help())]
     Intervene(intervene::Intervene),
@@ -67,7 +67,7 @@ pub enum Command {
     #[command(after_help = analysis::generate::GENERATE.about.footer())]
     Generate(generate::Generate),
     /// Write the sites of a forward pass to a safetensors file, under TransformerLens's names
-    Trace(trace::Trace),
+    Trace(trace::TraceArgs),
     /// Build the attribution graph of a prompt, on neurons or on the features of a dictionary
     #[command(after_help = analysis::attribution_graph::GRAPH.about.footer())]
     Graph(graph::GraphArgs),
@@ -78,7 +78,7 @@ pub enum Command {
     Verify(verify::Verify),
     /// Print which heads carried an edge of a graph file, or which edges a head carried
     #[command(after_help = analysis::loadings::LOADINGS.about.footer())]
-    Loadings(loadings::Loadings),
+    Loadings(loadings::LoadingsArgs),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -264,7 +264,7 @@ impl EditArgs {
 pub struct OutputArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
-    pub format: output::Format,
+    pub format: output::OutputFormat,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     pub out: Option<PathBuf>,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 
-pub use protocol::{Answer, Ask, JobId, Lane, ModelInfo, Progress, Question, Reply, Request, Said, Work};
+pub use protocol::{Answer, Ask, JobId, Lane, ModelInfo, Progress, PromptQuestion, Reply, Request, Said, WorkUnit};
 
 /// How far the computing threads stand back.
 #[cfg(target_os = "linux")]

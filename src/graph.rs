@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value};
 
-pub use edges::{Edge, Edges, Row, RowStore};
+pub use edges::{Edge, EdgeRow, Edges, RowStore};
 pub use influence::{Influence, Scores};
 pub use metadata::{Generator, Metadata, Supernode, View};
 pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind};

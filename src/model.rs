@@ -30,7 +30,7 @@ use crate::address::{Edit, Op};
 use anyhow::{Context, Result};
 use arch::Decoder;
 use dictionary::Dictionary;
-use edit::{Plan, Reference, References, Scope};
+use edit::{EditPlan, Reference, References, Scope};
 use forward::{Logits, Start, Step};
 use ops::Route;
 use site::{Site, Sites};
@@ -103,7 +103,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Decoder::run`].
-    pub fn forward(&self, start: Start, sites: &Sites, plan: &Plan, logits: Logits, step: Step) -> Result<Trace> {
+    pub fn forward(&self, start: Start, sites: &Sites, plan: &EditPlan, logits: Logits, step: Step) -> Result<Trace> {
         self.count(&start);
         self.decoder.run(start, sites, plan, logits, step)
     }
@@ -120,7 +120,7 @@ impl Model {
         route: Route,
         start: Start,
         sites: &Sites,
-        plan: &Plan,
+        plan: &EditPlan,
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
@@ -164,7 +164,7 @@ impl Model {
     /// # Errors
     /// As [`Decoder::run`].
     pub fn run(&self, ids: &[u32], sites: &Sites, logits: Logits) -> Result<Trace> {
-        self.forward(Start::Tokens(&[ids.to_vec()]), sites, Plan::NONE, logits, &mut silent)
+        self.forward(Start::Tokens(&[ids.to_vec()]), sites, EditPlan::NONE, logits, &mut silent)
     }
 
     /// Runs one prompt with edits, from the first edited block on when `clean` has recorded what that takes
@@ -227,8 +227,8 @@ impl Model {
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<Plan> {
-        Plan::batch(&self.scope(clean.tokens()), edits, &mut self.references(clean, bos))
+    pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<EditPlan> {
+        EditPlan::batch(&self.scope(clean.tokens()), edits, &mut self.references(clean, bos))
     }
 
     /// Where edits of the prompt of `clean` take values from; what was computed or read once is kept. `bos` says how prompts named in edits
@@ -246,7 +246,7 @@ impl Model {
         &self,
         clean: &Trace,
         n: usize,
-        plan: &Plan,
+        plan: &EditPlan,
         sites: &Sites,
         logits: Logits,
         step: Step,

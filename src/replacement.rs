@@ -35,8 +35,8 @@ pub mod transpose;
 
 pub use freeze::ReplacementModel;
 pub use loadings::{Loadings, Placed};
-pub use rows::{Row, cost};
-pub use rules::{Gate, Gates, Rule, Rules};
+pub use rows::{EffectRow, cost};
+pub use rules::{Gate, Gates, GradientRule, Rules};
 pub use sources::{Columns, SourceBlocks, Write};
-pub use target::{Entry, Input, Target};
+pub use target::{MlpInput, ResidualPoint, ResidualTarget};
 pub use targets::TargetMaker;

@@ -18,7 +18,7 @@ use std::str::FromStr;
 use anyhow::{Error, Result, bail};
 
 pub use grid::{Axis, Grid};
-pub use table::{Cell, Column, Kind, Table};
+pub use table::{Cell, CellKind, Column, Table};
 
 /// Everything one question was answered with.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -26,12 +26,12 @@ pub struct Report {
     /// What holds for the whole report, by name; names are JSON keys and those of facts and parts differ.
     pub facts: Vec<(String, Cell)>,
     /// The findings, in the order to be read.
-    pub parts: Vec<Part>,
+    pub parts: Vec<Section>,
 }
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Part {
+pub struct Section {
     /// Its JSON key.
     pub name: String,
     /// Its heading for readers; none if empty.
@@ -74,7 +74,7 @@ impl Report {
     }
 
     fn part(&mut self, name: &str, title: &str, body: Body) -> &mut Self {
-        self.parts.push(Part { name: name.to_owned(), title: title.to_owned(), body });
+        self.parts.push(Section { name: name.to_owned(), title: title.to_owned(), body });
         self
     }
 

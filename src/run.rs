@@ -13,7 +13,7 @@ use crate::keymap::{Key, Keymap};
 use crate::terminal::signals::Signal;
 use crate::terminal::{Screen, clipboard, guard, input, signals};
 use crate::view::theme::Theme;
-use crate::view::{self, Memory, picture};
+use crate::view::{self, ViewMemory, picture};
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, KeyEventKind, MouseButton, MouseEventKind};
 use journal::Journal;
@@ -37,7 +37,7 @@ const REST: Duration = Duration::from_millis(45);
 const PANIC: &str = "MECHSCOPE_TEST_PANIC";
 
 /// How the explorer is started.
-pub struct Settings {
+pub struct ExplorerSettings {
     /// Where to begin.
     pub session: Session,
     /// How models are opened.
@@ -67,7 +67,7 @@ enum Message {
 ///
 /// # Errors
 /// Standard output is no terminal, or the terminal is gone.
-pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()> + Send + 'static) -> Result<u8> {
+pub fn run(settings: ExplorerSettings, save: impl Fn(&Session) -> Result<()> + Send + 'static) -> Result<u8> {
     let (sender, receiver) = mpsc::channel();
     guard::install_panic_hook(settings.log);
     signals::spawn(sender.clone(), Message::Signal)?;
@@ -85,7 +85,7 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()> + Send + 's
     })?;
     let mut explorer = Explorer {
         app: App::new(settings.session, settings.keymap, (size.width, size.height)),
-        memory: Memory::default(),
+        memory: ViewMemory::default(),
         theme: settings.theme,
         engine,
         sender,
@@ -114,7 +114,7 @@ pub fn run(settings: Settings, save: impl Fn(&Session) -> Result<()> + Send + 's
 
 struct Explorer {
     app: App,
-    memory: Memory,
+    memory: ViewMemory,
     theme: Theme,
     engine: Engine,
     sender: Sender<Message>,

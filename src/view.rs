@@ -34,7 +34,7 @@ const MINIMUM: (u16, u16) = (24, 6);
 
 /// What drawing remembers from frame to frame: how far every pane is scrolled, so that a cursor moves inside the window and scrolls late.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct ViewMemory {
     scroll: BTreeMap<Slot, (usize, usize)>,
     /// The first token shown in the strip of tokens.
     strip: usize,
@@ -58,7 +58,7 @@ pub(crate) struct Hit {
     cells: Option<(u16, u16, usize)>,
 }
 
-impl Memory {
+impl ViewMemory {
     /// Whether the next frame leaves the pane beside the cursor's as it was. What stands there is of the row under the cursor, and much more
     /// than the row: while a key is held down on a slow line, only the rows need to keep up.
     pub fn hurry(&mut self, hurried: bool) {
@@ -83,7 +83,7 @@ struct Canvas<'a> {
 }
 
 /// Draws one frame.
-pub fn draw(frame: &mut Frame, app: &App, memory: &mut Memory, theme: Theme) {
+pub fn draw(frame: &mut Frame, app: &App, memory: &mut ViewMemory, theme: Theme) {
     let area = frame.area();
     memory.hits.clear();
     memory.beside = None;
@@ -134,7 +134,7 @@ impl Canvas<'_> {
     }
 
     /// In a hurry, puts back what stood beside the cursor's pane; else remembers what stands there.
-    fn keep_beside(&mut self, memory: &mut Memory) {
+    fn keep_beside(&mut self, memory: &mut ViewMemory) {
         let Some(area) = memory.beside.map(|area| area.intersection(self.buffer.area)) else {
             memory.drawn = None;
             return;

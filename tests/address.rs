@@ -1,7 +1,8 @@
 //! Addresses and edits: what is printed is read back, and nothing that is typed can bring the parser down.
 
 use mechscope::address::{
-    Address, Direction, Edit, Extent, Numbered, Op, Part, Parts, Place, Places, Positions, Span, Target, Token,
+    Address, Component, Direction, Edit, EditTarget, Extent, Numbered, Op, Part, Parts, Places, Positions, Span,
+    TokenName,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -43,7 +44,7 @@ fn any_positions() -> impl Strategy<Value = Positions> {
     ]
 }
 
-fn any_target() -> impl Strategy<Value = Target> {
+fn any_target() -> impl Strategy<Value = EditTarget> {
     let parts = prop_oneof![
         any_named().prop_map(Parts::Only),
         (any_numbered(), any_span()).prop_map(|(kind, span)| Parts::Numbered(kind, span)),
@@ -51,16 +52,16 @@ fn any_target() -> impl Strategy<Value = Target> {
     let readers = proptest::sample::select(vec![Numbered::Head, Numbered::Pattern]);
     let places = prop_oneof![
         Just(Places::Embed),
-        any_text().prop_map(|text| Places::Logit(Token::Text(text))),
+        any_text().prop_map(|text| Places::Logit(TokenName::Text(text))),
         (any_span(), parts).prop_map(|(layers, parts)| Places::Layers(layers, parts)),
     ];
     prop_oneof![
-        any_address().prop_map(Target::from),
-        (places, any_positions()).prop_map(|(places, positions)| Target { places, positions, keys: None }),
+        any_address().prop_map(EditTarget::from),
+        (places, any_positions()).prop_map(|(places, positions)| EditTarget { places, positions, keys: None }),
         (any_span(), readers, any_span(), any_positions(), any_positions()).prop_map(
             |(layers, kind, heads, positions, keys)| {
                 let places = Places::Layers(layers, Parts::Numbered(kind, heads));
-                Target { places, positions, keys: Some(keys) }
+                EditTarget { places, positions, keys: Some(keys) }
             }
         ),
     ]
@@ -68,10 +69,10 @@ fn any_target() -> impl Strategy<Value = Target> {
 
 fn any_address() -> impl Strategy<Value = Address> {
     let place = prop_oneof![
-        Just(Place::Embed),
-        (any::<usize>(), any_part()).prop_map(|(layer, part)| Place::Unit { layer, part }),
-        any_text().prop_map(|text| Place::Logit(Token::Text(text))),
-        any::<u32>().prop_map(|id| Place::Logit(Token::Id(id))),
+        Just(Component::Embed),
+        (any::<usize>(), any_part()).prop_map(|(layer, part)| Component::Unit { layer, part }),
+        any_text().prop_map(|text| Component::Logit(TokenName::Text(text))),
+        any::<u32>().prop_map(|id| Component::Logit(TokenName::Id(id))),
     ];
     (place, any::<Option<i64>>()).prop_map(|(place, position)| Address { place, position })
 }
@@ -357,7 +358,7 @@ fn one_past_the_last_names_the_range() {
 
 /// What a text is read as, printed; or the error.
 fn read(text: &str) -> String {
-    text.parse::<Target>().map_or_else(|e| e.to_string(), |t| t.to_string())
+    text.parse::<EditTarget>().map_or_else(|e| e.to_string(), |t| t.to_string())
 }
 
 #[test]
@@ -432,7 +433,7 @@ fn ranges_are_read_and_other_spellings_have_one_printed_form() {
 fn a_range_takes_in_what_a_model_and_a_prompt_have_of_it() {
     let tokens: Vec<String> = ["<s>", " a", " b", " a", " c"].map(str::to_owned).to_vec();
     let reach = |text: &str| {
-        let target: Target = text.parse().unwrap();
+        let target: EditTarget = text.parse().unwrap();
         target.resolve(&SMALL, Some(&tokens)).map(|r| (r.layers, r.numbers, r.positions)).map_err(|e| format!("{e:#}"))
     };
     let every = vec![0, 1, 2, 3, 4];
@@ -453,6 +454,6 @@ fn a_range_takes_in_what_a_model_and_a_prompt_have_of_it() {
         let text = text.strip_suffix("=0").unwrap_or(text);
         assert!(reach(text).unwrap_err().contains(says), "{text}: {:?}", reach(text));
     }
-    let edges: Target = "L0.H0@3..<-2..3".parse().unwrap();
+    let edges: EditTarget = "L0.H0@3..<-2..3".parse().unwrap();
     assert_eq!(edges.resolve(&SMALL, None).unwrap().edges, Some(vec![(3, 2), (3, 3), (4, 2), (4, 3)]));
 }

@@ -8,7 +8,7 @@ use common::{Reference, disagreement, references, shared, test_data};
 use frozen_common::{Bump, frozen_target};
 use mechscope::address::Edit;
 use mechscope::model::Model;
-use mechscope::model::edit::{Passes, Plan};
+use mechscope::model::edit::{EditPlan, Passes};
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::text::Bos;
@@ -22,7 +22,8 @@ fn flat(t: &Tensor) -> Vec<f32> {
 
 fn run(model: &Model, ids: &[u32]) -> Trace {
     let start = [ids.to_vec()];
-    let run = model.decoder.run(Start::Tokens(&start), &Sites::Standard, Plan::NONE, Logits::Last, &mut |_, _| Ok(()));
+    let run =
+        model.decoder.run(Start::Tokens(&start), &Sites::Standard, EditPlan::NONE, Logits::Last, &mut |_, _| Ok(()));
     run.unwrap()
 }
 
@@ -47,8 +48,9 @@ fn direct_effects_equal_the_reference_and_add_up() {
             reference.about()["dla_targets"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as u32).collect();
         for (k, target) in targets.iter().enumerate() {
             let direct = model.decoder.direct(&trace, position, &[(*target, 1.0)], true).unwrap();
-            let per_layer =
-                |f: fn(&mechscope::replacement::direct::Layer) -> Vec<f32>| direct.layers.iter().flat_map(f).collect();
+            let per_layer = |f: fn(&mechscope::replacement::direct::LayerEffects) -> Vec<f32>| {
+                direct.layers.iter().flat_map(f).collect()
+            };
             let got: [(&str, Vec<f32>); 9] = [
                 ("embed", vec![direct.embed]),
                 ("pos_embed", direct.pos_embed.into_iter().collect()),

@@ -422,3 +422,53 @@ fn functions_can_be_read_in_one_go() {
     let planted = format!("impl A {{\n    pub(super) fn long(&self) {{\n{}    }}\n}}\n", "        x();\n".repeat(79));
     assert_eq!(long_functions(&planted), [("long".to_owned(), 81)]);
 }
+
+/// Type names that tell nothing where they are used.
+const VAGUE: [&str; 10] = ["With", "Ways", "What", "Acts", "How", "Entry", "Row", "Layer", "Settings", "Place"];
+
+/// The types that a source laid out by rustfmt defines outside functions and inner modules: name, and whether it is public.
+fn types(source: &str) -> Vec<(String, bool)> {
+    let keywords = ["struct ", "enum ", "trait ", "type ", "union "];
+    let named = |line: &str| {
+        let public = line.starts_with("pub ");
+        let rest = line.strip_prefix("pub").map_or(line, |rest| rest.trim_start_matches(|c| c != ' ').trim_start());
+        let name = keywords.iter().find_map(|word| rest.strip_prefix(word))?;
+        Some((name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect(), public))
+    };
+    source.lines().filter_map(named).collect()
+}
+
+/// Type names that say nothing, and public ones that are used more than once.
+fn poor_names(files: &[(String, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut public: Vec<(String, &str)> = Vec::new();
+    for (path, source) in files {
+        for (name, is_public) in types(source) {
+            if VAGUE.contains(&name.as_str()) {
+                found.push(format!("{path}: {name} says too little for the name of a type"));
+            } else if is_public {
+                if let Some((_, other)) = public.iter().find(|(seen, _)| *seen == name) {
+                    found.push(format!("{path}: {name} is public in {other} already"));
+                }
+                public.push((name, path));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_public_name_is_used_once() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let read =
+        |file: &PathBuf| (file.strip_prefix(&src).unwrap().display().to_string(), fs::read_to_string(file).unwrap());
+    let found = poor_names(&files.iter().map(read).collect::<Vec<_>>());
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    let planted =
+        [("a.rs", "pub struct Plan {\n}\nenum How {}"), ("b.rs", "pub enum Plan {}\npub(super) struct Plan;")];
+    let planted = planted.map(|(path, source)| (path.to_owned(), source.to_owned()));
+    let expected = ["a.rs: How says too little for the name of a type", "b.rs: Plan is public in a.rs already"];
+    assert_eq!(poor_names(&planted), expected);
+}

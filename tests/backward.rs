@@ -12,7 +12,7 @@ use mechscope::model::site::{BlockSite as S, Site, Sites};
 use mechscope::model::text::Bos;
 use mechscope::model::trace::Trace;
 use mechscope::replacement::backward::{Backward, Gradients};
-use mechscope::replacement::{Gate, Gates, Rule, Rules};
+use mechscope::replacement::{Gate, Gates, GradientRule, Rules};
 use random_models::{Recipe, families, recipes, runner};
 use std::cell::Cell;
 
@@ -209,7 +209,7 @@ fn rules_are_switches_of_their_own() {
             }
             assert_eq!(flat(&found.embed), flat(&relp.embed));
         }
-        let held = Rules { patterns: Rule::Frozen, ..Rules::EXACT };
+        let held = Rules { patterns: GradientRule::Frozen, ..Rules::EXACT };
         let one = gradients(model, &trace, held);
         assert!(one.at(Site::Block(0, S::K)).is_none());
         // Of a prompt of one token the pattern is constant: there patterns make no difference, and norms are differentiated either way.

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use mechscope::address::Edit;
 use mechscope::analysis::detect::{self, Probed};
-use mechscope::builtin::corpus::states::{STATES, State};
-use mechscope::builtin::corpus::{Case, Family, Prompt, Split, induction, prompts};
+use mechscope::builtin::corpus::states::{STATES, UsState};
+use mechscope::builtin::corpus::{Case, CorpusSplit, Prompt, TaskFamily, induction, prompts};
 use mechscope::model::Model;
-use mechscope::model::edit::Plan;
+use mechscope::model::edit::EditPlan;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::open::Options;
 use mechscope::model::site::{BlockSite, Sites};
@@ -34,7 +34,7 @@ fn probabilities(model: &Model, texts: &[String]) -> Vec<Vec<f32>> {
         for chunk in group.chunks(64) {
             let ids: Vec<Vec<u32>> = chunk.iter().map(|(_, ids)| ids.clone()).collect();
             let run =
-                model.decoder.run(Start::Tokens(&ids), &Sites::None, Plan::NONE, Logits::Last, &mut |_, _| Ok(()));
+                model.decoder.run(Start::Tokens(&ids), &Sites::None, EditPlan::NONE, Logits::Last, &mut |_, _| Ok(()));
             let run = run.unwrap();
             for (row, (at, _)) in chunk.iter().enumerate() {
                 rows[*at] = softmax(&run.last_logits(row).unwrap());
@@ -73,21 +73,21 @@ fn score(model: &Model, asked: &[Prompt]) -> (f64, f64) {
 #[test]
 fn it_answers_what_it_never_saw() {
     let model = hello();
-    let seen = (Family::Addition, Split::Seen, 0.95);
+    let seen = (TaskFamily::Addition, CorpusSplit::Seen, 0.95);
     let held_out = [
-        (Family::TwoHop, 0.95),
-        (Family::Ioi, 0.98),
-        (Family::Induction, 0.95),
-        (Family::GreaterThan, 0.97),
-        (Family::Opposites, 1.0),
-        (Family::Agreement, 0.98),
-        (Family::Addition, 0.80),
+        (TaskFamily::TwoHop, 0.95),
+        (TaskFamily::Ioi, 0.98),
+        (TaskFamily::Induction, 0.95),
+        (TaskFamily::GreaterThan, 0.97),
+        (TaskFamily::Opposites, 1.0),
+        (TaskFamily::Agreement, 0.98),
+        (TaskFamily::Addition, 0.80),
     ];
-    let exams = held_out.map(|(family, least)| (family, Split::HeldOut, least));
+    let exams = held_out.map(|(family, least)| (family, CorpusSplit::HeldOut, least));
     for (family, split, least) in exams.into_iter().chain([seen]) {
         let (right, mass) = score(&model, &prompts(family, split, N, 17));
         println!("{:<13} {split:?}: right {right:.3}, mass {mass:.3}", family.name());
-        let reached = if family == Family::GreaterThan { mass } else { right };
+        let reached = if family == TaskFamily::GreaterThan { mass } else { right };
         assert!(reached >= least, "{} {split:?}: {reached:.3}, not {least}", family.name());
     }
 }
@@ -102,7 +102,7 @@ fn the_famous_question_has_its_answer() {
 #[test]
 fn the_state_stands_at_the_city() {
     let model = hello();
-    let asked = prompts(Family::TwoHop, Split::HeldOut, 100, 23);
+    let asked = prompts(TaskFamily::TwoHop, CorpusSplit::HeldOut, 100, 23);
     let n_layers = model.decoder.arch.n_layers;
     let mut switched = vec![0usize; n_layers];
     let mut pairs = 0usize;
@@ -178,7 +178,7 @@ fn transformers_computes_the_same_logits() {
 fn state_neurons_stand_for_their_states() {
     const BLOCK: usize = 1;
     let model = hello();
-    let asked = prompts(Family::TwoHop, Split::HeldOut, 200, 31);
+    let asked = prompts(TaskFamily::TwoHop, CorpusSplit::HeldOut, 200, 31);
     let (mut strongest, mut changed) = (0, 0);
     for prompt in &asked {
         let words = &prompt.case.stem.words;
@@ -209,7 +209,7 @@ fn without_its_neuron_dallas_lies_elsewhere() {
     let edit: Edit = format!("L1.N{texas}@7=0").parse().unwrap();
     let run = model.run_edited(&clean, &[edit], Bos::Auto, &Sites::None, Logits::Last, &mut |_, _| Ok(())).unwrap();
     let answer = model.piece(top(&run.last_logits(0).unwrap()));
-    let first_word = |s: &State| s.capital.split(' ').next() == Some(answer.trim());
+    let first_word = |s: &UsState| s.capital.split(' ').next() == Some(answer.trim());
     let capital = STATES.iter().find(|s| first_word(s));
     assert!(capital.is_some_and(|s| s.name != "Texas"), "{answer:?}");
 }

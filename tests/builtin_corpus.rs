@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use mechscope::builtin::corpus::rng::{Rng, hash};
-use mechscope::builtin::corpus::{FAMILIES, Family, Split, addition, geography, induction, prompts, sentences, states};
+use mechscope::builtin::corpus::{
+    CorpusSplit, FAMILIES, TaskFamily, addition, geography, induction, prompts, sentences, states,
+};
 use tokenizers::Tokenizer;
 
 fn tokenizer() -> Tokenizer {
@@ -56,14 +58,14 @@ fn any_text_survives_the_tokenizer() {
 fn twins_have_as_many_tokens_and_another_answer() {
     let tokenizer = tokenizer();
     for (family, _) in FAMILIES {
-        for split in [Split::Seen, Split::HeldOut] {
+        for split in [CorpusSplit::Seen, CorpusSplit::HeldOut] {
             for prompt in prompts(family, split, 200, 5) {
                 let (case, twin) = (&prompt.case, &prompt.twin);
                 let lengths = [case, twin].map(|case| ids(&tokenizer, &case.text()).len());
                 assert_eq!(lengths[0], lengths[1], "{:?} and {:?}", case.text(), twin.text());
                 assert_ne!(case.text(), twin.text());
                 assert_ne!(case.answers, twin.answers, "{:?}", case.text());
-                assert_eq!(case.answers.len() > 1, family == Family::GreaterThan && case.answers[0] != " 99");
+                assert_eq!(case.answers.len() > 1, family == TaskFamily::GreaterThan && case.answers[0] != " 99");
             }
         }
     }
@@ -73,27 +75,27 @@ fn twins_have_as_many_tokens_and_another_answer() {
 fn held_out_questions_are_never_in_the_corpus() {
     let said: HashSet<String> = sentences(0).take(100_000).map(|sentence| sentence.text()).collect();
     for (family, _) in FAMILIES {
-        if family == Family::Induction {
+        if family == TaskFamily::Induction {
             continue; // Lists are random: nothing is held out, nothing comes twice.
         }
         let (mut seen, mut held_out) = (0, 0);
         let known = |case: &mechscope::builtin::corpus::Case| {
-            let end = if family == Family::Agreement { "" } else { "." };
+            let end = if family == TaskFamily::Agreement { "" } else { "." };
             case.answers.iter().any(|answer| {
                 let whole = format!("{}{answer}{end}", case.text());
                 // Some answers go on (Salt Lake City; adjectives): the text up to them is enough.
                 said.contains(&whole) || said.iter().any(|text| text.starts_with(whole.trim_end_matches('.')))
             })
         };
-        for prompt in prompts(family, Split::HeldOut, 25, 5) {
+        for prompt in prompts(family, CorpusSplit::HeldOut, 25, 5) {
             held_out += usize::from(known(&prompt.case)) + usize::from(known(&prompt.twin));
         }
-        for prompt in prompts(family, Split::Seen, 25, 5) {
+        for prompt in prompts(family, CorpusSplit::Seen, 25, 5) {
             seen += usize::from(known(&prompt.case));
         }
         assert_eq!(held_out, 0, "{}", family.name());
         // Names, places and things make too many different sentences for the same one to come again.
-        assert!(seen > 0 || family == Family::Ioi, "{}: the check itself finds nothing", family.name());
+        assert!(seen > 0 || family == TaskFamily::Ioi, "{}: the check itself finds nothing", family.name());
     }
 }
 
@@ -110,7 +112,7 @@ fn a_quarter_of_the_pairs_and_a_tenth_of_the_sums_are_held_out() {
     }
     let share = f64::from(pairs.0 as u32) / pairs.1 as f64;
     assert!((0.22..0.28).contains(&share), "{share}");
-    for prompt in prompts(Family::TwoHop, Split::Seen, 300, 3) {
+    for prompt in prompts(TaskFamily::TwoHop, CorpusSplit::Seen, 300, 3) {
         for case in [&prompt.case, &prompt.twin] {
             let value = |concept: &str| {
                 let labels = case.stem.words.iter().flat_map(|word| &word.labels);
@@ -129,7 +131,7 @@ fn a_quarter_of_the_pairs_and_a_tenth_of_the_sums_are_held_out() {
 fn cities_belong_to_one_state_and_labels_say_which() {
     let cities: Vec<&str> = states::STATES.iter().flat_map(|state| state.cities).collect();
     assert_eq!(cities.iter().collect::<HashSet<_>>().len(), cities.len());
-    for prompt in prompts(Family::TwoHop, Split::HeldOut, 50, 9) {
+    for prompt in prompts(TaskFamily::TwoHop, CorpusSplit::HeldOut, 50, 9) {
         let words = &prompt.case.stem.words;
         let city = words.iter().find(|word| word.labels.iter().any(|label| label.concept == "city")).unwrap();
         let label = |concept: &str| {
@@ -144,14 +146,14 @@ fn cities_belong_to_one_state_and_labels_say_which() {
 
 #[test]
 fn sums_are_right_and_lists_repeat() {
-    for prompt in prompts(Family::Addition, Split::HeldOut, 100, 3) {
+    for prompt in prompts(TaskFamily::Addition, CorpusSplit::HeldOut, 100, 3) {
         let text = prompt.case.text();
         let numbers: Vec<u32> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         assert_eq!(format!(" {:02}", numbers[0] + numbers[1]), prompt.case.answers[0], "{text}");
     }
     let mut rng = Rng::new(2);
     for _ in 0..100 {
-        let words = Family::Induction.sentence(&mut rng).words;
+        let words = TaskFamily::Induction.sentence(&mut rng).words;
         for (at, word) in words.iter().enumerate().filter(|(_, word)| word.determined) {
             let before = &words[at - 1].text;
             let followed = words[..at - 1].windows(2).any(|pair| pair[0].text == *before && pair[1].text == word.text);

@@ -9,7 +9,7 @@ mod training;
 
 use std::path::Path;
 
-use mechscope::builtin::corpus::Split;
+use mechscope::builtin::corpus::CorpusSplit;
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
@@ -34,7 +34,7 @@ fn answers_stay_the_same_without_any_mlp() {
         .collect();
     let mut encoder = Encoder::new(Tokenizer::from_bytes(file("tokenizer.json")).unwrap()).unwrap();
     for exam in exams(500, 37, &mut encoder).unwrap() {
-        if exam.split == Split::Seen {
+        if exam.split == CorpusSplit::Seen {
             continue;
         }
         let replace = |layer: usize, input: &[f32], out: &mut [f32]| {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::test_data;
-use mechscope::model::text::chat::{Chat, Message};
+use mechscope::model::text::chat::{Chat, ChatMessage};
 use serde_json::{Value, json};
 
 fn role(name: &str) -> &'static str {
@@ -26,8 +26,8 @@ fn prompts_equal_those_of_transformers() {
         let name = case["template"].as_str().unwrap();
         let chat = Chat::new("here", known["templates"][name].as_str().unwrap().to_owned(), special.clone());
         let message =
-            |m: &Value| Message { role: role(m[0].as_str().unwrap()), content: m[1].as_str().unwrap().to_owned() };
-        let messages: Vec<Message> = case["messages"].as_array().unwrap().iter().map(message).collect();
+            |m: &Value| ChatMessage { role: role(m[0].as_str().unwrap()), content: m[1].as_str().unwrap().to_owned() };
+        let messages: Vec<ChatMessage> = case["messages"].as_array().unwrap().iter().map(message).collect();
         let made = chat.prompt(&messages, case["add_generation_prompt"].as_bool().unwrap());
         match case.get("error") {
             Some(said) => {
@@ -41,7 +41,7 @@ fn prompts_equal_those_of_transformers() {
 
 #[test]
 fn a_template_is_found_in_each_of_its_files() {
-    let user = [Message { role: "user", content: "x".into() }];
+    let user = [ChatMessage { role: "user", content: "x".into() }];
     let prompt = |jinja: Option<&str>, config: Value, map: Option<&str>| {
         let config = config.to_string();
         let chat = Chat::from_files("m", jinja.map(str::as_bytes), Some(config.as_bytes()), map.map(str::as_bytes));

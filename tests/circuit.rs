@@ -10,7 +10,7 @@ use mechscope::model::forward::Logits;
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::trace::Trace;
 use mechscope::replacement::Gate;
-use mechscope::replacement::circuit::{Circuit, CircuitRow, Objective, Total, Unit};
+use mechscope::replacement::circuit::{Circuit, CircuitNode, CircuitRow, Objective, Total};
 use random_models::{Recipe, families, recipes, runner};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -51,14 +51,14 @@ impl Numbers {
         self.0[name].to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    fn units(&self, name: &str) -> Vec<Unit> {
+    fn units(&self, name: &str) -> Vec<CircuitNode> {
         let rows: Vec<Vec<i64>> = self.0[name].to_vec2().unwrap();
         let unit = |row: &Vec<i64>| {
             let [kind, layer, head, position] = [0, 1, 2, 3].map(|i| row[i] as usize);
             match kind {
-                0 => Unit::Embed { position },
-                1 => Unit::Head { layer, head, position },
-                _ => Unit::Mlp { layer, position },
+                0 => CircuitNode::Embed { position },
+                1 => CircuitNode::Head { layer, head, position },
+                _ => CircuitNode::Mlp { layer, position },
             }
         };
         rows.iter().map(unit).collect()
@@ -79,7 +79,7 @@ fn close(found: &[f64], want: &[f64], what: &str) {
 
 fn check_row(row: &CircuitRow, numbers: &Numbers, name: &str) {
     assert!(row.residual.abs() <= 1e-5 * row.abs_sum, "{name}: {} of {}", row.residual, row.abs_sum);
-    let effects: HashMap<Unit, f32> = row.effects.iter().copied().collect();
+    let effects: HashMap<CircuitNode, f32> = row.effects.iter().copied().collect();
     let units = numbers.units(&format!("{name}.units"));
     let found: Vec<f64> = units.iter().map(|u| f64::from(effects[u])).collect();
     close(&found, &numbers.of(&format!("{name}.effects")), name);
@@ -128,12 +128,12 @@ fn totals_and_rows_are_the_references() {
         let mut rows = 0;
         for i in 0..4 {
             if let Some(node) = numbers.node(&format!("head{i}.node")) {
-                let unit = Unit::Head { layer: node[0], head: node[1], position: node[2] };
+                let unit = CircuitNode::Head { layer: node[0], head: node[1], position: node[2] };
                 check_row(&circuit.row(&circuit.reading(unit).unwrap()).unwrap(), &numbers, &format!("head{i}"));
                 rows += 1;
             }
             if let Some(node) = numbers.node(&format!("mlp{i}.node")) {
-                let unit = Unit::Mlp { layer: node[0], position: node[1] };
+                let unit = CircuitNode::Mlp { layer: node[0], position: node[1] };
                 check_row(&circuit.row(&circuit.reading(unit).unwrap()).unwrap(), &numbers, &format!("mlp{i}"));
                 rows += 1;
             }
@@ -144,13 +144,19 @@ fn totals_and_rows_are_the_references() {
 
 /// Totals of every kind in the order of the reference's arrays.
 fn check_totals(totals: &[Total], numbers: &Numbers) {
-    type Pick = fn(&Unit) -> Option<[usize; 3]>;
+    type Pick = fn(&CircuitNode) -> Option<[usize; 3]>;
     let kinds: [(&str, Pick); 4] = [
-        ("embed", |u| if let Unit::Embed { position } = *u { Some([0, 0, position]) } else { None }),
-        ("head", |u| if let Unit::Head { layer, head, position } = *u { Some([layer, head, position]) } else { None }),
-        ("mlp", |u| if let Unit::Mlp { layer, position } = *u { Some([layer, position, 0]) } else { None }),
+        ("embed", |u| if let CircuitNode::Embed { position } = *u { Some([0, 0, position]) } else { None }),
+        ("head", |u| {
+            if let CircuitNode::Head { layer, head, position } = *u { Some([layer, head, position]) } else { None }
+        }),
+        ("mlp", |u| if let CircuitNode::Mlp { layer, position } = *u { Some([layer, position, 0]) } else { None }),
         ("neuron", |u| {
-            if let Unit::Neuron { layer, neuron, position } = *u { Some([layer, position, neuron]) } else { None }
+            if let CircuitNode::Neuron { layer, neuron, position } = *u {
+                Some([layer, position, neuron])
+            } else {
+                None
+            }
         }),
     ];
     for (kind, place) in kinds {
@@ -193,11 +199,11 @@ fn slack(circuit: &Circuit) -> f64 {
 }
 
 /// Every reader of a circuit: the target, all heads and all MLPs, with their values.
-fn readers(circuit: &Circuit) -> Vec<(Option<Unit>, f32, CircuitRow)> {
+fn readers(circuit: &Circuit) -> Vec<(Option<CircuitNode>, f32, CircuitRow)> {
     let target = circuit.target();
     let mut all = vec![(None, circuit.value(), circuit.row(&target).unwrap())];
     for total in circuit.totals(false).unwrap() {
-        if matches!(total.unit, Unit::Head { .. } | Unit::Mlp { .. }) {
+        if matches!(total.unit, CircuitNode::Head { .. } | CircuitNode::Mlp { .. }) {
             let reading = circuit.reading(total.unit).unwrap();
             all.push((Some(total.unit), total.writes, circuit.row(&reading).unwrap()));
         }
@@ -209,7 +215,7 @@ fn readers(circuit: &Circuit) -> Vec<(Option<Unit>, f32, CircuitRow)> {
 fn rows_add_up_and_columns_are_totals() {
     for_all(|_, circuit, slack| {
         let readers = readers(circuit);
-        let (mut columns, mut scale): (HashMap<Unit, f64>, HashMap<Unit, f64>) = Default::default();
+        let (mut columns, mut scale): (HashMap<CircuitNode, f64>, HashMap<CircuitNode, f64>) = Default::default();
         for (reader, value, row) in &readers {
             let allowed = 1e-5 * f64::from(row.abs_sum) + slack;
             assert!(f64::from(row.residual.abs()) <= allowed, "{reader:?}: {} of {}", row.residual, row.abs_sum);
@@ -245,14 +251,15 @@ fn units_see_only_what_is_below_and_before() {
     for_all(|model, circuit, _| {
         for (reader, _, row) in readers(circuit) {
             let Some(reader) = reader else { continue };
-            let same_layer = |unit: Unit| {
-                matches!((reader, unit), (Unit::Mlp { .. }, Unit::Head { .. })) && !model.decoder.arch.parallel
+            let same_layer = |unit: CircuitNode| {
+                matches!((reader, unit), (CircuitNode::Mlp { .. }, CircuitNode::Head { .. }))
+                    && !model.decoder.arch.parallel
             };
             for (unit, effect) in &row.effects {
                 let below = unit.layer().is_none_or(|l| l < reader.layer().unwrap())
                     || (unit.layer() == reader.layer() && same_layer(*unit));
                 let before = match reader {
-                    Unit::Head { position, .. } => unit.position() <= position,
+                    CircuitNode::Head { position, .. } => unit.position() <= position,
                     _ => unit.position() == reader.position(),
                 };
                 assert!(below && before, "{reader:?} from {unit:?}: {effect}");
@@ -267,13 +274,13 @@ fn an_mlp_is_its_neurons_and_their_rest() {
         let arch = &model.decoder.arch;
         let neurons = circuit.totals(true).unwrap();
         let (layer, position) = (arch.n_layers - 1, 0);
-        let whole = circuit.row(&circuit.reading(Unit::Mlp { layer, position }).unwrap()).unwrap();
+        let whole = circuit.row(&circuit.reading(CircuitNode::Mlp { layer, position }).unwrap()).unwrap();
         let apart: Vec<usize> = (0..arch.d_mlp).step_by(2).collect();
         let rest = circuit.row(&circuit.rest(layer, position, &apart).unwrap()).unwrap();
-        let mut sums: HashMap<Unit, f64> = rest.effects.iter().map(|(u, x)| (*u, f64::from(*x))).collect();
-        let mut scale: HashMap<Unit, f64> = sums.iter().map(|(u, x)| (*u, x.abs())).collect();
+        let mut sums: HashMap<CircuitNode, f64> = rest.effects.iter().map(|(u, x)| (*u, f64::from(*x))).collect();
+        let mut scale: HashMap<CircuitNode, f64> = sums.iter().map(|(u, x)| (*u, x.abs())).collect();
         for &neuron in &apart {
-            let unit = Unit::Neuron { layer, neuron, position };
+            let unit = CircuitNode::Neuron { layer, neuron, position };
             let total = neurons.iter().find(|t| t.unit == unit).unwrap().writes;
             let row = circuit.row(&circuit.reading(unit).unwrap()).unwrap();
             if row.value == 0.0 {
@@ -305,7 +312,7 @@ fn a_head_that_writes_nothing_has_no_edges() {
             let trace = run(&model, &recipe.prompt);
             let circuit = circuit(&model, &trace, &[(3, 1.0), (1, -1.0)], Gate::Half);
             for total in circuit.totals(false).unwrap() {
-                let Unit::Head { layer: 0, head: h, .. } = total.unit else { continue };
+                let CircuitNode::Head { layer: 0, head: h, .. } = total.unit else { continue };
                 if h == head {
                     assert_eq!((total.writes, total.counts), (0.0, 0.0));
                     let row = circuit.row(&circuit.reading(total.unit).unwrap()).unwrap();
@@ -313,7 +320,7 @@ fn a_head_that_writes_nothing_has_no_edges() {
                 }
             }
             let edges = readers(&circuit).into_iter().flat_map(|(_, _, row)| row.effects);
-            let mut of = edges.filter(|(u, _)| matches!(u, Unit::Head { layer: 0, head: h, .. } if *h == head));
+            let mut of = edges.filter(|(u, _)| matches!(u, CircuitNode::Head { layer: 0, head: h, .. } if *h == head));
             assert!(of.all(|(_, x)| x == 0.0));
             Ok(())
         });

@@ -7,7 +7,7 @@ use common::{Reference, references};
 use mechscope::address::Edit;
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
-use mechscope::model::edit::{Plan, Reference as From, References, Scope, needs};
+use mechscope::model::edit::{EditPlan, Reference as From, References, Scope, needs};
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::open::Options;
 use mechscope::model::ops::Route;
@@ -215,7 +215,7 @@ fn a_batch_of_edits_equals_one_run_for_each() {
             edits(&["L1..2.H0.pattern@*<-0*=0.5"]),
         ];
         let lists: Vec<&[Edit]> = lists.iter().map(Vec::as_slice).collect();
-        let plan = Plan::batch(&Scope::new(&model.decoder, one.n_pos()), &lists, &mut Unused).unwrap();
+        let plan = EditPlan::batch(&Scope::new(&model.decoder, one.n_pos()), &lists, &mut Unused).unwrap();
         let prompts = vec![one.tokens().to_vec(); lists.len()];
         let step = &mut |_: usize, _: usize| Ok(());
         let run = model.decoder.run(Start::Tokens(&prompts), &Sites::None, &plan, Logits::All, step).unwrap();
@@ -394,7 +394,7 @@ fn both_routes_edit_alike() {
         let one = clean(&model, PROMPT);
         let list =
             edits(&["L0.H1.q*=2", "L1.KV0.k@2+=1", "L1.KV0.v@1=0", "L1.H0.pattern@3=0.25", "L2.H1.pattern@*<-0*=0.5"]);
-        let plan = Plan::new(&model.scope(one.tokens()), &list, &mut Unused).unwrap();
+        let plan = EditPlan::new(&model.scope(one.tokens()), &list, &mut Unused).unwrap();
         let run = |route| {
             let prompts = [one.tokens().to_vec()];
             let step = &mut |_: usize, _: usize| Ok(());
@@ -445,7 +445,7 @@ fn with_dictionaries() -> Vec<(String, Model)> {
     }
     let open = |(name, model, folder): (String, String, Option<String>)| {
         let mut model = Model::open(&model, Options::default(), Box::new(|_, _| {})).unwrap();
-        model.dictionary = Some(Arc::new(Dictionary::of(&model, folder.as_deref()).unwrap()));
+        model.use_dictionary(Arc::new(Dictionary::of(&model, folder.as_deref()).unwrap()));
         (name, model)
     };
     all.into_iter().map(open).collect()
@@ -454,7 +454,7 @@ fn with_dictionaries() -> Vec<(String, Model)> {
 #[test]
 fn a_feature_writes_what_its_new_activation_adds() {
     for (name, model) in with_dictionaries() {
-        let dictionary = model.dictionary.clone().unwrap();
+        let dictionary = model.dictionary().unwrap();
         let clean = clean(&model, PROMPT);
         let input = |run: &Trace, l| dictionary.input(l, model.decoder.arch.parallel, run).unwrap();
         let active = dictionary.encode(1, &input(&clean, 1)).unwrap();

@@ -2,9 +2,9 @@
 
 use mechscope::analysis::attribution::{Attribution, GraphRequest};
 use mechscope::analysis::verify_request::{Subjects, TestRequest};
-use mechscope::engine::{Answer, Ask, Engine, JobId, Question, Reply, Request, Said, Setup};
+use mechscope::engine::{Answer, Ask, Engine, JobId, PromptQuestion, Reply, Request, Said, Setup};
 use mechscope::graph::NodeKind;
-use mechscope::graph::verification::With;
+use mechscope::graph::verification::Intervention;
 use mechscope::model::hub::Policy;
 use mechscope::model::open::Options;
 use mechscope::model::text::Bos;
@@ -84,8 +84,8 @@ fn graph() -> Ask {
     Ask::Graph(GraphRequest { prompt: PROMPT.into(), max_nodes: Some(120), ..GraphRequest::default() })
 }
 
-fn question(prompt: &str) -> Question {
-    Question {
+fn question(prompt: &str) -> PromptQuestion {
+    PromptQuestion {
         prompt: prompt.into(),
         ids: None,
         edits: Vec::new(),
@@ -98,7 +98,7 @@ fn question(prompt: &str) -> Question {
 
 fn tests(graph: &Attribution, what: Subjects) -> Ask {
     let target = graph.graph.targets().next().unwrap() as u32;
-    Ask::Test(TestRequest { graph: graph.id, dictionary: None, target, what, with: With::Zero })
+    Ask::Test(TestRequest { graph: graph.id, dictionary: None, target, what, with: Intervention::Zero })
 }
 
 fn node(graph: &Attribution, is: impl Fn(&NodeKind) -> bool) -> u32 {
@@ -171,7 +171,7 @@ fn runs_are_kept_from_one_question_to_the_next() {
     let mut asker = Asker::new();
     let (_, passes) = asker.get(Ask::Next(question(PROMPT)));
     assert_eq!(passes, 1);
-    let (_, passes) = asker.get(Ask::Next(Question { position: 3, ..question(PROMPT) }));
+    let (_, passes) = asker.get(Ask::Next(PromptQuestion { position: 3, ..question(PROMPT) }));
     assert_eq!(passes, 0, "the same prompt elsewhere");
     let graph = asker.graph();
     let (_, passes) = asker.get(self::graph());
@@ -182,7 +182,7 @@ fn runs_are_kept_from_one_question_to_the_next() {
         assert!(matches!(&answer, Answer::Tested(found) if found.len() == 1));
         assert_eq!(passes, 0, "a test begins at the layer it changes, on the graph's own run");
     }
-    let edited = Question { edits: vec!["L0.H0=0".parse().unwrap()], ..question(PROMPT) };
+    let edited = PromptQuestion { edits: vec!["L0.H0=0".parse().unwrap()], ..question(PROMPT) };
     asker.get(Ask::Next(edited.clone()));
     let (_, passes) = asker.get(Ask::Next(edited));
     assert_eq!(passes, 0, "the edited run is kept too");

@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::{Device, Tensor};
 use common::{open, shared, test_data};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build, most_probable};
 use mechscope::analysis::next_token::NextToken;
 use mechscope::graph::{Edge, Graph, Influence, NodeKind, Thresholds, prune};
 use mechscope::model::Model;
@@ -71,7 +71,8 @@ impl Case {
     fn graph(&self) -> Graph {
         let max_nodes = self.about["max_feature_nodes"].as_u64().map(|n| n as usize);
         // Batches of 16 with an update interval of 4, as in the reference.
-        let settings = Settings { max_nodes, zero_positions: 1, rerank_every: Some(64), ..Settings::default() };
+        let settings =
+            GraphSettings { max_nodes, zero_positions: 1, rerank_every: Some(64), ..GraphSettings::default() };
         let tokens = self.model.pieces(&self.ids());
         let mut step = |_: usize, _: usize| Ok(());
         build(&self.model, &tokens, Some(&self.dictionary), &self.targets(), settings, &mut step).unwrap()

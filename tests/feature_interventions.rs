@@ -10,7 +10,7 @@ use mechscope::model::dictionary::{Dictionary, WritePoint};
 use mechscope::model::forward::Logits;
 use mechscope::model::site::{Site, Sites};
 use mechscope::replacement::Gate;
-use mechscope::replacement::{ReplacementModel, SourceBlocks, Target, Write};
+use mechscope::replacement::{ReplacementModel, ResidualTarget, SourceBlocks, Write};
 use std::path::PathBuf;
 
 /// The third of circuit-tracer's modes: patterns, norms and MLPs held.
@@ -122,9 +122,10 @@ fn held_the_logits_move_by_the_edges() {
         let maker = frozen.targets(decoder, &trace, Gate::Half);
         let last = case.ids.len() - 1;
         let vocab = case.base.len() as u32;
-        let targets: Vec<Target> = (0..vocab).map(|v| maker.logits(last, &[(v, 1.0)], false).unwrap()).collect();
+        let targets: Vec<ResidualTarget> =
+            (0..vocab).map(|v| maker.logits(last, &[(v, 1.0)], false).unwrap()).collect();
         let mut effects = vec![vec![0f32; n]; targets.len()];
-        let take = |rows: Vec<(usize, mechscope::replacement::Row)>| {
+        let take = |rows: Vec<(usize, mechscope::replacement::EffectRow)>| {
             rows.into_iter().for_each(|(t, row)| effects[t].copy_from_slice(&row.effects[..n]));
             Ok(())
         };

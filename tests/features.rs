@@ -5,7 +5,7 @@ mod program;
 
 use candle_core::{DType, Device, Tensor};
 use common::{open, shared, test_data};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 use mechscope::analysis::next_token::NextToken;
 use mechscope::graph::NodeKind;
 use mechscope::model::Model;
@@ -108,7 +108,7 @@ fn embeddings_give_what_the_edges_of_a_graph_say() {
     let tokens = model.pieces(&ids);
     let targets = mechscope::analysis::attribution_graph::most_probable(&model, &next, 0.9, 1);
     let targets: Vec<LogitTarget> = targets;
-    let settings = Settings { max_nodes: None, zero_positions: 1, ..Settings::default() };
+    let settings = GraphSettings { max_nodes: None, zero_positions: 1, ..GraphSettings::default() };
     let graph = build(&model, &tokens, Some(&dictionary), &targets, settings, &mut |_, _| Ok(())).unwrap();
     let features = graph.nodes.iter().enumerate().filter(|(_, n)| n.kind == NodeKind::Feature && n.position == Some(7));
     let mut compared = 0;

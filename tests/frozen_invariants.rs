@@ -5,7 +5,7 @@ mod blocked;
 mod random_models;
 
 use candle_core::{Device, Tensor};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 use mechscope::graph::{Graph, Influence, NodeKind};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
@@ -14,7 +14,7 @@ use mechscope::model::forward::Logits;
 use mechscope::model::site::{BlockSite, Sites};
 use mechscope::model::trace::Trace;
 use mechscope::replacement::Gate;
-use mechscope::replacement::{ReplacementModel, Row, SourceBlocks, Target};
+use mechscope::replacement::{EffectRow, ReplacementModel, ResidualTarget, SourceBlocks};
 use random_models::{Recipe, families, recipes, runner};
 use std::cell::Cell;
 use std::path::Path;
@@ -33,8 +33,8 @@ struct Case {
     frozen: ReplacementModel,
     neurons: Vec<Neuron>,
     sources: SourceBlocks,
-    targets: Vec<Target>,
-    rows: Vec<Row>,
+    targets: Vec<ResidualTarget>,
+    rows: Vec<EffectRow>,
 }
 
 impl Case {
@@ -52,7 +52,7 @@ impl Case {
         let biases = SourceBlocks::output_biases(&frozen, decoder).unwrap();
         let sources = SourceBlocks::new(&frozen, &trace, neurons.len(), &writes, &biases, None).unwrap();
         let maker = frozen.targets(decoder, &trace, gate);
-        let mut targets: Vec<Target> =
+        let mut targets: Vec<ResidualTarget> =
             neurons.iter().flat_map(|&(l, p, n)| maker.neurons(l, &[(p, n)]).unwrap()).collect();
         targets.push(maker.logits(n_pos - 1, &[(TOKEN, 1.0)], demeaned).unwrap());
         let rows = rows(&frozen, &targets, &sources);
@@ -69,9 +69,9 @@ impl Case {
     }
 }
 
-fn rows(frozen: &ReplacementModel, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
+fn rows(frozen: &ReplacementModel, targets: &[ResidualTarget], sources: &SourceBlocks) -> Vec<EffectRow> {
     let mut rows = vec![None; targets.len()];
-    let take = |done: Vec<(usize, Row)>| {
+    let take = |done: Vec<(usize, EffectRow)>| {
         done.into_iter().for_each(|(t, row)| rows[t] = Some(row));
         Ok(())
     };
@@ -194,7 +194,7 @@ fn features_and_errors_reach_only_what_comes_after_and_above() {
         let dictionary = Dictionary::open(folder.path(), &model.decoder).unwrap();
         let targets = vec![LogitTarget { name: "a".into(), weights: vec![(TOKEN, 1.0)], probability: 0.5 }];
         let tokens = model.pieces(&recipe.prompt);
-        let settings = Settings::default();
+        let settings = GraphSettings::default();
         let graph = build(&model, &tokens, Some(&dictionary), &targets, settings, &mut |_, _| Ok(())).unwrap();
         for edge in graph.edges.iter() {
             let (source, target) = (&graph.nodes[edge.source as usize], &graph.nodes[edge.target as usize]);
@@ -331,7 +331,7 @@ fn influence_is_the_sum_over_all_paths() {
             LogitTarget { name: "a".into(), weights: vec![(TOKEN, 1.0)], probability: 0.5 },
             LogitTarget { name: "b".into(), weights: vec![(1, 1.0)], probability: 0.25 },
         ];
-        let settings = Settings { gate, max_nodes: Some(9), ..Settings::default() };
+        let settings = GraphSettings { gate, max_nodes: Some(9), ..GraphSettings::default() };
         let tokens = model.pieces(&recipe.prompt);
         let graph = build(&model, &tokens, None, &targets, settings, &mut |_, _| Ok(())).unwrap();
         let influence = Influence::of(&graph).unwrap();

@@ -4,11 +4,11 @@ mod common;
 
 use common::{Reference, references};
 use mechscope::address::Edit;
-use mechscope::analysis::generate::{Ended, Generated, Sampling, Settings, generate, longer};
+use mechscope::analysis::generate::{Ended, GenerateSettings, Generated, Sampling, generate, longer};
 use mechscope::analysis::input::Input;
 use mechscope::model::Model;
 use mechscope::model::cache::Cache;
-use mechscope::model::edit::Plan;
+use mechscope::model::edit::EditPlan;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::ops::Route;
 use mechscope::model::site::Sites;
@@ -30,12 +30,14 @@ fn ids(model: &Model, n: usize) -> Vec<u32> {
 fn whole(model: &Model, ids: &[u32], route: Route) -> Vec<Vec<f32>> {
     let prompt = [ids.to_vec()];
     let run =
-        model.decoder.run_by(route, Start::Tokens(&prompt), &Sites::None, Plan::NONE, Logits::All, &mut |_, _| Ok(()));
+        model
+            .decoder
+            .run_by(route, Start::Tokens(&prompt), &Sites::None, EditPlan::NONE, Logits::All, &mut |_, _| Ok(()));
     run.unwrap().logits().unwrap().to_vec2().unwrap()
 }
 
 fn extend(model: &Model, cache: &mut Cache, ids: &[u32]) -> Vec<Vec<f32>> {
-    let logits = model.decoder.extend(cache, ids, Plan::NONE, Logits::All, &mut |_, _| Ok(()));
+    let logits = model.decoder.extend(cache, ids, EditPlan::NONE, Logits::All, &mut |_, _| Ok(()));
     logits.unwrap().to_vec2().unwrap()
 }
 
@@ -85,7 +87,7 @@ fn a_run_that_was_ended_leaves_the_cache_as_it_was() {
         let ids = ids(&model, 12);
         let mut cache = Cache::new(&model.decoder);
         extend(&model, &mut cache, &ids[..8]);
-        let ended = model.decoder.extend(&mut cache, &ids[8..], Plan::NONE, Logits::Last, &mut |layer, _| {
+        let ended = model.decoder.extend(&mut cache, &ids[8..], EditPlan::NONE, Logits::Last, &mut |layer, _| {
             anyhow::ensure!(layer == 0, "ended");
             Ok(())
         });
@@ -110,7 +112,7 @@ fn slowly(model: &Model, prompt: &[u32], edits: &[Edit], count: usize) -> Vec<(u
     all
 }
 
-fn quickly(model: &Model, prompt: &[u32], edits: &[Edit], settings: &Settings) -> (Vec<Generated>, Ended) {
+fn quickly(model: &Model, prompt: &[u32], edits: &[Edit], settings: &GenerateSettings) -> (Vec<Generated>, Ended) {
     let mut all = Vec::new();
     let ended = generate(model, prompt, edits, Bos::Auto, settings, &mut |_, _| Ok(()), &mut |token| {
         all.push(token.clone());
@@ -139,7 +141,8 @@ fn edits_act_as_without_a_cache() {
         ];
         for list in lists {
             let edits: Vec<Edit> = list.iter().map(|e| e.parse().unwrap()).collect();
-            let (got, ended) = quickly(&model, &prompt, &edits, &Settings { count: 12, ..Settings::default() });
+            let (got, ended) =
+                quickly(&model, &prompt, &edits, &GenerateSettings { count: 12, ..GenerateSettings::default() });
             assert_eq!(ended, Ended::Count);
             let want = slowly(&model, &prompt, &edits, 12);
             for (n, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -159,7 +162,7 @@ fn an_edit_at_the_end_may_act_from_there_on() {
     let model = models().remove(0).model();
     let prompt = ids(&model, 9);
     let write = |edit: &str, onward| {
-        let settings = Settings { count: 8, onward, ..Settings::default() };
+        let settings = GenerateSettings { count: 8, onward, ..GenerateSettings::default() };
         quickly(&model, &prompt, &[edit.parse().unwrap()], &settings).0
     };
     assert_eq!(write("L1.mlp@-1*=-3", true), write("L1.mlp@8..*=-3", false));
@@ -173,7 +176,7 @@ fn values_of_runs_are_those_of_the_prompt() {
     let text = "The king said to the people";
     let prompt = model.encode(text, Bos::Auto).unwrap().ids();
     // Patching the prompt from itself changes nothing, however many tokens follow.
-    let settings = Settings { count: 6, ..Settings::default() };
+    let settings = GenerateSettings { count: 6, ..GenerateSettings::default() };
     let edit = |e: String| vec![e.parse::<Edit>().unwrap()];
     let (plain, _) = quickly(&model, &prompt, &[], &settings);
     let (patched, _) = quickly(&model, &prompt, &edit(format!("L1.resid_post=from:{text:?}")), &settings);
@@ -196,15 +199,16 @@ fn generation_ends_where_it_should() {
         let limit = model.decoder.arch.n_ctx;
         if limit <= 256 {
             let prompt = ids(&model, limit - 3);
-            let (all, ended) = quickly(&model, &prompt, &[], &Settings { count: 9, ..Settings::default() });
+            let (all, ended) =
+                quickly(&model, &prompt, &[], &GenerateSettings { count: 9, ..GenerateSettings::default() });
             // What was written fits as a prompt.
             assert_eq!((all.len(), ended), (3, Ended::Context(limit)), "{}", reference.name);
         }
         let prompt = ids(&model, 5);
-        let (all, _) = quickly(&model, &prompt, &[], &Settings { count: 5, ..Settings::default() });
+        let (all, _) = quickly(&model, &prompt, &[], &GenerateSettings { count: 5, ..GenerateSettings::default() });
         let ends = vec![all[2].id];
         let first = all.iter().position(|t| t.id == ends[0]).unwrap();
-        let settings = Settings { count: 5, ends, alternatives: 3, ..Settings::default() };
+        let settings = GenerateSettings { count: 5, ends, alternatives: 3, ..GenerateSettings::default() };
         let (cut, ended) = quickly(&model, &prompt, &[], &settings);
         assert_eq!((cut.len(), ended), (first + 1, Ended::End(all[2].id)));
         assert_eq!(cut[0].alternatives.len(), 3);
@@ -218,7 +222,8 @@ fn the_same_seed_draws_the_same_tokens() {
     let prompt = ids(&model, 5);
     let drawn = |seed| {
         let sampling = Some(Sampling { seed, temperature: 1.5, top_k: Some(40), top_p: Some(0.95) });
-        let (all, _) = quickly(&model, &prompt, &[], &Settings { count: 10, sampling, ..Settings::default() });
+        let (all, _) =
+            quickly(&model, &prompt, &[], &GenerateSettings { count: 10, sampling, ..GenerateSettings::default() });
         all.iter().map(|t| t.id).collect::<Vec<_>>()
     };
     assert_eq!(drawn(3), drawn(3));

@@ -3,7 +3,7 @@
 mod gold;
 
 use gold::{induction, two_hops};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 use mechscope::graph::tree::strongest_paths;
 use mechscope::graph::{Graph, Influence, Node, NodeKind};
 use mechscope::model::Model;
@@ -28,7 +28,7 @@ fn without(model: &Model, ids: &[u32], edit: &str) -> Vec<f32> {
 
 fn graph(model: &Model, ids: &[u32], target: LogitTarget) -> Graph {
     let tokens = model.pieces(ids);
-    build(model, &tokens, None, &[target], Settings::default(), &mut |_, _| Ok(())).unwrap()
+    build(model, &tokens, None, &[target], GraphSettings::default(), &mut |_, _| Ok(())).unwrap()
 }
 
 fn place(graph: &Graph, name: &str) -> usize {

@@ -4,7 +4,7 @@ mod common;
 
 use anyhow::bail;
 use common::{open, test_data};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, grow};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build, grow};
 use mechscope::graph::format::json;
 use mechscope::graph::{Graph, Influence};
 use mechscope::model::Model;
@@ -23,7 +23,7 @@ fn targets() -> Vec<LogitTarget> {
     vec![target(7, 0.6), target(100, 0.3)]
 }
 
-fn graph(model: &Model, dictionary: Option<&Dictionary>, settings: Settings) -> Graph {
+fn graph(model: &Model, dictionary: Option<&Dictionary>, settings: GraphSettings) -> Graph {
     build(model, &model.pieces(&IDS), dictionary, &targets(), settings, &mut |_, _| Ok(())).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn edges(graph: &Graph) -> HashMap<(&str, &str), f32> {
 #[test]
 fn a_graph_that_is_stopped_keeps_its_rows_and_says_so() {
     let model = model();
-    let whole = graph(&model, None, Settings { max_nodes: Some(300), ..Settings::default() });
+    let whole = graph(&model, None, GraphSettings { max_nodes: Some(300), ..GraphSettings::default() });
     assert!(!whole.metadata.partial);
     for calls in [0, 1, 4, 9] {
         let mut count = 0;
@@ -49,7 +49,7 @@ fn a_graph_that_is_stopped_keeps_its_rows_and_says_so() {
             count += 1;
             if count > calls { bail!("enough") } else { Ok(()) }
         };
-        let settings = Settings { max_nodes: Some(300), ..Settings::default() };
+        let settings = GraphSettings { max_nodes: Some(300), ..GraphSettings::default() };
         let part = build(&model, &model.pieces(&IDS), None, &targets(), settings, &mut step).unwrap();
         assert!(part.metadata.partial, "after {calls} calls");
         assert!(units(&part).len() < 300 && part.failed_certificates().count() == 0);
@@ -68,7 +68,7 @@ fn a_graph_that_is_stopped_keeps_its_rows_and_says_so() {
 #[test]
 fn every_round_leaves_a_graph_to_look_at() {
     let model = model();
-    let settings = Settings { max_nodes: Some(400), ..Settings::default() };
+    let settings = GraphSettings { max_nodes: Some(400), ..GraphSettings::default() };
     let mut sizes = Vec::new();
     let tokens = model.pieces(&IDS);
     let targets = targets();
@@ -92,7 +92,7 @@ fn ranking_again_finds_more_influence() {
     let id = model.encode(" Austin", Bos::Never).unwrap().ids()[0];
     let targets = vec![LogitTarget { name: "Austin".into(), weights: vec![(id, 1.0)], probability: 1.0 }];
     let carried = |every: usize| {
-        let settings = Settings { max_nodes: Some(300), rerank_every: Some(every), ..Settings::default() };
+        let settings = GraphSettings { max_nodes: Some(300), rerank_every: Some(every), ..GraphSettings::default() };
         let graph = build(&model, &tokens, None, &targets, settings, &mut |_, _| Ok(())).unwrap();
         Influence::of(&graph).unwrap().scores().replacement.unwrap()
     };
@@ -107,12 +107,12 @@ fn a_share_takes_as_many_units_as_carry_it() {
     for dictionary in [None, Some(&dictionary)] {
         let counts: Vec<usize> = [0.3, 0.6, 0.9, 1.0]
             .map(|share| {
-                let settings = Settings { share: Some(share), rerank_every: Some(16), ..Settings::default() };
+                let settings = GraphSettings { share: Some(share), rerank_every: Some(16), ..GraphSettings::default() };
                 units(&graph(&model, dictionary, settings)).len()
             })
             .to_vec();
         assert!(counts.is_sorted() && counts[0] > 0 && counts[0] * 2 < counts[3], "{counts:?}");
-        let capped = Settings { share: Some(0.9), max_nodes: Some(5), ..Settings::default() };
+        let capped = GraphSettings { share: Some(0.9), max_nodes: Some(5), ..GraphSettings::default() };
         assert_eq!(units(&graph(&model, dictionary, capped)).len(), 5);
     }
 }
@@ -121,7 +121,7 @@ fn a_share_takes_as_many_units_as_carry_it() {
 #[test]
 fn all_neurons_leave_no_remainder() {
     let model = model();
-    let whole = graph(&model, None, Settings::default());
+    let whole = graph(&model, None, GraphSettings::default());
     let scores = Influence::of(&whole).unwrap().scores();
     assert!(scores.replacement.unwrap() > 1.0 - 1e-4 && scores.completeness.unwrap() > 1.0 - 1e-4, "{scores:?}");
 }
@@ -129,7 +129,7 @@ fn all_neurons_leave_no_remainder() {
 #[test]
 fn units_that_are_always_on_are_marked_in_files_too() {
     let model = open(&test_data().join("models/tiny-gpt2"));
-    let graph = graph(&model, None, Settings::default());
+    let graph = graph(&model, None, GraphSettings::default());
     let marked: Vec<&str> = graph.nodes.iter().filter(|n| n.always_on).map(|n| &*n.id).collect();
     assert!(!marked.is_empty() && marked.len() * 3 < graph.nodes.len(), "{} marked", marked.len());
     let mut file = Vec::new();

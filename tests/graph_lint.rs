@@ -6,7 +6,7 @@ use std::path::Path;
 
 use graph_common::seeded_graph;
 use mechscope::graph::format::json::{DEFAULT_MEMORY, Opened, open, read, write};
-use mechscope::graph::lint::{Finding, Severity, Viewer, check};
+use mechscope::graph::lint::{Finding, LintSeverity, Viewer, check};
 use serde_json::{Value, json};
 
 fn checked(file: &Value) -> Vec<Finding> {
@@ -42,10 +42,10 @@ fn a_clean_file_has_no_findings() {
 
 #[test]
 fn each_trap_is_found_and_blamed_on_the_right_viewer() {
-    use Severity::{Error, Note, Warning};
+    use LintSeverity::{Error, Note, Warning};
     use Viewer::{Both, CircuitTracer, Neuronpedia};
     type Break = fn(&mut Value);
-    let cases: [(u8, Severity, Viewer, Break); 22] = [
+    let cases: [(u8, LintSeverity, Viewer, Break); 22] = [
         (1, Error, Both, |f| {
             f["nodes"][1]["node_id"] = json!("0_2_1");
             f["nodes"][2]["node_id"] = json!("0_2_1");
@@ -100,11 +100,11 @@ fn each_trap_is_found_and_blamed_on_the_right_viewer() {
 }
 
 /// What is wrong, what is done to a clean file, and words of the finding.
-type Case = (Severity, Viewer, fn(&mut Value), &'static str);
+type Case = (LintSeverity, Viewer, fn(&mut Value), &'static str);
 
 #[test]
 fn each_field_is_checked_for_type_range_and_what_it_names() {
-    use Severity::{Error, Warning};
+    use LintSeverity::{Error, Warning};
     use Viewer::{Both, Neuronpedia};
     let cases: [Case; 15] = [
         (
@@ -180,7 +180,7 @@ fn size_is_judged_by_the_file_and_by_its_links() {
     opened.form.bytes = 101 << 20;
     let findings = check(&opened);
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert_eq!((findings[0].trap, findings[0].severity), (12, Severity::Error));
+    assert_eq!((findings[0].trap, findings[0].severity), (12, LintSeverity::Error));
     assert!(findings[0].to_string().starts_with("error    Neuronpedia     [12] 105 MB"), "{}", findings[0]);
 }
 
@@ -189,7 +189,7 @@ fn circuit_tracers_own_files() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data/circuit-tracer");
     let errors = |name: &str| {
         let findings = check(&open(&folder.join(name)).unwrap());
-        let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
+        let errors = findings.into_iter().filter(|finding| finding.severity == LintSeverity::Error);
         errors.map(|finding| finding.trap).collect::<Vec<_>>()
     };
     assert_eq!(errors("tiny-gpt2-graph.json"), [0u8; 0]);
@@ -204,7 +204,7 @@ fn what_we_write_has_no_errors_and_no_warnings() {
         let mut file = Vec::new();
         write(&graph, &mut file).unwrap();
         let findings = check(&read(file.as_slice(), DEFAULT_MEMORY).unwrap());
-        let bad: Vec<_> = findings.iter().filter(|finding| finding.severity < Severity::Note).collect();
+        let bad: Vec<_> = findings.iter().filter(|finding| finding.severity < LintSeverity::Note).collect();
         assert!(bad.is_empty(), "{bad:?}");
     }
 }

@@ -4,7 +4,7 @@ mod graph_common;
 
 use graph_common::{random_graph, seeded_graph, twelve_nodes};
 use mechscope::graph::format::svg;
-use mechscope::graph::group::{Group, Item, KIND, collapse};
+use mechscope::graph::group::{Group, GroupItem, KIND, collapse};
 use mechscope::graph::tree::Limits;
 use mechscope::graph::{Graph, NodeKind};
 use proptest::prelude::*;
@@ -101,8 +101,8 @@ proptest! {
         let groups = groups(&graph, &numbers);
         let collapsed = collapse(&graph, &groups, None).unwrap();
         let members = |item: usize| match collapsed.items[item] {
-            Item::Group(group) => groups[group].members.clone(),
-            Item::Node(node) => vec![node],
+            GroupItem::Group(group) => groups[group].members.clone(),
+            GroupItem::Node(node) => vec![node],
         };
         let sum = |target: usize, source: usize| -> f64 {
             let pairs = members(target).into_iter().flat_map(|t| members(source).into_iter().map(move |s| (t, s)));
@@ -124,7 +124,7 @@ proptest! {
         prop_assert_eq!(picture.nodes.len(), collapsed.items.len());
         for (item, node) in collapsed.items.iter().zip(&picture.nodes) {
             let group = matches!(&node.kind, NodeKind::Other(kind) if **kind == *KIND);
-            prop_assert_eq!(group, matches!(item, Item::Group(_)));
+            prop_assert_eq!(group, matches!(item, GroupItem::Group(_)));
         }
         for edge in &collapsed.edges {
             let found = picture.edges.weight(edge.target, edge.source as u32).unwrap();

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use graph_common::{random_graph, seeded_graph};
 use mechscope::graph::format::{dot, text, tsv};
-use mechscope::graph::group::{Group, Item as GroupItem, collapse, groups, supernodes};
-use mechscope::graph::tree::{Branch, Item, Limits, Source, Tree, strongest_paths};
+use mechscope::graph::group::{Group, GroupItem, collapse, groups, supernodes};
+use mechscope::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource, strongest_paths};
 use mechscope::graph::{Certificate, Edge, Edges, Graph, Influence, Metadata, Node, Thresholds, prune};
 use proptest::prelude::*;
 
@@ -41,8 +41,8 @@ fn small() -> Graph {
     Graph::new(metadata, nodes, edges).unwrap()
 }
 
-fn whole(graph: &Graph) -> Source<'_> {
-    Source { graph, columns: None, pruned: None }
+fn whole(graph: &Graph) -> TreeSource<'_> {
+    TreeSource { graph, columns: None, pruned: None }
 }
 
 fn shown(graph: &Graph, tree: &Tree, guides: text::Guides) -> String {
@@ -80,8 +80,8 @@ logit:9@1 \" Austin\"  p 0.500
 `- ... 1 more                                         12.5%
 ";
     assert_eq!(shown(&graph, &tree, text::ASCII), expected);
-    assert!(matches!(tree.lines[1].item, Item::Node { branch: Branch::Folded(2), .. }));
-    assert!(matches!(tree.lines[2].item, Item::Node { branch: Branch::Cut(2), .. }));
+    assert!(matches!(tree.lines[1].item, TreeItem::Node { branch: Branch::Folded(2), .. }));
+    assert!(matches!(tree.lines[2].item, TreeItem::Node { branch: Branch::Cut(2), .. }));
     assert!(Tree::upstream(whole(&graph), 99, &limits).lines.is_empty());
 }
 
@@ -89,14 +89,14 @@ logit:9@1 \" Austin\"  p 0.500
 fn downstream_shows_what_a_node_feeds_by_its_share_there() {
     let graph = small();
     let columns = graph.edges.transposed();
-    let source = Source { columns: Some(&columns), ..whole(&graph) };
+    let source = TreeSource { columns: Some(&columns), ..whole(&graph) };
     let tree = Tree::downstream(source, 2, &Limits::default());
     let shares: Vec<(u32, f32)> = tree
         .lines
         .iter()
         .filter_map(|line| match line.item {
-            Item::Node { node, share, .. } => Some((node, share)),
-            Item::More { .. } => None,
+            TreeItem::Node { node, share, .. } => Some((node, share)),
+            TreeItem::More { .. } => None,
         })
         .collect();
     assert_eq!(shares, [(2, 1.0), (3, 0.75), (4, 0.5), (4, 0.375)]);
@@ -253,20 +253,20 @@ proptest! {
         let mut input = vec![0.0; tree.lines.len()];
         for line in &tree.lines {
             let share = match line.item {
-                Item::Node { node, share, branch, .. } => {
+                TreeItem::Node { node, share, branch, .. } => {
                     if branch == Branch::Open {
                         prop_assert!(open.insert(node));
                     }
                     share
                 }
-                Item::More { share, .. } => share,
+                TreeItem::More { share, .. } => share,
             };
             if let Some(parent) = line.parent {
                 input[parent] += share;
             }
         }
         for (line, input) in tree.lines.iter().zip(input) {
-            if matches!(line.item, Item::Node { branch: Branch::Open, .. }) {
+            if matches!(line.item, TreeItem::Node { branch: Branch::Open, .. }) {
                 prop_assert!((input - 1.0).abs() < 1e-4, "{input}");
             }
         }

@@ -14,7 +14,7 @@ use mechscope::model::ops::Route;
 use mechscope::model::site::{BlockSite as S, Sites};
 use mechscope::model::trace::Trace;
 use mechscope::replacement::Gate;
-use mechscope::replacement::{Entry, ReplacementModel, Row, SourceBlocks, Target};
+use mechscope::replacement::{EffectRow, ReplacementModel, ResidualPoint, ResidualTarget, SourceBlocks};
 use std::path::{Path, PathBuf};
 
 /// A model frozen at a prompt.
@@ -45,19 +45,19 @@ impl Case {
         SourceBlocks::new(&self.frozen, &self.trace, neurons.len(), &writes, &biases, None).unwrap()
     }
 
-    fn neurons(&self, which: &[(usize, usize, usize)], rule: Gate) -> Vec<Target> {
+    fn neurons(&self, which: &[(usize, usize, usize)], rule: Gate) -> Vec<ResidualTarget> {
         let maker = self.frozen.targets(&self.model.decoder, &self.trace, rule);
         which.iter().flat_map(|&(l, p, n)| maker.neurons(l, &[(p, n)]).unwrap()).collect()
     }
 
-    fn logit(&self, id: u32, demeaned: bool) -> Target {
+    fn logit(&self, id: u32, demeaned: bool) -> ResidualTarget {
         let maker = self.frozen.targets(&self.model.decoder, &self.trace, Gate::Half);
         maker.logits(self.frozen.n_pos - 1, &[(id, 1.0)], demeaned).unwrap()
     }
 
-    fn rows(&self, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
-        let mut rows: Vec<Option<Row>> = vec![None; targets.len()];
-        let take = |done: Vec<(usize, Row)>| {
+    fn rows(&self, targets: &[ResidualTarget], sources: &SourceBlocks) -> Vec<EffectRow> {
+        let mut rows: Vec<Option<EffectRow>> = vec![None; targets.len()];
+        let take = |done: Vec<(usize, EffectRow)>| {
             done.into_iter().for_each(|(t, row)| rows[t] = Some(row));
             Ok(())
         };
@@ -77,7 +77,7 @@ fn matrix(t: &Tensor) -> Vec<Vec<f32>> {
 }
 
 /// `|got - want| <= 1e-5 x sum |want| + 1e-6`.
-fn assert_row(name: &str, got: &Row, case: &Case, n_neurons: usize, want: &[f32], factor: f32) {
+fn assert_row(name: &str, got: &EffectRow, case: &Case, n_neurons: usize, want: &[f32], factor: f32) {
     let n_pos = case.frozen.n_pos;
     let has_pos = case.frozen.pos_embed.is_some();
     let columns = case.sources(&[]).columns;
@@ -127,7 +127,7 @@ fn rows_equal_autograd_in_the_frozen_model() {
             let blocks = case.sources(&sources);
 
             let logit_ids: Vec<i64> = reference["logit_ids"].to_vec1().unwrap();
-            let mut targets: Vec<Target> = logit_ids.iter().map(|id| case.logit(*id as u32, false)).collect();
+            let mut targets: Vec<ResidualTarget> = logit_ids.iter().map(|id| case.logit(*id as u32, false)).collect();
             targets.extend(logit_ids.iter().map(|id| case.logit(*id as u32, true)));
             let triples: Vec<Vec<i64>> = reference["target_neurons"].to_vec2().unwrap();
             let neurons: Vec<_> = triples.iter().map(|t| (t[0] as usize, t[1] as usize, t[2] as usize)).collect();
@@ -224,7 +224,7 @@ fn heads_of_the_last_layer_carry_their_direct_logit_attribution() {
         let (ids, wanted) = (reference.ids(), reference.tensors());
         let about = reference.about();
         for (case, route) in Case::both(&reference.folder, &ids) {
-            let targets: Vec<Target> = about["dla_targets"]
+            let targets: Vec<ResidualTarget> = about["dla_targets"]
                 .as_array()
                 .unwrap()
                 .iter()
@@ -289,7 +289,7 @@ fn rows_equal_the_frozen_model_run_forwards() {
                     let above = (write.layer + 1, write.position);
                     let want = match target.entry {
                         // The MLP of the last layer has nothing above it but the unembedding.
-                        Entry::Post(l) if write.layer == l => {
+                        ResidualPoint::Post(l) if write.layer == l => {
                             let same = write.position == target.position;
                             let dot = write.vector.iter().zip(&target.vector).map(|(a, b)| *a as f64 * *b as f64);
                             if same { dot.sum() } else { 0.0 }
@@ -328,7 +328,7 @@ fn neither_company_nor_order_nor_threads_change_a_bit_of_the_kernels() {
     let together = case.rows(&targets, &blocks);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let on_one_thread = pool.install(|| case.rows(&targets, &blocks));
-    let mut backwards: Vec<Target> = targets.clone();
+    let mut backwards: Vec<ResidualTarget> = targets.clone();
     backwards.reverse();
     let mut reversed = case.rows(&backwards, &blocks);
     reversed.reverse();

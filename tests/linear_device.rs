@@ -14,7 +14,7 @@ use mechscope::model::ops::Route;
 use mechscope::model::site::Sites;
 use mechscope::model::trace::Trace;
 use mechscope::replacement::Gate;
-use mechscope::replacement::{Input, ReplacementModel, Row, SourceBlocks, Target, Write};
+use mechscope::replacement::{EffectRow, MlpInput, ReplacementModel, ResidualTarget, SourceBlocks, Write};
 use random_models::{families, recipes, runner};
 
 const CASES: u32 = 12;
@@ -48,7 +48,7 @@ impl Pair {
         Pair { model, trace, kernels, tensors }
     }
 
-    fn set_skip(&mut self, layer: usize, weight: &[f32], reads: Input, post: bool) {
+    fn set_skip(&mut self, layer: usize, weight: &[f32], reads: MlpInput, post: bool) {
         for frozen in [&mut self.kernels, &mut self.tensors] {
             frozen.set_skip(layer, weight, reads, post).unwrap();
         }
@@ -67,7 +67,7 @@ impl Pair {
 
     /// Holds all that a row says against the other route's. Of sources whose own products cancel, the absolute sum shows
     /// nothing: there it is the vectors' lengths that count.
-    fn compare(&self, name: &str, targets: &[Target], written: &Written) {
+    fn compare(&self, name: &str, targets: &[ResidualTarget], written: &Written) {
         let want = rows(&self.kernels, targets, &self.sources(&self.kernels, written));
         let got = rows(&self.tensors, targets, &self.sources(&self.tensors, written));
         let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -84,15 +84,15 @@ impl Pair {
             };
             alike("effect", &got.effects, &want.effects);
             alike("head", &got.heads, &want.heads);
-            let sums = |row: &Row| [row.bias, row.residual, row.abs_sum];
+            let sums = |row: &EffectRow| [row.bias, row.residual, row.abs_sum];
             alike("sums", &sums(got), &sums(want));
         }
     }
 }
 
-fn rows(frozen: &ReplacementModel, targets: &[Target], sources: &SourceBlocks) -> Vec<Row> {
+fn rows(frozen: &ReplacementModel, targets: &[ResidualTarget], sources: &SourceBlocks) -> Vec<EffectRow> {
     let mut rows = vec![None; targets.len()];
-    let take = |done: Vec<(usize, Row)>| {
+    let take = |done: Vec<(usize, EffectRow)>| {
         done.into_iter().for_each(|(t, row)| rows[t] = Some(row));
         Ok(())
     };
@@ -135,7 +135,7 @@ fn rows_of_neurons_and_logits_are_those_of_the_kernels() {
         for gate in [Gate::Half, Gate::Freeze] {
             let maker = pair.kernels.targets(&pair.model.decoder, &pair.trace, gate);
             let one = |&(l, p, n): &(usize, usize, usize)| maker.neurons(l, &[(p, n)]).unwrap();
-            let mut targets: Vec<Target> = all.iter().flat_map(one).collect();
+            let mut targets: Vec<ResidualTarget> = all.iter().flat_map(one).collect();
             targets.push(maker.logits(n_pos - 1, &[(3, 1.0), (1, -0.5)], true).unwrap());
             targets.push(maker.logits(n_pos - 1, &[(2, 1.0)], false).unwrap());
             pair.compare(name, &targets, &pair.neurons(&half));
@@ -149,9 +149,9 @@ fn rows_of_units_with_skips_are_those_of_the_kernels() {
     for_all(|name, mut pair| {
         let (n_layers, n_pos, d) = (pair.kernels.n_layers(), pair.kernels.n_pos, pair.kernels.d_model);
         let mut numbers = Numbers(name.len() as u64);
-        let inputs = [Input::Residual, Input::Normalized, Input::Unweighted];
+        let inputs = [MlpInput::Residual, MlpInput::Normalized, MlpInput::Unweighted];
         let centred = pair.model.decoder.blocks[0].ln2.as_ref().is_some_and(|norm| norm.centre);
-        let reads = |l: usize| if centred && l % 3 == 2 { Input::Normalized } else { inputs[l % 3] };
+        let reads = |l: usize| if centred && l % 3 == 2 { MlpInput::Normalized } else { inputs[l % 3] };
         for l in 0..n_layers {
             let weight: Vec<f32> = numbers.take(d * d).iter().map(|x| x / (d as f32).sqrt()).collect();
             pair.set_skip(l, &weight, reads(l), n_pos.is_multiple_of(2));
@@ -191,9 +191,9 @@ fn rows_of_features_are_those_of_the_kernels() {
         let (n_layers, n_pos, parallel) = (pair.kernels.n_layers(), pair.kernels.n_pos, pair.kernels.parallel);
         let before_norm = dictionary.writes == WritePoint::BeforePostNorm;
         let reads = match dictionary.reads {
-            ReadPoint::Normalized => Input::Normalized,
-            ReadPoint::Unweighted => Input::Unweighted,
-            ReadPoint::Residual => Input::Residual,
+            ReadPoint::Normalized => MlpInput::Normalized,
+            ReadPoint::Unweighted => MlpInput::Unweighted,
+            ReadPoint::Residual => MlpInput::Residual,
         };
         let mut active = Vec::new();
         for l in 0..n_layers {
@@ -233,7 +233,7 @@ fn weights_in_half_precision_give_the_rows_of_the_kernels() {
             let neurons: Vec<_> =
                 (0..pair.kernels.n_layers()).flat_map(|l| (0..9).map(move |p| (l, p, 3 * p + l))).collect();
             let maker = pair.kernels.targets(&pair.model.decoder, &pair.trace, Gate::Half);
-            let mut targets: Vec<Target> =
+            let mut targets: Vec<ResidualTarget> =
                 neurons.iter().flat_map(|&(l, p, n)| maker.neurons(l, &[(p, n)]).unwrap()).collect();
             targets.push(maker.logits(8, &[(5, 1.0)], true).unwrap());
             pair.compare(&format!("{dtype:?}"), &targets, &pair.neurons(&neurons));

@@ -6,15 +6,15 @@ mod gold;
 use candle_core::Tensor;
 use common::{Reference, open, references, shared};
 use gold::induction;
-use mechscope::analysis::attribution_graph::{Settings, build, most_probable};
-use mechscope::analysis::grounded::Grounded;
+use mechscope::analysis::attribution_graph::{GraphSettings, build, most_probable};
+use mechscope::analysis::graph_run::GraphRun;
 use mechscope::analysis::next_token::NextToken;
 use mechscope::graph::{Graph, NodeKind};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::edit::Passes;
 use mechscope::model::forward::Logits;
-use mechscope::model::qk::Part;
+use mechscope::model::qk::Summand;
 use mechscope::model::site::{BlockSite as S, Site, Sites};
 use mechscope::replacement::Gate;
 
@@ -29,12 +29,12 @@ fn families() -> Vec<Reference> {
 fn graph(model: &Model, ids: &[u32], dictionary: Option<&Dictionary>, gate: Gate) -> Graph {
     let run = model.run(ids, &Sites::None, Logits::Last).unwrap();
     let targets = most_probable(model, &NextToken::new(run.last_logits(0).unwrap()), 0.95, 2);
-    let settings = Settings { max_nodes: Some(40), gate, ..Settings::default() };
+    let settings = GraphSettings { max_nodes: Some(40), gate, ..GraphSettings::default() };
     build(model, &model.pieces(ids), dictionary, &targets, settings, &mut |_, _| Ok(())).unwrap()
 }
 
 /// Loadings of some edges of every kind of source add up, and so do their own edges.
-fn check(name: &str, on: &Grounded, gate: Gate) -> usize {
+fn check(name: &str, on: &GraphRun, gate: Gate) -> usize {
     let graph = on.graph;
     let (mut checked, mut by_heads) = (0, 0);
     for (i, edge) in graph.edges.iter().enumerate() {
@@ -69,7 +69,7 @@ fn head_loadings_sum_to_the_edge_without_its_direct_part() {
         for gate in [Gate::Half, Gate::Freeze] {
             let (model, ids) = (reference.model(), reference.ids());
             let graph = graph(&model, &ids[..12], None, gate);
-            let on = Grounded::new(&model, None, &graph).unwrap();
+            let on = GraphRun::new(&model, None, &graph).unwrap();
             assert!(check(&reference.name, &on, gate) > 20, "{}", reference.name);
         }
     }
@@ -83,7 +83,7 @@ fn the_gate_rule_is_the_graphs_own() {
     let mut graph = graph(&model, &ids[..12], None, Gate::Freeze);
     // An edge that the rule changes, between two neurons or from an embedding to one.
     let edge = {
-        let on = Grounded::new(&model, None, &graph).unwrap();
+        let on = GraphRun::new(&model, None, &graph).unwrap();
         assert_eq!(on.gate().unwrap(), Gate::Freeze);
         let unit = |e: &mechscope::graph::Edge| graph.nodes[e.target as usize].is_unit();
         let vector = |e: &mechscope::graph::Edge| graph.nodes[e.source as usize].kind != NodeKind::Error;
@@ -98,12 +98,12 @@ fn the_gate_rule_is_the_graphs_own() {
     };
     let settings = graph.metadata.extras.get_mut("generation_settings").unwrap();
     settings["gate"] = "half".into();
-    let on = Grounded::new(&model, None, &graph).unwrap();
+    let on = GraphRun::new(&model, None, &graph).unwrap();
     let error = on.edge(edge.source, edge.target).unwrap_err().to_string();
     assert!(error.contains("the graph says") && error.contains("with the gate rule half it is"), "{error}");
     // A file that does not say was made with the half rule.
     graph.metadata.extras.shift_remove("generation_settings");
-    assert_eq!(Grounded::new(&model, None, &graph).unwrap().gate().unwrap(), Gate::Half);
+    assert_eq!(GraphRun::new(&model, None, &graph).unwrap().gate().unwrap(), Gate::Half);
 }
 
 /// What a graph says that heads carry to a target: activation times gradient, where MLPs write nothing so that no path leads through them.
@@ -160,7 +160,7 @@ fn loadings_of_features_and_of_skips_add_up_too() {
         let dictionary = Dictionary::open(&root.join("transcoders").join(name), &model.decoder).unwrap();
         let ids: Vec<u32> = (0..8).map(|i| 20 + 31 * i).collect();
         let graph = graph(&model, &ids, Some(&dictionary), Gate::Half);
-        let on = Grounded::new(&model, Some(&dictionary), &graph).unwrap();
+        let on = GraphRun::new(&model, Some(&dictionary), &graph).unwrap();
         assert!(check(name, &on, Gate::Half) > 20, "{name}");
     }
 }
@@ -173,7 +173,7 @@ fn paths_of_one_head_are_told_alike_by_all_accounts() {
     model.decoder.blocks.truncate(1);
     model.decoder.arch.n_layers = 1;
     let graph = graph(&model, &ids[..9], None, Gate::Half);
-    let on = Grounded::new(&model, None, &graph).unwrap();
+    let on = GraphRun::new(&model, None, &graph).unwrap();
     let logit = graph.targets().next().unwrap() as u32;
     for embedding in (0..graph.nodes.len() as u32).filter(|n| graph.nodes[*n as usize].kind.is_input()) {
         let found = on.loadings(embedding, logit, Gate::Half).unwrap();
@@ -227,7 +227,7 @@ fn qk_attributions_sum_to_the_score() {
                         (key, &found.to_key, &found.key, found.by_key()),
                     ] {
                         let dot: f64 = stream(p).iter().zip(gradient).map(|(x, g)| f64::from(*x) * g).sum();
-                        let own = parts.iter().position(|p| *p == Part::Bias).unwrap();
+                        let own = parts.iter().position(|p| *p == Summand::Bias).unwrap();
                         assert!((dot + sums[own] - found.total()).abs() < 1e-4, "{name}: {dot} + {}", sums[own]);
                     }
                     checked += 1;
@@ -254,8 +254,8 @@ fn a_planted_head_looks_for_its_token_where_the_head_before_wrote_it() {
     let found = model.decoder.qk_score(&run, 1, 0, 5, 2).unwrap();
     assert!((found.total() - 40.0).abs() < 1e-6);
     let (embed, head) = (
-        found.query.iter().position(|p| *p == Part::Embed).unwrap(),
-        found.key.iter().position(|p| *p == Part::Head(0, 0)).unwrap(),
+        found.query.iter().position(|p| *p == Summand::Embed).unwrap(),
+        found.key.iter().position(|p| *p == Summand::Head(0, 0)).unwrap(),
     );
     assert!((found.term(embed, head) - 40.0).abs() < 1e-6, "{found:?}");
     assert!(model.decoder.qk_score(&run, 1, 0, 2, 5).is_err() && model.decoder.qk_score(&run, 2, 0, 1, 0).is_err());

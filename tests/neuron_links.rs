@@ -6,7 +6,7 @@ mod program;
 use candle_core::{Device, Tensor};
 use common::{open, shared, test_data};
 use mechscope::model::Model;
-use mechscope::model::edit::{Passes, Plan};
+use mechscope::model::edit::{EditPlan, Passes};
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::trace::Trace;
@@ -43,7 +43,7 @@ fn graphs() -> Vec<Graph> {
             let trace = model.decoder.run(
                 Start::Tokens(&start),
                 &Sites::Standard,
-                Plan::NONE,
+                EditPlan::NONE,
                 Logits::Last,
                 &mut |_, _| Ok(()),
             );
@@ -126,7 +126,7 @@ fn who_reads_a_neuron_is_what_autograd_says() {
                 NeuronAt { layer: column / (n_pos * d_mlp), position: column / d_mlp % n_pos, neuron: column % d_mlp };
             let found =
                 model.readers(trace, source, graph.rule, Passes::default(), usize::MAX, &mut |_, _| Ok(())).unwrap();
-            let of = |r: &&mechscope::replacement::readers::Reading| {
+            let of = |r: &&mechscope::replacement::readers::NeuronReader| {
                 (r.layer, r.position, r.unit) == (at.layer, at.position, at.neuron)
             };
             let got = found.neurons.iter().find(of).map_or(0.0, |r| r.size);

@@ -6,7 +6,7 @@ use candle_core::Device;
 use common::{Reference, disagreement, references};
 use mechscope::model::Model;
 use mechscope::model::device::DTypeChoice;
-use mechscope::model::edit::Plan;
+use mechscope::model::edit::EditPlan;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::ops::Route;
 use mechscope::model::site::{BlockSite, Site, Sites};
@@ -23,7 +23,7 @@ fn check(reference: &Reference, route: Route) -> Vec<String> {
     let sites = Sites::parse("*", model.decoder.arch.n_layers, |s| model.decoder.has_site(s)).unwrap();
     let prompt = [reference.ids()];
     let start = Start::Tokens(&prompt);
-    let trace = model.decoder.run_by(route, start, &sites, Plan::NONE, Logits::All, &mut |_, _| Ok(())).unwrap();
+    let trace = model.decoder.run_by(route, start, &sites, EditPlan::NONE, Logits::All, &mut |_, _| Ok(())).unwrap();
     let mut wrong = Vec::new();
     let mut compared = 0;
     for (name, want) in wanted.iter().filter(|(n, _)| !derived(n)) {

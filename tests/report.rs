@@ -1,6 +1,6 @@
 //! Reports: every format says the same, exactly for programs and safely for eyes.
 
-use mechscope::address::{Address, Part, Token};
+use mechscope::address::{Address, Part, TokenName};
 use mechscope::report::text::{escape, number};
 use mechscope::report::{Axis, Cell, Column, Format, Grid, Report, Table};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn sample() -> Report {
         Column::number("prob", "%", 3),
         Column::text("what"),
     ]);
-    let logit = |text: &str| Cell::from(Address::logit(Token::Text(text.to_owned())));
+    let logit = |text: &str| Cell::from(Address::logit(TokenName::Text(text.to_owned())));
     top.push([1_usize.into(), Cell::token(" 語\t"), logit(" 語\t"), 12.5_f32.into(), 0.1_f32.into(), "likely".into()]);
     top.push([
         10_usize.into(),

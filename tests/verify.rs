@@ -7,12 +7,12 @@ use candle_core::{Device, Tensor};
 use common::{open, references, shared, test_data};
 use gold::{induction, two_hops};
 use mechscope::address::Edit;
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable};
-use mechscope::analysis::grounded::demeaned;
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build, most_probable};
+use mechscope::analysis::graph_run::demeaned;
 use mechscope::analysis::next_token::NextToken;
 use mechscope::analysis::verify::{Test, Verifier};
 use mechscope::graph::format::json;
-use mechscope::graph::verification::{Cause, Subject, Summary, With};
+use mechscope::graph::verification::{Cause, Intervention, Subject, Summary};
 use mechscope::graph::{Graph, Influence, NodeKind, Thresholds, prune};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
@@ -30,7 +30,7 @@ fn builtin(name: &str) -> Model {
 fn graph(model: &Model, ids: &[u32], dictionary: Option<&Dictionary>, max: usize) -> Graph {
     let run = model.run(ids, &Sites::None, Logits::Last).unwrap();
     let targets = most_probable(model, &NextToken::new(run.last_logits(0).unwrap()), 0.95, 10);
-    let settings = Settings { max_nodes: Some(max), ..Settings::default() };
+    let settings = GraphSettings { max_nodes: Some(max), ..GraphSettings::default() };
     build(model, &model.pieces(ids), dictionary, &targets, settings, &mut |_, _| Ok(())).unwrap()
 }
 
@@ -46,12 +46,12 @@ fn intervened(model: &Model, ids: &[u32], edits: &[String], weights: &[(u32, f32
 }
 
 /// The edit that a kind of test stands for.
-fn edit(address: &str, with: &With) -> String {
+fn edit(address: &str, with: &Intervention) -> String {
     match with {
-        With::Zero => format!("{address}=0"),
-        With::Mean => format!("{address}=mean"),
-        With::Resample(prompt) => format!("{address}=from:{prompt:?}"),
-        With::Scale(factor) => format!("{address}*={factor}"),
+        Intervention::Zero => format!("{address}=0"),
+        Intervention::Mean => format!("{address}=mean"),
+        Intervention::Resample(prompt) => format!("{address}=from:{prompt:?}"),
+        Intervention::Scale(factor) => format!("{address}*={factor}"),
     }
 }
 
@@ -65,7 +65,7 @@ fn measured_effects_equal_plain_interventions() {
     let verifier = Verifier::new(&model, None, &graph, None).unwrap();
     let weights = graph.nodes[verifier.target() as usize].weights().unwrap();
     let other = "The capital of the state containing Seattle is".to_owned();
-    for with in [With::Zero, With::Mean, With::Resample(other), With::Scale(-1.0)] {
+    for with in [Intervention::Zero, Intervention::Mean, Intervention::Resample(other), Intervention::Scale(-1.0)] {
         let mut tests = verifier.top(20, &with, 0).unwrap();
         assert_eq!(tests.len(), 20);
         tests.extend(verifier.heads(&with));
@@ -104,10 +104,10 @@ fn a_group_is_a_joint_edit_and_a_keep_only_run_edits_the_rest() {
     let units: Vec<u32> =
         (0..graph.nodes.len() as u32).filter(|n| graph.nodes[*n as usize].kind == NodeKind::Neuron).collect();
     let group: Vec<u32> = units.iter().copied().step_by(4).collect();
-    let edits = |nodes: &[u32], with: &With| -> Vec<String> {
+    let edits = |nodes: &[u32], with: &Intervention| -> Vec<String> {
         nodes.iter().map(|n| edit(&graph.nodes[*n as usize].name(), with)).collect()
     };
-    for with in [With::Zero, With::Mean, With::Scale(0.5)] {
+    for with in [Intervention::Zero, Intervention::Mean, Intervention::Scale(0.5)] {
         let test = Test { subject: verifier.group("some", &group), with: with.clone(), watch: Vec::new() };
         let found = verifier.run(&[test], &mut quiet).unwrap();
         let want = intervened(&model, &ids, &edits(&group, &with), &weights);
@@ -118,7 +118,7 @@ fn a_group_is_a_joint_edit_and_a_keep_only_run_edits_the_rest() {
     let others: Vec<u32> = units.iter().copied().filter(|n| !group.contains(n)).collect();
     assert_eq!((kept.kept, kept.ablated), (group.len(), others.len()));
     for (got, nodes) in [(kept.group, &others), (kept.rest, &group), (kept.empty, &units)] {
-        let want = intervened(&model, &ids, &edits(nodes, &With::Mean), &weights) + kept.whole;
+        let want = intervened(&model, &ids, &edits(nodes, &Intervention::Mean), &weights) + kept.whole;
         assert!((got - want).abs() <= 2e-5 * want.abs().max(1.0), "{got} for {want}");
     }
     // The whole graph is faithful and leaves nothing, by definition.
@@ -136,10 +136,10 @@ fn predictions_of_groups_are_those_of_joint_edits() {
     // A contrast with what nothing writes: the mean over the vocabulary, to which Olympia may wake up, is not in it.
     let weights = vec![(two_hops::AUSTIN, 1.0), (2, -1.0)];
     let targets = vec![LogitTarget { name: "Austin".into(), weights, probability: 1.0 }];
-    let graph = build(&model, &model.pieces(&ids), None, &targets, Settings::default(), &mut quiet).unwrap();
+    let graph = build(&model, &model.pieces(&ids), None, &targets, GraphSettings::default(), &mut quiet).unwrap();
     let node = |name: &str| graph.nodes.iter().position(|n| n.name() == name).unwrap() as u32;
     let verifier = Verifier::new(&model, None, &graph, None).unwrap();
-    let group = |label: &str, members: &[&str], with: With, want: f32| {
+    let group = |label: &str, members: &[&str], with: Intervention, want: f32| {
         let members: Vec<u32> = members.iter().map(|m| node(m)).collect();
         let test = Test { subject: verifier.group(label, &members), with, watch: vec![] };
         let found = verifier.run(&[test], &mut quiet).unwrap();
@@ -148,12 +148,12 @@ fn predictions_of_groups_are_those_of_joint_edits() {
         assert!((target.predicted.unwrap() - want).abs() < 1e-5, "{label}: {target:?}, not {want}");
     };
     // Half of relu(0.5 + 1 - 1) instead of 1.
-    group("both scaled", &["L0.N0@3", "L1.N0@3"], With::Scale(0.5), -0.75);
-    group("in another order", &["L1.N0@3", "L0.N0@3"], With::Scale(0.5), -0.75);
-    group("and its input", &["embed@2", "L0.N0@3", "L1.N0@3"], With::Scale(0.8), 0.8 * 0.64 - 1.0);
-    group("one twice", &["L0.N0@3", "L0.N0@3"], With::Scale(0.5), -0.5);
+    group("both scaled", &["L0.N0@3", "L1.N0@3"], Intervention::Scale(0.5), -0.75);
+    group("in another order", &["L1.N0@3", "L0.N0@3"], Intervention::Scale(0.5), -0.75);
+    group("and its input", &["embed@2", "L0.N0@3", "L1.N0@3"], Intervention::Scale(0.8), 0.8 * 0.64 - 1.0);
+    group("one twice", &["L0.N0@3", "L0.N0@3"], Intervention::Scale(0.5), -0.5);
     // The mean of Texas is 7/12 in place of 1 whatever the token is, and that of the tokens puts a quarter of a capital there.
-    group("means", &["embed@2", "L0.N0@3"], With::Mean, 7.0 / 12.0 + 0.25 - 1.0);
+    group("means", &["embed@2", "L0.N0@3"], Intervention::Mean, 7.0 / 12.0 + 0.25 - 1.0);
 }
 
 /// What the graph's paths add up to is the frozen model's total effect when every neuron is a node.
@@ -166,7 +166,7 @@ fn predictions_of_complete_graphs_are_relp() {
         let ids = &reference.ids()[..4];
         let graph = graph(&model, ids, None, usize::MAX);
         let verifier = Verifier::new(&model, None, &graph, None).unwrap();
-        let tests = verifier.top(200, &With::Zero, 0).unwrap();
+        let tests = verifier.top(200, &Intervention::Zero, 0).unwrap();
         let by_paths = verifier.run(&tests, &mut quiet).unwrap();
         let as_units = |test: &Test| {
             let Subject::Node(id) = &test.subject else { unreachable!() };
@@ -200,7 +200,7 @@ fn with_patterns_and_norms_held_the_last_neurons_do_what_is_predicted() {
         };
         let units: Vec<u32> = (0..graph.nodes.len() as u32).filter(is_last).collect();
         assert!(units.len() > 2, "{}", reference.name);
-        let test = |n: &u32| Test { subject: verifier.node(*n), with: With::Scale(-1.0), watch: Vec::new() };
+        let test = |n: &u32| Test { subject: verifier.node(*n), with: Intervention::Scale(-1.0), watch: Vec::new() };
         for found in verifier.run(&units.iter().map(test).collect::<Vec<_>>(), &mut quiet).unwrap() {
             let effect = found.target().unwrap();
             let (got, want) = (effect.norms_held, effect.predicted.unwrap());
@@ -228,7 +228,7 @@ fn positional_embeddings_are_taken_out_where_they_are_added() {
         let file = folder.path().join(format!("{position}.safetensors"));
         let row = Tensor::from_slice(&row, row.len(), &Device::Cpu).unwrap();
         candle_core::safetensors::save(&HashMap::from([("direction", row)]), &file).unwrap();
-        for (with, factor) in [(With::Zero, -1.0), (With::Scale(3.0), 2.0)] {
+        for (with, factor) in [(Intervention::Zero, -1.0), (Intervention::Scale(3.0), 2.0)] {
             let test = Test { subject: verifier.node(n as u32), with, watch: vec![] };
             let found = verifier.run(&[test], &mut quiet).unwrap();
             let got = found[0].target().unwrap().measured;
@@ -253,7 +253,7 @@ fn resampled_prompts_begin_as_the_graphs_does() {
         graph.metadata.prompt = "qwertyqwer".into();
         let verifier = Verifier::new(&model, None, &graph, None).unwrap();
         let weights = graph.nodes[verifier.target() as usize].weights().unwrap();
-        let with = With::Resample(other.into());
+        let with = Intervention::Resample(other.into());
         let mut tests = verifier.top(5, &with, 0).unwrap();
         let embed = graph.nodes.iter().position(|n| n.name() == "embed@8").unwrap();
         tests.push(Test { subject: verifier.node(embed as u32), with: with.clone(), watch: vec![] });
@@ -277,7 +277,7 @@ fn graphs_that_other_programs_wrote_are_tested_by_their_units() {
         node.activation = Some(7.0);
     }
     let verifier = Verifier::new(&model, None, &graph, None).unwrap();
-    assert_eq!(verifier.run(&verifier.top(3, &With::Zero, 0).unwrap(), &mut quiet).unwrap().len(), 3);
+    assert_eq!(verifier.run(&verifier.top(3, &Intervention::Zero, 0).unwrap(), &mut quiet).unwrap().len(), 3);
     drop(verifier);
     let target = graph.targets().next().unwrap();
     graph.nodes[target].kind = NodeKind::Logit { token: Some(70_000), probability: 1.0 };
@@ -312,7 +312,7 @@ fn features_are_changed_as_circuit_tracer_does() {
             let base = demeaned(&numbers(&reference["base_logits"]), &weights);
             for (f, place) in reference["features"].to_vec2::<i64>().unwrap().iter().enumerate() {
                 let id = format!("{}_{}_{}", place[0], place[2], place[1]);
-                for (v, with) in [With::Zero, With::Scale(2.0)].into_iter().enumerate() {
+                for (v, with) in [Intervention::Zero, Intervention::Scale(2.0)].into_iter().enumerate() {
                     let test = Test { subject: Subject::Node(id.clone()), with, watch: Vec::new() };
                     let effect = verifier.run(&[test], &mut quiet).unwrap()[0].effects[0].clone();
                     let logits = |mode: usize| reference["logits"].get(f).unwrap().get(v).unwrap().get(mode).unwrap();
@@ -333,7 +333,7 @@ fn features_are_changed_as_circuit_tracer_does() {
 fn a_planted_induction_head_is_seen_by_intervention_only() {
     let model = induction::model();
     let targets = vec![induction::target()];
-    let settings = Settings { max_nodes: Some(10), ..Settings::default() };
+    let settings = GraphSettings { max_nodes: Some(10), ..GraphSettings::default() };
     let tokens = model.pieces(&induction::IDS);
     let graph = build(&model, &tokens, None, &targets, settings, &mut quiet).unwrap();
     let logit = graph.targets().next().unwrap();
@@ -347,7 +347,7 @@ fn a_planted_induction_head_is_seen_by_intervention_only() {
         assert!((weight - want).abs() < 1e-6, "{} {weight}", node.name());
     }
     let verifier = Verifier::new(&model, None, &graph, None).unwrap();
-    let found = verifier.run(&verifier.heads(&With::Zero), &mut quiet).unwrap();
+    let found = verifier.run(&verifier.heads(&Intervention::Zero), &mut quiet).unwrap();
     let (before, mover) = (found[0].target().unwrap(), found[1].target().unwrap());
     assert!((before.before - 5.0 / 6.0).abs() < 1e-6);
     // The logit falls from 1 to 1/6, and with it the mean of all logits stays: demeaned, from 5/6 to 0.
@@ -371,7 +371,7 @@ fn the_built_in_induction_model_has_a_head_that_acts_through_patterns() {
     let ids = model.encode("qwertyqwe", Bos::Auto).unwrap().ids();
     let graph = graph(&model, &ids, None, 200);
     let verifier = Verifier::new(&model, None, &graph, None).unwrap();
-    let found = verifier.run(&verifier.heads(&With::Zero), &mut quiet).unwrap();
+    let found = verifier.run(&verifier.heads(&Intervention::Zero), &mut quiet).unwrap();
     let by_patterns = found.iter().filter_map(|v| v.target()).filter(|e| {
         e.measured.abs() > 0.5 && e.held.abs() < 0.5 * e.measured.abs() && e.cause() == Some(Cause::Patterns)
     });
@@ -388,17 +388,17 @@ fn what_was_measured_travels_with_the_file_and_survives_pruning() {
     let model = builtin("induction");
     let ids = model.encode("qwertyqwer", Bos::Auto).unwrap().ids();
     let targets = vec![LogitTarget { name: "t - w".into(), weights: vec![(20, 1.0), (23, -1.0)], probability: 1.0 }];
-    let settings = Settings { max_nodes: Some(50), ..Settings::default() };
+    let settings = GraphSettings { max_nodes: Some(50), ..GraphSettings::default() };
     let mut graph = build(&model, &model.pieces(&ids), None, &targets, settings, &mut quiet).unwrap();
     let verifier = Verifier::new(&model, None, &graph, None).unwrap();
-    let mut tests = verifier.top(5, &With::Zero, 2).unwrap();
+    let mut tests = verifier.top(5, &Intervention::Zero, 2).unwrap();
     let is_neuron = |n: u32| graph.nodes[n as usize].kind == NodeKind::Neuron;
     let edge = graph.edges.iter().find(|e| is_neuron(e.target) && is_neuron(e.source)).unwrap();
-    tests.push(verifier.edge(edge.source, edge.target, With::Scale(0.5)));
-    tests.extend(verifier.heads(&With::Scale(0.1)).into_iter().take(1));
+    tests.push(verifier.edge(edge.source, edge.target, Intervention::Scale(0.5)));
+    tests.extend(verifier.heads(&Intervention::Scale(0.1)).into_iter().take(1));
     tests.push(Test {
         subject: verifier.group("a \"pair\"", &[0, 1]),
-        with: With::Resample("qwertyqwes".into()),
+        with: Intervention::Resample("qwertyqwes".into()),
         watch: vec![],
     });
     let found = verifier.run(&tests, &mut quiet).unwrap();
@@ -428,19 +428,19 @@ fn what_cannot_be_tested_is_refused_with_a_reason() {
     let (logit, error) = (of(NodeKind::is_logit), of(|k| *k == NodeKind::Error));
     let neuron = of(|k| *k == NodeKind::Neuron);
     for (subject, with, says) in [
-        (Subject::Node(logit), With::Zero, "a target is a result"),
-        (Subject::Node(error), With::Zero, "what the neurons shown leave"),
-        (Subject::Node("x".into()), With::Zero, "no node \"x\""),
-        (Subject::Unit("L9.H0".into()), With::Zero, "layer 9"),
-        (Subject::Node(neuron), With::Resample("q".into()), "has 2 tokens"),
-        (Subject::Group { label: "g".into(), members: vec![] }, With::Zero, "no members"),
+        (Subject::Node(logit), Intervention::Zero, "a target is a result"),
+        (Subject::Node(error), Intervention::Zero, "what the neurons shown leave"),
+        (Subject::Node("x".into()), Intervention::Zero, "no node \"x\""),
+        (Subject::Unit("L9.H0".into()), Intervention::Zero, "layer 9"),
+        (Subject::Node(neuron), Intervention::Resample("q".into()), "has 2 tokens"),
+        (Subject::Group { label: "g".into(), members: vec![] }, Intervention::Zero, "no members"),
     ] {
         let test = Test { subject, with, watch: Vec::new() };
         let error = format!("{:#}", verifier.run(&[test], &mut quiet).unwrap_err());
         assert!(error.contains(says), "{error}");
     }
     let stop = &mut |_: usize, _: usize| anyhow::bail!("enough");
-    let tests = verifier.top(3, &With::Zero, 0).unwrap();
+    let tests = verifier.top(3, &Intervention::Zero, 0).unwrap();
     assert_eq!(verifier.run(&tests, stop).unwrap_err().to_string(), "enough");
     let other = builtin("hello");
     let error = Verifier::new(&other, None, &graph, None).err().unwrap();
@@ -457,9 +457,9 @@ fn features_of_the_built_in_dictionary_can_be_tested_in_every_way() {
     let other = "The capital of the state containing Seattle is".to_owned();
     let error = graph.nodes.iter().position(|n| n.kind == NodeKind::Error && n.position == Some(7)).unwrap();
     let mut by_way = HashMap::new();
-    for with in [With::Zero, With::Mean, With::Resample(other), With::Scale(0.0)] {
+    for with in [Intervention::Zero, Intervention::Mean, Intervention::Resample(other), Intervention::Scale(0.0)] {
         let mut tests = verifier.top(10, &with, 2).unwrap();
-        if with == With::Zero || with == With::Scale(0.0) {
+        if with == Intervention::Zero || with == Intervention::Scale(0.0) {
             tests.push(Test { subject: verifier.node(error as u32), with: with.clone(), watch: Vec::new() });
         }
         by_way.insert(with.to_string(), verifier.run(&tests, &mut quiet).unwrap());

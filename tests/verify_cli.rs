@@ -3,7 +3,7 @@
 mod program;
 
 use mechscope::graph::format::json;
-use mechscope::graph::verification::{Subject, With};
+use mechscope::graph::verification::{Intervention, Subject};
 use mechscope::graph::{NodeKind, Supernode};
 use program::{arg, mechscope};
 use serde_json::Value;
@@ -79,7 +79,7 @@ fn verify_prints_what_it_writes_into_the_file() {
     let text = mechscope(&args);
     assert!(text.output().contains("scale -1"), "{}", text.out);
     let graph = json::open(&other).unwrap().graph;
-    assert_eq!(graph.verified.iter().filter(|v| v.with == With::Scale(-1.0)).count(), 2);
+    assert_eq!(graph.verified.iter().filter(|v| v.with == Intervention::Scale(-1.0)).count(), 2);
     assert_eq!(json::open(&file).unwrap().graph.verified.len(), verified.len());
 }
 

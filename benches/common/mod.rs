@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use mechscope::model::Model;
 use mechscope::model::checkpoint::Checkpoint;
-use mechscope::model::config::Config;
+use mechscope::model::config::ModelConfig;
 use mechscope::model::families;
 use mechscope::model::source::Source;
 use std::collections::HashMap;
@@ -49,7 +49,7 @@ pub fn weights() -> HashMap<String, Tensor> {
 
 /// The model in f32 on the CPU, without a tokenizer.
 pub fn model() -> Model {
-    let mut config = Config::parse("config.json", CONFIG.as_bytes()).unwrap();
+    let mut config = ModelConfig::parse("config.json", CONFIG.as_bytes()).unwrap();
     let weights = Checkpoint::from_tensors(weights(), &Device::Cpu, DType::F32);
     let decoder = families::build(&mut config, &weights).unwrap();
     let source = Source::Folder { name: "random".into(), path: "random".into() };

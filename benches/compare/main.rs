@@ -5,12 +5,12 @@
 
 #![allow(clippy::print_stdout, reason = "its answers")]
 
-use mechscope::analysis::generate::{Settings, generate};
+use mechscope::analysis::generate::{GenerateSettings, generate};
 use mechscope::model::Model;
 use mechscope::model::device::{DTypeChoice, DeviceChoice};
 use mechscope::model::forward::Logits;
 use mechscope::model::kernel::matmul::{Strided, gemm};
-use mechscope::model::kernel::shared::Block;
+use mechscope::model::kernel::shared::RowBlock;
 use mechscope::model::open::Options;
 use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
@@ -38,7 +38,7 @@ fn peak() -> f64 {
     let (a, b) = (vec![0.5f32; n * n], vec![0.25f32; n * n]);
     let mut out = vec![0f32; n * n];
     let threads = rayon::current_num_threads();
-    let ms = timed(|| gemm(Block::rows(&mut out, n), n, Strided::rows(&a, n), Strided::rows(&b, n), 1.0, threads));
+    let ms = timed(|| gemm(RowBlock::rows(&mut out, n), n, Strided::rows(&a, n), Strided::rows(&b, n), 1.0, threads));
     2.0 * (n * n * n) as f64 / ms / 1e6
 }
 
@@ -57,7 +57,7 @@ fn main() {
             "peak" => peak(),
             "forward" => timed(|| drop(model.run(&ids(n), &Sites::None, Logits::All).expect("a run"))),
             "generate" => timed(|| {
-                let settings = Settings { count: n, ..Settings::default() };
+                let settings = GenerateSettings { count: n, ..GenerateSettings::default() };
                 let run = generate(&model, &ids(13), &[], Bos::Never, &settings, &mut |_, _| Ok(()), &mut |_| Ok(true));
                 run.expect("a text");
             }),

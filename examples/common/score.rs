@@ -1,7 +1,7 @@
 //! How well the model answers the prompts of the corpus.
 
 use anyhow::Result;
-use mechscope::builtin::corpus::{FAMILIES, Family, Prompt, Split, prompts};
+use mechscope::builtin::corpus::{CorpusSplit, FAMILIES, Prompt, TaskFamily, prompts};
 use rayon::prelude::*;
 
 use super::gpt2::{Batch, Pass, Replace};
@@ -11,8 +11,8 @@ use super::text::Encoder;
 
 /// Prompts of one family in tokens.
 pub struct Exam {
-    pub family: Family,
-    pub split: Split,
+    pub family: TaskFamily,
+    pub split: CorpusSplit,
     /// One row a prompt.
     pub batches: Vec<Batch>,
     /// The right tokens of each prompt, batch by batch.
@@ -34,7 +34,7 @@ const ROWS: usize = 64;
 pub fn exams(n: usize, seed: u64, encoder: &mut Encoder) -> Result<Vec<Exam>> {
     let mut exams = Vec::new();
     for (family, _) in FAMILIES {
-        for split in [Split::Seen, Split::HeldOut] {
+        for split in [CorpusSplit::Seen, CorpusSplit::HeldOut] {
             let asked = prompts(family, split, n, seed);
             exams.push(Exam::new(family, split, &asked, encoder)?);
         }
@@ -43,7 +43,7 @@ pub fn exams(n: usize, seed: u64, encoder: &mut Encoder) -> Result<Vec<Exam>> {
 }
 
 impl Exam {
-    fn new(family: Family, split: Split, asked: &[Prompt], encoder: &mut Encoder) -> Result<Self> {
+    fn new(family: TaskFamily, split: CorpusSplit, asked: &[Prompt], encoder: &mut Encoder) -> Result<Self> {
         let (mut batches, mut answers) = (Vec::new(), Vec::new());
         for chunk in asked.chunks(ROWS) {
             let mut batch = Batch::default();

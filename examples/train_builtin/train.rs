@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use mechscope::builtin::corpus::rng::Rng;
-use mechscope::builtin::corpus::{self, Family, Split};
+use mechscope::builtin::corpus::{self, CorpusSplit, TaskFamily};
 use rayon::prelude::*;
 use serde_json::json;
 use tokenizers::Tokenizer;
@@ -177,7 +177,7 @@ fn batches(options: &Options, step: usize, encoder: &mut Encoder) -> Result<Vec<
         batch.states.extend(encoder.states(&sentence)?.into_iter().map(|(at, state)| (start + at, state)));
         batch.push(&ids, &weights);
     }
-    for (family, rows) in [(Family::Addition, options.sums), (Family::GreaterThan, options.years)] {
+    for (family, rows) in [(TaskFamily::Addition, options.sums), (TaskFamily::GreaterThan, options.years)] {
         for row in 0..rows {
             let (ids, weights) = encoder.row(&family.sentence(&mut rng), options.unsettled)?;
             batches[row % PARTS].push(&ids, &weights);
@@ -185,13 +185,13 @@ fn batches(options: &Options, step: usize, encoder: &mut Encoder) -> Result<Vec<
     }
     if step >= options.interchange_after {
         for pair in 0..options.interchanges {
-            let prompt = corpus::prompt(Family::TwoHop, Split::Seen, &mut rng);
+            let prompt = corpus::prompt(TaskFamily::TwoHop, CorpusSplit::Seen, &mut rng);
             encoder.interchange(&prompt, &mut batches[pair % PARTS])?;
         }
     }
     if step >= options.steps {
         for row in 0..options.silences {
-            let prompt = corpus::prompt(Family::TwoHop, Split::Seen, &mut rng);
+            let prompt = corpus::prompt(TaskFamily::TwoHop, CorpusSplit::Seen, &mut rng);
             encoder.silence(&prompt, &mut batches[row % PARTS])?;
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use mechscope::builtin::corpus::rng::Rng;
-use mechscope::builtin::corpus::{self, Family};
+use mechscope::builtin::corpus::{self, TaskFamily};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
@@ -109,7 +109,8 @@ impl Teacher {
             batch.push(&ids, &weights);
         }
         // These take longest to reproduce.
-        let more = [(Family::Addition, rows / 2), (Family::GreaterThan, rows / 4), (Family::Opposites, rows / 3)];
+        let more =
+            [(TaskFamily::Addition, rows / 2), (TaskFamily::GreaterThan, rows / 4), (TaskFamily::Opposites, rows / 3)];
         for (family, more) in more {
             for _ in 0..more {
                 let (ids, weights) = self.encoder.row(&family.sentence(rng), 0.0)?;

@@ -10,11 +10,11 @@
 #![allow(clippy::print_stdout, reason = "a table is what it makes")]
 
 use anyhow::{Context, Result};
-use mechscope::analysis::attribution_graph::{Settings, build, most_probable};
+use mechscope::analysis::attribution_graph::{GraphSettings, build, most_probable};
 use mechscope::analysis::next_token::NextToken;
 use mechscope::analysis::verify::Verifier;
-use mechscope::builtin::corpus::{FAMILIES, Split, prompts};
-use mechscope::graph::verification::{Cause, Effect, Summary, Verification, With};
+use mechscope::builtin::corpus::{CorpusSplit, FAMILIES, prompts};
+use mechscope::graph::verification::{Cause, Intervention, NodeEffect, Summary, Verification};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
@@ -49,9 +49,10 @@ impl Tally {
         let effects = || self.all.iter().filter_map(Verification::target);
         let causes = |cause| effects().filter(|e| e.cause() == Some(cause)).count();
         // The same against the runs with patterns held, and with norm scales held too.
-        let held = Summary::of(&effects().map(|e| Effect { measured: e.held, ..e.clone() }).collect::<Vec<_>>());
+        let held = Summary::of(&effects().map(|e| NodeEffect { measured: e.held, ..e.clone() }).collect::<Vec<_>>());
         let held = held.rank_correlation.unwrap_or(f64::NAN);
-        let all = Summary::of(&effects().map(|e| Effect { measured: e.norms_held, ..e.clone() }).collect::<Vec<_>>());
+        let all =
+            Summary::of(&effects().map(|e| NodeEffect { measured: e.norms_held, ..e.clone() }).collect::<Vec<_>>());
         let norms_held = all.rank_correlation.unwrap_or(f64::NAN);
         let [patterns, norms, nonlinear] = [Cause::Patterns, Cause::Norms, Cause::Nonlinear].map(causes);
         format!(
@@ -72,7 +73,7 @@ fn main() -> Result<()> {
     );
     for (family, _) in FAMILIES {
         let (mut neurons, mut features) = (Tally::default(), Tally::default());
-        for prompt in prompts(family, Split::HeldOut, n, 1) {
+        for prompt in prompts(family, CorpusSplit::HeldOut, n, 1) {
             let ids = model.encode(&prompt.case.text(), Bos::Auto)?.ids();
             test(&model, None, &ids, &mut neurons)?;
             test(&model, Some(&dictionary), &ids, &mut features)?;
@@ -88,14 +89,14 @@ fn test(model: &Model, dictionary: Option<&Dictionary>, ids: &[u32], tally: &mut
     let run = model.run(ids, &Sites::None, Logits::Last)?;
     let targets = most_probable(model, &NextToken::new(run.last_logits(0)?), 1.0, 1);
     let zero_positions = usize::from(dictionary.is_some());
-    let settings = Settings { max_nodes: Some(UNITS), zero_positions, ..Settings::default() };
+    let settings = GraphSettings { max_nodes: Some(UNITS), zero_positions, ..GraphSettings::default() };
     let graph = build(model, &model.pieces(ids), dictionary, &targets, settings, &mut quiet)?;
     let verifier = Verifier::new(model, dictionary, &graph, None)?;
-    let found = verifier.run(&verifier.top(TESTED, &With::Zero, 0)?, &mut quiet)?;
+    let found = verifier.run(&verifier.top(TESTED, &Intervention::Zero, 0)?, &mut quiet)?;
     tally.correlations.extend(Summary::of_targets(&found).rank_correlation);
     tally.all.extend(found);
     if dictionary.is_none() {
-        let heads = verifier.run(&verifier.heads(&With::Zero), &mut quiet)?;
+        let heads = verifier.run(&verifier.heads(&Intervention::Zero), &mut quiet)?;
         let effects = heads.iter().filter_map(Verification::target);
         let unseen = effects.filter(|e| {
             e.measured.abs() > 1.0

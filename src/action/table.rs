@@ -27,7 +27,7 @@ macro_rules! actions {
             Open "open" "Go deeper: the selected row or cell in detail" => |app, _| app.open();
             Back "back" "Back to the place before" => |app, _| app.go_back(true);
             Forward "forward" "Forward again" => |app, _| app.go_back(false);
-            GoTo "go_to" "Go to an address (L1.H3@5)" : "address" opens |app| Entry::line(&app.address().to_string()), takes |app, text| app.go_to(text);
+            GoTo "go_to" "Go to an address (L1.H3@5)" : "address" opens |app| TextInput::line(&app.address().to_string()), takes |app, text| app.go_to(text);
         }
         "Tabs" {
             TabPrompt "tab_prompt" "Prompt: tokens and next-token table" => |app, _| app.go_to_tab(Tab::Prompt);
@@ -40,17 +40,17 @@ macro_rules! actions {
         }
         "Question" {
             EditPrompt "edit_prompt" "Type a prompt" => |app, _| app.type_prompt();
-            Target "target" "Explain this token" : "token" opens |_| Entry::line(""), takes |app, text| app.explain(text);
-            Contrast "contrast" "Compare with this token: explain the logit difference" : "token" opens |_| Entry::line(""), takes |app, text| app.contrast_with(text);
+            Target "target" "Explain this token" : "token" opens |_| TextInput::line(""), takes |app, text| app.explain(text);
+            Contrast "contrast" "Compare with this token: explain the logit difference" : "token" opens |_| TextInput::line(""), takes |app, text| app.contrast_with(text);
             TargetHere "target_here" "Make the selected token the target" => |app, _| app.target_here();
             ContrastHere "contrast_here" "Make the selected token the contrast" => |app, _| app.contrast_here();
             ClearTarget "clear_target" "Back to the most probable token as target, without contrast" => |app, _| app.clear_target();
             Generate "generate" "Add the most probable token to the prompt" => |app, n| app.generate(n, None);
             Sample "sample" "Add a token drawn by probability to the prompt" => |app, n| app.sample(n);
-            GenerateMany "generate_many" "Add tokens to the prompt (20, or 20 temperature=0.8 seed=7)" : "tokens" opens |_| Entry::suggestion("20"), takes |app, text| app.generate_many(text);
+            GenerateMany "generate_many" "Add tokens to the prompt (20, or 20 temperature=0.8 seed=7)" : "tokens" opens |_| TextInput::suggestion("20"), takes |app, text| app.generate_many(text);
             Chat "chat" "Put the prompt into the model's chat template, or take it out again" => |app, _| app.turn_chat();
-            ChatAfter "chat_after" "Put the prompt into the chat template, after what the system says" : "the system says" opens |_| Entry::line(""), takes |app, text| app.chat_after(text);
-            OpenModel "open_model" "Open another model" : "model" opens |app| Entry::suggestion(&app.model_name), takes |app, text| app.open_model(text);
+            ChatAfter "chat_after" "Put the prompt into the chat template, after what the system says" : "the system says" opens |_| TextInput::line(""), takes |app, text| app.chat_after(text);
+            OpenModel "open_model" "Open another model" : "model" opens |app| TextInput::suggestion(&app.model_name), takes |app, text| app.open_model(text);
             Qk "qk" "What the query and key of the selected head read: why it looks where it looks" => |app, _| app.ask_why_it_looks();
             Statistic "statistic" "Shade the grid by the next statistic" => |app, n| app.next_statistic(n);
             AllLayers "all_layers" "One layer or all of them" => |app, _| app.toggle_all_layers();
@@ -58,10 +58,10 @@ macro_rules! actions {
         "Table" {
             Mark "mark" "Mark the selected row or cell, or unmark it: edits and copies then take all that are marked" => |app, _| app.toggle_mark();
             ClearMarks "clear_marks" "Unmark everything" => |app, _| app.clear_marks();
-            Search "search" "Search" : "text" opens |_| Entry::line(""), takes |app, text| app.search_for(text);
+            Search "search" "Search" : "text" opens |_| TextInput::line(""), takes |app, text| app.search_for(text);
             SearchNext "search_next" "Next match" => |app, _| app.search(true);
             SearchPrevious "search_previous" "Previous match" => |app, _| app.search(false);
-            Filter "filter" "Show rows that match (activation>2 layer=3..5 \"text\")" : "filter" opens |app| Entry::line(&app.pane(app.focus()).filter), takes |app, text| app.filter(text);
+            Filter "filter" "Show rows that match (activation>2 layer=3..5 \"text\")" : "filter" opens |app| TextInput::line(&app.pane(app.focus()).filter), takes |app, text| app.filter(text);
             Sort "sort" "Sort by a column" => |app, _| app.choose_order();
             ReportOrder "report_order" "Back to the report's own order" => |app, _| app.report_order();
             SortReverse "sort_reverse" "Turn the order round" => |app, _| app.reverse_order();
@@ -74,26 +74,26 @@ macro_rules! actions {
             Downstream "downstream" "What the selected node feeds, or again what feeds it" => |app, _| app.walk(App::turn);
             Root "root" "Start the tree at the selected node; once more goes back to the target" => |app, _| app.walk(App::reroot);
             GraphList "graph_list" "Nodes as a list, or as a tree again" => |app, _| app.walk(App::toggle_list);
-            UnfoldTo "unfold_to" "Unfold the tree to so many levels" : "levels" opens |_| Entry::line(""), takes |app, text| app.unfold_to(text);
+            UnfoldTo "unfold_to" "Unfold the tree to so many levels" : "levels" opens |_| TextInput::line(""), takes |app, text| app.unfold_to(text);
             FewerNodes "fewer_nodes" "Keep fewer nodes of the graph" => |app, _| app.walk(|app| app.step_threshold(true, -1));
             MoreNodes "more_nodes" "Keep more nodes of the graph" => |app, _| app.walk(|app| app.step_threshold(true, 1));
             FewerEdges "fewer_edges" "Keep fewer edges of the graph" => |app, _| app.walk(|app| app.step_threshold(false, -1));
             MoreEdges "more_edges" "Keep more edges of the graph" => |app, _| app.walk(|app| app.step_threshold(false, 1));
-            SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" : "thresholds" opens |_| Entry::line(""), takes |app, text| app.submit_thresholds(text);
+            SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" : "thresholds" opens |_| TextInput::line(""), takes |app, text| app.submit_thresholds(text);
             Basis "basis" "Graph of neurons, or of features" => |app, _| app.turn_basis();
-            Dictionary "dictionary" "Take features from this folder of transcoders" : "folder" opens |_| Entry::line(""), takes |app, text| app.take_features_from(text);
-            OpenGraph "open_graph" "Open a graph file" : "file" opens |_| Entry::line(""), takes |app, text| app.open_graph(text);
-            SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file" opens |_| Entry::suggestion("graph.json"), takes |app, text| app.save_graph(text);
-            Label "label" "Name the selected node" : "label" opens |app| Entry::line(&app.graph_label()), takes |app, text| app.relabel(text);
+            Dictionary "dictionary" "Take features from this folder of transcoders" : "folder" opens |_| TextInput::line(""), takes |app, text| app.take_features_from(text);
+            OpenGraph "open_graph" "Open a graph file" : "file" opens |_| TextInput::line(""), takes |app, text| app.open_graph(text);
+            SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file" opens |_| TextInput::suggestion("graph.json"), takes |app, text| app.save_graph(text);
+            Label "label" "Name the selected node" : "label" opens |app| TextInput::line(&app.graph_label()), takes |app, text| app.relabel(text);
             ExplainEdge "explain_edge" "Which heads carried the edge to the node above; on a tested head, which edges it carried" => |app, _| app.explain_edge();
             TestNode "test_node" "Test the selected node: change it, run the model, measure" => |app, _| app.test_selected();
             TestTop "test_top" "Test the 20 units with the most influence" => |app, _| app.test_top();
             TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge" => |app, _| app.test_heads();
             TestWith "test_with" "Test by the next way: zero, mean, a factor, another prompt" => |app, _| app.next_way();
-            Resample "resample" "Test by what another prompt gives" : "prompt" opens |_| Entry::line(""), takes |app, text| app.test_by_prompt(text);
-            Scale "scale" "Test by multiplying with a factor (0.5)" : "factor" opens |_| Entry::line(""), takes |app, text| app.test_by_factor(text);
+            Resample "resample" "Test by what another prompt gives" : "prompt" opens |_| TextInput::line(""), takes |app, text| app.test_by_prompt(text);
+            Scale "scale" "Test by multiplying with a factor (0.5)" : "factor" opens |_| TextInput::line(""), takes |app, text| app.test_by_factor(text);
             Tests "tests" "What was measured, beside the tree" => |app, _| app.toggle_tests();
-            Group "group" "Name the marked nodes as a group" : "name of the group" opens |_| Entry::line(""), takes |app, text| app.group_marks(text);
+            Group "group" "Name the marked nodes as a group" : "name of the group" opens |_| TextInput::line(""), takes |app, text| app.group_marks(text);
             Groups "groups" "Groups and the edges between them, beside the tree" => |app, _| app.toggle_groups();
             DraftGroups "draft_groups" "Group the units that read the same and feed the same, with what speaks for it" => |app, _| app.draft_groups();
             Compare "compare" "The graphs of neurons and of features side by side" => |app, _| app.compare_graphs();
@@ -118,9 +118,9 @@ macro_rules! actions {
             YankMarkdown "yank_markdown" "Copy the table as Markdown" => |app, _| app.copy(Copied::Markdown);
             YankPython "yank_python" "Copy the TransformerLens expression" => |app, _| app.copy(Copied::Python);
             YankCommand "yank_command" "Copy the command that prints this" => |app, _| app.copy(Copied::Command);
-            Pipe "pipe" "Pipe the marked rows, or the selected row or cell, to a shell command" : "shell command" opens |_| Entry::line(""), takes |app, text| app.pipe(Copied::Row, text);
-            PipeTable "pipe_table" "Pipe the whole table to a shell command" : "shell command" opens |_| Entry::line(""), takes |app, text| app.pipe(Copied::Table, text);
-            Screenshot "screenshot" "Save the screen (FILE.svg, .txt or .ans)" : "file" opens |_| Entry::suggestion("mechscope.svg"), takes |app, text| app.screenshot(text);
+            Pipe "pipe" "Pipe the marked rows, or the selected row or cell, to a shell command" : "shell command" opens |_| TextInput::line(""), takes |app, text| app.pipe(Copied::Row, text);
+            PipeTable "pipe_table" "Pipe the whole table to a shell command" : "shell command" opens |_| TextInput::line(""), takes |app, text| app.pipe(Copied::Table, text);
+            Screenshot "screenshot" "Save the screen (FILE.svg, .txt or .ans)" : "file" opens |_| TextInput::suggestion("mechscope.svg"), takes |app, text| app.screenshot(text);
         }
         "Program" {
             Palette "palette" "All actions by name" => |app, _| app.list_actions(PickerKind::Palette);

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use std::ops::Range;
 
-use super::{Address, Edit, Numbered, Part, Parts, Places, Positions, Span, Target, Token};
+use super::{Address, Edit, EditTarget, Numbered, Part, Parts, Places, Positions, Span, TokenName};
 
 /// How far a model's and a prompt's numbers go; what addresses are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Address {
     /// # anyhow::Ok(())
     /// ```
     pub fn check(&self, extent: &Extent) -> Result<()> {
-        Target::from(self.clone()).resolve(extent, None).map(drop).with_context(|| self.to_string())
+        EditTarget::from(self.clone()).resolve(extent, None).map(drop).with_context(|| self.to_string())
     }
 }
 
@@ -70,15 +70,15 @@ impl Edit {
     }
 }
 
-impl Target {
+impl EditTarget {
     /// What the target takes in; `tokens` are the texts of the prompt's tokens, where they are known.
     ///
     /// # Errors
     /// A number that is out of range, a range that is empty, a token that the prompt does not have: an edit never silently touches nothing.
     pub fn resolve(&self, extent: &Extent, tokens: Option<&[String]>) -> Result<Reach> {
         let (layers, numbers) = match &self.places {
-            Places::Embed | Places::Logit(Token::Text(_)) => (0..0, 0..0),
-            Places::Logit(Token::Id(id)) => {
+            Places::Embed | Places::Logit(TokenName::Text(_)) => (0..0, 0..0),
+            Places::Logit(TokenName::Id(id)) => {
                 let id = usize::try_from(*id).unwrap_or(usize::MAX);
                 within("token id", id, extent.d_vocab, "this model", "token ids")?;
                 (0..0, 0..0)

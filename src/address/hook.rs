@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::cursor::Cursor;
-use super::{Numbered, Part, Parts, Places, Positions, Span, Target};
+use super::{EditTarget, Numbered, Part, Parts, Places, Positions, Span};
 
 /// How an activation is laid out, after the batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,10 @@ pub(super) fn begins(cursor: &Cursor) -> bool {
 
 impl Cursor<'_> {
     /// An activation's name and, in brackets, indices: `[batch, pos, head]`, `[batch, head, query, key]`; those that are missing, and `:`, are all.
-    pub(super) fn hook(&mut self) -> Result<Target> {
+    pub(super) fn hook(&mut self) -> Result<EditTarget> {
         if self.take(EMBED) {
             let positions = self.indices(Layout::Stream)?.positions;
-            return Ok(Target { places: Places::Embed, positions, keys: None });
+            return Ok(EditTarget { places: Places::Embed, positions, keys: None });
         }
         self.take("blocks.");
         let layers = self.span("layer")?;
@@ -62,7 +62,7 @@ impl Cursor<'_> {
             Parts::Numbered(kind, _) => Parts::Numbered(kind, indices.numbers),
             only => only,
         };
-        Ok(Target { places: Places::Layers(layers, parts), positions: indices.positions, keys: indices.keys })
+        Ok(EditTarget { places: Places::Layers(layers, parts), positions: indices.positions, keys: indices.keys })
     }
 
     fn indices(&mut self, layout: Layout) -> Result<Indices> {

@@ -4,7 +4,7 @@ use anyhow::{Error, Result};
 use std::str::FromStr;
 
 use super::cursor::Cursor;
-use super::{Address, Direction, Edit, Numbered, Op, Part, Parts, Places, Positions, Target, Token, hook};
+use super::{Address, Direction, Edit, EditTarget, Numbered, Op, Part, Parts, Places, Positions, TokenName, hook};
 
 const PLACES: &str = "embed, L<layer>.<part> or logit:<token>";
 const PARTS: &str = "H<head>, N<neuron>, F<feature>, KV<key/value head>.k, KV<key/value head>.v, attn, mlp, resid_pre, resid_mid, \
@@ -58,11 +58,11 @@ impl Cursor<'_> {
         }
     }
 
-    fn token(&mut self) -> Result<Token> {
+    fn token(&mut self) -> Result<TokenName> {
         if self.rest.starts_with('"') {
-            Ok(Token::Text(self.json_string("token")?))
+            Ok(TokenName::Text(self.json_string("token")?))
         } else if self.rest.starts_with(|c: char| c.is_ascii_digit()) {
-            Ok(Token::Id(self.index("token id", NUMBER)?))
+            Ok(TokenName::Id(self.index("token id", NUMBER)?))
         } else {
             Err(self.wrong("token", "a JSON string or a token id"))
         }
@@ -105,7 +105,7 @@ impl Cursor<'_> {
         Ok(*kind)
     }
 
-    fn target(&mut self) -> Result<Target> {
+    fn target(&mut self) -> Result<EditTarget> {
         if hook::begins(self) {
             return self.hook();
         }
@@ -113,12 +113,12 @@ impl Cursor<'_> {
         let at = self.take("@");
         let positions = if at { self.positions("position")? } else { Positions::ALL };
         if !self.rest.starts_with("<-") {
-            return Ok(Target { places, positions, keys: None });
+            return Ok(EditTarget { places, positions, keys: None });
         }
         match places {
             Places::Layers(_, Parts::Numbered(Numbered::Head | Numbered::Pattern, _)) if at => {
                 self.take("<-");
-                Ok(Target { places, positions, keys: Some(self.positions("key position")?) })
+                Ok(EditTarget { places, positions, keys: Some(self.positions("key position")?) })
             }
             _ => Err(self.wrong("attention edge", "\"<-\" only after a head and its query position, as in L5.H1@7<-3")),
         }
@@ -198,7 +198,7 @@ impl Cursor<'_> {
     }
 }
 
-impl FromStr for Target {
+impl FromStr for EditTarget {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -231,7 +231,7 @@ impl FromStr for Edit {
     }
 }
 
-impl FromStr for Token {
+impl FromStr for TokenName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {

@@ -7,7 +7,9 @@ use anyhow::Result;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::parse::is_bare;
-use super::{Address, Direction, Edit, Numbered, Op, Part, Parts, Place, Places, Positions, Span, Target, Token};
+use super::{
+    Address, Component, Direction, Edit, EditTarget, Numbered, Op, Part, Parts, Places, Positions, Span, TokenName,
+};
 
 /// A string as JSON writes it.
 struct Json<'a>(&'a str);
@@ -28,11 +30,11 @@ impl Display for Number {
     }
 }
 
-impl Display for Token {
+impl Display for TokenName {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
-            Token::Text(text) => Json(text).fmt(f),
-            Token::Id(id) => id.fmt(f),
+            TokenName::Text(text) => Json(text).fmt(f),
+            TokenName::Id(id) => id.fmt(f),
         }
     }
 }
@@ -51,12 +53,12 @@ impl Display for Part {
     }
 }
 
-impl Display for Place {
+impl Display for Component {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
-            Place::Embed => f.write_str("embed"),
-            Place::Unit { layer, part } => write!(f, "L{layer}.{part}"),
-            Place::Logit(token) => write!(f, "logit:{token}"),
+            Component::Embed => f.write_str("embed"),
+            Component::Unit { layer, part } => write!(f, "L{layer}.{part}"),
+            Component::Logit(token) => write!(f, "logit:{token}"),
         }
     }
 }
@@ -123,7 +125,7 @@ impl Display for Places {
     }
 }
 
-impl Display for Target {
+impl Display for EditTarget {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         self.places.fmt(f)?;
         match (&self.positions, &self.keys) {

@@ -1,6 +1,6 @@
 //! What an edit changes: a unit, or every unit of a range.
 
-use super::{Address, Part, Place, Token};
+use super::{Address, Component, Part, TokenName};
 
 /// Whole numbers from `first` to `last`, both included; an end that is missing is open. `3`, `3..5`, `3..`, `..5`, `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub enum Positions {
 /// A head with keys is an *edge*, `L5.H1@7<-3`: taken out, the rest of the row is renormalised. A pattern with keys is an entry of the pattern,
 /// `L5.H1.pattern@7<-3`: changed, it is what the head mixes values with, and nothing is renormalised.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Target {
+pub struct EditTarget {
     /// Where in the model.
     pub places: Places,
     /// At which positions; those that read, where there are keys.
@@ -40,7 +40,7 @@ pub enum Places {
     /// The token embedding.
     Embed,
     /// The logit of one token.
-    Logit(Token),
+    Logit(TokenName),
     /// Parts of layers.
     Layers(Span<usize>, Parts),
 }
@@ -157,38 +157,38 @@ impl From<Part> for Parts {
     }
 }
 
-impl From<Place> for Places {
-    fn from(place: Place) -> Self {
+impl From<Component> for Places {
+    fn from(place: Component) -> Self {
         match place {
-            Place::Embed => Places::Embed,
-            Place::Logit(token) => Places::Logit(token),
-            Place::Unit { layer, part } => Places::Layers(Span::one(layer), part.into()),
+            Component::Embed => Places::Embed,
+            Component::Logit(token) => Places::Logit(token),
+            Component::Unit { layer, part } => Places::Layers(Span::one(layer), part.into()),
         }
     }
 }
 
-impl From<Address> for Target {
+impl From<Address> for EditTarget {
     fn from(address: Address) -> Self {
         let positions = address.position.map_or(Positions::ALL, Positions::one);
-        Target { places: address.place.into(), positions, keys: None }
+        EditTarget { places: address.place.into(), positions, keys: None }
     }
 }
 
-impl Target {
+impl EditTarget {
     /// An edge of attention: what `query` reads of `key` through a head.
     pub fn edge(layer: usize, head: usize, query: i64, key: i64) -> Self {
-        let target = Target::from(Address::unit(layer, Part::Head(head)).at(query));
-        Target { keys: Some(Positions::one(key)), ..target }
+        let target = EditTarget::from(Address::unit(layer, Part::Head(head)).at(query));
+        EditTarget { keys: Some(Positions::one(key)), ..target }
     }
 
     /// The unit, when it is one alone, at one position or at every one.
     pub fn unit(&self) -> Option<Address> {
         let place = match &self.places {
-            Places::Embed => Place::Embed,
-            Places::Logit(token) => Place::Logit(token.clone()),
-            Places::Layers(layers, Parts::Only(part)) => Place::Unit { layer: layers.single()?, part: *part },
+            Places::Embed => Component::Embed,
+            Places::Logit(token) => Component::Logit(token.clone()),
+            Places::Layers(layers, Parts::Only(part)) => Component::Unit { layer: layers.single()?, part: *part },
             Places::Layers(layers, Parts::Numbered(kind, numbers)) => {
-                Place::Unit { layer: layers.single()?, part: kind.part(numbers.single()?) }
+                Component::Unit { layer: layers.single()?, part: kind.part(numbers.single()?) }
             }
         };
         let position = match (&self.positions, &self.keys) {

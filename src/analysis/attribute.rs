@@ -2,8 +2,8 @@
 
 mod total;
 
-use super::param::{Kind, Param, Values};
-use super::{About, Analysis, Direction, Evidence, Job};
+use super::param::{Param, ParamKind, Values};
+use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::forward::Step;
@@ -21,7 +21,7 @@ static ABOUT: About = About {
     name: "attribute",
     title: "direct logit attribution",
     question: "Which parts of the model wrote the answer into the residual stream?",
-    direction: Direction::TopDown,
+    direction: MethodDirection::TopDown,
     unit: "embedding, head, MLP or neuron, biases",
     evidence: Evidence::Observation,
     assumes: "the scale of the final norm is held at the run's value; what a part does by way of later parts is credited to those",
@@ -30,15 +30,15 @@ static ABOUT: About = About {
     params: &[
         Param {
             name: "total",
-            kind: Kind::Flag,
+            kind: ParamKind::Flag,
             default: "false",
             help: "Effects by every path, at every position, instead of what is written directly: `writes` with patterns, norms and gates held, \
                    `counts` with nothing held",
         },
-        Param { name: "neurons", kind: Kind::Flag, default: "false", help: "Every neuron instead of whole MLPs" },
+        Param { name: "neurons", kind: ParamKind::Flag, default: "false", help: "Every neuron instead of whole MLPs" },
         Param {
             name: "top",
-            kind: Kind::Count,
+            kind: ParamKind::Count,
             default: "30",
             help: "Components to print, the strongest first; 0 is all",
         },
@@ -46,7 +46,7 @@ static ABOUT: About = About {
 };
 
 /// One part of the model.
-struct Component {
+struct ComponentEffect {
     name: String,
     address: Option<Address>,
     effect: f32,
@@ -98,10 +98,10 @@ impl Analysis for Attribute {
 }
 
 /// Every part, in the order of the model; `edits` adds what edits put in by themselves.
-fn components(direct: &Direct, position: usize, edits: bool) -> Vec<Component> {
+fn components(direct: &Direct, position: usize, edits: bool) -> Vec<ComponentEffect> {
     let mut all = Vec::new();
     let mut push = |name: String, address: Option<Address>, effect: f32| {
-        all.push(Component { name, address: address.map(|a| a.at(position as i64)), effect });
+        all.push(ComponentEffect { name, address: address.map(|a| a.at(position as i64)), effect });
     };
     push("embed".into(), Some(Address::embed()), direct.embed);
     if let Some(effect) = direct.pos_embed {
@@ -130,7 +130,7 @@ fn components(direct: &Direct, position: usize, edits: bool) -> Vec<Component> {
 }
 
 /// The strongest parts first, the rest in one row.
-fn table(parts: Vec<Component>, clean: Option<Vec<Component>>, top: usize) -> Table {
+fn table(parts: Vec<ComponentEffect>, clean: Option<Vec<ComponentEffect>>, top: usize) -> Table {
     let mut columns = vec![Column::text("component"), Column::address("unit"), Column::number("effect", "logit", 4)];
     if clean.is_some() {
         columns.extend([Column::number("effect_clean", "logit", 4), Column::number("change", "logit", 4)]);

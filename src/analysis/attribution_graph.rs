@@ -14,7 +14,7 @@ mod choose;
 mod sources;
 mod unit;
 
-use super::{About, Command, Direction, Evidence};
+use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
@@ -24,7 +24,7 @@ use crate::model::site::{Site, Sites};
 use crate::model::text::Piece;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
-use crate::replacement::{Columns, ReplacementModel, Row, Target};
+use crate::replacement::{Columns, EffectRow, ReplacementModel, ResidualTarget};
 use anyhow::{Result, bail, ensure};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,12 +36,12 @@ pub use choose::{LogitTarget, most_probable};
 const FIRST_ROUND: usize = 96;
 
 /// The entry of `mechscope graph`.
-pub static GRAPH: Command = Command {
+pub static GRAPH: MethodCommand = MethodCommand {
     about: About {
         name: "graph",
         title: "attribution graph",
         question: "Which units carried the prediction, and by way of which others?",
-        direction: Direction::TopDown,
+        direction: MethodDirection::TopDown,
         unit: "neuron or transcoder feature, remainder, embedding, logit",
         evidence: Evidence::Approximation,
         assumes: "attention patterns, norm scales and MLP gates are held at the run's values: what acts by changing them is on no edge; what a \
@@ -55,7 +55,7 @@ pub static GRAPH: Command = Command {
 
 /// How a graph is to be made.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Settings {
+pub struct GraphSettings {
     /// At most this many units.
     pub max_nodes: Option<usize>,
     /// As many units as carry this share: of neurons, of the total relevance (RelP); of features, of the influence that
@@ -76,7 +76,7 @@ pub struct Growth<'a> {
     tokens: &'a [Piece],
     targets: &'a [LogitTarget],
     /// By key: targets first, then units.
-    rows: HashMap<usize, Row>,
+    rows: HashMap<usize, EffectRow>,
     /// Units with a row.
     chosen: Vec<usize>,
     complete: bool,
@@ -94,7 +94,7 @@ pub fn build(
     tokens: &[Piece],
     dictionary: Option<&Dictionary>,
     targets: &[LogitTarget],
-    settings: Settings,
+    settings: GraphSettings,
     step: Step,
 ) -> Result<Graph> {
     grow(model, tokens, dictionary, targets, settings, &mut |_, done, total| step(done, total))
@@ -105,7 +105,7 @@ pub fn build(
 ///
 /// # Errors
 /// There is not enough.
-pub fn plan(model: &Model, n_pos: usize, features: bool, settings: Settings) -> Result<()> {
+pub fn plan(model: &Model, n_pos: usize, features: bool, settings: GraphSettings) -> Result<()> {
     let arch = &model.decoder.arch;
     let all = arch.n_layers * n_pos * arch.d_mlp;
     let units = match settings.max_nodes {
@@ -129,7 +129,7 @@ pub fn grow(
     tokens: &[Piece],
     dictionary: Option<&Dictionary>,
     targets: &[LogitTarget],
-    settings: Settings,
+    settings: GraphSettings,
     watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
 ) -> Result<Graph> {
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
@@ -150,7 +150,7 @@ pub fn grow_on(
     tokens: &[Piece],
     dictionary: Option<&Dictionary>,
     targets: &[LogitTarget],
-    settings: Settings,
+    settings: GraphSettings,
     go_on: &mut dyn FnMut() -> Result<()>,
     watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
 ) -> Result<Graph> {
@@ -179,7 +179,7 @@ impl Growth<'_> {
     fn run(
         &mut self,
         limit: usize,
-        settings: Settings,
+        settings: GraphSettings,
         watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
     ) -> Result<bool> {
         let n = self.targets.len();
@@ -225,7 +225,7 @@ impl Growth<'_> {
     /// Computes rows; `keys[i]` names the row of `targets[i]`. False when `watch` ended the work.
     fn attribute(
         &mut self,
-        targets: &[Target],
+        targets: &[ResidualTarget],
         keys: &[usize],
         total: usize,
         watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,

@@ -1,87 +1,97 @@
 //! The circuit graph by addresses: one node's whole row.
 
 use super::target::Target;
-use crate::address::{Address, Part, Place, resolve_position};
+use crate::address::{Address, Component, Part, resolve_position};
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite, Sites};
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
-use crate::replacement::circuit::{Circuit, CircuitRow, Objective, Reading, Unit};
+use crate::replacement::circuit::{Circuit, CircuitNode, CircuitRow, Objective, StreamReading};
 use crate::report::{Column, Report, Table};
 use anyhow::{Context, Result, bail, ensure};
 
 /// Whose row is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum CircuitRowTarget {
     /// The target's.
     Target,
     /// A head's, an MLP's or a neuron's, at a position.
     Unit(Address),
 }
 
-impl std::str::FromStr for Node {
+impl std::str::FromStr for CircuitRowTarget {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
         if text == "target" {
-            return Ok(Node::Target);
+            return Ok(CircuitRowTarget::Target);
         }
-        Ok(Node::Unit(text.parse::<Address>().context("accepted: target, or a head, MLP or neuron at a position")?))
+        Ok(CircuitRowTarget::Unit(
+            text.parse::<Address>().context("accepted: target, or a head, MLP or neuron at a position")?,
+        ))
     }
 }
 
 /// A unit's address; a position embedding has none.
-pub fn address(unit: Unit) -> Option<Address> {
+pub fn address(unit: CircuitNode) -> Option<Address> {
     let (place, position) = match unit {
-        Unit::PosEmbed { .. } => return None,
-        Unit::Embed { position } => (Address::embed(), position),
-        Unit::Head { layer, head, position } => (Address::unit(layer, Part::Head(head)), position),
-        Unit::Mlp { layer, position } => (Address::unit(layer, Part::Mlp), position),
-        Unit::Neuron { layer, neuron, position } => (Address::unit(layer, Part::Neuron(neuron)), position),
+        CircuitNode::PosEmbed { .. } => return None,
+        CircuitNode::Embed { position } => (Address::embed(), position),
+        CircuitNode::Head { layer, head, position } => (Address::unit(layer, Part::Head(head)), position),
+        CircuitNode::Mlp { layer, position } => (Address::unit(layer, Part::Mlp), position),
+        CircuitNode::Neuron { layer, neuron, position } => (Address::unit(layer, Part::Neuron(neuron)), position),
     };
     Some(place.at(position as i64))
 }
 
 /// What kind of component a unit is, as tables say it.
-pub fn component(unit: Unit) -> String {
+pub fn component(unit: CircuitNode) -> String {
     match unit {
-        Unit::Embed { .. } => "embed".into(),
-        Unit::PosEmbed { position } => format!("pos_embed@{position}"),
-        Unit::Head { .. } => "head".into(),
-        Unit::Mlp { .. } => "mlp".into(),
-        Unit::Neuron { .. } => "neuron".into(),
+        CircuitNode::Embed { .. } => "embed".into(),
+        CircuitNode::PosEmbed { position } => format!("pos_embed@{position}"),
+        CircuitNode::Head { .. } => "head".into(),
+        CircuitNode::Mlp { .. } => "mlp".into(),
+        CircuitNode::Neuron { .. } => "neuron".into(),
     }
 }
 
 /// The unit of an address in a prompt of `n_pos` tokens.
-fn unit(address: &Address, n_pos: usize) -> Result<Unit> {
+fn unit(address: &Address, n_pos: usize) -> Result<CircuitNode> {
     let position = address.position.with_context(|| format!("{address} needs a position: {address}@-1 is the last"))?;
     let position = resolve_position(position, n_pos)?;
     Ok(match address.place {
-        Place::Embed => Unit::Embed { position },
-        Place::Unit { layer, part: Part::Head(head) } => Unit::Head { layer, head, position },
-        Place::Unit { layer, part: Part::Mlp } => Unit::Mlp { layer, position },
-        Place::Unit { layer, part: Part::Neuron(neuron) } => Unit::Neuron { layer, neuron, position },
+        Component::Embed => CircuitNode::Embed { position },
+        Component::Unit { layer, part: Part::Head(head) } => CircuitNode::Head { layer, head, position },
+        Component::Unit { layer, part: Part::Mlp } => CircuitNode::Mlp { layer, position },
+        Component::Unit { layer, part: Part::Neuron(neuron) } => CircuitNode::Neuron { layer, neuron, position },
         _ => bail!("{address} is no node of a circuit; accepted: embeddings, heads, MLPs and neurons at a position"),
     })
 }
 
 /// What a row's reader reads, and in what units: the target's, or a neuron's activation.
-fn reading(circuit: &Circuit, n_pos: usize, node: &Node, towards: &Node) -> Result<(Reading, &'static str)> {
-    let of = |node: &Node| -> Result<(Reading, &'static str)> {
+fn reading(
+    circuit: &Circuit,
+    n_pos: usize,
+    node: &CircuitRowTarget,
+    towards: &CircuitRowTarget,
+) -> Result<(StreamReading, &'static str)> {
+    let of = |node: &CircuitRowTarget| -> Result<(StreamReading, &'static str)> {
         Ok(match node {
-            Node::Target => (circuit.target(), "logit"),
-            Node::Unit(address) => {
+            CircuitRowTarget::Target => (circuit.target(), "logit"),
+            CircuitRowTarget::Unit(address) => {
                 let unit = unit(address, n_pos)?;
-                let units = if matches!(unit, Unit::Neuron { .. }) { "activation" } else { "logit" };
+                let units = if matches!(unit, CircuitNode::Neuron { .. }) { "activation" } else { "logit" };
                 (circuit.reading(unit).with_context(|| address.to_string())?, units)
             }
         })
     };
-    let (Node::Unit(read), Node::Unit(reader)) = (node, towards) else {
-        ensure!(*node != Node::Target || *towards == Node::Target, "the target's row is towards the target alone");
+    let (CircuitRowTarget::Unit(read), CircuitRowTarget::Unit(reader)) = (node, towards) else {
+        ensure!(
+            *node != CircuitRowTarget::Target || *towards == CircuitRowTarget::Target,
+            "the target's row is towards the target alone"
+        );
         return of(node);
     };
     let ((reader_reads, units), read_unit) = (of(towards)?, unit(read, n_pos)?);
@@ -101,7 +111,7 @@ pub fn row(
     model: &Model,
     ids: &[u32],
     target: Option<Target>,
-    (node, towards): (&Node, &Node),
+    (node, towards): (&CircuitRowTarget, &CircuitRowTarget),
     gate: Gate,
     step: Step,
 ) -> Result<Report> {
@@ -116,9 +126,9 @@ pub fn row(
     let (reading, units) = reading(&circuit, trace.n_pos(), node, towards)?;
     let row = circuit.row(&reading)?;
 
-    let name = |node: &Node| match node {
-        Node::Target => "target".to_owned(),
-        Node::Unit(address) => address.to_string(),
+    let name = |node: &CircuitRowTarget| match node {
+        CircuitRowTarget::Target => "target".to_owned(),
+        CircuitRowTarget::Unit(address) => address.to_string(),
     };
     let mut report = Report::default();
     target.describe(&mut report, model, position);
@@ -135,9 +145,9 @@ pub fn row(
 }
 
 /// Where a head looks most: `9 " John" 0.74`.
-fn looks(model: &Model, trace: &Trace, node: &Node) -> Result<Option<String>> {
-    let Node::Unit(address) = node else { return Ok(None) };
-    let Unit::Head { layer, head, position } = unit(address, trace.n_pos())? else { return Ok(None) };
+fn looks(model: &Model, trace: &Trace, node: &CircuitRowTarget) -> Result<Option<String>> {
+    let CircuitRowTarget::Unit(address) = node else { return Ok(None) };
+    let CircuitNode::Head { layer, head, position } = unit(address, trace.n_pos())? else { return Ok(None) };
     let pattern = trace.block(layer, BlockSite::Pattern)?.get(head)?.get(position)?;
     let pattern: Vec<f32> = pattern.to_dtype(candle_core::DType::F32)?.to_vec1()?;
     let most = pattern.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
@@ -147,7 +157,7 @@ fn looks(model: &Model, trace: &Trace, node: &Node) -> Result<Option<String>> {
 fn table(row: &CircuitRow, units: &'static str) -> Table {
     let mut table =
         Table::new([Column::address("address"), Column::number("effect", units, 4), Column::text("component")]);
-    let mut effects: Vec<(Option<Unit>, f32)> = row.effects.iter().map(|(unit, x)| (Some(*unit), *x)).collect();
+    let mut effects: Vec<(Option<CircuitNode>, f32)> = row.effects.iter().map(|(unit, x)| (Some(*unit), *x)).collect();
     effects.push((None, row.bias));
     effects.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     for (unit, effect) in effects {

@@ -2,7 +2,7 @@
 //! defines them, and the probe on repeated random tokens.
 
 use crate::model::Model;
-use crate::model::edit::Plan;
+use crate::model::edit::EditPlan;
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::site::{BlockSite, Site, Sites};
 use anyhow::{Context, Result, ensure};
@@ -21,7 +21,7 @@ pub enum Detector {
 
 /// How attention is compared with where the head would look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Score {
+pub enum ErrorMeasure {
     /// The share of all attention that goes there.
     Mul,
     /// `1 - P * mean |pattern - ideal|`.
@@ -57,7 +57,7 @@ impl Detector {
     }
 
     /// The score of one head's pattern `[query, key]` on a prompt; 0 when no attention is left after exclusion.
-    pub fn score(self, pattern: &[f32], tokens: &[u32], score: Score, exclude: Exclude) -> f32 {
+    pub fn score(self, pattern: &[f32], tokens: &[u32], score: ErrorMeasure, exclude: Exclude) -> f32 {
         let n = tokens.len();
         let (mut hit, mut all, mut off) = (0f64, 0f64, 0f64);
         for query in 0..n {
@@ -72,9 +72,9 @@ impl Detector {
             }
         }
         match score {
-            Score::Mul if all > 0.0 => (hit / all) as f32,
-            Score::Mul => 0.0,
-            Score::Abs => (1.0 - off / n as f64) as f32,
+            ErrorMeasure::Mul if all > 0.0 => (hit / all) as f32,
+            ErrorMeasure::Mul => 0.0,
+            ErrorMeasure::Abs => (1.0 - off / n as f64) as f32,
         }
     }
 }
@@ -121,7 +121,7 @@ pub fn probe(model: &Model, length: usize, among: Option<&[u32]>, seed: u64, ste
     };
     let prompts: Vec<Vec<u32>> = (0..SEQUENCES).map(|_| sequence()).collect::<Result<_>>()?;
     let sites = Sites::only((0..arch.n_layers).map(|l| Site::Block(l, BlockSite::Pattern)));
-    let trace = model.decoder.run(Start::Tokens(&prompts), &sites, Plan::NONE, Logits::Last, step)?;
+    let trace = model.decoder.run(Start::Tokens(&prompts), &sites, EditPlan::NONE, Logits::Last, step)?;
     (0..arch.n_layers)
         .map(|l| {
             let site = Site::Block(l, BlockSite::Pattern);
@@ -203,8 +203,8 @@ mod tests {
         let tokens = repeated();
         for detector in ALL {
             let pattern = ideal(detector, &tokens);
-            assert_eq!(detector.score(&pattern, &tokens, Score::Mul, Exclude::default()), 1.0, "{detector:?}");
-            assert_eq!(detector.score(&pattern, &tokens, Score::Abs, Exclude::default()), 1.0, "{detector:?}");
+            assert_eq!(detector.score(&pattern, &tokens, ErrorMeasure::Mul, Exclude::default()), 1.0, "{detector:?}");
+            assert_eq!(detector.score(&pattern, &tokens, ErrorMeasure::Abs, Exclude::default()), 1.0, "{detector:?}");
         }
     }
 
@@ -216,13 +216,13 @@ mod tests {
             (0..n * n).map(|i| if i % n <= i / n { 1.0 / (i / n + 1) as f32 } else { 0.0 }).collect();
         let harmonic = |from: usize| (from..n).map(|q| 1.0 / (q + 1) as f32).sum::<f32>() / n as f32;
         for (detector, want) in ALL.into_iter().zip([harmonic(1), harmonic(7), harmonic(7)]) {
-            let got = detector.score(&uniform, &tokens, Score::Mul, Exclude::default());
+            let got = detector.score(&uniform, &tokens, ErrorMeasure::Mul, Exclude::default());
             assert!((got - want).abs() < 1e-6, "{detector:?}: {got} for {want}");
         }
         // Without the first column and the diagonal, row q keeps (q - 1) / (q + 1) of its attention.
         let left: f32 = (1..n).map(|q| (q - 1) as f32 / (q + 1) as f32).sum();
         let hit: f32 = (7..n).map(|q| 1.0 / (q + 1) as f32).sum();
-        let got = Detector::Induction.score(&uniform, &tokens, Score::Mul, Exclude { bos: true, current: true });
+        let got = Detector::Induction.score(&uniform, &tokens, ErrorMeasure::Mul, Exclude { bos: true, current: true });
         assert!((got - hit / left).abs() < 1e-6, "{got}");
     }
 

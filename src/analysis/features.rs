@@ -2,8 +2,8 @@
 
 mod one;
 
-use super::param::{Kind, Param, Values};
-use super::{About, Analysis, Direction, Evidence, Job, vocabulary};
+use super::param::{Param, ParamKind, Values};
+use super::{About, Analysis, Evidence, Job, MethodDirection, vocabulary};
 use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary};
@@ -21,7 +21,7 @@ static ABOUT: About = About {
     name: "features",
     title: "Transcoder features",
     question: "Which features of a transcoder are on here, what do they read and what do they write?",
-    direction: Direction::BottomUp,
+    direction: MethodDirection::BottomUp,
     unit: "transcoder feature",
     evidence: Evidence::Observation,
     assumes: "the transcoder stands for the MLP: what it leaves out is in no feature; parts of a pre-activation hold attention patterns and norm scales \
@@ -31,23 +31,23 @@ static ABOUT: About = About {
     params: &[
         Param {
             name: "feature",
-            kind: Kind::Feature,
+            kind: ParamKind::Feature,
             default: "none",
             help: "One feature in detail: its activation everywhere, what it reads, what it promotes",
         },
         Param {
             name: "dictionary",
-            kind: Kind::Folder,
+            kind: ParamKind::Folder,
             default: "own",
             help: "The transcoders: a folder, or a name in the Hugging Face cache; own takes the model's",
         },
         Param {
             name: "top",
-            kind: Kind::Count,
+            kind: ParamKind::Count,
             default: "20",
             help: "Rows to print of each table, the strongest first; 0 is all",
         },
-        Param { name: "tokens", kind: Kind::Count, default: "5", help: "Tokens of the weights to print of each" },
+        Param { name: "tokens", kind: ParamKind::Count, default: "5", help: "Tokens of the weights to print of each" },
     ],
 };
 

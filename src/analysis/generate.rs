@@ -1,7 +1,7 @@
 //! Generation: tokens after tokens, each appended as an id and never as text, under the edits that are on.
 //!
 //! Where edits apply while the prompt grows: one without a position at every token, new ones too; `@5` at that token alone; a position from
-//! the end (`@-1`) at the newest token alone, which an earlier newest token then loses again, or, if so chosen ([`Settings::onward`]), from
+//! the end (`@-1`) at the newest token alone, which an earlier newest token then loses again, or, if so chosen ([`GenerateSettings::onward`]), from
 //! there on as steering tools with a cache do; a range with an open end (`@5..`) at new tokens too. Values that edits take from a run (`=mean`,
 //! `=from:`, `diff:`) are those of the prompt's run and stay as they are. The numbers are those of a run of the whole text so far with these
 //! edits, but for rounding: keys and values are kept from token to token as far as the edits leave them alone ([`Plan::parts_from`]).
@@ -15,11 +15,11 @@ pub use longer::{Longer, longer};
 pub use stop::{Stops, Written};
 
 use super::next_token::NextToken;
-use super::{About, Command, Direction, Evidence};
-use crate::address::{Edit, Op, Positions, Span, Target, resolve_position};
+use super::{About, Evidence, MethodCommand, MethodDirection};
+use crate::address::{Edit, EditTarget, Op, Positions, Span, resolve_position};
 use crate::model::Model;
 use crate::model::cache::Cache;
-use crate::model::edit::{Plan, References, needs};
+use crate::model::edit::{EditPlan, References, needs};
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::memory::Need;
 use crate::model::open::token_ids;
@@ -29,12 +29,12 @@ use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
 
 /// The entry of `mechscope generate`.
-pub static GENERATE: Command = Command {
+pub static GENERATE: MethodCommand = MethodCommand {
     about: About {
         name: "generate",
         title: "generation",
         question: "What does the model write, and how does it write under edits?",
-        direction: Direction::BottomUp,
+        direction: MethodDirection::BottomUp,
         unit: "token of the vocabulary",
         evidence: Evidence::Intervention,
         assumes: "an edit without a position acts on every token, new ones too, one at @-1 on the newest token alone; values taken from runs are \
@@ -59,7 +59,7 @@ pub struct Generated {
 
 /// How much is generated and how.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct GenerateSettings {
     /// At most so many tokens.
     pub count: usize,
     /// Drawn by probability; none is the most probable token.
@@ -95,7 +95,7 @@ pub fn generate(
     ids: &[u32],
     edits: &[Edit],
     bos: Bos,
-    settings: &Settings,
+    settings: &GenerateSettings,
     step: Step,
     each: &mut dyn FnMut(&Generated) -> Result<bool>,
 ) -> Result<Ended> {
@@ -109,8 +109,13 @@ pub fn generate(
     let clean = clean_run(model, ids, edits, step)?;
     let mut references = model.references(&clean, bos);
     let edits = unfolded(edits, ids.len(), settings.onward)?;
-    let mut writer =
-        Writer { model, edits: &edits, tokens: ids.to_vec(), cache: Cache::new(&model.decoder), plan: Plan::default() };
+    let mut writer = Writer {
+        model,
+        edits: &edits,
+        tokens: ids.to_vec(),
+        cache: Cache::new(&model.decoder),
+        plan: EditPlan::default(),
+    };
     for n in 0..settings.count {
         let limit = model.decoder.arch.n_ctx;
         // What was written has to fit as a prompt; a prompt that is too long is the run's own error.
@@ -140,7 +145,7 @@ struct Writer<'a> {
     tokens: Vec<u32>,
     cache: Cache,
     /// The edits as they were when the cache was last extended.
-    plan: Plan,
+    plan: EditPlan,
 }
 
 impl Writer<'_> {
@@ -148,7 +153,7 @@ impl Writer<'_> {
     fn next(&mut self, references: &mut dyn References, step: Step) -> Result<NextToken> {
         let decoder = &self.model.decoder;
         if !self.edits.is_empty() {
-            let plan = Plan::new(&self.model.scope(&self.tokens), self.edits, references)?;
+            let plan = EditPlan::new(&self.model.scope(&self.tokens), self.edits, references)?;
             // What was computed where the edits now act otherwise is computed again.
             let same = self.plan.parts_from(&plan, self.cache.len());
             self.cache.truncate(same);
@@ -175,7 +180,7 @@ fn clean_run(model: &Model, ids: &[u32], edits: &[Edit], step: Step) -> Result<T
         return Ok(Trace::new(prompt.to_vec()));
     }
     let sites = Sites::Only(needs(&model.scope(ids), edits)?);
-    model.decoder.run(Start::Tokens(&prompt), &sites, Plan::NONE, Logits::Last, step)
+    model.decoder.run(Start::Tokens(&prompt), &sites, EditPlan::NONE, Logits::Last, step)
 }
 
 /// The edits of a prompt of `n_pos` tokens as they are to grow with it. Those that patch positions to the end from another prompt do so position
@@ -183,7 +188,7 @@ fn clean_run(model: &Model, ids: &[u32], edits: &[Edit], step: Step) -> Result<T
 fn unfolded(edits: &[Edit], n_pos: usize, onward: bool) -> Result<Vec<Edit>> {
     let mut all = Vec::new();
     for edit in edits {
-        let at = |positions| Edit { target: Target { positions, ..edit.target.clone() }, op: edit.op.clone() };
+        let at = |positions| Edit { target: EditTarget { positions, ..edit.target.clone() }, op: edit.op.clone() };
         match (&edit.target.positions, &edit.op) {
             (Positions::Span(Span { first, last: None }), Op::From(_)) => {
                 let first = first.map_or(Ok(0), |first| resolve_position(first, n_pos))?;

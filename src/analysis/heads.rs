@@ -2,9 +2,9 @@
 
 mod one;
 
-use super::detect::{self, Detector, Exclude, Probed, Score};
-use super::param::{Kind, Param, Values};
-use super::{About, Analysis, Direction, Evidence, Job};
+use super::detect::{self, Detector, ErrorMeasure, Exclude, Probed};
+use super::param::{Param, ParamKind, Values};
+use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::forward::Step;
@@ -23,7 +23,7 @@ static ABOUT: About = About {
     name: "heads",
     title: "attention heads",
     question: "Which heads move information, where do they look, and what do they write?",
-    direction: Direction::BottomUp,
+    direction: MethodDirection::BottomUp,
     unit: "attention head",
     evidence: Evidence::Observation,
     assumes: "where a head looks is what it reads; detectors name a behaviour on this prompt (or on random repeats with the probe), not a function; direct effects hold the final norm's scale",
@@ -32,34 +32,39 @@ static ABOUT: About = About {
     params: &[
         Param {
             name: "head",
-            kind: Kind::Head,
+            kind: ParamKind::Head,
             default: "none",
             help: "One head in detail: pattern, sources, what it writes",
         },
-        Param { name: "probe", kind: Kind::Flag, default: "false", help: "Scores on repeated random tokens too" },
-        Param { name: "probe-length", kind: Kind::Count, default: "50", help: "Random tokens that the probe repeats" },
+        Param { name: "probe", kind: ParamKind::Flag, default: "false", help: "Scores on repeated random tokens too" },
+        Param {
+            name: "probe-length",
+            kind: ParamKind::Count,
+            default: "50",
+            help: "Random tokens that the probe repeats",
+        },
         Param {
             name: "probe-words",
-            kind: Kind::Text,
+            kind: ParamKind::Text,
             default: "",
             help: "Draw the probe's tokens from those of this text, none twice: for a model that knows few words",
         },
-        Param { name: "seed", kind: Kind::Count, default: "0", help: "Of the probe's random tokens" },
+        Param { name: "seed", kind: ParamKind::Count, default: "0", help: "Of the probe's random tokens" },
         Param {
             name: "score",
-            kind: Kind::Choice(&["mul", "abs"]),
+            kind: ParamKind::Choice(&["mul", "abs"]),
             default: "mul",
             help: "mul: share of the attention; abs: 1 - distance from the ideal pattern",
         },
         Param {
             name: "exclude",
-            kind: Kind::Choice(&["nothing", "bos", "current", "both"]),
+            kind: ParamKind::Choice(&["nothing", "bos", "current", "both"]),
             default: "nothing",
             help: "Attention left out of the scores: to the first position, to the own position",
         },
         Param {
             name: "sort",
-            kind: Kind::Choice(&[
+            kind: ParamKind::Choice(&[
                 "layer",
                 "direct_effect",
                 "induction",
@@ -72,7 +77,7 @@ static ABOUT: About = About {
         },
         Param {
             name: "top",
-            kind: Kind::Count,
+            kind: ParamKind::Count,
             default: "0",
             help: "Heads (or tokens of one head) to print; 0 is all",
         },
@@ -80,7 +85,7 @@ static ABOUT: About = About {
 };
 
 /// What is said of one head.
-struct Row {
+struct HeadRow {
     layer: usize,
     head: usize,
     entropy: f32,
@@ -133,7 +138,7 @@ impl Analysis for Heads {
             None => None,
         };
 
-        let key = |r: &Row| match job.values.choice("sort") {
+        let key = |r: &HeadRow| match job.values.choice("sort") {
             Ok("direct_effect") => r.direct.abs(),
             Ok("induction") => r.probed.map_or(r.induction, |p| p.induction),
             Ok("previous_token") => r.probed.map_or(r.previous, |p| p.previous),
@@ -145,7 +150,7 @@ impl Analysis for Heads {
         order.sort_by(|a, b| key(&rows[*b]).total_cmp(&key(&rows[*a])));
         let top = job.values.count("top")?;
         order.truncate(if top == 0 { order.len() } else { top });
-        let of = |rows: &[Row]| table(rows, probed.is_some(), &order);
+        let of = |rows: &[HeadRow]| table(rows, probed.is_some(), &order);
         let mut heads = of(&rows);
         if let Some(clean) = clean {
             let both = ["direct_effect", "entropy", "previous_token", "duplicate_token", "induction"];
@@ -157,9 +162,9 @@ impl Analysis for Heads {
 }
 
 /// Every head, in the order of the model.
-fn rows(job: &Job, trace: &Trace, target: &[(u32, f32)], step: Step) -> Result<Vec<Row>> {
+fn rows(job: &Job, trace: &Trace, target: &[(u32, f32)], step: Step) -> Result<Vec<HeadRow>> {
     let arch = &job.model.decoder.arch;
-    let score = if job.values.choice("score")? == "abs" { Score::Abs } else { Score::Mul };
+    let score = if job.values.choice("score")? == "abs" { ErrorMeasure::Abs } else { ErrorMeasure::Mul };
     let excluded = job.values.choice("exclude")?;
     let exclude = Exclude { bos: matches!(excluded, "bos" | "both"), current: matches!(excluded, "current" | "both") };
     let direct = job.model.decoder.direct(trace, job.position, target, false)?;
@@ -170,7 +175,7 @@ fn rows(job: &Job, trace: &Trace, target: &[(u32, f32)], step: Step) -> Result<V
         let pattern = trace.numbers(Site::Block(layer, BlockSite::Pattern))?;
         rows.par_extend(pattern.par_chunks(n * n).enumerate().map(|(head, pattern)| {
             let detected = |d: Detector| d.score(pattern, tokens, score, exclude);
-            Row {
+            HeadRow {
                 layer,
                 head,
                 entropy: entropy(&pattern[job.position * n..(job.position + 1) * n]),
@@ -190,7 +195,7 @@ fn entropy(row: &[f32]) -> f32 {
     row.iter().filter(|p| **p > 0.0).map(|p| -(*p as f64) * (*p as f64).ln()).sum::<f64>() as f32
 }
 
-fn table(rows: &[Row], probed: bool, order: &[usize]) -> Table {
+fn table(rows: &[HeadRow], probed: bool, order: &[usize]) -> Table {
     let score = |name: &str| Column::number(name, "", 3);
     let mut columns = vec![
         Column::address("head"),

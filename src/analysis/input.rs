@@ -1,7 +1,7 @@
 //! A prompt as the model sees it.
 
 use crate::model::Model;
-use crate::model::text::chat::Message;
+use crate::model::text::chat::ChatMessage;
 use crate::model::text::{Bos, BosDone, Piece};
 use anyhow::{Context, Result, ensure};
 
@@ -59,8 +59,9 @@ impl Input {
                 model.source
             )
         })?;
-        let system = system.map(|content| Message { role: "system", content });
-        let messages: Vec<Message> = system.into_iter().chain([Message { role: "user", content: prompt }]).collect();
+        let system = system.map(|content| ChatMessage { role: "system", content });
+        let messages: Vec<ChatMessage> =
+            system.into_iter().chain([ChatMessage { role: "user", content: prompt }]).collect();
         // The template writes its own BOS.
         let written = if bos == Bos::Auto { Bos::Never } else { bos };
         Ok(Input { asked: bos, ..Self::of_prompt(model, chat.prompt(&messages, true)?, written)? })

@@ -1,14 +1,14 @@
 //! Interventions: the catalogue's entry. Edits are [`crate::model::edit`], their command is `mechscope intervene`.
 
-use super::{About, Command, Direction, Evidence};
+use super::{About, Evidence, MethodCommand, MethodDirection};
 
 /// The entry of `mechscope intervene`.
-pub static INTERVENE: Command = Command {
+pub static INTERVENE: MethodCommand = MethodCommand {
     about: About {
         name: "intervene",
         title: "intervention (ablation, patching, steering)",
         question: "What does the model say when these units are changed?",
-        direction: Direction::BottomUp,
+        direction: MethodDirection::BottomUp,
         unit: "any address, attention edge",
         evidence: Evidence::Intervention,
         assumes: "the changed values are ones that the rest of the model can read: zeros and large factors may be far from any run; all that comes \

@@ -3,10 +3,10 @@
 //! nostalgebraist, "interpreting GPT: the logit lens" (2020). The final norm is computed anew for every stream.
 
 use super::next_token::NextToken;
-use super::param::{Kind, Param, Values};
+use super::param::{Param, ParamKind, Values};
 use super::target::Target;
 use super::vocabulary::{self, greatest};
-use super::{About, Analysis, Direction, Evidence, Job};
+use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::forward::Step;
@@ -26,23 +26,23 @@ static ABOUT: About = About {
     name: "lens",
     title: "logit lens",
     question: "After which layer does the model know its answer, and what does it think before?",
-    direction: Direction::TopDown,
+    direction: MethodDirection::TopDown,
     unit: "residual stream",
     evidence: Evidence::Observation,
     assumes: "earlier layers write in the basis that the unembedding reads; the final norm is computed anew for every stream, so layers do not add up",
     cost: "1 forward pass, and the unembedding once a layer and position",
     reference: "nostalgebraist 2020, interpreting GPT: the logit lens",
     params: &[
-        Param { name: "top", kind: Kind::Count, default: "5", help: "Tokens to print at the position, per layer" },
+        Param { name: "top", kind: ParamKind::Count, default: "5", help: "Tokens to print at the position, per layer" },
         Param {
             name: "layer",
-            kind: Kind::Layer,
+            kind: ParamKind::Layer,
             default: "all",
             help: "Print the next-token table of the stream after this layer too",
         },
         Param {
             name: "grids",
-            kind: Kind::Choice(&["top", "all"]),
+            kind: ParamKind::Choice(&["top", "all"]),
             default: "top",
             help: "Grids to print: the top token, or entropy and the target's rank and probability too",
         },

@@ -4,17 +4,17 @@ mod over;
 mod request;
 mod table;
 
-use super::grounded::Grounded;
-use super::{About, Command, Direction, Evidence};
+use super::graph_run::GraphRun;
+use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::graph::NodeKind;
 use crate::model::dictionary::Active;
 use crate::model::site::Site;
 use crate::replacement::Gate;
-use crate::replacement::{Input, Loadings, Placed, SourceBlocks, Target, Write};
+use crate::replacement::{Loadings, MlpInput, Placed, ResidualTarget, SourceBlocks, Write};
 use anyhow::{Context, Result, bail, ensure};
 
 pub use over::edges_over;
-pub use request::{Edge, OfHead};
+pub use request::{EdgeQuestion, OfHead};
 pub use table::{edges_of_head, heads_of_edge};
 
 /// Edges that a head is asked about unless told otherwise.
@@ -25,12 +25,12 @@ const SAME: f32 = 1e-4;
 const ROUNDING: f64 = 1e-5;
 
 /// The entry of `mechscope loadings`.
-pub static LOADINGS: Command = Command {
+pub static LOADINGS: MethodCommand = MethodCommand {
     about: About {
         name: "loadings",
         title: "head loadings of an edge",
         question: "Which heads carried what one node of a graph writes to where another reads?",
-        direction: Direction::TopDown,
+        direction: MethodDirection::TopDown,
         unit: "attention head",
         evidence: Evidence::Approximation,
         assumes: "as for the graph: attention patterns, norm scales and gates are held, so where heads look is taken as given",
@@ -41,11 +41,11 @@ pub static LOADINGS: Command = Command {
     run: "mechscope loadings FILE --from NODE --to NODE",
 };
 
-impl Grounded<'_> {
+impl GraphRun<'_> {
     /// Which heads carried an edge of the graph, with gated neurons linearised as the graph says.
     ///
     /// # Errors
-    /// As [`Grounded::loadings`]; loadings that add up to another weight than the graph's, which they would not explain.
+    /// As [`GraphRun::loadings`]; loadings that add up to another weight than the graph's, which they would not explain.
     pub fn edge(&self, source: u32, target: u32) -> Result<Loadings> {
         let gate = self.gate()?;
         let found = self.loadings(source, target, gate)?;
@@ -74,7 +74,7 @@ impl Grounded<'_> {
     /// A node that writes no vector or reads none; the error says why.
     pub fn loadings(&self, source: u32, target: u32, gate: Gate) -> Result<Loadings> {
         let (writes, target) = (self.writes(source)?, self.reads_at(target, gate)?);
-        self.frozen()?.loadings(&self.model.decoder, &self.trace, &writes, &target)
+        self.replacement()?.loadings(&self.model.decoder, &self.trace, &writes, &target)
     }
 
     /// What a node writes to the residual stream.
@@ -88,7 +88,7 @@ impl Grounded<'_> {
             NodeKind::Embedding { .. } => embedded(Site::Embed),
             NodeKind::PositionalEmbedding => embedded(Site::PosEmbed),
             NodeKind::Neuron => {
-                let (frozen, place) = (self.frozen()?, self.place(node)?);
+                let (frozen, place) = (self.replacement()?, self.place(node)?);
                 let writes = SourceBlocks::neuron_writes(frozen, &self.model.decoder, &self.trace, &[place])?;
                 let placed = |w: Write| Placed { layer: Some(w.layer), position: w.position, vector: w.vector };
                 Ok(writes.into_iter().map(placed).collect())
@@ -117,8 +117,8 @@ impl Grounded<'_> {
     }
 
     /// What a node reads from the residual stream.
-    fn reads_at(&self, at: u32, gate: Gate) -> Result<Target> {
-        let (node, frozen) = (self.node(at), self.frozen()?);
+    fn reads_at(&self, at: u32, gate: Gate) -> Result<ResidualTarget> {
+        let (node, frozen) = (self.node(at), self.replacement()?);
         let maker = frozen.targets(&self.model.decoder, &self.trace, gate);
         match node.kind {
             NodeKind::Neuron => {
@@ -129,7 +129,7 @@ impl Grounded<'_> {
                 let (layer, position, feature) = self.place(node)?;
                 let dictionary = self.dictionary.context("a dictionary is needed")?;
                 let (row, bias) = dictionary.encoder_rows(layer, &[feature])?.pop().context("no such feature")?;
-                let reads: Input = Grounded::reads(dictionary);
+                let reads: MlpInput = GraphRun::reads(dictionary);
                 let value = node.activation.unwrap_or_default();
                 Ok(frozen.input_target(layer, position, row, reads, bias, value))
             }

@@ -6,9 +6,9 @@ mod one;
 mod sections;
 mod table;
 
-use super::param::{Kind, Param, Values};
+use super::param::{Param, ParamKind, Values};
 use super::target::Target;
-use super::{About, Analysis, Direction, Evidence, Job, passes};
+use super::{About, Analysis, Evidence, Job, MethodDirection, passes};
 use crate::address::resolve_position;
 use crate::model::Model;
 use crate::model::edit::Passes;
@@ -28,7 +28,7 @@ static ABOUT: About = About {
     name: "neurons",
     title: "MLP neurons",
     question: "Which neurons are active here, what do they write, and what did they do for the answer?",
-    direction: Direction::BottomUp,
+    direction: MethodDirection::BottomUp,
     unit: "MLP neuron",
     evidence: Evidence::Approximation,
     assumes: "attribution: attention patterns, norm scales and activation coefficients are held at the run's values (RelP), so what acts through them is not seen; activations and direct effects are exact",
@@ -37,26 +37,26 @@ static ABOUT: About = About {
     params: &[
         Param {
             name: "neuron",
-            kind: Kind::Neuron,
+            kind: ParamKind::Neuron,
             default: "none",
             help: "One neuron in detail: what drives it, who reads it, its tokens, its activation everywhere",
         },
-        Param { name: "layer", kind: Kind::Layer, default: "all", help: "Only the neurons of this layer" },
+        Param { name: "layer", kind: ParamKind::Layer, default: "all", help: "Only the neurons of this layer" },
         Param {
             name: "top",
-            kind: Kind::Count,
+            kind: ParamKind::Count,
             default: "20",
             help: "Neurons to print, the strongest first; 0 is all",
         },
         Param {
             name: "include",
-            kind: Kind::Neuron,
+            kind: ParamKind::Neuron,
             default: "none",
             help: "A neuron to print even if it is not among the strongest",
         },
         Param {
             name: "sort",
-            kind: Kind::Choice(&[
+            kind: ParamKind::Choice(&[
                 "attribution",
                 "activation",
                 "direct_effect",
@@ -69,37 +69,37 @@ static ABOUT: About = About {
         },
         Param {
             name: "order",
-            kind: Kind::Choice(&["size", "high", "low"]),
+            kind: ParamKind::Choice(&["size", "high", "low"]),
             default: "size",
             help: "What comes first: the largest whatever its sign, the highest or the lowest",
         },
         Param {
             name: "filter",
-            kind: Kind::Text,
+            kind: ParamKind::Text,
             default: "",
             help: "Only neurons for which all of this holds, as in 'activation>2 layer=3..5 \"Austin\"'",
         },
         Param {
             name: "tokens",
-            kind: Kind::Count,
+            kind: ParamKind::Count,
             default: "5",
             help: "Promoted and suppressed tokens to print of each",
         },
         Param {
             name: "target-position",
-            kind: Kind::Position,
+            kind: ParamKind::Position,
             default: "-1",
             help: "Where the logit is read that attribution explains",
         },
         Param {
             name: "gate",
-            kind: Kind::Choice(&["half", "freeze"]),
+            kind: ParamKind::Choice(&["half", "freeze"]),
             default: "half",
             help: "Gated MLPs: half of the gradient through either branch, or none through the gate",
         },
         Param {
             name: "activations",
-            kind: Kind::Flag,
+            kind: ParamKind::Flag,
             default: "false",
             help: "Print the activation at every position too",
         },
@@ -107,7 +107,7 @@ static ABOUT: About = About {
 };
 
 /// The neurons of one layer at the position, `[d_mlp]` each.
-struct Layer {
+struct LayerNeurons {
     layer: usize,
     activation: Vec<f32>,
     attribution: Vec<f32>,
@@ -165,7 +165,7 @@ fn layers(
     only: Option<usize>,
     passes: Passes,
     step: Step,
-) -> Result<Vec<Layer>> {
+) -> Result<Vec<LayerNeurons>> {
     let weights: Vec<(u32, f32)> = target.weights().collect();
     let gradients = job.model.decoder.relp(trace, &weights, at, gate(job)?, passes, step)?;
     let direct = job.model.decoder.direct(trace, job.position, &weights, true)?;
@@ -190,7 +190,7 @@ fn layers(
                 }
             }
         }
-        layers.push(Layer { layer, activation, attribution, direct: direct.neurons, greatest });
+        layers.push(LayerNeurons { layer, activation, attribution, direct: direct.neurons, greatest });
     }
     Ok(layers)
 }

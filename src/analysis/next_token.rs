@@ -1,15 +1,15 @@
 //! The model's next token: logits, probabilities and ranks at one position.
 
-use super::{About, Command, Direction, Evidence};
+use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::report::{Cell, Column, Table};
 
 /// The entry of `mechscope predict`.
-pub static PREDICT: Command = Command {
+pub static PREDICT: MethodCommand = MethodCommand {
     about: About {
         name: "predict",
         title: "next-token distribution",
         question: "What comes next, and how sure is the model?",
-        direction: Direction::TopDown,
+        direction: MethodDirection::TopDown,
         unit: "token of the vocabulary",
         evidence: Evidence::Observation,
         assumes: "nothing: these are the logits of the run, after the model's own soft-cap where it has one, and their softmax",

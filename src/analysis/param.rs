@@ -1,6 +1,6 @@
 //! Typed parameters of methods: what can be chosen, with defaults, read from text.
 
-use crate::address::{Address, Part, Place};
+use crate::address::{Address, Component, Part};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub struct Param {
     /// Its name: `--name` on the command line.
     pub name: &'static str,
     /// What values it takes.
-    pub kind: Kind,
+    pub kind: ParamKind,
     /// The value it has when nobody says otherwise, as text.
     pub default: &'static str,
     /// What it is for, in a line.
@@ -19,7 +19,7 @@ pub struct Param {
 
 /// What values a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ParamKind {
     /// `true` or `false`.
     Flag,
     /// A whole number from 0.
@@ -46,7 +46,7 @@ pub enum Kind {
 
 /// A parameter's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum ParamValue {
     /// Of a [`Kind::Flag`].
     Flag(bool),
     /// Of a [`Kind::Count`].
@@ -71,21 +71,21 @@ pub enum Value {
     Folder(Option<String>),
 }
 
-impl Kind {
+impl ParamKind {
     /// What is accepted, for help and errors.
     pub fn accepted(self) -> String {
         match self {
-            Kind::Flag => "true, false".into(),
-            Kind::Count => "a whole number".into(),
-            Kind::Position => "a whole number, negative to count from the end".into(),
-            Kind::Choice(words) => words.join(", "),
-            Kind::Layer => "a layer, all".into(),
-            Kind::Head => "a head such as L5.H1, none".into(),
-            Kind::Key => "a position, most".into(),
-            Kind::Neuron => "a neuron such as L5.N17, none".into(),
-            Kind::Text => "any text".into(),
-            Kind::Feature => "a feature such as L5.F17, none".into(),
-            Kind::Folder => "a folder of transcoders or its name in the Hugging Face cache, own".into(),
+            ParamKind::Flag => "true, false".into(),
+            ParamKind::Count => "a whole number".into(),
+            ParamKind::Position => "a whole number, negative to count from the end".into(),
+            ParamKind::Choice(words) => words.join(", "),
+            ParamKind::Layer => "a layer, all".into(),
+            ParamKind::Head => "a head such as L5.H1, none".into(),
+            ParamKind::Key => "a position, most".into(),
+            ParamKind::Neuron => "a neuron such as L5.N17, none".into(),
+            ParamKind::Text => "any text".into(),
+            ParamKind::Feature => "a feature such as L5.F17, none".into(),
+            ParamKind::Folder => "a folder of transcoders or its name in the Hugging Face cache, own".into(),
         }
     }
 
@@ -93,34 +93,38 @@ impl Kind {
     ///
     /// # Errors
     /// What was found and what is accepted.
-    pub fn parse(self, text: &str) -> Result<Value> {
+    pub fn parse(self, text: &str) -> Result<ParamValue> {
         let value = match self {
-            Kind::Flag => text.parse().ok().map(Value::Flag),
-            Kind::Count => text.parse().ok().map(Value::Count),
-            Kind::Position => text.parse().ok().map(Value::Position),
-            Kind::Choice(words) => words.iter().find(|w| **w == text).map(|w| Value::Choice(w)),
-            Kind::Layer if text == "all" => Some(Value::Layer(None)),
-            Kind::Layer => text.strip_prefix('L').unwrap_or(text).parse().ok().map(|l| Value::Layer(Some(l))),
-            Kind::Key if text == "most" => Some(Value::Key(None)),
-            Kind::Key => text.parse().ok().map(|p| Value::Key(Some(p))),
-            Kind::Head if text == "none" => Some(Value::Head(None)),
-            Kind::Head => match text.parse::<Address>().map(|a| a.place) {
-                Ok(Place::Unit { layer, part: Part::Head(head) }) => Some(Value::Head(Some((layer, head)))),
+            ParamKind::Flag => text.parse().ok().map(ParamValue::Flag),
+            ParamKind::Count => text.parse().ok().map(ParamValue::Count),
+            ParamKind::Position => text.parse().ok().map(ParamValue::Position),
+            ParamKind::Choice(words) => words.iter().find(|w| **w == text).map(|w| ParamValue::Choice(w)),
+            ParamKind::Layer if text == "all" => Some(ParamValue::Layer(None)),
+            ParamKind::Layer => text.strip_prefix('L').unwrap_or(text).parse().ok().map(|l| ParamValue::Layer(Some(l))),
+            ParamKind::Key if text == "most" => Some(ParamValue::Key(None)),
+            ParamKind::Key => text.parse().ok().map(|p| ParamValue::Key(Some(p))),
+            ParamKind::Head if text == "none" => Some(ParamValue::Head(None)),
+            ParamKind::Head => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Component::Unit { layer, part: Part::Head(head) }) => Some(ParamValue::Head(Some((layer, head)))),
                 _ => None,
             },
-            Kind::Neuron if text == "none" => Some(Value::Neuron(None)),
-            Kind::Neuron => match text.parse::<Address>().map(|a| a.place) {
-                Ok(Place::Unit { layer, part: Part::Neuron(neuron) }) => Some(Value::Neuron(Some((layer, neuron)))),
+            ParamKind::Neuron if text == "none" => Some(ParamValue::Neuron(None)),
+            ParamKind::Neuron => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Component::Unit { layer, part: Part::Neuron(neuron) }) => {
+                    Some(ParamValue::Neuron(Some((layer, neuron))))
+                }
                 _ => None,
             },
-            Kind::Text => Some(Value::Text(text.to_owned())),
-            Kind::Feature if text == "none" => Some(Value::Feature(None)),
-            Kind::Feature => match text.parse::<Address>().map(|a| a.place) {
-                Ok(Place::Unit { layer, part: Part::Feature(feature) }) => Some(Value::Feature(Some((layer, feature)))),
+            ParamKind::Text => Some(ParamValue::Text(text.to_owned())),
+            ParamKind::Feature if text == "none" => Some(ParamValue::Feature(None)),
+            ParamKind::Feature => match text.parse::<Address>().map(|a| a.place) {
+                Ok(Component::Unit { layer, part: Part::Feature(feature) }) => {
+                    Some(ParamValue::Feature(Some((layer, feature))))
+                }
                 _ => None,
             },
-            Kind::Folder if text == "own" => Some(Value::Folder(None)),
-            Kind::Folder => (!text.trim().is_empty()).then(|| Value::Folder(Some(text.to_owned()))),
+            ParamKind::Folder if text == "own" => Some(ParamValue::Folder(None)),
+            ParamKind::Folder => (!text.trim().is_empty()).then(|| ParamValue::Folder(Some(text.to_owned()))),
         };
         value.with_context(|| format!("found {text:?}, expected {}", self.accepted()))
     }
@@ -128,7 +132,7 @@ impl Kind {
 
 /// The values of a method's parameters: every one has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Values(BTreeMap<&'static str, Value>);
+pub struct Values(BTreeMap<&'static str, ParamValue>);
 
 impl Values {
     /// Reads `given` names and texts; the rest are defaults.
@@ -155,7 +159,7 @@ impl Values {
     ///
     /// # Errors
     /// As [`Values::defaults`].
-    pub fn given(params: &'static [Param], given: impl Fn(&Param) -> Option<Value>) -> Result<Self> {
+    pub fn given(params: &'static [Param], given: impl Fn(&Param) -> Option<ParamValue>) -> Result<Self> {
         let mut values = Values::defaults(params)?;
         values.0.extend(params.iter().filter_map(|p| Some((p.name, given(p)?))));
         Ok(values)
@@ -183,7 +187,7 @@ impl Values {
     ///
     /// # Errors
     /// The method has none of this name.
-    pub fn get(&self, name: &str) -> Result<Value> {
+    pub fn get(&self, name: &str) -> Result<ParamValue> {
         self.0.get(name).cloned().with_context(|| format!("the method has no parameter {name:?}"))
     }
 }
@@ -198,7 +202,7 @@ macro_rules! getters {
                 /// The method has no such parameter of this kind.
                 pub fn $name(&self, name: &str) -> Result<$type> {
                     match self.get(name)? {
-                        Value::$kind(value) => Ok(value),
+                        ParamValue::$kind(value) => Ok(value),
                         other => bail!("parameter {name} is {other:?}"),
                     }
                 }
@@ -237,11 +241,11 @@ mod tests {
     use super::*;
 
     const PARAMS: &[Param] = &[
-        Param { name: "top", kind: Kind::Count, default: "20", help: "" },
-        Param { name: "gate", kind: Kind::Choice(&["half", "freeze"]), default: "half", help: "" },
-        Param { name: "layer", kind: Kind::Layer, default: "all", help: "" },
-        Param { name: "head", kind: Kind::Head, default: "none", help: "" },
-        Param { name: "probe", kind: Kind::Flag, default: "false", help: "" },
+        Param { name: "top", kind: ParamKind::Count, default: "20", help: "" },
+        Param { name: "gate", kind: ParamKind::Choice(&["half", "freeze"]), default: "half", help: "" },
+        Param { name: "layer", kind: ParamKind::Layer, default: "all", help: "" },
+        Param { name: "head", kind: ParamKind::Head, default: "none", help: "" },
+        Param { name: "probe", kind: ParamKind::Flag, default: "false", help: "" },
     ];
 
     fn given(pairs: &[(&str, &str)]) -> Result<Values> {

@@ -16,7 +16,7 @@ pub const ROWS: usize = 100;
 
 /// A token of the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Token {
+pub struct PromptToken {
     /// Its id.
     pub id: u32,
     /// What it stands for.
@@ -27,15 +27,15 @@ pub struct Token {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Next {
     /// The tokens.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<PromptToken>,
     /// The token that is explained, and the one subtracted.
-    pub target: Token,
+    pub target: PromptToken,
     /// See [`Next::target`].
-    pub contrast: Option<Token>,
+    pub contrast: Option<PromptToken>,
     /// Whether nobody named the target.
     pub by_default: bool,
     /// What the edits did to the target where it is explained; none without edits.
-    pub change: Option<Change>,
+    pub change: Option<PredictionChange>,
     /// What was decided on the way from the text to the model: about BOS, and about settings that nobody reads.
     #[serde(default)]
     pub decided: Vec<String>,
@@ -49,11 +49,11 @@ pub struct Next {
 
 /// What edits did to a prediction.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Change {
+pub struct PredictionChange {
     /// The target's probability before and after.
     pub target: (f32, f32),
     /// The most probable token before and after.
-    pub answer: (Token, Token),
+    pub answer: (PromptToken, PromptToken),
 }
 
 /// Tokens, target and next-token table at a position, negative from the end; without a target the most probable token is explained.
@@ -86,16 +86,16 @@ pub fn next(model: &Model, runs: &mut Runs, position: i64, target: Option<Target
         Some(edited) => {
             let (before, after) = (next_token(model, runs.clean()?, explained)?, next_token(model, edited, explained)?);
             let first = |next: &NextToken| next.top(1).first().copied().context("the vocabulary is empty");
-            let token = |id| Token { id, text: model.piece(id) };
-            Some(Change {
+            let token = |id| PromptToken { id, text: model.piece(id) };
+            Some(PredictionChange {
                 target: (before.prob(target.token), after.prob(target.token)),
                 answer: (token(first(&before)?), token(first(&after)?)),
             })
         }
     };
-    let token = |id| Token { id, text: model.piece(id) };
+    let token = |id| PromptToken { id, text: model.piece(id) };
     Ok(Next {
-        tokens: runs.input().tokens.iter().map(|t| Token { id: t.id, text: t.text.clone() }).collect(),
+        tokens: runs.input().tokens.iter().map(|t| PromptToken { id: t.id, text: t.text.clone() }).collect(),
         target: token(target.token),
         contrast: target.contrast.map(token),
         by_default: target.by_default,

@@ -1,12 +1,12 @@
 //! QK attribution: what a head's query and key read that made it look from one token to another.
 
-use super::param::{Kind, Param, Values};
-use super::{About, Analysis, Direction, Evidence, Job};
+use super::param::{Param, ParamKind, Values};
+use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part as Unit, resolve_position};
 use crate::model::Model;
 use crate::model::edit::Scope;
 use crate::model::forward::Step;
-use crate::model::qk::{Part, Score};
+use crate::model::qk::{QkScore, Summand};
 use crate::model::site::{BlockSite as S, Site};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Result, ensure};
@@ -19,7 +19,7 @@ static ABOUT: About = About {
     name: "qk",
     title: "QK attribution",
     question: "Why does a head look at this token: what do its query and its key read?",
-    direction: Direction::TopDown,
+    direction: MethodDirection::TopDown,
     unit: "pair of query and key sources",
     evidence: Evidence::Observation,
     assumes: "the scales of the norm before attention and of QK-norm are held at the run's values; the terms add up to the score before a soft-cap; \
@@ -30,23 +30,28 @@ static ABOUT: About = About {
     params: &[
         Param {
             name: "head",
-            kind: Kind::Head,
+            kind: ParamKind::Head,
             default: "none",
             help: "The head; none takes the one that looks most at another token than the first",
         },
         Param {
             name: "key",
-            kind: Kind::Key,
+            kind: ParamKind::Key,
             default: "most",
             help: "The token looked at; most is the one with the most attention",
         },
-        Param { name: "neurons", kind: Kind::Flag, default: "false", help: "The neurons of every MLP by themselves" },
-        Param { name: "top", kind: Kind::Count, default: "10", help: "Rows to print of each table; 0 is all" },
+        Param {
+            name: "neurons",
+            kind: ParamKind::Flag,
+            default: "false",
+            help: "The neurons of every MLP by themselves",
+        },
+        Param { name: "top", kind: ParamKind::Count, default: "10", help: "Rows to print of each table; 0 is all" },
     ],
 };
 
 /// Which score is attributed.
-struct Place {
+struct ScoreEntry {
     layer: usize,
     head: usize,
     query: usize,
@@ -69,7 +74,7 @@ impl Analysis for Qk {
 
     fn run(&self, job: &Job, _: Step) -> Result<Report> {
         let place = place(job)?;
-        let Place { layer, head, query, key } = place;
+        let ScoreEntry { layer, head, query, key } = place;
         let score = job.model.decoder.qk_score(job.trace(), layer, head, query, key)?;
         let at = |site| -> Result<f32> {
             Ok(job.trace().block(layer, site)?.get(head)?.get(query)?.get(key)?.to_scalar::<f32>()?)
@@ -117,7 +122,7 @@ impl Analysis for Qk {
 }
 
 /// The head and key that were asked for; else the ones with the most attention.
-fn place(job: &Job) -> Result<Place> {
+fn place(job: &Job) -> Result<ScoreEntry> {
     let (query, n) = (job.position, job.input.tokens.len());
     let row = |layer: usize, head: usize| -> Result<Vec<f32>> {
         Ok(job.trace().block(layer, S::Pattern)?.get(head)?.get(query)?.to_vec1()?)
@@ -151,19 +156,19 @@ fn place(job: &Job) -> Result<Place> {
         }
     };
     ensure!(key <= query, "key {key}: query {query} can only read keys 0..={query}");
-    Ok(Place { layer, head, query, key })
+    Ok(ScoreEntry { layer, head, query, key })
 }
 
 /// A source in words, its address, and the token it stands for when it is one.
-fn source(job: &Job, part: Part, position: usize) -> [Cell; 2] {
+fn source(job: &Job, part: Summand, position: usize) -> [Cell; 2] {
     let at = |address: Address| Cell::from(address.at(position as i64));
     match part {
-        Part::Embed => [Cell::from(format!("token {:?}", job.input.tokens[position].text)), at(Address::embed())],
-        Part::PosEmbed => [Cell::from(format!("position {position}")), Cell::Empty],
-        Part::Head(l, h) => ["head".into(), at(Address::unit(l, Unit::Head(h)))],
-        Part::AttnBias(l) => [Cell::from(format!("bias of L{l}.attn")), Cell::Empty],
-        Part::Mlp(l) => ["mlp".into(), at(Address::unit(l, Unit::Mlp))],
-        Part::Bias => ["biases of the head".into(), Cell::Empty],
+        Summand::Embed => [Cell::from(format!("token {:?}", job.input.tokens[position].text)), at(Address::embed())],
+        Summand::PosEmbed => [Cell::from(format!("position {position}")), Cell::Empty],
+        Summand::Head(l, h) => ["head".into(), at(Address::unit(l, Unit::Head(h)))],
+        Summand::AttnBias(l) => [Cell::from(format!("bias of L{l}.attn")), Cell::Empty],
+        Summand::Mlp(l) => ["mlp".into(), at(Address::unit(l, Unit::Mlp))],
+        Summand::Bias => ["biases of the head".into(), Cell::Empty],
     }
 }
 
@@ -175,7 +180,7 @@ fn largest(values: &[f64], top: usize) -> Vec<usize> {
     order
 }
 
-fn terms(job: &Job, place: &Place, score: &Score, top: usize) -> Table {
+fn terms(job: &Job, place: &ScoreEntry, score: &QkScore, top: usize) -> Table {
     let mut table = Table::new([
         Column::text("query_source"),
         Column::address("query_unit"),
@@ -206,24 +211,24 @@ fn looks(job: &Job, layer: usize, head: usize, from: usize) -> Result<(usize, f3
 
 /// Why the head looks there, in words: by position when the largest term is one of two positions, else the token or the earlier head that counts most
 /// on either side.
-fn reason(job: &Job, place: &Place, score: &Score) -> Result<String> {
-    let Place { layer, head, query, key } = *place;
+fn reason(job: &Job, place: &ScoreEntry, score: &QkScore) -> Result<String> {
+    let ScoreEntry { layer, head, query, key } = *place;
     let token = |p: usize| format!("{p} \"{}\"", job.input.tokens[p].text);
     let start = format!("L{layer}.H{head} looks from {} to {}", token(query), token(key));
     if let Some(&most) = largest(&score.terms, 1).first() {
         let (q, k) = (most / score.key.len(), most % score.key.len());
-        if (score.query[q], score.key[k]) == (Part::PosEmbed, Part::PosEmbed) {
+        if (score.query[q], score.key[k]) == (Summand::PosEmbed, Summand::PosEmbed) {
             let (term, total) = (score.terms[most], score.total());
             return Ok(format!(
                 "{start} by position, whatever the tokens: position {query} with position {key} gives {term:+.2}, all terms {total:+.2}."
             ));
         }
     }
-    let side = |name: &str, position: usize, parts: &[Part], sums: &[f64]| -> Result<String> {
-        let named = |i: &usize| matches!(parts[*i], Part::Embed | Part::Head(..));
+    let side = |name: &str, position: usize, parts: &[Summand], sums: &[f64]| -> Result<String> {
+        let named = |i: &usize| matches!(parts[*i], Summand::Embed | Summand::Head(..));
         let Some(most) = largest(sums, usize::MAX).into_iter().find(named) else { return Ok(String::new()) };
         let what = match parts[most] {
-            Part::Head(l, h) => {
+            Summand::Head(l, h) => {
                 let (at, attention) = looks(job, l, h, position)?;
                 format!("what L{l}.H{h} brought from {} (attention {attention:.2})", token(at))
             }
@@ -236,7 +241,7 @@ fn reason(job: &Job, place: &Place, score: &Score) -> Result<String> {
     Ok(format!("{start}{query_side}{key_side}; the score is {:.2}.", score.total()))
 }
 
-fn one_side(job: &Job, position: usize, parts: &[Part], sums: &[f64], top: usize) -> Result<Table> {
+fn one_side(job: &Job, position: usize, parts: &[Summand], sums: &[f64], top: usize) -> Result<Table> {
     let mut table = Table::new([
         Column::text("source"),
         Column::address("unit"),
@@ -247,7 +252,7 @@ fn one_side(job: &Job, position: usize, parts: &[Part], sums: &[f64], top: usize
     let shown = largest(sums, top);
     for &i in &shown {
         let looks_at = match parts[i] {
-            Part::Head(l, h) => {
+            Summand::Head(l, h) => {
                 let (at, attention) = looks(job, l, h, position)?;
                 Cell::from(format!("{at} {:?} {attention:.2}", job.input.tokens[at].text))
             }

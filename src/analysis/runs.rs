@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use cache::{Key, RunCache};
+pub use cache::{RunCache, RunKey};
 
 /// The runs of one prompt, clean and edited, with the sites that were asked for so far.
 pub struct Runs {
@@ -59,7 +59,7 @@ impl Runs {
         }
         let clean = self.kept.run(self.key(Vec::new()), clean_sites, &mut |sites| {
             let prompt = [self.input.ids()];
-            model.forward(Start::Tokens(&prompt), &Sites::Only(sites), edit::Plan::NONE, Logits::Last, step)
+            model.forward(Start::Tokens(&prompt), &Sites::Only(sites), edit::EditPlan::NONE, Logits::Last, step)
         })?;
         self.clean = Some(clean.clone());
         self.edited = None;
@@ -73,8 +73,8 @@ impl Runs {
         Ok(())
     }
 
-    fn key(&self, edits: Vec<Edit>) -> Key {
-        Key { ids: self.input.ids(), edits, bos: self.input.asked }
+    fn key(&self, edits: Vec<Edit>) -> RunKey {
+        RunKey { ids: self.input.ids(), edits, bos: self.input.asked }
     }
 
     /// The run without edits.

@@ -15,27 +15,27 @@
 //! tells apart why measured and predicted effects differ ([`crate::graph::verification`]). Tests run in batches of copies, each from the first
 //! block that it changes.
 
-mod acts;
 mod keep_only;
+mod test_plan;
 
-use super::grounded::Grounded;
-use super::{About, Command, Direction, Evidence};
+use super::graph_run::GraphRun;
+use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::graph::predict::Predictor;
-use crate::graph::verification::{Effect, Subject, Verification, With};
+use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 use crate::graph::{Graph, Influence, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary};
-use crate::model::edit::{Passes, Plan};
+use crate::model::edit::{EditPlan, Passes};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use crate::replacement::backward::Gradients;
 use crate::replacement::transpose::norm_back;
-use acts::Acts;
 use anyhow::{Context, Result, ensure};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use test_plan::TestPlan;
 
 pub use keep_only::KEEP_ONLY;
 
@@ -45,12 +45,12 @@ const BATCH: usize = 32;
 const BATCH_NUMBERS: usize = 1 << 22;
 
 /// The entry of `mechscope verify`.
-pub static VERIFY: Command = Command {
+pub static VERIFY: MethodCommand = MethodCommand {
     about: About {
         name: "verify",
         title: "test of a graph by intervention",
         question: "Does a unit do what the graph says it does?",
-        direction: Direction::BottomUp,
+        direction: MethodDirection::BottomUp,
         unit: "neuron or transcoder feature, embedding, head, group",
         evidence: Evidence::Intervention,
         assumes: "zero, mean, another prompt's value or a factor stands for the unit doing something else; runs that hold attention patterns and norm \
@@ -69,7 +69,7 @@ pub struct Test {
     /// What is changed.
     pub subject: Subject,
     /// How.
-    pub with: With,
+    pub with: Intervention,
     /// Nodes whose change is measured besides that of the target: neurons, features, other targets.
     pub watch: Vec<u32>,
 }
@@ -79,15 +79,15 @@ type Encoded = Rc<Vec<Active>>;
 
 /// A graph ready to be tested.
 pub struct Verifier<'a> {
-    on: Grounded<'a>,
+    on: GraphRun<'a>,
     predictor: Predictor<'a>,
     target: u32,
-    memory: Rc<Memory>,
+    memory: Rc<TestMemory>,
 }
 
 /// What tests of one graph have found out and later ones take up.
 #[derive(Default)]
-pub struct Memory {
+pub struct TestMemory {
     /// Runs of other prompts.
     others: RefCell<HashMap<String, Rc<Trace>>>,
     /// Active features by prompt (the graph's own is `None`) and layer.
@@ -96,7 +96,7 @@ pub struct Memory {
     gradients: RefCell<HashMap<u32, Rc<Gradients>>>,
 }
 
-impl Memory {
+impl TestMemory {
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         let others: usize = self.others.borrow().values().map(|run| run.bytes()).sum();
@@ -126,7 +126,7 @@ impl<'a> Verifier<'a> {
     /// Runs the graph's prompt. `target` is the node whose change every test measures; if `None`, the graph's most probable target.
     ///
     /// # Errors
-    /// As [`Grounded::new`]; a graph without targets, or with a cycle; a node that is no target.
+    /// As [`GraphRun::new`]; a graph without targets, or with a cycle; a node that is no target.
     pub fn new(
         model: &'a Model,
         dictionary: Option<&'a Dictionary>,
@@ -134,14 +134,14 @@ impl<'a> Verifier<'a> {
         target: Option<u32>,
     ) -> Result<Self> {
         let target = target_of(graph, target)?;
-        Self::on(Grounded::new(model, dictionary, graph)?, Some(target), Rc::default())
+        Self::on(GraphRun::new(model, dictionary, graph)?, Some(target), Rc::default())
     }
 
     /// [`Verifier::new`] of a graph whose prompt has run, with what earlier tests of it have found out.
     ///
     /// # Errors
     /// As [`Verifier::new`], but nothing is run.
-    pub fn on(on: Grounded<'a>, target: Option<u32>, memory: Rc<Memory>) -> Result<Self> {
+    pub fn on(on: GraphRun<'a>, target: Option<u32>, memory: Rc<TestMemory>) -> Result<Self> {
         let graph = on.graph;
         let target = target_of(graph, target)?;
         on.weights(&graph.nodes[target as usize])?;
@@ -151,7 +151,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// The graph with its run.
-    pub fn grounded(&self) -> &Grounded<'a> {
+    pub fn graph_run(&self) -> &GraphRun<'a> {
         &self.on
     }
 
@@ -164,7 +164,7 @@ impl<'a> Verifier<'a> {
     ///
     /// # Errors
     /// A graph whose influence cannot be computed.
-    pub fn top(&self, n: usize, with: &With, watch: usize) -> Result<Vec<Test>> {
+    pub fn top(&self, n: usize, with: &Intervention, watch: usize) -> Result<Vec<Test>> {
         let graph = self.on.graph;
         let influence = Influence::of(graph)?;
         let fed = graph.edges.transposed();
@@ -180,14 +180,14 @@ impl<'a> Verifier<'a> {
     }
 
     /// Tests of every attention head at all positions: heads are no nodes, what they do by where they look is in no edge.
-    pub fn heads(&self, with: &With) -> Vec<Test> {
+    pub fn heads(&self, with: &Intervention) -> Vec<Test> {
         let arch = &self.on.model.decoder.arch;
         let all = (0..arch.n_layers).flat_map(|l| (0..arch.n_heads).map(move |h| format!("L{l}.H{h}")));
         all.map(|unit| Test { subject: Subject::Unit(unit), with: with.clone(), watch: Vec::new() }).collect()
     }
 
     /// The test of an edge: its source is changed, its target watched.
-    pub fn edge(&self, source: u32, target: u32, with: With) -> Test {
+    pub fn edge(&self, source: u32, target: u32, with: Intervention) -> Test {
         Test { subject: self.node(source), with, watch: vec![target] }
     }
 
@@ -206,7 +206,7 @@ impl<'a> Verifier<'a> {
     ///
     /// # Errors
     /// It cannot; the error says why.
-    pub fn check(&self, subject: &Subject, with: &With) -> Result<()> {
+    pub fn check(&self, subject: &Subject, with: &Intervention) -> Result<()> {
         self.acts(subject, with).map(drop)
     }
 
@@ -237,7 +237,7 @@ impl<'a> Verifier<'a> {
             let watch: BTreeSet<u32> =
                 of.iter().flat_map(|t| &t.watch).copied().filter(|w| *w != self.target).collect();
             let nodes: Vec<u32> = std::iter::once(self.target).chain(watch).collect();
-            let acts: Vec<&Acts> = batch.iter().map(|(_, acts)| acts).collect();
+            let acts: Vec<&TestPlan> = batch.iter().map(|(_, acts)| acts).collect();
             let mut tell = |run: usize, _: usize| step(3 * done + run * batch.len(), 3 * tests.len());
             let [measured, held, norms_held] = self.measure(&acts, &nodes, &mut tell)?;
             let before = self.on.values(&self.on.trace, 1, &nodes)?.remove(0);
@@ -246,7 +246,7 @@ impl<'a> Verifier<'a> {
                 let still = &mut |_: usize, _: usize| step(3 * (done + batch.len()), 3 * tests.len());
                 let predicted = self.predict(acts, &nodes, still)?;
                 let wanted = |node: u32| node == self.target || test.watch.contains(&node);
-                let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| Effect {
+                let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| NodeEffect {
                     node: self.on.node(*node).id.to_string(),
                     before: before[n] as f32,
                     predicted: predicted[n].filter(|p| p.is_finite()),
@@ -269,7 +269,7 @@ impl<'a> Verifier<'a> {
 
     /// The values of `nodes` under each of these changes: everything recomputed, with attention patterns held, with norm scales held as well.
     /// `step` is called with the number of the run, 0 to 2, of 3.
-    fn measure(&self, acts: &[&Acts], nodes: &[u32], step: Step) -> Result<[Vec<Vec<f64>>; 3]> {
+    fn measure(&self, acts: &[&TestPlan], nodes: &[u32], step: Step) -> Result<[Vec<Vec<f64>>; 3]> {
         let (decoder, mut plan) = (&self.on.model.decoder, self.plan(acts)?);
         let free = self.values(acts.len(), &plan, nodes, &mut |_, _| step(0, 3))?;
         plan.hold_patterns(&self.on.trace, decoder.arch.n_layers)?;
@@ -280,7 +280,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Changes as one plan, one copy of the prompt for each.
-    fn plan(&self, acts: &[&Acts]) -> Result<Plan> {
+    fn plan(&self, acts: &[&TestPlan]) -> Result<EditPlan> {
         let edits: Vec<&[crate::address::Edit]> = acts.iter().map(|a| a.edits.as_slice()).collect();
         let mut plan = self.on.model.plan(&self.on.trace, &edits, self.on.bos)?;
         for (b, acts) in acts.iter().enumerate() {
@@ -291,7 +291,7 @@ impl<'a> Verifier<'a> {
         Ok(plan)
     }
 
-    fn values(&self, n: usize, plan: &Plan, nodes: &[u32], step: Step) -> Result<Vec<Vec<f64>>> {
+    fn values(&self, n: usize, plan: &EditPlan, nodes: &[u32], step: Step) -> Result<Vec<Vec<f64>>> {
         let mut sites: BTreeSet<Site> = [self.on.logits()].into();
         for node in nodes {
             sites.extend(self.on.sites_of(self.on.node(*node))?);
@@ -301,7 +301,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// What is predicted of `nodes`: by the graph's paths where the graph knows the change, else, for the target, by the frozen model.
-    fn predict(&self, acts: &Acts, nodes: &[u32], step: Step) -> Result<Vec<Option<f32>>> {
+    fn predict(&self, acts: &TestPlan, nodes: &[u32], step: Step) -> Result<Vec<Option<f32>>> {
         if let Some(changes) = &acts.changes {
             let values = self.predictor.changes(changes)?;
             return Ok(nodes.iter().map(|n| Some(values[*n as usize] as f32)).collect());
@@ -339,7 +339,7 @@ impl<'a> Verifier<'a> {
 
     /// What the frozen model says of changes that have gradients; `None` of others. Changed together, each counts by what the others let through:
     /// a path through two that are set would count twice.
-    fn frozen_effect(&self, acts: &Acts, step: Step) -> Result<Option<f32>> {
+    fn frozen_effect(&self, acts: &TestPlan, step: Step) -> Result<Option<f32>> {
         let Some(deltas) = &acts.deltas else { return Ok(None) };
         let gradients = if acts.edits.len() + acts.rows.len() > 1 {
             let (model, trace) = (self.on.model, &self.on.trace);

@@ -3,7 +3,7 @@
 use super::attribution::GraphId;
 use super::verify::{Test, Verifier};
 use crate::address::Address;
-use crate::graph::verification::{Subject, With};
+use crate::graph::verification::{Intervention, Subject};
 use crate::graph::{Graph, NodeKind};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct TestRequest {
     /// What is changed.
     pub what: Subjects,
     /// How.
-    pub with: With,
+    pub with: Intervention,
 }
 
 /// What is changed in tests.
@@ -94,7 +94,7 @@ impl TestRequest {
             Subjects::Heads => verifier.heads(&self.with),
             Subjects::Unit(unit) => vec![of(Subject::Unit(unit.to_string()))],
             Subjects::HeadPlaces(layer, head) => {
-                let positions = 0..verifier.grounded().graph.metadata.prompt_tokens.len();
+                let positions = 0..verifier.graph_run().graph.metadata.prompt_tokens.len();
                 positions.map(|p| of(Subject::Unit(format!("L{layer}.H{head}@{p}")))).collect()
             }
             Subjects::KeepOnly(..) => Vec::new(),

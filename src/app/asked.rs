@@ -1,8 +1,8 @@
 //! What is asked about: the model, the prompt, the token that is explained.
 
-use super::entry::Entry;
 use super::overlay::Overlay;
 use super::pane::Pane;
+use super::text_input::TextInput;
 use super::{App, Slot};
 use crate::action::Action;
 use crate::report::Cell;
@@ -23,7 +23,7 @@ impl App {
     /// Opens the entry of the prompt.
     pub(super) fn type_prompt(&mut self) {
         let text = self.prompt.clone().unwrap_or_default();
-        self.overlay = Some(Overlay::Prompt(Entry::lines(&text), 0));
+        self.overlay = Some(Overlay::Prompt(TextInput::lines(&text), 0));
     }
 
     pub(super) fn submit_prompt(&mut self, text: &str) {

@@ -2,9 +2,9 @@
 
 use super::{App, Slot, Tab};
 use crate::analysis::attribution::GraphRequest;
-use crate::analysis::param::Kind;
+use crate::analysis::param::ParamKind;
 use crate::analysis::prediction;
-use crate::engine::{Ask, Question};
+use crate::engine::{Ask, PromptQuestion};
 use anyhow::{Context, Result, bail};
 
 impl App {
@@ -45,7 +45,7 @@ impl App {
     }
 
     /// Model, prompt and whatever else a question holds.
-    fn asked(&self, words: &mut Vec<String>, question: &Question) {
+    fn asked(&self, words: &mut Vec<String>, question: &PromptQuestion) {
         self.of_the_prompt(words, &question.prompt, &question.ids);
         if question.position != -1 {
             words.extend(["--position".into(), question.position.to_string()]);
@@ -114,7 +114,7 @@ fn options(name: &str, params: &[(String, String)]) -> Result<Vec<String>> {
         let param = known.iter().find(|p| p.name == name).with_context(|| format!("no parameter {name}"))?;
         match (param.kind, value.as_str()) {
             (_, value) if value == param.default => {}
-            (Kind::Flag, _) => words.push(format!("--{name}")),
+            (ParamKind::Flag, _) => words.push(format!("--{name}")),
             (_, value) => words.extend([format!("--{name}"), value.to_owned()]),
         }
     }

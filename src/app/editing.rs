@@ -1,20 +1,20 @@
 //! Making edits, and saying what they did.
 
 use super::edits::Edits;
-use super::entry::Entry;
 use super::overlay::Overlay;
+use super::text_input::TextInput;
 use super::{App, Effect};
 use crate::action::Action;
-use crate::address::{Part, Place};
+use crate::address::{Component, Part};
 use anyhow::Result;
 
 impl App {
     /// How the line for an edit opens: what begins with the operation holds for all that is marked.
-    pub(super) fn edit_line(&self) -> Entry {
+    pub(super) fn edit_line(&self) -> TextInput {
         match self.unit() {
-            _ if !self.marks.is_empty() => Entry::line("="),
-            Some(unit) => Entry::line(&format!("{unit}=")),
-            None => Entry::line(""),
+            _ if !self.marks.is_empty() => TextInput::line("="),
+            Some(unit) => TextInput::line(&format!("{unit}=")),
+            None => TextInput::line(""),
         }
     }
 
@@ -98,8 +98,8 @@ impl App {
     pub(super) fn unit(&self) -> Option<crate::address::Address> {
         let address = self.pane(self.focus()).address().or_else(|| self.pane(self.tab.slots().0).address())?;
         match address.place {
-            Place::Logit(_) => None,
-            Place::Unit { part: Part::Error, .. } => None,
+            Component::Logit(_) => None,
+            Component::Unit { part: Part::Error, .. } => None,
             _ => Some(address),
         }
     }

@@ -11,42 +11,42 @@ const OFF: &str = "off ";
 /// One edit of the list; as text it is the edit, after `off ` when it is switched off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Item {
+pub struct ListedEdit {
     /// What is changed and how.
     pub edit: Edit,
     /// Whether it is applied.
     pub on: bool,
 }
 
-impl Item {
+impl ListedEdit {
     /// An edit that is applied.
     pub fn on(edit: Edit) -> Self {
-        Item { edit, on: true }
+        ListedEdit { edit, on: true }
     }
 }
 
-impl Display for Item {
+impl Display for ListedEdit {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.on { "" } else { OFF }, self.edit)
     }
 }
 
-impl FromStr for Item {
+impl FromStr for ListedEdit {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let off = text.strip_prefix(OFF);
-        Ok(Item { edit: off.unwrap_or(text).parse()?, on: off.is_none() })
+        Ok(ListedEdit { edit: off.unwrap_or(text).parse()?, on: off.is_none() })
     }
 }
 
-impl From<Item> for String {
-    fn from(item: Item) -> Self {
+impl From<ListedEdit> for String {
+    fn from(item: ListedEdit) -> Self {
         item.to_string()
     }
 }
 
-impl TryFrom<String> for Item {
+impl TryFrom<String> for ListedEdit {
     type Error = anyhow::Error;
 
     fn try_from(text: String) -> anyhow::Result<Self> {
@@ -57,19 +57,19 @@ impl TryFrom<String> for Item {
 /// The edits with what they were before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Edits {
-    items: Vec<Item>,
-    undo: Vec<Vec<Item>>,
-    redo: Vec<Vec<Item>>,
+    items: Vec<ListedEdit>,
+    undo: Vec<Vec<ListedEdit>>,
+    redo: Vec<Vec<ListedEdit>>,
 }
 
 impl Edits {
     /// A list to begin with.
-    pub fn new(items: Vec<Item>) -> Self {
+    pub fn new(items: Vec<ListedEdit>) -> Self {
         Edits { items, ..Edits::default() }
     }
 
     /// Every edit.
-    pub fn items(&self) -> &[Item] {
+    pub fn items(&self) -> &[ListedEdit] {
         &self.items
     }
 
@@ -81,7 +81,7 @@ impl Edits {
     /// Adds edits as one change, each in the place of one of the same target.
     pub fn add(&mut self, edits: impl IntoIterator<Item = Edit>) {
         self.change(|items| {
-            for item in edits.into_iter().map(Item::on) {
+            for item in edits.into_iter().map(ListedEdit::on) {
                 match items.iter_mut().find(|i| i.edit.target == item.edit.target) {
                     Some(old) => *old = item,
                     None => items.push(item),
@@ -118,7 +118,7 @@ impl Edits {
         true
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Vec<Item>)) {
+    fn change(&mut self, change: impl FnOnce(&mut Vec<ListedEdit>)) {
         let before = self.items.clone();
         change(&mut self.items);
         if self.items != before {

@@ -2,7 +2,7 @@
 
 use super::Slot;
 use super::{App, Selection, Tab};
-use crate::address::{Address, Part, Place};
+use crate::address::{Address, Component, Part};
 
 impl App {
     /// After the cursor moved: what it is on becomes the selection.
@@ -19,7 +19,7 @@ impl App {
             let n = self.next.as_ref().map_or(0, |n| n.tokens.len());
             self.selection.position = if pane.column + 1 >= n { -1 } else { pane.column as i64 };
         }
-        if let Some(Address { place: Place::Unit { layer, part }, .. }) = self.pane(main).address() {
+        if let Some(Address { place: Component::Unit { layer, part }, .. }) = self.pane(main).address() {
             if self.tab != Tab::Neurons || !self.all_layers {
                 self.selection.layer = layer;
             }

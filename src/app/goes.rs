@@ -3,7 +3,7 @@
 use super::overlay::Overlay;
 use super::{App, Slot, Tab};
 use crate::action::Action;
-use crate::address::{Address, Part, Place};
+use crate::address::{Address, Component, Part};
 use crate::report::Cell;
 use crate::report::filter::plain;
 use anyhow::Result;
@@ -78,7 +78,7 @@ impl App {
         // The place that is gone back to is the one before it moved.
         self.run_method("qk");
         if let Some((layer, Part::Head(head), position)) = row.and_then(|a| match a.place {
-            Place::Unit { layer, part } => Some((layer, part, a.position)),
+            Component::Unit { layer, part } => Some((layer, part, a.position)),
             _ => None,
         }) {
             self.selection.head = (layer, head);
@@ -104,7 +104,7 @@ impl App {
 
     /// Goes to where an address is shown.
     pub(super) fn show_address(&mut self, address: &Address) {
-        if let Place::Unit { layer, part: Part::Feature(feature) } = address.place {
+        if let Component::Unit { layer, part: Part::Feature(feature) } = address.place {
             return self.show_feature(layer, feature, address.position);
         }
         if let Some(model) = &self.model {
@@ -135,9 +135,9 @@ impl App {
     }
 
     /// Makes a place the selection; the tab that shows it.
-    fn select_place(&mut self, place: &Place) -> Tab {
+    fn select_place(&mut self, place: &Component) -> Tab {
         match place {
-            Place::Unit { layer, part } => {
+            Component::Unit { layer, part } => {
                 self.selection.layer = *layer;
                 match part {
                     Part::Head(head) => {
@@ -152,11 +152,11 @@ impl App {
                     _ => Tab::Lens,
                 }
             }
-            Place::Embed => Tab::Prompt,
-            Place::Logit(token) => {
+            Component::Embed => Tab::Prompt,
+            Component::Logit(token) => {
                 self.selection.target = Some(match token {
-                    crate::address::Token::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
-                    crate::address::Token::Id(id) => id.to_string(),
+                    crate::address::TokenName::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+                    crate::address::TokenName::Id(id) => id.to_string(),
                 });
                 Tab::Prompt
             }

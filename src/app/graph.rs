@@ -7,22 +7,22 @@ mod about;
 mod edge;
 mod enter;
 mod groups;
+mod intervention_cycle;
 mod keep;
 mod lines;
 mod node;
 mod shown;
 mod tests;
 mod walk;
-mod way;
 
 pub use enter::Within;
 pub use lines::Field;
-pub use shown::{Row, Shown};
+pub use shown::{GraphRow, Shown};
 
 use super::App;
 use super::message::Message;
-use super::pane::State;
-use super::work::Work;
+use super::pane::RequestState;
+use super::work::GraphWork;
 use crate::analysis::attribution::{Attribution, Basis, GraphId, GraphRequest};
 use crate::app::Slot;
 use crate::engine::Ask;
@@ -65,11 +65,11 @@ pub struct GraphTab {
     /// What the pane beside was last written for.
     told: Option<(Beside, Option<u32>)>,
     /// The work on graphs that are not at hand.
-    pub(super) kept: Vec<Work>,
+    pub(super) kept: Vec<GraphWork>,
     /// The file that was not written over; saving to it again is meant so.
     pub(super) kept_file: Option<String>,
     /// How tests change units.
-    pub(super) ways: way::Ways,
+    pub(super) ways: intervention_cycle::InterventionCycle,
     /// Of the tests that run, so many are made.
     measured: usize,
     /// What stands beside the tree.
@@ -105,7 +105,7 @@ impl GraphTab {
     }
 
     /// With the work on graphs that an earlier session left, or another model's graphs.
-    pub(super) fn with_kept(self, kept: Vec<Work>) -> Self {
+    pub(super) fn with_kept(self, kept: Vec<GraphWork>) -> Self {
         GraphTab { kept, ..self }
     }
 
@@ -212,7 +212,7 @@ impl App {
             let ask = ask.clone();
             self.end(Slot::Graph);
             let pane = self.pane_mut(Slot::Graph);
-            (pane.asked, pane.fresh, pane.state) = (Some(ask), true, State::Idle);
+            (pane.asked, pane.fresh, pane.state) = (Some(ask), true, RequestState::Idle);
             self.turn_to(origin);
             self.enter_what_was_asked_for();
         }
@@ -226,7 +226,7 @@ impl App {
             Ok(shown) => shown,
             Err(e) => {
                 let error = format!("{e:#}");
-                self.pane_mut(Slot::Graph).state = State::Failed(error.clone());
+                self.pane_mut(Slot::Graph).state = RequestState::Failed(error.clone());
                 self.fail(error);
                 return;
             }
@@ -309,7 +309,7 @@ impl App {
     }
 
     /// The row of the graph that the cursor is on.
-    pub fn graph_row(&self) -> Option<&Row> {
+    pub fn graph_row(&self) -> Option<&GraphRow> {
         let pane = self.pane(Slot::Graph);
         let row = pane.body()?.1;
         self.graph.shown()?.rows.get(row)
@@ -325,7 +325,7 @@ impl App {
         let Some(shown) = self.graph.shown() else { return false };
         let pane = self.pane(Slot::Graph);
         let found = pane.lines.iter().position(|line| match line {
-            super::pane::Line::Row(_, row) => shown.rows.get(*row).is_some_and(|r| r.node() == Some(node)),
+            super::pane::PaneLine::Row(_, row) => shown.rows.get(*row).is_some_and(|r| r.node() == Some(node)),
             _ => false,
         });
         if let Some(line) = found {

@@ -3,7 +3,7 @@
 use super::App;
 use crate::action::Action;
 use crate::analysis;
-use crate::analysis::param::{Kind, Param, Values};
+use crate::analysis::param::{Param, ParamKind, Values};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What begins a method here that is no report of the Method tab.
@@ -55,7 +55,7 @@ impl App {
 fn given(params: &'static [Param], typed: &str) -> Result<Vec<(String, String)>> {
     let mut given = Vec::new();
     for word in typed.split_whitespace() {
-        let flag = params.iter().any(|p| p.name == word && p.kind == Kind::Flag);
+        let flag = params.iter().any(|p| p.name == word && p.kind == ParamKind::Flag);
         let Some((name, value)) = word.split_once('=').or_else(|| flag.then_some((word, "true"))) else {
             let names: Vec<String> = params.iter().map(|p| format!("{}={}", p.name, p.default)).collect();
             bail!("found {word:?}; accepted: {}", names.join(" "));
@@ -72,8 +72,8 @@ mod tests {
     use super::*;
 
     const PARAMS: &[Param] = &[
-        Param { name: "top", kind: Kind::Count, default: "20", help: "" },
-        Param { name: "probe", kind: Kind::Flag, default: "false", help: "" },
+        Param { name: "top", kind: ParamKind::Count, default: "20", help: "" },
+        Param { name: "probe", kind: ParamKind::Flag, default: "false", help: "" },
     ];
 
     #[test]

@@ -5,7 +5,7 @@ mod methods;
 pub(super) use methods::called;
 
 use super::App;
-use super::entry::Entry;
+use super::text_input::TextInput;
 use crate::action::Action;
 use crate::keymap::{Context, Keymap};
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
@@ -15,9 +15,9 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 #[derive(Clone, Debug)]
 pub enum Overlay {
     /// The prompt is being typed; where in the list of earlier prompts, 0 for none.
-    Prompt(Entry, usize),
+    Prompt(TextInput, usize),
     /// An action's argument is being typed.
-    Line(Action, Entry),
+    Line(Action, TextInput),
     /// A list to choose from by typing.
     Picker(Picker),
     /// The edits.
@@ -44,12 +44,12 @@ pub struct Picker {
     /// What is chosen.
     pub kind: PickerKind,
     /// What was typed.
-    pub entry: Entry,
+    pub entry: TextInput,
     /// The selected entry of those that match.
     pub cursor: usize,
-    all: Vec<Item>,
+    all: Vec<PickerItem>,
     /// Those that match, the best first.
-    pub items: Vec<Item>,
+    pub items: Vec<PickerItem>,
 }
 
 /// What a picker is for.
@@ -67,7 +67,7 @@ pub enum PickerKind {
 
 /// An entry of a picker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub struct PickerItem {
     /// What choosing it does.
     pub choice: Choice,
     /// The group it belongs to.
@@ -99,14 +99,14 @@ impl Overlay {
 
     /// All actions, with their keys from the live keymap; the palette has the methods too.
     pub fn actions(kind: PickerKind, keymap: &Keymap, context: Context) -> Self {
-        let item = |action: &Action| Item {
+        let item = |action: &Action| PickerItem {
             choice: Choice::Action(*action),
             group: action.group(),
             name: action.name().to_owned(),
             keys: keymap.keys(context, *action).join("  "),
             about: action.about().to_owned(),
         };
-        let mut all: Vec<Item> = Action::ALL.iter().map(item).collect();
+        let mut all: Vec<PickerItem> = Action::ALL.iter().map(item).collect();
         if kind == PickerKind::Palette {
             all.extend(catalogue());
         }
@@ -115,7 +115,7 @@ impl Overlay {
 
     /// The columns of a table.
     pub fn columns(columns: &[String]) -> Self {
-        let item = |(at, name): (usize, &String)| Item {
+        let item = |(at, name): (usize, &String)| PickerItem {
             choice: Choice::Column(at),
             group: "Columns",
             name: name.clone(),
@@ -155,8 +155,8 @@ impl App {
 }
 
 /// Every method, with what its numbers are worth where actions have their keys.
-fn catalogue() -> impl Iterator<Item = Item> {
-    crate::analysis::catalogue().map(|entry| Item {
+fn catalogue() -> impl Iterator<Item = PickerItem> {
+    crate::analysis::catalogue().map(|entry| PickerItem {
         choice: Choice::Method(entry.about.name),
         group: "Methods",
         name: entry.about.name.to_owned(),
@@ -166,8 +166,8 @@ fn catalogue() -> impl Iterator<Item = Item> {
 }
 
 impl Picker {
-    fn new(kind: PickerKind, all: Vec<Item>) -> Self {
-        Picker { kind, entry: Entry::line(""), cursor: 0, items: all.clone(), all }
+    fn new(kind: PickerKind, all: Vec<PickerItem>) -> Self {
+        Picker { kind, entry: TextInput::line(""), cursor: 0, items: all.clone(), all }
     }
 
     /// Matches again after typing: every word fuzzily in name, keys or description; in the help in its own order, else the best first.
@@ -184,7 +184,7 @@ impl Picker {
         let pattern = Pattern::parse(self.entry.text(), CaseMatching::Ignore, Normalization::Smart);
         let mut matcher = Matcher::new(Config::DEFAULT);
         let mut buffer = Vec::new();
-        let mut score = |item: &Item| {
+        let mut score = |item: &PickerItem| {
             let mut one = |text: &str| pattern.score(Utf32Str::new(text, &mut buffer), &mut matcher);
             if item.name == self.entry.text() {
                 return Some(u32::MAX);
@@ -193,7 +193,7 @@ impl Picker {
             let name = one(&item.name).map(|s| s * 2);
             name.or_else(|| one(&format!("{} {} {}", item.name, item.keys, item.about)))
         };
-        let mut hits: Vec<(u32, &Item)> = self.all.iter().filter_map(|i| score(i).map(|s| (s, i))).collect();
+        let mut hits: Vec<(u32, &PickerItem)> = self.all.iter().filter_map(|i| score(i).map(|s| (s, i))).collect();
         if self.kind != PickerKind::Help {
             hits.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
         }

@@ -5,7 +5,7 @@ mod scroll;
 
 use crate::address::Address;
 use crate::app::Slot;
-pub use crate::engine::Work as Counted;
+pub use crate::engine::WorkUnit as Counted;
 use crate::engine::{Ask, JobId};
 use crate::report::filter::{Filter, plain};
 use crate::report::{Body, Cell, Grid, Report, Table};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// How far a request is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum RequestState {
     /// Nothing is under way.
     #[default]
     Idle,
@@ -29,7 +29,7 @@ pub enum State {
 
 /// One line of a pane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum PaneLine {
     /// The heading of a part.
     Title(usize),
     /// The column headings of a part.
@@ -52,7 +52,7 @@ pub struct Pane {
     /// The job that answers it; none once it was ended.
     pub job: Option<JobId>,
     /// How far that is.
-    pub state: State,
+    pub state: RequestState,
     /// What is counted meanwhile.
     pub work: Option<Counted>,
     /// Seconds until its end, as far as that can be told.
@@ -64,7 +64,7 @@ pub struct Pane {
     /// The parts shown, by name; all when empty.
     pub parts: Vec<String>,
     /// What there is to see, top to bottom.
-    pub lines: Vec<Line>,
+    pub lines: Vec<PaneLine>,
     /// The selected line, always a row while there is one.
     pub cursor: usize,
     /// The selected column of a grid.
@@ -96,7 +96,7 @@ impl Pane {
             slot,
             asked: None,
             job: None,
-            state: State::Idle,
+            state: RequestState::Idle,
             work: None,
             seconds_left: None,
             report: None,
@@ -150,13 +150,13 @@ impl Pane {
     /// Puts the cursor on the first row of the table of units.
     pub fn to_first_unit(&mut self) {
         let part = self.sortable().map(|(part, _)| part);
-        let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if Some(*p) == part));
+        let first = self.lines.iter().position(|l| matches!(l, PaneLine::Row(p, _) if Some(*p) == part));
         self.cursor = first.unwrap_or(self.cursor);
     }
 
     /// The name of the part that the cursor is in.
     fn part_name(&self) -> Option<&str> {
-        let (Line::Row(part, _) | Line::Note(part, _)) = *self.lines.get(self.cursor)? else { return None };
+        let (PaneLine::Row(part, _) | PaneLine::Note(part, _)) = *self.lines.get(self.cursor)? else { return None };
         Some(self.report.as_ref()?.parts.get(part)?.name.as_str())
     }
 
@@ -169,24 +169,24 @@ impl Pane {
                 continue;
             }
             if !self.lines.is_empty() {
-                self.lines.push(Line::Blank);
+                self.lines.push(PaneLine::Blank);
             }
             // The first part is what the pane's heading announces.
             if !part.title.is_empty() && !self.lines.is_empty() {
-                self.lines.push(Line::Title(at));
+                self.lines.push(PaneLine::Title(at));
             }
             match &part.body {
                 Body::Table(table) => {
-                    self.lines.push(Line::Header(at));
-                    self.lines.extend(self.rows(table).into_iter().map(|row| Line::Row(at, row)));
+                    self.lines.push(PaneLine::Header(at));
+                    self.lines.extend(self.rows(table).into_iter().map(|row| PaneLine::Row(at, row)));
                 }
                 Body::Grid(grid) => {
-                    self.lines.push(Line::Header(at));
-                    self.lines.extend((0..grid.rows.labels.len()).map(|row| Line::Row(at, row)));
+                    self.lines.push(PaneLine::Header(at));
+                    self.lines.extend((0..grid.rows.labels.len()).map(|row| PaneLine::Row(at, row)));
                 }
                 Body::Note(text) => {
                     let lines = broken(text, self.width).len();
-                    self.lines.extend((0..lines).map(|line| Line::Note(at, line)));
+                    self.lines.extend((0..lines).map(|line| PaneLine::Note(at, line)));
                 }
             }
         }
@@ -214,7 +214,7 @@ impl Pane {
 
     /// Puts the cursor on a row, the nearest one.
     fn settle(&mut self) {
-        let row = |line: &Line| matches!(line, Line::Row(..));
+        let row = |line: &PaneLine| matches!(line, PaneLine::Row(..));
         self.cursor = self.cursor.min(self.lines.len().saturating_sub(1));
         if self.lines.get(self.cursor).is_some_and(row) {
             return;
@@ -273,7 +273,7 @@ impl Pane {
 
     /// Puts the cursor on a row of the first part; whether it is shown.
     pub fn cursor_to_row(&mut self, row: usize) -> bool {
-        let found = self.lines.iter().position(|l| matches!(l, Line::Row(0, r) if *r == row));
+        let found = self.lines.iter().position(|l| matches!(l, PaneLine::Row(0, r) if *r == row));
         self.cursor = found.unwrap_or(self.cursor);
         found.is_some()
     }
@@ -295,7 +295,7 @@ impl Pane {
     }
 
     fn row_lines(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
-        self.lines.iter().enumerate().filter(|(_, l)| matches!(l, Line::Row(..))).map(|(at, _)| at)
+        self.lines.iter().enumerate().filter(|(_, l)| matches!(l, PaneLine::Row(..))).map(|(at, _)| at)
     }
 
     /// Moves by columns of a grid.
@@ -309,7 +309,7 @@ impl Pane {
     /// The body that the cursor is in, with its row.
     pub fn body(&self) -> Option<(&Body, usize)> {
         match self.lines.get(self.cursor)? {
-            Line::Row(part, row) => Some((&self.report.as_ref()?.parts.get(*part)?.body, *row)),
+            PaneLine::Row(part, row) => Some((&self.report.as_ref()?.parts.get(*part)?.body, *row)),
             _ => None,
         }
     }
@@ -343,7 +343,7 @@ impl Pane {
     }
 
     fn address_at(&self, line: usize) -> Option<Address> {
-        let Line::Row(part, row) = *self.lines.get(line)? else { return None };
+        let PaneLine::Row(part, row) = *self.lines.get(line)? else { return None };
         self.address_of(part, row, self.column)
     }
 
@@ -369,8 +369,8 @@ impl Pane {
 
     fn select_in(&mut self, address: &Address, preferred: Option<&str>) -> bool {
         let Some(report) = self.report.clone() else { return false };
-        let in_part = |line: &Line| match line {
-            Line::Row(part, _) => Some(report.parts[*part].name.as_str()) == preferred,
+        let in_part = |line: &PaneLine| match line {
+            PaneLine::Row(part, _) => Some(report.parts[*part].name.as_str()) == preferred,
             _ => false,
         };
         let (first, mut then): (Vec<_>, Vec<_>) = self.lines.iter().enumerate().partition(|(_, line)| in_part(line));
@@ -378,10 +378,10 @@ impl Pane {
             // The grid below has every neuron of the table, those too that the filter keeps out of it.
             then.clear();
         }
-        let lines: Vec<(usize, Line)> = first.into_iter().chain(then).map(|(at, line)| (at, *line)).collect();
+        let lines: Vec<(usize, PaneLine)> = first.into_iter().chain(then).map(|(at, line)| (at, *line)).collect();
         // The very address before the same unit elsewhere.
         for (exact, (at, line)) in [true, false].into_iter().flat_map(|exact| lines.iter().map(move |l| (exact, *l))) {
-            let Line::Row(part, row) = line else { continue };
+            let PaneLine::Row(part, row) = line else { continue };
             let columns = match &report.parts[part].body {
                 Body::Grid(grid) => grid.columns.labels.len(),
                 _ => 1,
@@ -408,7 +408,7 @@ impl Pane {
 
     fn sortable(&self) -> Option<(usize, &Table)> {
         let here = match self.lines.get(self.cursor) {
-            Some(Line::Row(part, _)) => Some(*part),
+            Some(PaneLine::Row(part, _)) => Some(*part),
             _ => None,
         };
         let tables = self.report.as_ref()?.parts.iter().enumerate().filter_map(|(at, part)| match &part.body {
@@ -422,11 +422,11 @@ impl Pane {
     /// Sorts by a column, numbers from high to low, and goes to the first row.
     pub fn sort_by(&mut self, column: usize) {
         let Some((part, table)) = self.sortable() else { return };
-        let down = |c: &crate::report::Column| matches!(c.kind, crate::report::Kind::Number { .. });
+        let down = |c: &crate::report::Column| matches!(c.kind, crate::report::CellKind::Number { .. });
         self.sort = table.columns.get(column).map(|c| (c.name.clone(), down(c)));
         self.anew = true;
         self.arrange();
-        let first = self.lines.iter().position(|l| matches!(l, Line::Row(p, _) if *p == part));
+        let first = self.lines.iter().position(|l| matches!(l, PaneLine::Row(p, _) if *p == part));
         self.cursor = first.unwrap_or(self.cursor);
     }
 

@@ -1,7 +1,7 @@
 //! What every action does, by the table of actions.
 
-use super::entry::Entry;
 use super::overlay::{Overlay, PickerKind};
+use super::text_input::TextInput;
 use super::yank::Copied;
 use super::{App, Effect, Tab};
 use crate::action::{Action, actions};
@@ -12,7 +12,7 @@ enum Does {
     /// It is done at once, so many times.
     Now(fn(&mut App, usize)),
     /// A line asks for its argument: how it opens, and what becomes of the text.
-    Asks { opens: fn(&App) -> Entry, takes: fn(&mut App, &str) -> Result<()> },
+    Asks { opens: fn(&App) -> TextInput, takes: fn(&mut App, &str) -> Result<()> },
 }
 
 macro_rules! does {
@@ -50,7 +50,7 @@ impl App {
         if let Err(e) = takes(self, text) {
             self.effects.push(Effect::Log(format!("{action} {text} failed: {e:#}")));
             self.fail(format!("{e:#}"));
-            self.overlay = Some(Overlay::Line(action, Entry::line(text)));
+            self.overlay = Some(Overlay::Line(action, TextInput::line(text)));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Tabs, and the places that were looked at.
 
-use super::{App, Place, Tab};
+use super::{App, Jump, Tab};
 
 impl App {
-    pub(super) fn here(&self) -> Place {
-        Place { tab: self.tab, side: self.side, selection: self.selection.clone() }
+    pub(super) fn here(&self) -> Jump {
+        Jump { tab: self.tab, side: self.side, selection: self.selection.clone() }
     }
 
     pub(super) fn go_back(&mut self, back: bool) {

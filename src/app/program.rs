@@ -1,7 +1,7 @@
 //! The program itself: lists of what can be done, stopping, leaving, pictures.
 
 use super::overlay::{Overlay, PickerKind};
-use super::pane::State;
+use super::pane::RequestState;
 use super::yank::{self, Copied};
 use super::{App, Effect, Slot, Tab};
 use crate::action::Action;
@@ -62,11 +62,11 @@ impl App {
         let (main, side) = self.tab.slots();
         for slot in [Some(Slot::Next), Some(main), side].into_iter().flatten() {
             let pane = self.pane_mut(slot);
-            if matches!(pane.state, State::Cancelled | State::Failed(_)) {
-                (pane.asked, pane.state) = (None, State::Idle);
+            if matches!(pane.state, RequestState::Cancelled | RequestState::Failed(_)) {
+                (pane.asked, pane.state) = (None, RequestState::Idle);
             }
         }
-        if self.pane(Slot::Verify).state == State::Cancelled {
+        if self.pane(Slot::Verify).state == RequestState::Cancelled {
             self.test_again();
         }
         self.ask_what_is_missing();

@@ -1,11 +1,11 @@
 //! What the shown panes have to ask, and asking what they have not asked yet.
 
 use super::Slot;
-use super::pane::State;
+use super::pane::RequestState;
 use super::{App, Effect, Tab};
-use crate::address::{Edit, Part, Place};
+use crate::address::{Component, Edit, Part};
 use crate::analysis::attribution::GraphId;
-use crate::engine::{Ask, JobId, Question, Request};
+use crate::engine::{Ask, JobId, PromptQuestion, Request};
 
 /// What makes a neuron strong, so that the strongest are the first rows when sorted by this column; none where the method has no such order.
 fn strength(column: &str) -> Option<String> {
@@ -19,7 +19,7 @@ fn strength(column: &str) -> Option<String> {
 }
 
 /// The prompt with its edits that a request is about.
-fn about(ask: &Ask) -> Option<&Question> {
+fn about(ask: &Ask) -> Option<&PromptQuestion> {
     match ask {
         Ask::Next(question) | Ask::Generate { question, .. } | Ask::Method { question, .. } => Some(question),
         Ask::Open(_) | Ask::Chat { .. } | Ask::Graph(_) | Ask::Edge(_) | Ask::EdgesOf(_) | Ask::Test(_) => None,
@@ -28,9 +28,9 @@ fn about(ask: &Ask) -> Option<&Question> {
 
 impl App {
     /// The question as it stands.
-    pub(super) fn question(&self) -> Option<Question> {
+    pub(super) fn question(&self) -> Option<PromptQuestion> {
         let edits = self.edits.on();
-        Some(Question {
+        Some(PromptQuestion {
             prompt: self.prompt.clone()?,
             ids: self.ids.clone(),
             dictionary: self.graph.dictionary.clone().filter(|_| edits.iter().any(Edit::names_a_feature)),
@@ -65,7 +65,7 @@ impl App {
             Slot::Head => method("heads", &[("head", format!("L{layer}.H{head}"))]),
             Slot::LensCell => {
                 let address = self.pane(Slot::Lens).address().filter(|_| self.side)?;
-                let after = matches!(address.place, Place::Unit { part: Part::ResidPost, .. });
+                let after = matches!(address.place, Component::Unit { part: Part::ResidPost, .. });
                 let layer = address.layer().filter(|_| after)?;
                 method("lens", &[("layer", layer.to_string()), ("top", "20".into())])
             }
@@ -114,7 +114,7 @@ impl App {
     pub(super) fn selected_neuron(&self) -> Option<(usize, usize)> {
         let known = self.selection.neuron.filter(|(layer, _)| self.all_layers || *layer == self.selection.layer);
         known.or_else(|| match self.pane(Slot::Neurons).address()?.place {
-            Place::Unit { layer, part: Part::Neuron(neuron) } => Some((layer, neuron)),
+            Component::Unit { layer, part: Part::Neuron(neuron) } => Some((layer, neuron)),
             _ => None,
         })
     }
@@ -137,7 +137,7 @@ impl App {
         self.tickets += 1;
         let job = JobId(self.tickets);
         let pane = self.pane_mut(slot);
-        (pane.job, pane.state, pane.seconds_left) = (Some(job), State::Running(0, 0), None);
+        (pane.job, pane.state, pane.seconds_left) = (Some(job), RequestState::Running(0, 0), None);
         pane.work = None;
         pane.fresh = false;
         pane.asked = Some(ask.clone());
@@ -147,7 +147,7 @@ impl App {
     /// Ends the job of a pane; whether one ran.
     pub(super) fn end(&mut self, slot: Slot) -> bool {
         let pane = self.pane_mut(slot);
-        let job = pane.job.take().filter(|_| matches!(pane.state, State::Running(..)));
+        let job = pane.job.take().filter(|_| matches!(pane.state, RequestState::Running(..)));
         self.effects.extend(job.map(Effect::Cancel));
         job.is_some()
     }
@@ -178,7 +178,7 @@ impl App {
             if self.pane(slot).asked.as_ref().is_some_and(|ask| self.is_obsolete(ask)) && self.end(slot) {
                 // It is asked for again when its prompt comes back.
                 let pane = self.pane_mut(slot);
-                (pane.state, pane.asked) = (State::Idle, None);
+                (pane.state, pane.asked) = (RequestState::Idle, None);
             }
         }
     }
@@ -206,7 +206,7 @@ impl App {
         self.graph.stop_entering();
         for slot in Slot::ALL {
             if self.end(slot) {
-                self.pane_mut(slot).state = State::Cancelled;
+                self.pane_mut(slot).state = RequestState::Cancelled;
                 any = true;
             }
         }

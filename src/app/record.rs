@@ -7,9 +7,9 @@ use super::command::{line, words};
 use super::graph::Origin;
 use crate::analysis::generate::Sampling;
 use crate::analysis::verify_request::{Subjects, TestRequest};
-use crate::engine::Question;
+use crate::engine::PromptQuestion;
 use crate::graph::NodeKind;
-use crate::graph::verification::With;
+use crate::graph::verification::Intervention;
 
 /// Commands remembered.
 const LOGGED: usize = 1000;
@@ -32,7 +32,7 @@ impl App {
     }
 
     /// Remembers how tokens were added to a prompt.
-    pub(super) fn log_generation(&mut self, question: &Question, count: usize, sampling: Option<Sampling>) {
+    pub(super) fn log_generation(&mut self, question: &PromptQuestion, count: usize, sampling: Option<Sampling>) {
         let mut all = words(&["mechscope", "generate", "--tokens", &count.to_string()]);
         if let Some(drawn) = sampling {
             all.extend(words(&["--temperature", &drawn.temperature.to_string(), "--seed", &drawn.seed.to_string()]));
@@ -75,10 +75,10 @@ impl App {
             _ => Vec::new(),
         };
         let with = match &tests.with {
-            With::Zero => Vec::new(),
-            With::Mean => words(&["--with", "mean"]),
-            With::Scale(factor) => words(&["--with", "scale", "--factor", &factor.to_string()]),
-            With::Resample(prompt) => words(&["--with", "resample", "--from", prompt]),
+            Intervention::Zero => Vec::new(),
+            Intervention::Mean => words(&["--with", "mean"]),
+            Intervention::Scale(factor) => words(&["--with", "scale", "--factor", &factor.to_string()]),
+            Intervention::Resample(prompt) => words(&["--with", "resample", "--from", prompt]),
         };
         if let Some((label, members)) = group {
             self.log_group(&label, members);

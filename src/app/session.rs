@@ -1,7 +1,7 @@
 //! What is kept from one run to the next.
 
-use super::edits::Item;
-use super::work::Work;
+use super::edits::ListedEdit;
+use super::work::GraphWork;
 use super::{App, Tab};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub struct Session {
     /// The neuron: layer and number.
     pub neuron: Option<(usize, usize)>,
     /// The edits, those that are switched off too.
-    pub edits: Vec<Item>,
+    pub edits: Vec<ListedEdit>,
     /// The folder of transcoders that graphs take features from; none is the model's own.
     #[serde(default)]
     pub dictionary: Option<String>,
@@ -55,7 +55,7 @@ pub struct Session {
     work: Option<(Option<String>, String)>,
     /// Groups, labels, pins and tests of every graph that was looked at.
     #[serde(default)]
-    pub works: Vec<Work>,
+    pub works: Vec<GraphWork>,
     /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
     #[serde(default)]
     pub options: Vec<(String, String)>,
@@ -108,7 +108,7 @@ impl Session {
         ensure!((1..=VERSION).contains(&version), "version {version} of the session file; accepted: 1 to {VERSION}");
         let mut session: Session = serde_json::from_str(text).with_context(none)?;
         if let Some((Some(prompt), graph)) = session.work.take() {
-            session.works.push(Work {
+            session.works.push(GraphWork {
                 model: session.model.clone(),
                 prompt,
                 ids: None,

@@ -1,9 +1,9 @@
 //! The grid of heads: one column of the table of heads, laid out layer by head.
 
 use super::{App, Tab};
-use crate::address::{Address, Part, Place};
+use crate::address::{Address, Component, Part};
 use crate::app::Slot;
-use crate::report::{Axis, Body, Cell, Grid, Kind, Report, Table};
+use crate::report::{Axis, Body, Cell, CellKind, Grid, Report, Table};
 use std::sync::Arc;
 
 /// The grid's name among the parts of the report.
@@ -55,7 +55,7 @@ fn heads(report: &Report) -> Option<&Table> {
 
 /// The columns of numbers; what belongs to edits comes last, so that the chosen one stays when there are some.
 fn statistics(table: &Table) -> Vec<(usize, &str)> {
-    let numbers = table.columns.iter().enumerate().filter(|(_, c)| matches!(c.kind, Kind::Number { .. }));
+    let numbers = table.columns.iter().enumerate().filter(|(_, c)| matches!(c.kind, CellKind::Number { .. }));
     let mut all: Vec<(usize, &str)> = numbers.map(|(at, c)| (at, c.name.as_str())).collect();
     all.sort_by_key(|(_, name)| (name.ends_with("_clean"), name.ends_with("_change")));
     all
@@ -65,11 +65,13 @@ fn grid(table: &Table, statistic: usize) -> Option<Grid> {
     let columns = statistics(table);
     let (column, _) = *columns.get(statistic.checked_rem(columns.len())?)?;
     let (unit, digits) = match table.columns[column].kind {
-        Kind::Number { unit, digits } => (unit, digits),
+        CellKind::Number { unit, digits } => (unit, digits),
         _ => ("", 3),
     };
     let head = |row: &Vec<Cell>| match row.first()? {
-        Cell::Address(Address { place: Place::Unit { layer, part: Part::Head(head) }, .. }) => Some((*layer, *head)),
+        Cell::Address(Address { place: Component::Unit { layer, part: Part::Head(head) }, .. }) => {
+            Some((*layer, *head))
+        }
         _ => None,
     };
     let all: Vec<((usize, usize), f32)> = table

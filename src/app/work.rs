@@ -11,7 +11,7 @@ const WORK: u64 = 64 << 20;
 /// What was done with the graph of one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Work {
+pub struct GraphWork {
     /// The model as `--model` names it.
     pub model: String,
     /// The prompt; empty for a file's graph.
@@ -33,12 +33,12 @@ pub struct Work {
     pub graph: String,
 }
 
-impl Work {
+impl GraphWork {
     /// The work on the graph of a question, as a graph with what was done alone.
     pub(super) fn of(model: &str, wanted: &GraphRequest, done: &Graph) -> Option<Self> {
         let mut bytes = Vec::new();
         json::write(done, &mut bytes).ok()?;
-        Some(Work {
+        Some(GraphWork {
             model: model.to_owned(),
             prompt: wanted.prompt.clone(),
             ids: wanted.ids.clone(),

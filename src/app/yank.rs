@@ -1,11 +1,11 @@
 //! What is copied: rows, tables, addresses, expressions and commands, with the tokens' true texts.
 
 use super::App;
-use super::pane::Line;
-use crate::address::{Address, Part, Place};
+use super::pane::PaneLine;
+use crate::address::{Address, Component, Part};
 use crate::report::filter::plain;
 use crate::report::json::Printed;
-use crate::report::{Body, Cell, Column, Grid, Kind, Report, Table};
+use crate::report::{Body, Cell, CellKind, Column, Grid, Report, Table};
 use anyhow::{Context, Result, bail};
 
 /// What is copied of what is marked or selected.
@@ -140,9 +140,9 @@ fn as_table(grid: &Grid) -> Table {
 /// The rows of the table under the cursor, as filtered and sorted.
 fn shown_rows(app: &App) -> Vec<usize> {
     let pane = app.pane(app.focus());
-    let Some(Line::Row(part, _)) = pane.lines.get(pane.cursor) else { return Vec::new() };
+    let Some(PaneLine::Row(part, _)) = pane.lines.get(pane.cursor) else { return Vec::new() };
     let rows = pane.lines.iter().filter_map(|l| match l {
-        Line::Row(p, row) if p == part => Some(*row),
+        PaneLine::Row(p, row) if p == part => Some(*row),
         _ => None,
     });
     rows.collect()
@@ -150,7 +150,7 @@ fn shown_rows(app: &App) -> Vec<usize> {
 
 fn tsv(app: &App) -> Result<String> {
     let pane = app.pane(app.focus());
-    let Some(Line::Row(part, _)) = pane.lines.get(pane.cursor) else { bail!("no table is selected") };
+    let Some(PaneLine::Row(part, _)) = pane.lines.get(pane.cursor) else { bail!("no table is selected") };
     let report = pane.report.as_ref().context("there is no report yet")?;
     let part = report.parts.get(*part).context("there is no report yet")?;
     let mut part = part.clone();
@@ -183,7 +183,7 @@ fn markdown(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut text = line(table.columns.iter().map(|c| escape(&c.name)).collect());
     let rule = table.columns.iter().map(|c| match c.kind {
-        Kind::Integer | Kind::Number { .. } => "---:".to_owned(),
+        CellKind::Integer | CellKind::Number { .. } => "---:".to_owned(),
         _ => "---".to_owned(),
     });
     text += &line(rule.collect());
@@ -204,9 +204,9 @@ fn python(address: &Address) -> Result<String> {
     let position = address.position.map_or_else(|| ":".to_owned(), |p| p.to_string());
     let of = |site: &str, index: String| format!("cache[\"{site}\"][0, {position}{index}]");
     Ok(match &address.place {
-        Place::Embed => of("hook_embed", String::new()),
-        Place::Logit(_) => bail!("{address} is a result: it is in no cache"),
-        Place::Unit { layer, part } => {
+        Component::Embed => of("hook_embed", String::new()),
+        Component::Logit(_) => bail!("{address} is a result: it is in no cache"),
+        Component::Unit { layer, part } => {
             let block = |name: &str| format!("blocks.{layer}.{name}");
             match part {
                 Part::Head(head) => of(&block("attn.hook_z"), format!(", {head}")),

@@ -19,7 +19,7 @@ use sentence::Sentence;
 
 /// A kind of sentence, after a case study.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
+pub enum TaskFamily {
     /// `The capital of the state containing Dallas is` (Lindsey et al., 2025).
     TwoHop,
     /// `When Mary and John went to the store, John gave a drink to` (Wang et al., 2022).
@@ -37,19 +37,19 @@ pub enum Family {
 }
 
 /// Every family with its share of the corpus in percent.
-pub const FAMILIES: [(Family, usize); 7] = [
-    (Family::TwoHop, 28),
-    (Family::Ioi, 6),
-    (Family::Induction, 20),
-    (Family::GreaterThan, 10),
-    (Family::Addition, 24),
-    (Family::Opposites, 9),
-    (Family::Agreement, 3),
+pub const FAMILIES: [(TaskFamily, usize); 7] = [
+    (TaskFamily::TwoHop, 28),
+    (TaskFamily::Ioi, 6),
+    (TaskFamily::Induction, 20),
+    (TaskFamily::GreaterThan, 10),
+    (TaskFamily::Addition, 24),
+    (TaskFamily::Opposites, 9),
+    (TaskFamily::Agreement, 3),
 ];
 
 /// Whether a prompt's combination of parts appears in training sentences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
+pub enum CorpusSplit {
     /// It may.
     Seen,
     /// It never does.
@@ -69,7 +69,7 @@ pub struct Case {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// Where it comes from.
-    pub family: Family,
+    pub family: TaskFamily,
     /// The question.
     pub case: Case,
     /// The same with one part replaced.
@@ -87,7 +87,7 @@ impl Case {
     }
 }
 
-impl Family {
+impl TaskFamily {
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -114,7 +114,7 @@ impl Family {
         }
     }
 
-    fn case(self, split: Split, rng: &mut Rng) -> (Case, Case) {
+    fn case(self, split: CorpusSplit, rng: &mut Rng) -> (Case, Case) {
         match self {
             Self::TwoHop => geography::case(split, rng),
             Self::Ioi => ioi::case(split, rng),
@@ -128,15 +128,15 @@ impl Family {
 }
 
 /// `n` prompts of a family, fixed by `seed`; the same prompt can come twice.
-pub fn prompts(family: Family, split: Split, n: usize, seed: u64) -> Vec<Prompt> {
+pub fn prompts(family: TaskFamily, split: CorpusSplit, n: usize, seed: u64) -> Vec<Prompt> {
     // Another stream than that of the training sentences, whatever the seeds.
-    let split_name = if split == Split::Seen { "seen" } else { "held out" };
+    let split_name = if split == CorpusSplit::Seen { "seen" } else { "held out" };
     let mut rng = Rng::new(hash(&["prompts", family.name(), split_name]) ^ seed);
     (0..n).map(|_| prompt(family, split, &mut rng)).collect()
 }
 
 /// One prompt of a family.
-pub fn prompt(family: Family, split: Split, rng: &mut Rng) -> Prompt {
+pub fn prompt(family: TaskFamily, split: CorpusSplit, rng: &mut Rng) -> Prompt {
     let (case, twin) = family.case(split, rng);
     Prompt { family, case, twin }
 }

@@ -3,7 +3,7 @@
 
 use super::target::TargetArgs;
 use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, output};
-use crate::analysis::param::{Kind, Param, Value, Values};
+use crate::analysis::param::{Param, ParamKind, ParamValue, Values};
 use crate::analysis::runs::Runs;
 use crate::analysis::{self, Analysis, Question};
 use crate::model::dictionary::Dictionary;
@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
 /// A method and what is asked of it.
-pub struct Ask {
+pub struct MethodArgs {
     analysis: &'static dyn Analysis,
     values: Values,
     options: Options,
@@ -36,7 +36,7 @@ pub(super) struct Options {
     output: OutputArgs,
 }
 
-impl Ask {
+impl MethodArgs {
     /// Runs the method and prints its report.
     pub fn run(self) -> Result<()> {
         let Options { model, prompt, target, edits, position, output } = self.options;
@@ -59,7 +59,7 @@ impl Ask {
     }
 }
 
-impl Subcommand for Ask {
+impl Subcommand for MethodArgs {
     fn augment_subcommands(command: Command) -> Command {
         analysis::ALL.iter().fold(command, |command, analysis| {
             let about = analysis.about();
@@ -78,17 +78,17 @@ impl Subcommand for Ask {
     }
 }
 
-impl FromArgMatches for Ask {
+impl FromArgMatches for MethodArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let usage = |e: anyhow::Error| Error::raw(ErrorKind::InvalidValue, format!("{e:#}\n"));
         let (name, matches) = matches.subcommand().ok_or_else(|| Error::new(ErrorKind::MissingSubcommand))?;
         let analysis = analysis::named(name).map_err(usage)?;
         let given = |param: &Param| match param.kind {
-            Kind::Flag => Some(Value::Flag(matches.get_flag(param.name))),
-            _ => matches.get_one::<Value>(param.name).cloned(),
+            ParamKind::Flag => Some(ParamValue::Flag(matches.get_flag(param.name))),
+            _ => matches.get_one::<ParamValue>(param.name).cloned(),
         };
         let values = Values::given(analysis.about().params, given).map_err(usage)?;
-        Ok(Ask { analysis, values, options: Options::from_arg_matches(matches)? })
+        Ok(MethodArgs { analysis, values, options: Options::from_arg_matches(matches)? })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -97,7 +97,7 @@ impl FromArgMatches for Ask {
     }
 }
 
-impl std::fmt::Debug for Ask {
+impl std::fmt::Debug for MethodArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct(self.analysis.about().name)
             .field("values", &self.values)
@@ -109,29 +109,29 @@ impl std::fmt::Debug for Ask {
 fn arg(param: &Param) -> Arg {
     let kind = param.kind;
     let arg = Arg::new(param.name).long(param.name).help(param.help).help_heading("Method");
-    if kind == Kind::Flag {
+    if kind == ParamKind::Flag {
         return arg.action(ArgAction::SetTrue);
     }
     let name = match kind {
-        Kind::Layer => "LAYER",
-        Kind::Head => "HEAD",
-        Kind::Key => "POSITION",
-        Kind::Neuron => "NEURON",
-        Kind::Text => "TEXT",
-        Kind::Feature => "FEATURE",
-        Kind::Folder => "DIR",
-        Kind::Choice(_) => "WORD",
-        Kind::Flag | Kind::Count | Kind::Position => "N",
+        ParamKind::Layer => "LAYER",
+        ParamKind::Head => "HEAD",
+        ParamKind::Key => "POSITION",
+        ParamKind::Neuron => "NEURON",
+        ParamKind::Text => "TEXT",
+        ParamKind::Feature => "FEATURE",
+        ParamKind::Folder => "DIR",
+        ParamKind::Choice(_) => "WORD",
+        ParamKind::Flag | ParamKind::Count | ParamKind::Position => "N",
     };
     let help = match kind {
-        Kind::Choice(words) => format!("{}: {}", param.help, words.join(", ")),
+        ParamKind::Choice(words) => format!("{}: {}", param.help, words.join(", ")),
         _ => param.help.to_owned(),
     };
     let arg = arg.help(help).value_name(name).default_value(param.default).value_parser(move |t: &str| kind.parse(t));
     match kind {
-        Kind::Position | Kind::Key => arg.allow_negative_numbers(true),
+        ParamKind::Position | ParamKind::Key => arg.allow_negative_numbers(true),
         // A text may begin with anything.
-        Kind::Text => arg.allow_hyphen_values(true),
+        ParamKind::Text => arg.allow_hyphen_values(true),
         _ => arg,
     }
 }

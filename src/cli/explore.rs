@@ -6,7 +6,7 @@ use super::sessions::{NEWEST, Sessions};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
 use crate::app::Tab;
-use crate::app::edits::Item;
+use crate::app::edits::ListedEdit;
 use crate::app::session::Session;
 use crate::builtin;
 use crate::config::{Config, Given};
@@ -19,7 +19,7 @@ use crate::model::hub;
 use crate::model::open::Options;
 use crate::model::source;
 use crate::model::text::Bos;
-use crate::run::{self, Settings};
+use crate::run::{self, ExplorerSettings};
 use crate::terminal::color::{Depth, depth};
 use crate::view::theme::{Colors, Theme, ThemeName};
 use crate::{log, paths, report};
@@ -154,7 +154,7 @@ impl Explore {
         if self.target.is_some() {
             (session.target, session.contrast) = (self.target, self.contrast);
         }
-        session.edits.extend(self.edits.into_iter().map(Item::on));
+        session.edits.extend(self.edits.into_iter().map(ListedEdit::on));
         let given = [
             ("device", self.device.map(|d| d.to_string())),
             ("dtype", self.dtype.map(|d| d.to_string())),
@@ -184,7 +184,7 @@ impl Explore {
             (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
             _ => Colors::Many,
         };
-        let settings = Settings {
+        let settings = ExplorerSettings {
             setup: Setup {
                 options: Options {
                     device: option(&session, "device")?,

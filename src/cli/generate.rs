@@ -1,8 +1,8 @@
 //! `mechscope generate`: what the model writes after a prompt, under edits.
 
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs};
-use crate::analysis::generate::{Ended, Generated, Sampling, Settings, Stops, Written, end_ids, generate};
+use crate::analysis::generate::{Ended, GenerateSettings, Generated, Sampling, Stops, Written, end_ids, generate};
 use crate::analysis::input::Input;
 use crate::model::Model;
 use crate::report::text::escape;
@@ -59,8 +59,9 @@ impl Generate {
         let model = self.model.open()?;
         let input = self.prompt.read(&model)?;
         let ends = if self.ignore_end { Vec::new() } else { end_ids(&model) };
-        let settings = Settings { count: self.tokens, sampling, alternatives: self.top, onward: self.onward, ends };
-        let stream = self.output.format == Format::Text && self.output.out.is_none();
+        let settings =
+            GenerateSettings { count: self.tokens, sampling, alternatives: self.top, onward: self.onward, ends };
+        let stream = self.output.format == OutputFormat::Text && self.output.out.is_none();
         let (mut written, mut all) = (Written::new(Stops::new(&self.stop)), Vec::new());
         let show = |text: &str| -> Result<()> {
             if stream {
@@ -81,9 +82,9 @@ impl Generate {
         show(&format!("{}\n", written.rest()))?;
         let text = written.text();
         match self.output.format {
-            Format::Json => self.object(&model, &input, &all, &text, &ended),
-            Format::Tsv => output::print(&self.report(&model, &input, &all, &text, &ended), &self.output),
-            Format::Text => self.say(&model, &all, &text, &ended),
+            OutputFormat::Json => self.object(&model, &input, &all, &text, &ended),
+            OutputFormat::Tsv => output::print(&self.report(&model, &input, &all, &text, &ended), &self.output),
+            OutputFormat::Text => self.say(&model, &all, &text, &ended),
         }
     }
 

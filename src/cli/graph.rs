@@ -6,8 +6,8 @@ mod row;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
-use crate::analysis::attribution_graph::{LogitTarget, Settings, build, most_probable, plan};
-use crate::analysis::circuit::Node;
+use crate::analysis::attribution_graph::{GraphSettings, LogitTarget, build, most_probable, plan};
+use crate::analysis::circuit::CircuitRowTarget;
 use crate::analysis::target::Target;
 use crate::graph::format::{dot, json, svg, text, tsv};
 use crate::graph::tree::Limits;
@@ -75,10 +75,10 @@ pub struct GraphArgs {
     /// Print one node's whole row instead: what every embedding, head and MLP below wrote of what it reads (edges along the residual stream only);
     /// a head, MLP or neuron at a position, or target
     #[arg(long, value_name = "ADDRESS")]
-    row: Option<Node>,
+    row: Option<CircuitRowTarget>,
     /// With --row: what the node reads for this reader of it, instead of for the target
     #[arg(long, value_name = "ADDRESS", requires = "row")]
-    towards: Option<Node>,
+    towards: Option<CircuitRowTarget>,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -88,7 +88,7 @@ pub struct GraphArgs {
 struct GraphOutput {
     /// How to print: text when not given
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<GraphFormat>,
     /// Draw trees with ASCII characters
     #[arg(long)]
     ascii: bool,
@@ -130,7 +130,7 @@ impl GateChoice {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum GraphFormat {
     /// A tree
     #[default]
     Text,
@@ -165,7 +165,7 @@ impl GraphArgs {
         let input = self.prompt.read(&model)?;
         // circuit-tracer's own limit for features.
         let usual = if dictionary.is_some() { 7500 } else { 500 };
-        let settings = Settings {
+        let settings = GraphSettings {
             max_nodes: self.max_nodes.or(self.share.is_none().then_some(usual)),
             share: self.share,
             gate: self.gate.rule(),
@@ -299,12 +299,12 @@ fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
         match output.format() {
-            Format::Json => json::write(graph, &mut to)?,
-            Format::Dot => dot::write(graph, &mut to)?,
-            Format::Tsv => tsv::write(graph, &mut to)?,
-            Format::Svg => svg::write(graph, &mut to)?,
-            Format::SvgTree => svg::write_tree(graph, &limits, &mut to)?,
-            Format::Text => {
+            GraphFormat::Json => json::write(graph, &mut to)?,
+            GraphFormat::Dot => dot::write(graph, &mut to)?,
+            GraphFormat::Tsv => tsv::write(graph, &mut to)?,
+            GraphFormat::Svg => svg::write(graph, &mut to)?,
+            GraphFormat::SvgTree => svg::write_tree(graph, &limits, &mut to)?,
+            GraphFormat::Text => {
                 let guides = if output.ascii { text::ASCII } else { text::UNICODE };
                 text::write(graph, &Influence::of(graph)?, &limits, guides, &mut to)?;
                 if let Some(count) = output.heads {
@@ -356,13 +356,13 @@ impl GraphOutput {
     /// Whether its options fit together.
     fn check(&self) -> Result<()> {
         ensure!(
-            self.heads.is_none() || self.format() == Format::Text,
+            self.heads.is_none() || self.format() == GraphFormat::Text,
             "--heads lists them as text; --format json always has them, other formats have none"
         );
         Ok(())
     }
 
-    fn format(&self) -> Format {
+    fn format(&self) -> GraphFormat {
         self.format.unwrap_or_default()
     }
 }
@@ -444,7 +444,7 @@ impl ViewArgs {
         }
         if self.draft_groups {
             let evidence = crate::graph::group::add_drafts(&mut graph);
-            if self.output.format() == Format::Text {
+            if self.output.format() == GraphFormat::Text {
                 let mut report = Report::default();
                 report.table("groups", "Groups", evidence);
                 let mut out = std::io::stdout().lock();

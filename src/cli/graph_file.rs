@@ -2,7 +2,7 @@
 
 use super::DeviceArgs;
 use super::graph::{Warn, own_dictionary, warn_of_another_model};
-use crate::analysis::grounded::made_with_another;
+use crate::analysis::graph_run::made_with_another;
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;

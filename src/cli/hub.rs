@@ -1,7 +1,7 @@
 //! Fetching models and dictionaries: what is said, and what is asked.
 
 use super::output;
-use crate::model::hub::{self, ASK_ABOVE, Plan, Policy};
+use crate::model::hub::{self, ASK_ABOVE, DownloadPlan, Policy};
 use crate::model::source::Source;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -55,7 +55,7 @@ impl HubArgs {
     }
 
     /// Says how much is fetched; asks, at a terminal, above 2 GB.
-    fn announce(self, plan: &Plan) -> Result<()> {
+    fn announce(self, plan: &DownloadPlan) -> Result<()> {
         output::remark(&format!("fetching {plan}"));
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if self.yes || plan.bytes <= ASK_ABOVE || !terminal {

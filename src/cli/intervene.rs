@@ -1,7 +1,7 @@
 //! `mechscope intervene`: the same prompt with and without edits.
 
 use super::graph::warn_of_another_model;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::target::TargetArgs;
 use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked};
 use crate::address::{Edit, resolve_position};
@@ -111,7 +111,7 @@ impl Intervene {
         }
         shown.sort_by_key(|id| after.rank(*id));
         // Readers see both runs side by side; programs also get each by itself.
-        if self.output.format == Format::Json {
+        if self.output.format == OutputFormat::Json {
             report.table("before", "Before", before.table(&top_before, |id| model.piece(id)));
             report.table("after", "After", after.table(&top_after, |id| model.piece(id)));
         }

@@ -1,9 +1,9 @@
 //! `mechscope loadings`: which heads carried an edge of a graph file, or which edges a head carried.
 
 use super::graph_file::{self, GraphFile, GraphFileArgs};
-use super::output::{self, Format};
-use crate::address::{Address, Part, Place};
-use crate::analysis::grounded::Grounded;
+use super::output::{self, OutputFormat};
+use crate::address::{Address, Component, Part};
+use crate::analysis::graph_run::GraphRun;
 use crate::analysis::loadings::{self, EDGES, LOADINGS};
 use crate::graph::{Graph, Influence};
 use crate::report::Report;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Options of `mechscope loadings`.
 #[derive(Args, Debug)]
-pub struct Loadings {
+pub struct LoadingsArgs {
     #[command(flatten)]
     file: GraphFileArgs,
     /// The node that the edge begins at, by its address or its id: L1.N30@10, embed@5
@@ -31,23 +31,23 @@ pub struct Loadings {
     edges: usize,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: OutputFormat,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
-impl Loadings {
+impl LoadingsArgs {
     /// Runs the graph's prompt and prints the table.
     pub fn run(self) -> Result<()> {
         let opened = self.file.open()?;
         self.file.check(&opened)?;
         let GraphFile { graph, model, dictionary } = opened;
         let asked = self.asked(&graph)?;
-        let grounded =
-            Grounded::new(&model, dictionary.as_ref(), &graph).with_context(|| self.file.file.display().to_string())?;
+        let graph_run =
+            GraphRun::new(&model, dictionary.as_ref(), &graph).with_context(|| self.file.file.display().to_string())?;
         let found = match asked {
-            Asked::Edge(source, target) => loadings::heads_of_edge(&grounded, source, target)?,
+            Asked::Edge(source, target) => loadings::heads_of_edge(&graph_run, source, target)?,
             Asked::Head(layer, head) => {
                 let arch = &model.decoder.arch;
                 ensure!(
@@ -60,7 +60,7 @@ impl Loadings {
                 let edges = loadings::edges_over(&graph, &Influence::of(&graph)?, None, layer, self.edges);
                 ensure!(!edges.is_empty(), "no edge of the graph passes layer {layer}");
                 let mut progress = output::work_progress("edges");
-                let found = loadings::edges_of_head(&grounded, (layer, head), &edges, &mut progress)?;
+                let found = loadings::edges_of_head(&graph_run, (layer, head), &edges, &mut progress)?;
                 progress(edges.len(), edges.len())?;
                 found
             }
@@ -88,7 +88,7 @@ impl Loadings {
                 Ok(Asked::Edge(source, target.with_context(|| no_node("--to", to))?))
             }
             (None, None, Some(head)) => match head.place {
-                Place::Unit { layer, part: Part::Head(n) } if head.position.is_none() => Ok(Asked::Head(layer, n)),
+                Component::Unit { layer, part: Part::Head(n) } if head.position.is_none() => Ok(Asked::Head(layer, n)),
                 _ => bail!("--head {head}; accepted: a head at all positions, L1.H2"),
             },
             _ => bail!("{}: give --from and --to, or --head", LOADINGS.about.name),

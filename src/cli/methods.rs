@@ -1,10 +1,10 @@
 //! `mechscope methods`: the catalogue.
 
 use super::ask::Options;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::{Cli, OutputArgs};
-use crate::analysis::param::Kind;
-use crate::analysis::{self, Entry};
+use crate::analysis::param::ParamKind;
+use crate::analysis::{self, CatalogueEntry};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 use clap::{Arg, Args, Command, CommandFactory};
@@ -18,7 +18,7 @@ pub struct Methods {
 }
 
 /// Columns by name, with what stands in them.
-type Field = (&'static str, fn(&Entry) -> String);
+type Field = (&'static str, fn(&CatalogueEntry) -> String);
 
 const SHORT: &[Field] = &[
     ("method", |e| e.about.name.into()),
@@ -39,7 +39,7 @@ impl Methods {
     /// Lists every method with its parameters.
     pub fn run(self) -> Result<()> {
         let mut report = Report::default();
-        if self.output.format == Format::Text {
+        if self.output.format == OutputFormat::Text {
             // Sentences side by side would be wider than any terminal.
             report.table("methods", "Methods", methods(SHORT));
             for entry in analysis::catalogue() {
@@ -92,7 +92,7 @@ fn own_options(command: &Command) -> impl Iterator<Item = &Arg> {
 /// What an option takes.
 fn accepted(arg: &Arg) -> String {
     if !arg.get_action().takes_values() {
-        return Kind::Flag.accepted();
+        return ParamKind::Flag.accepted();
     }
     let words: Vec<String> = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
     if !words.is_empty() {

@@ -4,7 +4,7 @@ use super::OutputArgs;
 use crate::analysis::input::Input;
 use crate::files;
 use crate::model::Model;
-use crate::model::checkpoint::Progress;
+use crate::model::checkpoint::ReadProgress;
 use crate::model::device::{device_name, dtype_name};
 use crate::report::text::escape;
 use crate::report::{self, Cell, Column, Report, Table};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// Aligned columns
     #[default]
     Text,
@@ -26,12 +26,12 @@ pub enum Format {
     Json,
 }
 
-impl From<Format> for report::Format {
-    fn from(format: Format) -> Self {
+impl From<OutputFormat> for report::Format {
+    fn from(format: OutputFormat) -> Self {
         match format {
-            Format::Text => report::Format::Text,
-            Format::Tsv => report::Format::Tsv,
-            Format::Json => report::Format::Json,
+            OutputFormat::Text => report::Format::Text,
+            OutputFormat::Tsv => report::Format::Tsv,
+            OutputFormat::Json => report::Format::Json,
         }
     }
 }
@@ -90,7 +90,7 @@ pub fn begin(model: &Model, input: &Input, output: &OutputArgs) -> Report {
     report.fact("device", device_name(model.decoder.device()));
     report.fact("dtype", dtype_name(model.decoder.dtype()));
     unread(&mut report, model);
-    if output.format == Format::Text {
+    if output.format == OutputFormat::Text {
         // A reader wants to see where the tokens part, not a table as long as the prompt.
         let pieces: Vec<&str> = input.tokens.iter().map(|t| t.text.as_str()).collect();
         report.fact("tokens", format!("{}: {}", pieces.len(), pieces.join("|")));
@@ -111,7 +111,7 @@ pub fn remark(text: &str) {
 }
 
 /// Shows how far a load is, see [`progress`].
-pub fn load_progress(name: &str) -> Progress<'static> {
+pub fn load_progress(name: &str) -> ReadProgress<'static> {
     let mut show = progress(format!("loading {name}"));
     Box::new(move |done, total| show(done >= total, &|| format!("{} of {} MB", done >> 20, total >> 20)))
 }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// Options of `mechscope trace`.
 #[derive(Args, Debug)]
-pub struct Trace {
+pub struct TraceArgs {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct Trace {
     out: PathBuf,
 }
 
-impl Trace {
+impl TraceArgs {
     /// Runs the model and writes what was asked for.
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;

@@ -1,12 +1,12 @@
 //! `mechscope verify`: tests a graph file by intervention and writes what was measured into it.
 
 use super::graph_file::{self, GraphFile, GraphFileArgs};
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use crate::analysis::verify::{Test, Verifier};
 use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
-use crate::graph::verification::{Effect, Kept, Subject, Summary, Verification, With};
+use crate::graph::verification::{Intervention, Kept, NodeEffect, Subject, Summary, Verification};
 use crate::model::Model;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -33,7 +33,7 @@ pub struct Verify {
     groups: bool,
     /// What becomes of a unit
     #[arg(long, value_enum, default_value_t)]
-    with: How,
+    with: InterventionKind,
     /// The prompt that resample takes values from
     #[arg(long, value_name = "PROMPT")]
     from: Option<String>,
@@ -48,14 +48,14 @@ pub struct Verify {
     target: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: OutputFormat,
     /// Write the graph with its tests to this file instead of back into its own
     #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum How {
+enum InterventionKind {
     /// It becomes 0
     #[default]
     Zero,
@@ -125,13 +125,15 @@ impl Verify {
     }
 
     /// What becomes of a unit.
-    fn with(&self) -> Result<With> {
+    fn with(&self) -> Result<Intervention> {
         Ok(match (self.with, &self.from) {
-            (How::Zero, None) => With::Zero,
-            (How::Mean, None) => With::Mean,
-            (How::Scale, None) => With::Scale(self.factor),
-            (How::Resample, Some(prompt)) => With::Resample(prompt.clone()),
-            (How::Resample, None) => bail!("--with resample needs --from PROMPT, the prompt that values come from"),
+            (InterventionKind::Zero, None) => Intervention::Zero,
+            (InterventionKind::Mean, None) => Intervention::Mean,
+            (InterventionKind::Scale, None) => Intervention::Scale(self.factor),
+            (InterventionKind::Resample, Some(prompt)) => Intervention::Resample(prompt.clone()),
+            (InterventionKind::Resample, None) => {
+                bail!("--with resample needs --from PROMPT, the prompt that values come from")
+            }
             (_, Some(_)) => bail!("--from belongs to --with resample"),
         })
     }
@@ -168,7 +170,7 @@ impl Verify {
 }
 
 /// The groups that can be changed this way; what the others lack is said on standard error.
-fn testable(verifier: &Verifier, mut groups: Vec<Group>, with: &With) -> Vec<Group> {
+fn testable(verifier: &Verifier, mut groups: Vec<Group>, with: &Intervention) -> Vec<Group> {
     groups.retain(|group| {
         let checked = verifier.check(&verifier.group(&group.label, &group.members), with);
         if let Err(e) = &checked {
@@ -208,7 +210,7 @@ fn name(graph: &Graph, subject: &Subject) -> (String, Cell) {
     }
 }
 
-fn cells(effect: &Effect) -> [Cell; 6] {
+fn cells(effect: &NodeEffect) -> [Cell; 6] {
     let note = effect.note().map_or(Cell::Empty, Cell::from);
     let [measured, held, norms_held] = [effect.measured, effect.held, effect.norms_held].map(Cell::finite);
     [effect.before.into(), effect.predicted.into(), measured, held, norms_held, note]

@@ -1,15 +1,15 @@
 //! What every request is answered with.
 
 use super::hub;
-use super::jobs::Job;
+use super::jobs::RunningJob;
 use super::kept::Open;
-use super::protocol::{Answer, Ask, ModelInfo, Progress, Question, Reply, Said, Work};
+use super::protocol::{Answer, Ask, ModelInfo, Progress, PromptQuestion, Reply, Said, WorkUnit};
 use super::worker::Worker;
 use crate::address::Edit;
 use crate::analysis::attribution::{self, GraphRequest};
 use crate::analysis::generate::{self, Sampling};
 use crate::analysis::input::Input;
-use crate::analysis::loadings::{self, Edge, OfHead};
+use crate::analysis::loadings::{self, EdgeQuestion, OfHead};
 use crate::analysis::param::Values;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::Target;
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 const TOLD: Duration = Duration::from_millis(200);
 
 impl Worker {
-    pub(super) fn answer(&self, job: &Job, ask: Ask) -> Result<Answer> {
+    pub(super) fn answer(&self, job: &RunningJob, ask: Ask) -> Result<Answer> {
         let open = self.open.borrow().clone();
         if let Some(open) = open {
             hub::dictionary(&ask, &open.model, &open.dictionaries, self.setup.hub, &mut self.fetching(job))?;
@@ -52,13 +52,13 @@ impl Worker {
         }
     }
 
-    fn load(&self, job: &Job, name: &str) -> Result<Answer> {
+    fn load(&self, job: &RunningJob, name: &str) -> Result<Answer> {
         let (mut shown, reply, id) = (0, self.reply.clone(), job.id);
         let progress = move |done: u64, total: u64| {
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0) as usize;
             if percent > shown {
                 shown = percent;
-                let far = Progress { what: Work::Loading, done: percent, of: 100, seconds_left: None };
+                let far = Progress { what: WorkUnit::Loading, done: percent, of: 100, seconds_left: None };
                 reply(Reply { job: id, said: Said::Progress(far) });
             }
         };
@@ -84,7 +84,7 @@ impl Worker {
     }
 
     /// Has the transcoders at hand that features in edits are of.
-    fn features(&self, open: &Open, question: &Question) -> Result<()> {
+    fn features(&self, open: &Open, question: &PromptQuestion) -> Result<()> {
         if !question.edits.iter().any(Edit::names_a_feature) {
             return Ok(());
         }
@@ -97,7 +97,7 @@ impl Worker {
     }
 
     /// The runs of a prompt, as far as they are kept.
-    fn runs(&self, open: &Open, question: &Question) -> Result<Runs> {
+    fn runs(&self, open: &Open, question: &PromptQuestion) -> Result<Runs> {
         self.features(open, question)?;
         let input = self.input(open, &question.prompt, question.ids.as_deref())?;
         Ok(Runs::kept_in(open.runs.clone(), input, question.edits.clone()))
@@ -110,7 +110,7 @@ impl Worker {
         }
     }
 
-    fn predict(&self, job: &Job, question: &Question) -> Result<Answer> {
+    fn predict(&self, job: &RunningJob, question: &PromptQuestion) -> Result<Answer> {
         let open = self.opened()?;
         let mut runs = self.runs(&open, question)?;
         let target = target(&open.model, question)?;
@@ -118,7 +118,7 @@ impl Worker {
         prediction::next(&open.model, &mut runs, question.position, target, step).map(Answer::Next)
     }
 
-    fn generate(&self, job: &Job, question: &Question, how: (usize, Option<Sampling>)) -> Result<Answer> {
+    fn generate(&self, job: &RunningJob, question: &PromptQuestion, how: (usize, Option<Sampling>)) -> Result<Answer> {
         let open = self.opened()?;
         self.features(&open, question)?;
         let input = self.input(&open, &question.prompt, question.ids.as_deref())?;
@@ -126,7 +126,13 @@ impl Worker {
         generate::longer(&open.model, &input, &question.edits, how, step).map(Answer::Prompt)
     }
 
-    fn method(&self, job: &Job, name: &str, question: &Question, params: &[(String, String)]) -> Result<Answer> {
+    fn method(
+        &self,
+        job: &RunningJob,
+        name: &str,
+        question: &PromptQuestion,
+        params: &[(String, String)],
+    ) -> Result<Answer> {
         let open = self.opened()?;
         let method = analysis::named(name)?;
         let target = target(&open.model, question)?;
@@ -137,7 +143,7 @@ impl Worker {
         Ok(Answer::Report(Arc::new(report)))
     }
 
-    fn graph(&self, job: &Job, wanted: &GraphRequest) -> Result<Answer> {
+    fn graph(&self, job: &RunningJob, wanted: &GraphRequest) -> Result<Answer> {
         let open = self.opened()?;
         let numbered = |graph| Answer::Graph(open.number(graph, &self.graphs));
         if let Some(file) = &wanted.file {
@@ -156,37 +162,37 @@ impl Worker {
         attribution::of_prompt(&open.model, &open.dictionaries, &mut runs, wanted, preview, step).map(numbered)
     }
 
-    fn edge(&self, job: &Job, edge: &Edge) -> Result<Answer> {
+    fn edge(&self, job: &RunningJob, edge: &EdgeQuestion) -> Result<Answer> {
         let open = self.opened()?;
         let graph = open.graph(edge.graph)?;
         let name = edge.dictionary.as_deref();
         let dictionary = open.dictionaries.of_graph(&open.model, &graph.graph, name)?;
-        let (grounded, _) = open.ground(&graph, (name, dictionary.as_deref()), &mut self.step(job))?;
-        grounded.freeze(&mut || self.pulse(job))?;
-        let report = loadings::heads_of_edge(&grounded, edge.source, edge.target)?;
+        let (graph_run, _) = open.graph_run(&graph, (name, dictionary.as_deref()), &mut self.step(job))?;
+        graph_run.freeze(&mut || self.pulse(job))?;
+        let report = loadings::heads_of_edge(&graph_run, edge.source, edge.target)?;
         Ok(Answer::Report(Arc::new(report)))
     }
 
-    fn edges_of(&self, job: &Job, wanted: &OfHead) -> Result<Answer> {
+    fn edges_of(&self, job: &RunningJob, wanted: &OfHead) -> Result<Answer> {
         let open = self.opened()?;
         let graph = open.graph(wanted.graph)?;
         let name = wanted.dictionary.as_deref();
         let dictionary = open.dictionaries.of_graph(&open.model, &graph.graph, name)?;
-        let (grounded, _) = open.ground(&graph, (name, dictionary.as_deref()), &mut self.step(job))?;
-        grounded.freeze(&mut || self.pulse(job))?;
-        let report = loadings::edges_of_head(&grounded, wanted.head, &wanted.edges, &mut self.step(job))?;
+        let (graph_run, _) = open.graph_run(&graph, (name, dictionary.as_deref()), &mut self.step(job))?;
+        graph_run.freeze(&mut || self.pulse(job))?;
+        let report = loadings::edges_of_head(&graph_run, wanted.head, &wanted.edges, &mut self.step(job))?;
         Ok(Answer::Report(Arc::new(report)))
     }
 
-    fn test(&self, job: &Job, wanted: &TestRequest) -> Result<Answer> {
+    fn test(&self, job: &RunningJob, wanted: &TestRequest) -> Result<Answer> {
         let open = self.opened()?;
         let graph = open.graph(wanted.graph)?;
         wanted.check(&graph.graph)?;
         let name = wanted.dictionary.as_deref();
         let dictionary = open.dictionaries.of_graph(&open.model, &graph.graph, name)?;
         let step: Step = &mut self.step(job);
-        let (grounded, memory) = open.ground(&graph, (name, dictionary.as_deref()), step)?;
-        let verifier = Verifier::on(grounded, Some(wanted.target), memory)?;
+        let (graph_run, memory) = open.graph_run(&graph, (name, dictionary.as_deref()), step)?;
+        let verifier = Verifier::on(graph_run, Some(wanted.target), memory)?;
         if let Subjects::KeepOnly(label, members) = &wanted.what {
             return verifier.kept(label, members, step).map(Answer::Kept);
         }
@@ -208,7 +214,7 @@ impl Worker {
     }
 }
 
-fn target(model: &Model, question: &Question) -> Result<Option<Target>> {
+fn target(model: &Model, question: &PromptQuestion) -> Result<Option<Target>> {
     Target::parse(model, question.target.as_deref(), question.contrast.as_deref())
 }
 

@@ -4,7 +4,7 @@ use super::Ask;
 use crate::analysis::attribution::Dictionaries;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::hub::{self, Plan, Policy};
+use crate::model::hub::{self, DownloadPlan, Policy};
 use anyhow::{Result, ensure};
 
 /// Told how much of the work is done, of how much; an error ends it.
@@ -47,7 +47,7 @@ fn named(ask: &Ask) -> Option<&str> {
     }
 }
 
-fn allowed(plan: &Plan, policy: Policy) -> Result<()> {
+fn allowed(plan: &DownloadPlan, policy: Policy) -> Result<()> {
     ensure!(
         plan.bytes <= policy.limit,
         "{plan}: so much is fetched only after --yes (or first, with: mechscope predict -m {} -p hello)",

@@ -1,6 +1,6 @@
 //! Which jobs are wanted, and what is known of one that runs.
 
-use super::protocol::{JobId, Lane, Progress, Work};
+use super::protocol::{JobId, Lane, Progress, WorkUnit};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,10 +39,10 @@ impl Live {
 }
 
 /// A job that runs.
-pub(super) struct Job {
+pub(super) struct RunningJob {
     pub id: JobId,
     pub lane: Lane,
-    work: Work,
+    work: WorkUnit,
     begun: Instant,
     /// Time in which it stepped back for others.
     away: Cell<Duration>,
@@ -50,9 +50,9 @@ pub(super) struct Job {
     others: Cell<u64>,
 }
 
-impl Job {
-    pub fn new(id: JobId, lane: Lane, work: Work) -> Self {
-        Job { id, lane, work, begun: Instant::now(), away: Cell::default(), others: Cell::default() }
+impl RunningJob {
+    pub fn new(id: JobId, lane: Lane, work: WorkUnit) -> Self {
+        RunningJob { id, lane, work, begun: Instant::now(), away: Cell::default(), others: Cell::default() }
     }
 
     /// Others took so long and made so many forward passes.

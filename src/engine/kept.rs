@@ -1,12 +1,12 @@
 //! The open model with all that is kept of the questions about it.
 
 use crate::analysis::attribution::{Attribution, Dictionaries, GraphId};
-use crate::analysis::grounded::{Footing, Grounded};
-use crate::analysis::runs::{Key, RunCache};
-use crate::analysis::verify::Memory;
+use crate::analysis::graph_run::{GraphRun, RunState};
+use crate::analysis::runs::{RunCache, RunKey};
+use crate::analysis::verify::TestMemory;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::edit::Plan;
+use crate::model::edit::EditPlan;
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::site::Sites;
 use crate::model::text::Bos;
@@ -16,9 +16,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-/// Bytes that the runs of one model may take, and again what graphs stand on.
+/// Bytes that the runs of one model may take, and again what graphs kept on.
 const RUNS: usize = 1 << 30;
-const FOOTINGS: usize = 1 << 30;
+const RUN_STATES: usize = 1 << 30;
 
 /// Graphs that are kept whoever has them.
 const LATEST: usize = 2;
@@ -32,15 +32,15 @@ pub(super) struct Open {
     graphs: RefCell<Vec<Weak<Attribution>>>,
     /// The latest of them: who got one may ask about it when it has the next already.
     latest: RefCell<VecDeque<Arc<Attribution>>>,
-    footings: RefCell<Vec<Stand>>,
+    run_states: RefCell<Vec<KeptGraphRun>>,
 }
 
 /// What a graph stands on, and what its tests found out.
-struct Stand {
+struct KeptGraphRun {
     graph: GraphId,
     dictionary: Option<String>,
-    footing: Footing,
-    memory: Rc<Memory>,
+    run_state: RunState,
+    memory: Rc<TestMemory>,
 }
 
 impl Open {
@@ -51,7 +51,7 @@ impl Open {
             dictionaries: Dictionaries::default(),
             graphs: RefCell::default(),
             latest: RefCell::default(),
-            footings: RefCell::default(),
+            run_states: RefCell::default(),
         }
     }
 
@@ -78,38 +78,43 @@ impl Open {
     }
 
     /// A graph on its run: the one that is kept, or else a new one.
-    pub fn ground<'a>(
+    pub fn graph_run<'a>(
         &'a self,
         graph: &'a Attribution,
         (name, dictionary): (Option<&str>, Option<&'a Dictionary>),
         step: Step,
-    ) -> Result<(Grounded<'a>, Rc<Memory>)> {
-        let mut footings = self.footings.borrow_mut();
-        if let Some(at) = footings.iter().position(|s| s.graph == graph.id && s.dictionary.as_deref() == name) {
-            let stand = footings.remove(at);
-            let found = Grounded::on(&self.model, dictionary, &graph.graph, &stand.footing);
-            let memory = stand.memory.clone();
-            footings.push(stand);
+    ) -> Result<(GraphRun<'a>, Rc<TestMemory>)> {
+        let mut run_states = self.run_states.borrow_mut();
+        if let Some(at) = run_states.iter().position(|s| s.graph == graph.id && s.dictionary.as_deref() == name) {
+            let kept = run_states.remove(at);
+            let found = GraphRun::on(&self.model, dictionary, &graph.graph, &kept.run_state);
+            let memory = kept.memory.clone();
+            run_states.push(kept);
             return Ok((found, memory));
         }
-        drop(footings);
+        drop(run_states);
         let model = &self.model;
-        let grounded = Grounded::by(model, dictionary, &graph.graph, &mut |ids, sites| {
-            let key = Key { ids: ids.to_vec(), edits: Vec::new(), bos: Bos::Auto };
+        let graph_run = GraphRun::by(model, dictionary, &graph.graph, &mut |ids, sites| {
+            let key = RunKey { ids: ids.to_vec(), edits: Vec::new(), bos: Bos::Auto };
             self.runs.run(key, sites, &mut |sites| {
                 let prompt = [ids.to_vec()];
-                model.forward(Start::Tokens(&prompt), &Sites::Only(sites), Plan::NONE, Logits::Last, step)
+                model.forward(Start::Tokens(&prompt), &Sites::Only(sites), EditPlan::NONE, Logits::Last, step)
             })
         })?;
-        let memory = Rc::<Memory>::default();
-        let footing = grounded.footing();
-        let mut footings = self.footings.borrow_mut();
-        footings.push(Stand { graph: graph.id, dictionary: name.map(str::to_owned), footing, memory: memory.clone() });
-        let bytes = |s: &Stand| s.footing.bytes(model) + s.memory.bytes();
-        let mut total: usize = footings.iter().map(bytes).sum();
-        while total > FOOTINGS && footings.len() > 1 {
-            total -= bytes(&footings.remove(0));
+        let memory = Rc::<TestMemory>::default();
+        let run_state = graph_run.run_state();
+        let mut run_states = self.run_states.borrow_mut();
+        run_states.push(KeptGraphRun {
+            graph: graph.id,
+            dictionary: name.map(str::to_owned),
+            run_state,
+            memory: memory.clone(),
+        });
+        let bytes = |s: &KeptGraphRun| s.run_state.bytes(model) + s.memory.bytes();
+        let mut total: usize = run_states.iter().map(bytes).sum();
+        while total > RUN_STATES && run_states.len() > 1 {
+            total -= bytes(&run_states.remove(0));
         }
-        Ok((grounded, memory))
+        Ok((graph_run, memory))
     }
 }

@@ -3,7 +3,7 @@
 use crate::address::Edit;
 use crate::analysis::attribution::{Attribution, GraphId, GraphRequest};
 use crate::analysis::generate::{Longer, Sampling};
-use crate::analysis::loadings::{Edge, OfHead};
+use crate::analysis::loadings::{EdgeQuestion, OfHead};
 use crate::analysis::prediction::Next;
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::graph::verification::{Kept, Verification};
@@ -29,7 +29,7 @@ pub enum Lane {
 /// What is counted while a job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Work {
+pub enum WorkUnit {
     /// Hundredths of a model's files.
     Loading,
     /// Parts of a method's work: layers, or what its loops run over.
@@ -52,7 +52,7 @@ pub enum Work {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// What is counted.
-    pub what: Work,
+    pub what: WorkUnit,
     /// Done so far.
     pub done: usize,
     /// In all.
@@ -63,7 +63,7 @@ pub struct Progress {
 
 /// What is asked about: a prompt with edits, a place in it, and what is to be explained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Question {
+pub struct PromptQuestion {
     /// The prompt.
     pub prompt: String,
     /// Its tokens where they are not those of its text: some were generated.
@@ -87,11 +87,11 @@ pub enum Ask {
     /// Open a model by name; answered with [`Answer::Opened`].
     Open(String),
     /// Tokens, target and next-token table; answered with [`Answer::Next`].
-    Next(Question),
+    Next(PromptQuestion),
     /// The prompt with more tokens; answered with [`Answer::Prompt`].
     Generate {
         /// The prompt and its edits.
-        question: Question,
+        question: PromptQuestion,
         /// How many.
         count: usize,
         /// Drawn by probability rather than the most probable.
@@ -107,7 +107,7 @@ pub enum Ask {
     /// The attribution graph of a prompt; answered with [`Answer::Graph`].
     Graph(GraphRequest),
     /// Which heads carried an edge; answered with [`Answer::Report`].
-    Edge(Edge),
+    Edge(EdgeQuestion),
     /// Which edges a head carried; answered with [`Answer::Report`].
     EdgesOf(OfHead),
     /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
@@ -117,7 +117,7 @@ pub enum Ask {
         /// The method.
         name: String,
         /// The question.
-        question: Question,
+        question: PromptQuestion,
         /// Parameters that are not at their defaults.
         params: Vec<(String, String)>,
     },
@@ -216,14 +216,14 @@ impl Ask {
     }
 
     /// What is counted while it runs.
-    pub fn work(&self) -> Work {
+    pub fn work(&self) -> WorkUnit {
         match self {
-            Ask::Open(_) => Work::Loading,
-            Ask::Generate { .. } => Work::Tokens,
-            Ask::Graph(_) => Work::Rows,
-            Ask::Test(_) => Work::Tests,
-            Ask::EdgesOf(_) => Work::Edges,
-            Ask::Next(_) | Ask::Chat { .. } | Ask::Edge(_) | Ask::Method { .. } => Work::Parts,
+            Ask::Open(_) => WorkUnit::Loading,
+            Ask::Generate { .. } => WorkUnit::Tokens,
+            Ask::Graph(_) => WorkUnit::Rows,
+            Ask::Test(_) => WorkUnit::Tests,
+            Ask::EdgesOf(_) => WorkUnit::Edges,
+            Ask::Next(_) | Ask::Chat { .. } | Ask::Edge(_) | Ask::Method { .. } => WorkUnit::Parts,
         }
     }
 

@@ -1,9 +1,9 @@
 //! The thread that computes.
 
 use super::Setup;
-use super::jobs::{Job, Live};
+use super::jobs::{Live, RunningJob};
 use super::kept::Open;
-use super::protocol::{JobId, Lane, Progress, Reply, Request, Said, Work};
+use super::protocol::{JobId, Lane, Progress, Reply, Request, Said, WorkUnit};
 use crate::analysis::attribution::{Attribution, Stage};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::cell::{Cell, RefCell};
@@ -79,7 +79,7 @@ impl Worker {
     }
 
     fn job(&self, Waiting { request, graph }: Waiting) {
-        let job = Job::new(request.job, request.ask.lane(), request.ask.work());
+        let job = RunningJob::new(request.job, request.ask.lane(), request.ask.work());
         let before = self.passes();
         let answer = catch_unwind(AssertUnwindSafe(|| self.answer(&job, request.ask)));
         let answer =
@@ -110,7 +110,7 @@ impl Worker {
     }
 
     /// Called between two parts of a job's work: lets those go first that somebody waits for, and ends the job when nobody wants it any more.
-    pub fn pulse(&self, job: &Job) -> Result<()> {
+    pub fn pulse(&self, job: &RunningJob) -> Result<()> {
         self.receive();
         if job.lane == Lane::Background {
             while let Some(request) = self.next(Lane::Interactive) {
@@ -124,16 +124,16 @@ impl Worker {
     }
 
     /// [`Worker::pulse`], and tells how far what the job needs has come over the network.
-    pub fn fetching<'a>(&'a self, job: &'a Job) -> impl FnMut(usize, usize) -> Result<()> + 'a {
+    pub fn fetching<'a>(&'a self, job: &'a RunningJob) -> impl FnMut(usize, usize) -> Result<()> + 'a {
         move |done, of| {
             self.pulse(job)?;
-            self.say(job.id, Said::Progress(Progress { what: Work::Loading, ..job.progress(done, of) }));
+            self.say(job.id, Said::Progress(Progress { what: WorkUnit::Loading, ..job.progress(done, of) }));
             Ok(())
         }
     }
 
     /// [`Worker::pulse`], and tells how far the job is.
-    pub fn step<'a>(&'a self, job: &'a Job) -> impl FnMut(usize, usize) -> Result<()> + 'a {
+    pub fn step<'a>(&'a self, job: &'a RunningJob) -> impl FnMut(usize, usize) -> Result<()> + 'a {
         move |done, of| {
             self.pulse(job)?;
             self.say(job.id, Said::Progress(job.progress(done, of)));
@@ -142,13 +142,13 @@ impl Worker {
     }
 
     /// [`Worker::pulse`], and tells how far a graph is.
-    pub fn stages<'a>(&'a self, job: &'a Job) -> impl FnMut(Stage, usize, usize) -> Result<()> + 'a {
+    pub fn stages<'a>(&'a self, job: &'a RunningJob) -> impl FnMut(Stage, usize, usize) -> Result<()> + 'a {
         move |stage, done, of| {
             self.pulse(job)?;
             let far = match stage {
                 // What is left of the rows is not known by the layers.
-                Stage::Run => Progress { what: Work::Layers, done, of, seconds_left: None },
-                Stage::Ranking => Progress { what: Work::Ranking, done, of, seconds_left: None },
+                Stage::Run => Progress { what: WorkUnit::Layers, done, of, seconds_left: None },
+                Stage::Ranking => Progress { what: WorkUnit::Ranking, done, of, seconds_left: None },
                 Stage::Rows => job.progress(done, of),
             };
             self.say(job.id, Said::Progress(far));

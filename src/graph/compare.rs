@@ -19,9 +19,9 @@ pub struct Comparison {
     /// The targets that both have.
     pub targets: Vec<TargetPair>,
     /// Every position of the prompt.
-    pub positions: Vec<Place>,
+    pub positions: Vec<InfluenceShare>,
     /// Every layer with units in either graph.
-    pub layers: Vec<Place>,
+    pub layers: Vec<InfluenceShare>,
     /// How far influence by position agrees.
     pub by_position: Agreement,
     /// How far influence by layer agrees.
@@ -69,7 +69,7 @@ pub struct Explained {
 
 /// A position or layer: the share of all influence on units and inputs that is there, in either graph.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct InfluenceShare {
     /// The position or layer.
     pub at: u32,
     /// The token, of a position.
@@ -119,7 +119,7 @@ pub fn compare(a: &Graph, b: &Graph) -> Result<Comparison> {
     let layers = both(&|n| Some((n.layer?, 0)), false);
     let places = both(&|n| Some((n.layer?, n.position?)), false);
     let n_pos = x.prompt_tokens.len() as u32;
-    let place = |sums: &[BTreeMap<(u32, u32), f64>; 2], at: u32, token| Place {
+    let place = |sums: &[BTreeMap<(u32, u32), f64>; 2], at: u32, token| InfluenceShare {
         at,
         token,
         shares: [0, 1].map(|g| sums[g].get(&(at, 0)).copied().unwrap_or(0.0)),

@@ -24,14 +24,14 @@ pub struct Edges {
 
 /// The edges into one target: parallel slices, sources ascending.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row<'a> {
+pub struct EdgeRow<'a> {
     /// Source nodes, strictly ascending.
     pub sources: &'a [u32],
     /// Their weights.
     pub weights: &'a [f32],
 }
 
-impl<'a> Row<'a> {
+impl<'a> EdgeRow<'a> {
     /// Number of edges.
     pub fn len(self) -> usize {
         self.sources.len()
@@ -159,12 +159,12 @@ impl Edges {
     }
 
     /// The edges into `target`; empty when there is no such node.
-    pub fn row(&self, target: usize) -> Row<'_> {
+    pub fn row(&self, target: usize) -> EdgeRow<'_> {
         let range = match self.offsets.get(target..target + 2) {
             Some(&[start, end]) => start..end,
             _ => 0..0,
         };
-        Row { sources: &self.sources[range.clone()], weights: &self.weights[range] }
+        EdgeRow { sources: &self.sources[range.clone()], weights: &self.weights[range] }
     }
 
     /// Number of edges in the rows before `target`: where its row begins.

@@ -26,7 +26,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collapsed {
     /// The groups, then every node that is in none; each an item by its place here.
-    pub items: Vec<Item>,
+    pub items: Vec<GroupItem>,
     /// Edges between different items, by target, then source.
     pub edges: Vec<GroupEdge>,
     /// Per item, the sum of the edges among its own members.
@@ -37,7 +37,7 @@ pub struct Collapsed {
 
 /// One item of a collapsed graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item {
+pub enum GroupItem {
     /// The group of this number.
     Group(usize),
     /// A node that is in no group.
@@ -97,8 +97,8 @@ pub fn collapse(graph: &Graph, groups: &[Group], pruned: Option<&Pruned>) -> Res
     for (target, item) in collapsed.items.iter().enumerate() {
         let own;
         let members: &[u32] = match *item {
-            Item::Group(group) => &groups[group].members,
-            Item::Node(node) => {
+            GroupItem::Group(group) => &groups[group].members,
+            GroupItem::Node(node) => {
                 own = [node];
                 &own
             }
@@ -130,7 +130,7 @@ pub fn collapse(graph: &Graph, groups: &[Group], pruned: Option<&Pruned>) -> Res
 }
 
 /// The items, and the item of each node.
-fn assign(graph: &Graph, groups: &[Group]) -> Result<(Vec<Item>, Vec<usize>)> {
+fn assign(graph: &Graph, groups: &[Group]) -> Result<(Vec<GroupItem>, Vec<usize>)> {
     let mut group_of: HashMap<u32, usize> = HashMap::new();
     for (i, group) in groups.iter().enumerate() {
         for &member in &group.members {
@@ -142,13 +142,13 @@ fn assign(graph: &Graph, groups: &[Group]) -> Result<(Vec<Item>, Vec<usize>)> {
             }
         }
     }
-    let mut items: Vec<Item> = (0..groups.len()).map(Item::Group).collect();
+    let mut items: Vec<GroupItem> = (0..groups.len()).map(GroupItem::Group).collect();
     let mut item_of = Vec::with_capacity(graph.nodes.len());
     for node in 0..graph.nodes.len() as u32 {
         item_of.push(match group_of.get(&node) {
             Some(&group) => group,
             None => {
-                items.push(Item::Node(node));
+                items.push(GroupItem::Node(node));
                 items.len() - 1
             }
         });

@@ -8,13 +8,13 @@ mod rules;
 use std::fmt::{self, Display, Formatter};
 
 use super::Graph;
-use super::format::json::{Form, Opened};
+use super::format::json::{JsonForm, Opened};
 
 /// What is wrong with a file, or worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
-    pub severity: Severity,
+    pub severity: LintSeverity,
     /// Who trips over it.
     pub viewer: Viewer,
     /// Number of the trap, 1 to 12; 0 for the schema and for contradictions in the data.
@@ -25,7 +25,7 @@ pub struct Finding {
 
 /// How bad a finding is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub enum LintSeverity {
     /// The viewer does not open the file, or data is lost or confused.
     Error,
     /// It opens, but shows or computes something wrong.
@@ -45,12 +45,12 @@ pub enum Viewer {
     Both,
 }
 
-impl Display for Severity {
+impl Display for LintSeverity {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         f.pad(match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
+            LintSeverity::Error => "error",
+            LintSeverity::Warning => "warning",
+            LintSeverity::Note => "note",
         })
     }
 }
@@ -89,12 +89,12 @@ pub fn check(opened: &Opened) -> Vec<Finding> {
 /// What rules look at and write to.
 struct Report<'a> {
     graph: &'a Graph,
-    form: &'a Form,
+    form: &'a JsonForm,
     findings: Vec<Finding>,
 }
 
 impl Report<'_> {
-    fn add(&mut self, severity: Severity, viewer: Viewer, trap: u8, message: String) {
+    fn add(&mut self, severity: LintSeverity, viewer: Viewer, trap: u8, message: String) {
         self.findings.push(Finding { severity, viewer, trap, message });
     }
 }

@@ -6,7 +6,7 @@ pub use target::HeadEffect;
 
 use serde_json::{Map, Value};
 
-use crate::address::{Address, Part, Token};
+use crate::address::{Address, Part, TokenName};
 
 /// What a node stands for.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -267,7 +267,7 @@ impl Node {
             NodeKind::Neuron => in_layer(Part::Neuron(index()?)),
             NodeKind::Feature => in_layer(Part::Feature(index()?)),
             NodeKind::Error => in_layer(Part::Error),
-            NodeKind::Logit { token, .. } => Some(Address::logit(Token::Id(token?))),
+            NodeKind::Logit { token, .. } => Some(Address::logit(TokenName::Id(token?))),
             NodeKind::PositionalEmbedding | NodeKind::Bias | NodeKind::Other(_) => None,
         }?;
         Some(match self.position {

@@ -18,16 +18,16 @@ pub struct Predictor<'a> {
 
 /// A change of what a node writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
+pub struct NodeChange {
     /// The node.
     pub node: u32,
     /// What becomes of its value.
-    pub how: How,
+    pub how: ValueChange,
 }
 
 /// What becomes of a node's value when nodes upstream may change as well.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum How {
+pub enum ValueChange {
     /// It becomes this many times the old one, whatever happens upstream: 0 takes it out.
     Set(f64),
     /// What upstream makes of it is multiplied by this.
@@ -36,22 +36,22 @@ pub enum How {
     Add(f64),
 }
 
-impl How {
+impl ValueChange {
     /// The new value over the old, less one, where upstream adds `share` of the old value.
     fn relative(self, share: f64) -> f64 {
         match self {
-            How::Set(factor) => factor - 1.0,
-            How::Scale(factor) => factor * (1.0 + share) - 1.0,
-            How::Add(by) => share + by,
+            ValueChange::Set(factor) => factor - 1.0,
+            ValueChange::Scale(factor) => factor * (1.0 + share) - 1.0,
+            ValueChange::Add(by) => share + by,
         }
     }
 
     /// The change of a value `old`, where upstream adds `arrives`. A value of 0 has no share, but may still change.
     fn change(self, old: f64, arrives: f64) -> f64 {
         match self {
-            How::Set(factor) => (factor - 1.0) * old,
-            How::Scale(factor) => factor * (old + arrives) - old,
-            How::Add(by) => arrives + by * old,
+            ValueChange::Set(factor) => (factor - 1.0) * old,
+            ValueChange::Scale(factor) => factor * (old + arrives) - old,
+            ValueChange::Add(by) => arrives + by * old,
         }
     }
 }
@@ -71,9 +71,9 @@ impl<'a> Predictor<'a> {
     ///
     /// # Errors
     /// A node that does not exist.
-    pub fn changes(&self, changed: &[Change]) -> Result<Vec<f64>> {
+    pub fn changes(&self, changed: &[NodeChange]) -> Result<Vec<f64>> {
         let n = self.graph.nodes.len();
-        let mut own: Vec<Option<How>> = vec![None; n];
+        let mut own: Vec<Option<ValueChange>> = vec![None; n];
         for change in changed {
             ensure!((change.node as usize) < n, "node {}: the graph has {n} nodes", change.node);
             own[change.node as usize] = Some(change.how);
@@ -87,7 +87,7 @@ impl<'a> Predictor<'a> {
             let activation = self.graph.nodes[node].activation.map(f64::from).filter(|a| *a != 0.0);
             let share = activation.map_or(0.0, |a| arrives / a);
             let old = activation.unwrap_or(0.0);
-            let how = own[node].unwrap_or(How::Add(0.0));
+            let how = own[node].unwrap_or(ValueChange::Add(0.0));
             (relative[node], values[node]) = (how.relative(share), how.change(old, arrives));
         }
         Ok(values)
@@ -116,15 +116,15 @@ mod tests {
     fn changes_run_along_all_paths() {
         let graph = chain();
         let predictor = Predictor::new(&graph).unwrap();
-        let by = |node, how| Change { node, how };
-        let out = |node| by(node, How::Set(0.0));
+        let by = |node, how| NodeChange { node, how };
+        let out = |node| by(node, ValueChange::Set(0.0));
         // b loses 1 of 4, the logit 8/4 by it and 3 directly.
         assert_eq!(predictor.changes(&[out(1)]).unwrap(), [0.0, -2.0, -1.0, -5.0]);
         assert_eq!(predictor.changes(&[out(0)]).unwrap(), [0.0, -2.0, -1.0, -5.0]);
         // With b set as well, what a did through it is not counted twice.
         assert_eq!(predictor.changes(&[out(1), out(2)]).unwrap(), [0.0, -2.0, -4.0, -11.0]);
         // Added to, it loses what a takes from it and all that it was.
-        assert_eq!(predictor.changes(&[out(1), by(2, How::Add(-1.0))]).unwrap(), [0.0, -2.0, -5.0, -13.0]);
+        assert_eq!(predictor.changes(&[out(1), by(2, ValueChange::Add(-1.0))]).unwrap(), [0.0, -2.0, -5.0, -13.0]);
         assert!(predictor.changes(&[out(4)]).is_err());
     }
 
@@ -132,11 +132,11 @@ mod tests {
     fn what_is_scaled_is_scaled_as_upstream_left_it() {
         let graph = chain();
         let predictor = Predictor::new(&graph).unwrap();
-        let by = |node, factor| Change { node, how: How::Scale(factor) };
+        let by = |node, factor| NodeChange { node, how: ValueChange::Scale(factor) };
         // a becomes 1, b 4 - 0.5 and then half of that: 1.75. The logit has 8/4 of b and 3/2 of a.
         assert_eq!(predictor.changes(&[by(1, 0.5), by(2, 0.5)]).unwrap(), [0.0, -1.0, -2.25, -6.0]);
         // Alone, to scale is to set.
-        let set = |node, factor| Change { node, how: How::Set(factor) };
+        let set = |node, factor| NodeChange { node, how: ValueChange::Set(factor) };
         for node in 0..3 {
             assert_eq!(predictor.changes(&[by(node, -2.0)]).unwrap(), predictor.changes(&[set(node, -2.0)]).unwrap());
         }

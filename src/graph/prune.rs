@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use self::select::{Selection, select};
 use super::influence::{Influence, row_sum};
-use super::{Edge, Edges, Graph, Node, Row};
+use super::{Edge, EdgeRow, Edges, Graph, Node};
 
 /// Edges that are worth handing to another thread.
 const WORTH_A_TASK: usize = 1 << 16;
@@ -235,7 +235,7 @@ impl Mask {
     }
 
     /// Sum of absolute weights from kept sources; 0 for a dropped target.
-    fn sum(&self, target: usize, row: Row<'_>) -> f64 {
+    fn sum(&self, target: usize, row: EdgeRow<'_>) -> f64 {
         let mut sum = 0.0;
         if self.has(target) {
             blocks::sum(row, &self.0, &mut sum);

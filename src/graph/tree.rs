@@ -10,7 +10,7 @@ pub use path::{Path, strongest_paths};
 
 /// Which way a tree grows from its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum TreeDirection {
     /// Towards the sources: what the root is made of.
     Upstream,
     /// Towards the targets: what the root feeds.
@@ -52,9 +52,9 @@ impl Default for Limits {
 
 /// A line of the layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Line {
+pub struct TreeLine {
     /// What it shows.
-    pub item: Item,
+    pub item: TreeItem,
     /// Levels below the root.
     pub depth: usize,
     /// Line of the parent; `None` for the root.
@@ -65,7 +65,7 @@ pub struct Line {
 
 /// What a line shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Item {
+pub enum TreeItem {
     /// A node.
     Node {
         /// The node.
@@ -105,14 +105,14 @@ pub enum Branch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tree {
     /// Which way it grows.
-    pub direction: Direction,
+    pub direction: TreeDirection,
     /// Its lines, root first.
-    pub lines: Vec<Line>,
+    pub lines: Vec<TreeLine>,
 }
 
 /// What a tree is laid out from.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct TreeSource<'a> {
     /// The graph.
     pub graph: &'a Graph,
     /// Its edges by source ([`Edges::transposed`]); only a downstream tree needs them.
@@ -123,13 +123,13 @@ pub struct Source<'a> {
 
 impl Tree {
     /// The tree of what feeds `root`. Empty when there is no such node.
-    pub fn upstream(from: Source<'_>, root: u32, limits: &Limits) -> Self {
-        layout(from, Direction::Upstream, root, limits)
+    pub fn upstream(from: TreeSource<'_>, root: u32, limits: &Limits) -> Self {
+        layout(from, TreeDirection::Upstream, root, limits)
     }
 
     /// The tree of what `root` feeds. Empty when there is no such node, the root alone without `columns`.
-    pub fn downstream(from: Source<'_>, root: u32, limits: &Limits) -> Self {
-        layout(from, Direction::Downstream, root, limits)
+    pub fn downstream(from: TreeSource<'_>, root: u32, limits: &Limits) -> Self {
+        layout(from, TreeDirection::Downstream, root, limits)
     }
 
     /// For each level above a line, whether a guide runs through it because siblings follow there; from the root's children down.
@@ -149,23 +149,23 @@ impl Tree {
 
 /// A node still to be laid out.
 struct Pending {
-    line: Line,
+    line: TreeLine,
     node: Option<u32>,
 }
 
-fn layout(from: Source<'_>, direction: Direction, root: u32, limits: &Limits) -> Tree {
+fn layout(from: TreeSource<'_>, direction: TreeDirection, root: u32, limits: &Limits) -> Tree {
     let n = from.graph.nodes.len();
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<TreeLine> = Vec::new();
     let mut drawn: Vec<Option<usize>> = vec![None; n];
     let mut inputs = HashMap::new();
     let mut stack = Vec::new();
     if (root as usize) < n {
-        let item = Item::Node { node: root, weight: 0.0, share: 1.0, branch: Branch::Leaf };
-        stack.push(Pending { line: Line { item, depth: 0, parent: None, last: true }, node: Some(root) });
+        let item = TreeItem::Node { node: root, weight: 0.0, share: 1.0, branch: Branch::Leaf };
+        stack.push(Pending { line: TreeLine { item, depth: 0, parent: None, last: true }, node: Some(root) });
     }
     while let Some(Pending { mut line, node }) = stack.pop() {
         let at = lines.len();
-        if let (Item::Node { branch, .. }, Some(node)) = (&mut line.item, node) {
+        if let (TreeItem::Node { branch, .. }, Some(node)) = (&mut line.item, node) {
             *branch = match drawn[node as usize] {
                 Some(line) => Branch::Elsewhere(line),
                 None => {
@@ -195,15 +195,15 @@ fn layout(from: Source<'_>, direction: Direction, root: u32, limits: &Limits) ->
 type Child = (u32, f32, f32);
 
 /// Kept neighbours in the direction of growth, strongest first. `inputs` remembers the targets' absolute inputs: a row is long to add up.
-fn children(from: Source<'_>, direction: Direction, node: u32, inputs: &mut HashMap<u32, f64>) -> Vec<Child> {
+fn children(from: TreeSource<'_>, direction: TreeDirection, node: u32, inputs: &mut HashMap<u32, f64>) -> Vec<Child> {
     let rows = match (direction, from.columns) {
-        (Direction::Upstream, _) => &from.graph.edges,
-        (Direction::Downstream, Some(columns)) => columns,
-        (Direction::Downstream, None) => return Vec::new(),
+        (TreeDirection::Upstream, _) => &from.graph.edges,
+        (TreeDirection::Downstream, Some(columns)) => columns,
+        (TreeDirection::Downstream, None) => return Vec::new(),
     };
     let edge = |other: u32, weight: f32| match direction {
-        Direction::Upstream => Edge { target: node, source: other, weight },
-        Direction::Downstream => Edge { target: other, source: node, weight },
+        TreeDirection::Upstream => Edge { target: node, source: other, weight },
+        TreeDirection::Downstream => Edge { target: other, source: node, weight },
     };
     let kept = |edge: Edge| from.pruned.is_none_or(|pruned| pruned.keeps(edge));
     let mut share = |target: u32, weight: f32| {
@@ -235,14 +235,14 @@ fn push_children(
     let shown = children.iter().take(limits.width).take_while(|child| child.2 >= limits.share).count();
     let shown = if all { children.len() } else { shown };
     let (shown, hidden) = children.split_at(shown);
-    let line = |item, last| Line { item, depth, parent: Some(parent), last };
+    let line = |item, last| TreeLine { item, depth, parent: Some(parent), last };
     if !hidden.is_empty() {
         let share = hidden.iter().map(|child| child.2).sum();
-        stack.push(Pending { line: line(Item::More { count: hidden.len(), share }, true), node: None });
+        stack.push(Pending { line: line(TreeItem::More { count: hidden.len(), share }, true), node: None });
     }
     for (i, &(node, weight, share)) in shown.iter().enumerate().rev() {
         let last = hidden.is_empty() && i + 1 == shown.len();
-        let item = Item::Node { node, weight, share, branch: Branch::Leaf };
+        let item = TreeItem::Node { node, weight, share, branch: Branch::Leaf };
         stack.push(Pending { line: line(item, last), node: Some(node) });
     }
 }

@@ -29,9 +29,9 @@ pub struct Verification {
     /// What was changed.
     pub subject: Subject,
     /// How.
-    pub with: With,
+    pub with: Intervention,
     /// What became of nodes: of the target first, then of nodes downstream.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<NodeEffect>,
 }
 
 /// What a test changes.
@@ -52,7 +52,7 @@ pub enum Subject {
 
 /// How a unit is changed.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub enum With {
+pub enum Intervention {
     /// Its value becomes 0.
     Zero,
     /// Its value becomes its mean over the positions of the prompt.
@@ -65,7 +65,7 @@ pub enum With {
 
 /// What a test did to one node.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Effect {
+pub struct NodeEffect {
     /// The node's id.
     pub node: String,
     /// Its value before: a target's logit less the mean of all, or an activation.
@@ -97,17 +97,17 @@ pub enum Cause {
 
 impl Verification {
     /// What the test did to the node of this id.
-    pub fn on(&self, id: &str) -> Option<&Effect> {
+    pub fn on(&self, id: &str) -> Option<&NodeEffect> {
         self.effects.iter().find(|effect| effect.node == id)
     }
 
     /// What it did to the target.
-    pub fn target(&self) -> Option<&Effect> {
+    pub fn target(&self) -> Option<&NodeEffect> {
         self.effects.first()
     }
 }
 
-impl Effect {
+impl NodeEffect {
     /// Whether the change is larger than what rounding makes.
     pub fn is_felt(&self) -> bool {
         self.measured.abs() > ROUNDING * self.before.abs().max(1.0)
@@ -182,13 +182,13 @@ impl Display for Cause {
     }
 }
 
-impl Display for With {
+impl Display for Intervention {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            With::Zero => f.write_str("zero"),
-            With::Mean => f.write_str("mean"),
-            With::Resample(prompt) => write!(f, "resample {prompt:?}"),
-            With::Scale(factor) => write!(f, "scale {factor}"),
+            Intervention::Zero => f.write_str("zero"),
+            Intervention::Mean => f.write_str("mean"),
+            Intervention::Resample(prompt) => write!(f, "resample {prompt:?}"),
+            Intervention::Scale(factor) => write!(f, "scale {factor}"),
         }
     }
 }
@@ -224,15 +224,15 @@ impl Graph {
 mod tests {
     use super::*;
 
-    fn effect(predicted: Option<f32>, measured: f32, held: f32) -> Effect {
-        Effect { node: "t".into(), before: 1.0, predicted, measured, held, norms_held: held }
+    fn effect(predicted: Option<f32>, measured: f32, held: f32) -> NodeEffect {
+        NodeEffect { node: "t".into(), before: 1.0, predicted, measured, held, norms_held: held }
     }
 
     #[test]
     fn the_larger_part_of_the_difference_is_the_cause() {
         assert_eq!(effect(Some(0.0), -0.83, 0.0).cause(), Some(Cause::Patterns));
         assert_eq!(effect(Some(-0.1), -0.83, -0.8).cause(), Some(Cause::Nonlinear));
-        let by_norms = Effect { norms_held: -0.1, ..effect(Some(-0.1), -0.83, -0.8) };
+        let by_norms = NodeEffect { norms_held: -0.1, ..effect(Some(-0.1), -0.83, -0.8) };
         assert_eq!(by_norms.cause(), Some(Cause::Norms));
         assert_eq!(effect(Some(-0.8), -0.83, -0.1).cause(), None);
         assert_eq!(effect(None, -0.83, 0.0).cause(), None);
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_run_that_left_the_range_is_named_and_hides_only_the_causes_that_it_would_tell_apart() {
-        let norms_gone = |e: Effect| Effect { norms_held: f32::NAN, ..e };
+        let norms_gone = |e: NodeEffect| NodeEffect { norms_held: f32::NAN, ..e };
         let by_patterns = norms_gone(effect(Some(0.0), -0.83, -0.1));
         assert_eq!(by_patterns.cause(), Some(Cause::Patterns));
         assert_eq!(
@@ -264,8 +264,8 @@ mod tests {
         let mut graph = Graph::new(Default::default(), Vec::new(), crate::graph::Edges::empty(0)).unwrap();
         let test = |node: &str, measured| Verification {
             subject: Subject::Node("s".into()),
-            with: With::Zero,
-            effects: vec![Effect { node: node.into(), ..effect(None, measured, 0.0) }],
+            with: Intervention::Zero,
+            effects: vec![NodeEffect { node: node.into(), ..effect(None, measured, 0.0) }],
         };
         graph.record(test("t", 1.0));
         graph.record(test("u", 2.0));

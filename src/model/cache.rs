@@ -3,7 +3,7 @@
 //! Layers with a sliding window forget what no later position sees, but for as many positions again, so that a run can step back.
 
 use super::arch::Decoder;
-use super::kernel::attention::{self, Rule, Shape, Wanted};
+use super::kernel::attention::{self, PatternRule, Shape, Wanted};
 use super::ops::{self, Attended, Cuts, Route, numbers};
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
@@ -13,12 +13,12 @@ use candle_core::{Device, Tensor};
 pub struct Cache {
     route: Route,
     tokens: Vec<u32>,
-    layers: Vec<Layer>,
+    layers: Vec<CachedLayer>,
 }
 
 /// Keys, rotated, and values of one layer, `[positions, kv_heads, d_head]`.
 #[derive(Debug)]
-struct Layer {
+struct CachedLayer {
     /// The first position that is kept.
     first: usize,
     window: Option<usize>,
@@ -34,7 +34,7 @@ impl Cache {
 
     /// The same, for runs by a given route.
     pub fn by(route: Route, model: &Decoder) -> Self {
-        let layer = |window| Layer { first: 0, window, keys: Rows::new(route), values: Rows::new(route) };
+        let layer = |window| CachedLayer { first: 0, window, keys: Rows::new(route), values: Rows::new(route) };
         let layers = model.blocks.iter().map(|b| layer(b.attention.window)).collect();
         Cache { route, tokens: Vec::new(), layers }
     }
@@ -67,7 +67,7 @@ impl Cache {
     /// Forgets the positions from `n` on, or all where a window has already forgotten what position `n` sees. What is left is
     /// [`Cache::len`].
     pub fn truncate(&mut self, n: usize) {
-        let seen = |l: &Layer| l.first <= l.window.map_or(0, |w| (n + 1).saturating_sub(w));
+        let seen = |l: &CachedLayer| l.first <= l.window.map_or(0, |w| (n + 1).saturating_sub(w));
         let n = if self.layers.iter().all(seen) { n } else { 0 };
         self.tokens.truncate(n);
     }
@@ -85,7 +85,7 @@ impl Cache {
     /// Every layer now holds `tokens`.
     pub(super) fn keep(&mut self, tokens: Vec<u32>) -> Result<()> {
         self.tokens = tokens;
-        self.layers.iter_mut().try_for_each(Layer::roll)
+        self.layers.iter_mut().try_for_each(CachedLayer::roll)
     }
 
     /// Takes in keys and values `[1, pos, kv_heads, d_head]` of the next positions and lets their queries `[1, pos, heads, d_head]` read
@@ -94,7 +94,7 @@ impl Cache {
         &mut self,
         layer: usize,
         (q, k, v): (&Tensor, &Tensor, &Tensor),
-        rule: Rule,
+        rule: PatternRule,
         cuts: &[Cuts],
     ) -> Result<Attended> {
         let layer = &mut self.layers[layer];
@@ -108,7 +108,7 @@ impl Cache {
                 let (_, queries, heads, width) = q.dims4()?;
                 let shape = Shape { queries, keys: keys.len() / row, heads, kv_heads: k.dim(2)?, width };
                 let mut z = vec![0f32; q.elem_count()];
-                let rule = Rule { cut: &cuts, ..rule };
+                let rule = PatternRule { cut: &cuts, ..rule };
                 attention::attend(&mut z, numbers(q)?.get(), keys, values, shape, rule, Wanted::default());
                 Ok(Attended { z: Tensor::from_vec(z, q.shape(), &Device::Cpu)?, scores: None, pattern: None })
             }
@@ -121,7 +121,7 @@ impl Cache {
     }
 }
 
-impl Layer {
+impl CachedLayer {
     /// Forgets what lies outside the window, not at every step: moving the rest down costs as much as it holds.
     fn roll(&mut self) -> Result<()> {
         let Some(window) = self.window else { return Ok(()) };

@@ -14,18 +14,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use form::{Form, Rows};
-pub use header::{Entry, Stored};
+pub use form::{Rows, TensorForm};
+pub use header::{Stored, TensorInfo};
 
 /// Where the bytes of a safetensors file are.
 enum Bytes {
     File(File),
     Static(&'static [u8]),
     /// A deflated member of an archive.
-    Packed(npz::Packed),
+    Packed(npz::DeflatedMember),
 }
 
-struct Part {
+struct ShardFile {
     name: String,
     bytes: Bytes,
     data: u64,
@@ -37,12 +37,12 @@ struct Part {
 const FLOATS: &str = "F32, F16, BF16, F64";
 
 enum Store {
-    Parts { parts: Vec<Part>, entries: BTreeMap<String, (usize, Entry)> },
+    Parts { parts: Vec<ShardFile>, entries: BTreeMap<String, (usize, TensorInfo)> },
     Tensors(HashMap<String, Tensor>),
 }
 
 /// Called with bytes read so far and bytes in all.
-pub type Progress<'a> = Box<dyn FnMut(u64, u64) + Send + 'a>;
+pub type ReadProgress<'a> = Box<dyn FnMut(u64, u64) + Send + 'a>;
 
 /// The tensors of a model.
 pub struct Checkpoint<'a> {
@@ -52,7 +52,7 @@ pub struct Checkpoint<'a> {
     used: Mutex<BTreeSet<String>>,
     total: u64,
     done: AtomicU64,
-    progress: Mutex<Progress<'a>>,
+    progress: Mutex<ReadProgress<'a>>,
     rehearsing: AtomicBool,
     /// Bytes of the tensors that were rehearsed.
     rehearsed: AtomicU64,
@@ -68,7 +68,7 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// A file that is missing, truncated, or whose header lies; a tensor that stands in two files.
-    pub fn open(files: &[PathBuf], device: &Device, dtype: DType, progress: Progress<'a>) -> Result<Self> {
+    pub fn open(files: &[PathBuf], device: &Device, dtype: DType, progress: ReadProgress<'a>) -> Result<Self> {
         let mut parts = Vec::new();
         for path in files {
             let name = path.display().to_string();
@@ -113,16 +113,16 @@ impl<'a> Checkpoint<'a> {
     /// A file that is missing; a name that stands there twice.
     pub fn listed(
         files: &[(PathBuf, u64)],
-        tensors: Vec<(String, usize, Entry)>,
+        tensors: Vec<(String, usize, TensorInfo)>,
         accepted: &'static str,
         (device, dtype): (&Device, DType),
-        progress: Progress<'a>,
+        progress: ReadProgress<'a>,
     ) -> Result<Self> {
         let mut parts = Vec::new();
         for (path, data) in files {
             let name = path.display().to_string();
             let bytes = Bytes::File(File::open(path).with_context(|| format!("cannot open {name}"))?);
-            parts.push(Part { name, bytes, data: *data, accepted });
+            parts.push(ShardFile { name, bytes, data: *data, accepted });
         }
         let (mut entries, mut total) = (BTreeMap::new(), 0);
         for (tensor, file, entry) in tensors {
@@ -138,7 +138,7 @@ impl<'a> Checkpoint<'a> {
         Self::new(Store::Tensors(tensors), 0, device, dtype, Box::new(|_, _| {}))
     }
 
-    fn new(store: Store, total: u64, device: &Device, dtype: DType, progress: Progress<'a>) -> Self {
+    fn new(store: Store, total: u64, device: &Device, dtype: DType, progress: ReadProgress<'a>) -> Self {
         let (used, done) = (Mutex::default(), AtomicU64::new(0));
         let (progress, rehearsing) = (Mutex::new(progress), AtomicBool::new(false));
         Checkpoint {
@@ -158,7 +158,7 @@ impl<'a> Checkpoint<'a> {
         files: Vec<(String, Bytes, u64)>,
         device: &Device,
         dtype: DType,
-        progress: Progress<'a>,
+        progress: ReadProgress<'a>,
     ) -> Result<Self> {
         let (mut parts, mut entries, mut total) = (Vec::new(), BTreeMap::new(), 0);
         for (name, bytes, size) in files {
@@ -166,11 +166,11 @@ impl<'a> Checkpoint<'a> {
             for (tensor, entry) in listed {
                 total += entry.end - entry.start;
                 if let Some((other, _)) = entries.insert(tensor.clone(), (parts.len(), entry)) {
-                    let other: &Part = parts.get(other).context("a file lists a tensor twice")?;
+                    let other: &ShardFile = parts.get(other).context("a file lists a tensor twice")?;
                     bail!("tensor {tensor:?} stands both in {} and in {name}", other.name);
                 }
             }
-            parts.push(Part { name, bytes, data, accepted: FLOATS });
+            parts.push(ShardFile { name, bytes, data, accepted: FLOATS });
         }
         Ok(Self::new(Store::Parts { parts, entries }, total, device, dtype, progress))
     }

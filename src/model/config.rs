@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 /// A `config.json`, or an object inside it, that remembers which fields were read.
 #[derive(Debug)]
-pub struct Config {
+pub struct ModelConfig {
     file: String,
     path: String,
     fields: Map<String, Value>,
@@ -28,7 +28,7 @@ struct Decided {
     overruled: BTreeSet<String>,
 }
 
-impl Config {
+impl ModelConfig {
     /// Parses the text of `file`.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Config {
 
     /// Settings that were read from another kind of file.
     pub fn from_fields(place: &str, fields: Map<String, Value>) -> Self {
-        Config { file: place.into(), path: String::new(), fields, read: BTreeSet::new(), decided: Rc::default() }
+        ModelConfig { file: place.into(), path: String::new(), fields, read: BTreeSet::new(), decided: Rc::default() }
     }
 
     /// File and, inside it, the object: for error messages.
@@ -146,12 +146,12 @@ impl Config {
     }
 
     /// An object, if given.
-    pub fn section(&mut self, key: &str) -> Result<Option<Config>> {
+    pub fn section(&mut self, key: &str) -> Result<Option<ModelConfig>> {
         let (file, path) = (self.file.clone(), format!("{}{key}", if self.path.is_empty() { "" } else { "." }));
         let path = format!("{}{path}", self.path);
         let fields = self.typed(key, "an object", |v| v.as_object().cloned())?;
         let decided = self.decided.clone();
-        Ok(fields.map(|fields| Config { file, path, fields, read: BTreeSet::new(), decided }))
+        Ok(fields.map(|fields| ModelConfig { file, path, fields, read: BTreeSet::new(), decided }))
     }
 
     /// A list of strings, if given, which must have one entry for each of `n` layers.
@@ -239,8 +239,8 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn config(text: &str) -> Config {
-        Config::parse("config.json", text.as_bytes()).unwrap()
+    fn config(text: &str) -> ModelConfig {
+        ModelConfig::parse("config.json", text.as_bytes()).unwrap()
     }
 
     #[test]

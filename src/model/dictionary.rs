@@ -9,8 +9,8 @@
 mod gemma_scope;
 mod layer;
 mod layout;
+mod location;
 mod opened;
-mod place;
 mod sae_lens;
 mod settings;
 
@@ -22,8 +22,8 @@ use super::trace::Trace;
 use crate::builtin::Builtin;
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
-use layer::Layer;
-use place::Place;
+use layer::LayerTranscoder;
+use location::Location;
 use std::path::Path;
 
 pub use settings::{Nonlinearity, ReadPoint, WritePoint};
@@ -34,7 +34,7 @@ pub use settings::{Nonlinearity, ReadPoint, WritePoint};
 /// # Errors
 /// A config that cannot be read.
 pub fn listed(folder: &Path) -> Result<Option<Vec<String>>> {
-    layout::listed_files(&Place::Folder(folder.into()))
+    layout::listed_files(&Location::Folder(folder.into()))
 }
 
 /// The repository, as `org/name[@revision]`, and the path inside, that an `hf://` address stands for.
@@ -42,7 +42,7 @@ pub fn listed(folder: &Path) -> Result<Option<Vec<String>>> {
 /// # Errors
 /// It names no file, or one outside.
 pub fn address(uri: &str) -> Result<(String, String)> {
-    place::address(uri)
+    location::address(uri)
 }
 
 /// One active feature.
@@ -75,7 +75,7 @@ pub struct Dictionary {
     /// Features of each layer.
     pub n_features: Vec<usize>,
     cross_layer: bool,
-    layers: Vec<Layer>,
+    layers: Vec<LayerTranscoder>,
 }
 
 impl Dictionary {
@@ -106,13 +106,13 @@ impl Dictionary {
         if Path::new(name).exists() {
             return Self::open(Path::new(name), model);
         }
-        let cached = place::cached_folder(name)?.with_context(|| {
+        let cached = location::cached_folder(name)?.with_context(|| {
             format!(
                 "no folder is called {name:?}, and it is not in the Hugging Face cache (fill it with: {})",
                 source::download_hint(name, "")
             )
         })?;
-        Self::open_place(Place::Folder(cached), name.to_owned(), model)
+        Self::open_place(Location::Folder(cached), name.to_owned(), model)
     }
 
     /// Opens a folder of transcoders for `model`.
@@ -122,7 +122,7 @@ impl Dictionary {
     /// activation, thresholds that are not finite. The message names file, field, what was found and what is accepted.
     pub fn open(folder: &Path, model: &Decoder) -> Result<Self> {
         ensure!(folder.is_dir(), "{} is not a folder of transcoders", folder.display());
-        let place = Place::Folder(folder.into());
+        let place = Location::Folder(folder.into());
         let name = place.whole();
         Self::open_place(place, name, model)
     }
@@ -132,17 +132,17 @@ impl Dictionary {
     /// # Errors
     /// As [`Dictionary::open`]: the program was built from files that do not fit together.
     pub fn built_in(builtin: &'static Builtin, model: &Decoder) -> Result<Option<Self>> {
-        let place = Place::BuiltIn(builtin);
+        let place = Location::BuiltIn(builtin);
         let there = ["config.yaml", "config.json"].iter().any(|f| place.has(f));
         there.then(|| Self::open_place(place, builtin.name.to_owned(), model)).transpose()
     }
 
-    fn open_place(place: Place, name: String, model: &Decoder) -> Result<Self> {
+    fn open_place(place: Location, name: String, model: &Decoder) -> Result<Self> {
         let opened = layout::open(&place, model)?;
         let (reads, writes) = opened.points;
         let reads = read_point(reads, model).with_context(|| name.clone())?;
         let n_features = opened.layers.iter().map(|l| l.n_features).collect();
-        let travels = matches!(place, Place::BuiltIn(_));
+        let travels = matches!(place, Location::BuiltIn(_));
         let trained_on = opened.model;
         Ok(Dictionary {
             name,
@@ -273,7 +273,7 @@ impl Dictionary {
         self.layer(layer)?.skip()
     }
 
-    fn layer(&self, layer: usize) -> Result<&Layer> {
+    fn layer(&self, layer: usize) -> Result<&LayerTranscoder> {
         self.layers.get(layer).with_context(|| format!("{}: there is no layer {layer}", self.name))
     }
 }

@@ -33,7 +33,7 @@ use patterns::PatternEdit;
 use scope::Touched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use value::Value;
+use value::ColumnValue;
 
 /// Where an edit's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +60,12 @@ struct Change {
     cols: Range<usize>,
     /// Columns of one unit; divides those that are changed.
     width: usize,
-    value: Value,
+    value: ColumnValue,
 }
 
 /// Edits that are ready to run.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct EditPlan {
     changes: BTreeMap<Site, Vec<Change>>,
     /// For every layer: the cuts of every prompt of the batch.
     cuts: BTreeMap<usize, Vec<Cuts>>,
@@ -90,9 +90,9 @@ impl Change {
     }
 }
 
-impl Plan {
+impl EditPlan {
     /// No edits.
-    pub const NONE: &Plan = &Plan {
+    pub const NONE: &EditPlan = &EditPlan {
         changes: BTreeMap::new(),
         cuts: BTreeMap::new(),
         patterns: BTreeMap::new(),
@@ -115,7 +115,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn batch(scope: &Scope, edits: &[&[Edit]], references: &mut dyn References) -> Result<Self> {
-        let mut plan = Plan::default();
+        let mut plan = EditPlan::default();
         for (batch, edits) in edits.iter().enumerate() {
             for edit in *edits {
                 plan.add(scope, batch, edit, references).with_context(|| edit.to_string())?;
@@ -144,7 +144,7 @@ impl Plan {
                     all.add(batch, layer, features, rows, edit, references)?;
                 }
                 Touched::Columns { site, rows, cols, width } => {
-                    let value = Value::new(edit, site, &rows, &cols, width, scope.n_pos(), references)?;
+                    let value = ColumnValue::new(edit, site, &rows, &cols, width, scope.n_pos(), references)?;
                     self.changes.entry(site).or_default().push(Change { batch, rows, cols, width, value });
                 }
             }
@@ -156,7 +156,7 @@ impl Plan {
     /// of a dictionary. It is added after the edits of that site.
     pub fn add_row(&mut self, batch: usize, site: Site, position: usize, row: Vec<f32>) {
         let (cols, width) = (0..row.len(), row.len());
-        let change = Change { batch, rows: vec![position], cols, width, value: Value::AddRow(row) };
+        let change = Change { batch, rows: vec![position], cols, width, value: ColumnValue::AddRow(row) };
         self.changes.entry(site).or_default().push(change);
     }
 
@@ -223,12 +223,12 @@ impl Plan {
 
     /// The first of `n` positions at which `other` does something else to the first prompt; `n` when there is none. What was computed
     /// before it under one plan holds under the other. Of plans that need all positions nothing holds.
-    pub fn parts_from(&self, other: &Plan, n: usize) -> usize {
+    pub fn parts_from(&self, other: &EditPlan, n: usize) -> usize {
         if self.needs_all_positions() || other.needs_all_positions() {
             return 0;
         }
         let sites = self.changes.keys().chain(other.changes.keys()).collect::<BTreeSet<_>>();
-        let changes = |plan: &Plan, site: &Site| -> Vec<Change> {
+        let changes = |plan: &EditPlan, site: &Site| -> Vec<Change> {
             let all = plan.changes.get(site).into_iter().flatten().filter(|c| c.batch == 0);
             let below = |c: &Change| c.rows.iter().copied().filter(|p| *p < n).collect();
             all.map(|c| Change { rows: below(c), ..c.clone() }).collect()
@@ -243,7 +243,7 @@ impl Plan {
         }
         let layers = self.cuts.keys().chain(other.cuts.keys()).collect::<BTreeSet<_>>();
         for layer in layers {
-            let cuts = |plan: &Plan| -> BTreeSet<_> {
+            let cuts = |plan: &EditPlan| -> BTreeSet<_> {
                 plan.cuts(*layer).first().into_iter().flatten().map(|c| (c.1, c.0, c.2)).collect()
             };
             let parted = cuts(self).symmetric_difference(&cuts(other)).next().map(|c| c.0);

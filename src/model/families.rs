@@ -26,7 +26,7 @@ mod stablelm;
 
 use super::arch::{Arch, Decoder};
 use super::checkpoint::Checkpoint;
-use super::config::Config;
+use super::config::ModelConfig;
 use super::memory::{self, Need};
 use anyhow::{Context, Result, bail};
 
@@ -39,7 +39,7 @@ pub struct Family {
     /// What sets it apart, in a line.
     pub about: &'static str,
     /// Reads settings and tensors.
-    pub build: fn(&mut Config, &Checkpoint) -> Result<Decoder>,
+    pub build: fn(&mut ModelConfig, &Checkpoint) -> Result<Decoder>,
 }
 
 /// Every family.
@@ -69,7 +69,7 @@ pub const ALL: &[Family] = &[
 ///
 /// # Errors
 /// `model_type` is missing or not supported.
-pub fn of(config: &mut Config) -> Result<&'static Family> {
+pub fn of(config: &mut ModelConfig) -> Result<&'static Family> {
     let kind = config
         .opt_str("model_type")?
         .with_context(|| format!("{}: field \"model_type\" is missing", config.place()))?;
@@ -123,7 +123,7 @@ const MIXTURES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// Everything that is wrong with the folder: a missing or misshapen tensor, an unknown field, NaN.
-pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
+pub fn build(config: &mut ModelConfig, weights: &Checkpoint) -> Result<Decoder> {
     let family = of(config)?;
     // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
     let rehearsed = rehearse(family, config, weights)?;
@@ -141,13 +141,13 @@ pub fn build(config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
 ///
 /// # Errors
 /// As [`build`], but for what numbers are.
-pub fn check(config: &mut Config, weights: &Checkpoint) -> Result<Arch> {
+pub fn check(config: &mut ModelConfig, weights: &Checkpoint) -> Result<Arch> {
     let family = of(config)?;
     Ok(rehearse(family, config, weights)?.arch)
 }
 
 /// The decoder with zeros for numbers.
-fn rehearse(family: &Family, config: &mut Config, weights: &Checkpoint) -> Result<Decoder> {
+fn rehearse(family: &Family, config: &mut ModelConfig, weights: &Checkpoint) -> Result<Decoder> {
     let kind = || format!("cannot read it as a {} model", family.name);
     let rehearsed = weights.rehearse(|w| (family.build)(config, w)).with_context(kind)?;
     config.finish()?;

@@ -2,9 +2,9 @@
 
 use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
 use super::cache::Cache;
-use super::edit::Plan;
+use super::edit::EditPlan;
 use super::edit::features::Added;
-use super::kernel::attention::{Pairs, Rule};
+use super::kernel::attention::{Pairs, PatternRule};
 use super::memory::Need;
 use super::ops::{self, Route};
 use super::site::{BlockSite as S, Site, Sites};
@@ -42,7 +42,7 @@ pub type Step<'a> = &'a mut dyn FnMut(usize, usize) -> Result<()>;
 struct Pass<'a> {
     route: Route,
     sites: &'a Sites,
-    edits: &'a Plan,
+    edits: &'a EditPlan,
     trace: Trace,
     /// The position of the first row: 0, or as many as the cache holds.
     first: usize,
@@ -62,7 +62,7 @@ impl Decoder {
     /// # Errors
     /// Prompts that are empty, of different lengths or longer than the context, ids outside the vocabulary, what
     /// `step` returns, or logits that are no numbers: the run left the range of its dtype.
-    pub fn run(&self, start: Start, sites: &Sites, edits: &Plan, logits: Logits, step: Step) -> Result<Trace> {
+    pub fn run(&self, start: Start, sites: &Sites, edits: &EditPlan, logits: Logits, step: Step) -> Result<Trace> {
         let run = self.run_by(self.route(), start, sites, edits, logits, step)?;
         self.refuse_out_of_range(&run, start, edits)?;
         Ok(run)
@@ -77,7 +77,7 @@ impl Decoder {
         route: Route,
         start: Start,
         sites: &Sites,
-        edits: &Plan,
+        edits: &EditPlan,
         logits: Logits,
         step: Step,
     ) -> Result<Trace> {
@@ -116,7 +116,14 @@ impl Decoder {
     ///
     /// # Errors
     /// No ids, edits that need all positions ([`Plan::needs_all_positions`]), ids outside the vocabulary, more positions than the model was made for, or what `step` returns; the cache is then as before.
-    pub fn extend(&self, cache: &mut Cache, ids: &[u32], edits: &Plan, logits: Logits, step: Step) -> Result<Tensor> {
+    pub fn extend(
+        &self,
+        cache: &mut Cache,
+        ids: &[u32],
+        edits: &EditPlan,
+        logits: Logits,
+        step: Step,
+    ) -> Result<Tensor> {
         ensure!(!ids.is_empty(), "there is no token to predict from");
         ensure!(!edits.needs_all_positions(), "edits of patterns and features need a run of all positions");
         let (old, n_pos) = (cache.len(), cache.len() + ids.len());
@@ -292,7 +299,7 @@ impl Attention {
         let k = self.place(l, S::RotK, k, self.k_norm.as_ref(), pass)?;
 
         let want = (pass.sites.has(Site::Block(l, S::AttnScores)), pass.sites.has(Site::Block(l, S::Pattern)));
-        let rule = Rule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
+        let rule = PatternRule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
         let edited = pass.edits.edits_pattern(l);
         let want = (want.0, want.1 || edited);
         let mut attended = match (pass.edits.held(l), &mut pass.cache) {

@@ -11,10 +11,10 @@ mod pieces;
 mod split;
 pub mod tokenizer;
 
-use crate::model::checkpoint::{Checkpoint, Entry, Form, Progress, Stored};
+use crate::model::checkpoint::{Checkpoint, ReadProgress, Stored, TensorForm, TensorInfo};
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-pub use header::{Value, is_gguf};
+pub use header::{MetadataValue, is_gguf};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub struct Gguf {
     /// The files, in order, and where the data of each starts.
     pub files: Vec<(PathBuf, u64)>,
-    values: BTreeMap<String, Value>,
+    values: BTreeMap<String, MetadataValue>,
     tensors: Vec<Found>,
 }
 
@@ -34,7 +34,7 @@ pub struct Gguf {
 struct Found {
     name: String,
     file: usize,
-    entry: Entry,
+    entry: TensorInfo,
 }
 
 impl Gguf {
@@ -67,7 +67,7 @@ impl Gguf {
     ///
     /// # Errors
     /// A file is gone; settings that the names need and that are not there.
-    pub fn checkpoint<'p>(&self, device: &Device, dtype: DType, progress: Progress<'p>) -> Result<Checkpoint<'p>> {
+    pub fn checkpoint<'p>(&self, device: &Device, dtype: DType, progress: ReadProgress<'p>) -> Result<Checkpoint<'p>> {
         Checkpoint::listed(&self.files, self.renamed()?, kind::ACCEPTED, (device, dtype), progress)
     }
 
@@ -77,14 +77,14 @@ impl Gguf {
     }
 
     /// A setting.
-    pub fn value(&self, key: &str) -> Option<&Value> {
+    pub fn value(&self, key: &str) -> Option<&MetadataValue> {
         self.values.get(key)
     }
 
     /// A setting that is a string.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.value(key) {
-            Some(Value::Text(text)) => Some(text),
+            Some(MetadataValue::Text(text)) => Some(text),
             _ => None,
         }
     }
@@ -92,7 +92,7 @@ impl Gguf {
     /// A setting that is a whole number.
     pub fn int(&self, key: &str) -> Option<i64> {
         match self.value(key) {
-            Some(Value::Int(n)) => Some(*n),
+            Some(MetadataValue::Int(n)) => Some(*n),
             _ => None,
         }
     }
@@ -100,7 +100,7 @@ impl Gguf {
     /// A setting that is true or false.
     pub fn flag(&self, key: &str) -> Option<bool> {
         match self.value(key) {
-            Some(Value::Bool(b)) => Some(*b),
+            Some(MetadataValue::Bool(b)) => Some(*b),
             _ => None,
         }
     }
@@ -108,8 +108,8 @@ impl Gguf {
     /// A setting that is a number of either kind.
     pub fn number(&self, key: &str) -> Option<f64> {
         match self.value(key) {
-            Some(Value::Float(x)) => Some(*x),
-            Some(Value::Int(n)) => Some(*n as f64),
+            Some(MetadataValue::Float(x)) => Some(*x),
+            Some(MetadataValue::Int(n)) => Some(*n as f64),
             _ => None,
         }
     }
@@ -182,7 +182,7 @@ pub fn split_name(name: &str) -> Option<(&str, usize)> {
 }
 
 /// Where a tensor lies, checked against the room there is.
-fn entry(listed: &header::Listed, room: u64) -> Result<Entry> {
+fn entry(listed: &header::Listed, room: u64) -> Result<TensorInfo> {
     let (type_name, stored) = kind::of(listed.kind);
     let (each, bytes) = stored.block();
     let n = listed.shape.iter().try_fold(1usize, |a, b| a.checked_mul(*b));
@@ -202,5 +202,12 @@ fn entry(listed: &header::Listed, room: u64) -> Result<Entry> {
             listed.name
         )
     })?;
-    Ok(Entry { stored, type_name, shape: listed.shape.clone(), start: listed.start, end, form: Form::default() })
+    Ok(TensorInfo {
+        stored,
+        type_name,
+        shape: listed.shape.clone(),
+        start: listed.start,
+        end,
+        form: TensorForm::default(),
+    })
 }

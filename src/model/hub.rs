@@ -61,7 +61,7 @@ impl Policy {
 
 /// What is about to be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct DownloadPlan {
     /// The name that was asked for.
     pub name: String,
     /// The server.
@@ -72,9 +72,9 @@ pub struct Plan {
     pub bytes: u64,
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for DownloadPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { name, endpoint, files, bytes } = self;
+        let DownloadPlan { name, endpoint, files, bytes } = self;
         let size = match bytes {
             1_000_000_000.. => format!("{:.1} GB", *bytes as f64 / 1e9),
             _ => format!("{} MB", bytes.div_ceil(1_000_000)),
@@ -85,10 +85,10 @@ impl fmt::Display for Plan {
 }
 
 /// Called with bytes fetched so far and bytes in all; an error ends the download, which can be resumed.
-pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
+pub type DownloadProgress<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
 
 /// Called with what is about to be fetched; an error means no.
-pub type Consent<'a> = &'a mut dyn FnMut(&Plan) -> Result<()>;
+pub type Consent<'a> = &'a mut dyn FnMut(&DownloadPlan) -> Result<()>;
 
 /// The repository that `name` stands for when it is neither a built-in model nor a file or folder here.
 pub fn repository(name: &str) -> Option<Name> {
@@ -107,7 +107,7 @@ pub fn is_here(name: &str) -> bool {
 /// # Errors
 /// No such repository, no access, no network, weights in no format that is read, a wrong checksum, a full disk; what
 /// `consent` and `progress` return. Nothing that looks whole is left behind.
-pub fn obtain_model(name: &str, policy: Policy, consent: Consent, progress: Progress) -> Result<()> {
+pub fn obtain_model(name: &str, policy: Policy, consent: Consent, progress: DownloadProgress) -> Result<()> {
     obtain(name, Kind::Model, policy, consent, progress)
 }
 
@@ -116,7 +116,7 @@ pub fn obtain_model(name: &str, policy: Policy, consent: Consent, progress: Prog
 ///
 /// # Errors
 /// As [`obtain_model`].
-pub fn obtain_dictionary(name: &str, policy: Policy, consent: Consent, progress: Progress) -> Result<()> {
+pub fn obtain_dictionary(name: &str, policy: Policy, consent: Consent, progress: DownloadProgress) -> Result<()> {
     obtain(name, Kind::Dictionary, policy, consent, progress)
 }
 
@@ -124,9 +124,9 @@ pub fn obtain_dictionary(name: &str, policy: Policy, consent: Consent, progress:
 ///
 /// # Errors
 /// As [`obtain_model`].
-pub fn plan_model(name: &str, policy: Policy) -> Result<Option<Plan>> {
+pub fn plan_model(name: &str, policy: Policy) -> Result<Option<DownloadPlan>> {
     let mut plan = None;
-    let mut consent = |found: &Plan| {
+    let mut consent = |found: &DownloadPlan| {
         plan = Some(found.clone());
         anyhow::bail!("planned only")
     };
@@ -146,7 +146,7 @@ pub fn open_dictionary<T>(
     policy: Policy,
     mut open: impl FnMut() -> Result<T>,
     consent: Consent,
-    progress: Progress,
+    progress: DownloadProgress,
 ) -> Result<T> {
     let error = match open() {
         Err(error) if repository(name).is_some() => error,
@@ -161,7 +161,7 @@ pub fn open_dictionary<T>(
 }
 
 #[cfg(not(feature = "hub"))]
-fn obtain(name: &str, kind: Kind, _: Policy, _: Consent, _: Progress) -> Result<()> {
+fn obtain(name: &str, kind: Kind, _: Policy, _: Consent, _: DownloadProgress) -> Result<()> {
     if let Some(name) = repository(name)
         && matches!(local::look(&name, kind), Local::Absent)
     {
@@ -176,7 +176,7 @@ fn obtain(name: &str, kind: Kind, _: Policy, _: Consent, _: Progress) -> Result<
 }
 
 #[cfg(feature = "hub")]
-fn obtain(name: &str, kind: Kind, policy: Policy, consent: Consent, progress: Progress) -> Result<()> {
+fn obtain(name: &str, kind: Kind, policy: Policy, consent: Consent, progress: DownloadProgress) -> Result<()> {
     let Some(name) = repository(name) else { return Ok(()) };
     let here = local::look(&name, kind);
     if matches!(here, Local::Whole) {

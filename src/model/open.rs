@@ -4,8 +4,8 @@ mod folder;
 
 use super::Model;
 use super::arch::Arch;
-use super::checkpoint::{Checkpoint, Progress, shards};
-use super::config::Config;
+use super::checkpoint::{Checkpoint, ReadProgress, shards};
+use super::config::ModelConfig;
 use super::device::{DTypeChoice, DeviceChoice};
 use super::families;
 use super::gguf::{self, Gguf};
@@ -33,7 +33,7 @@ impl Model {
     ///
     /// # Errors
     /// Everything that can be wrong with a model folder, each naming file and field.
-    pub fn open(name: &str, options: Options, progress: Progress) -> Result<Model> {
+    pub fn open(name: &str, options: Options, progress: ReadProgress) -> Result<Model> {
         let device = options.device.open()?;
         Self::open_accepting(Source::find(name)?, &device, options.dtype, options.accept, progress)
     }
@@ -42,7 +42,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::open`].
-    pub fn open_source(source: Source, device: &Device, dtype: DTypeChoice, progress: Progress) -> Result<Model> {
+    pub fn open_source(source: Source, device: &Device, dtype: DTypeChoice, progress: ReadProgress) -> Result<Model> {
         Self::open_accepting(source, device, dtype, &[], progress)
     }
 
@@ -51,7 +51,7 @@ impl Model {
         device: &Device,
         dtype: DTypeChoice,
         accept: &[String],
-        progress: Progress,
+        progress: ReadProgress,
     ) -> Result<Model> {
         let file = match &source {
             Source::Gguf { path, .. } => Some(Gguf::open(path)?),
@@ -102,7 +102,7 @@ pub fn token_ids(value: &serde_json::Value) -> Vec<u32> {
 }
 
 /// What a model is, without its numbers.
-pub struct About {
+pub struct ModelSummary {
     /// Where it is.
     pub source: Source,
     /// Its sizes.
@@ -115,7 +115,7 @@ pub struct About {
 ///
 /// # Errors
 /// As [`Model::open`], but for numbers and the tokenizer.
-pub fn about(name: &str, accept: &[String]) -> Result<About> {
+pub fn about(name: &str, accept: &[String]) -> Result<ModelSummary> {
     let source = Source::find(name)?;
     let file = match &source {
         Source::Gguf { path, .. } => Some(Gguf::open(path)?),
@@ -132,17 +132,17 @@ pub fn about(name: &str, accept: &[String]) -> Result<About> {
         None => weights(&source, &Device::Cpu, DType::F32, nothing)?,
     };
     let arch = families::check(&mut config, &weights)?;
-    Ok(About { source, arch, unread: config.decided() })
+    Ok(ModelSummary { source, arch, unread: config.decided() })
 }
 
 /// The fields of `config.json`, or of a GGUF file as if it had one.
-fn settings(source: &Source, file: Option<&Gguf>) -> Result<Config> {
+fn settings(source: &Source, file: Option<&Gguf>) -> Result<ModelConfig> {
     if let Some(file) = file {
-        return Ok(Config::from_fields(&file.place(), file.config()?));
+        return Ok(ModelConfig::from_fields(&file.place(), file.config()?));
     }
     let place = source.file_name("config.json");
     let Some(settings) = source.read("config.json")? else { return Err(folder::without_config(source)?) };
-    let mut config = Config::parse(&place, &settings)?;
+    let mut config = ModelConfig::parse(&place, &settings)?;
     folder::check_quantised(&mut config)?;
     Ok(config)
 }
@@ -180,7 +180,7 @@ pub fn is_whole(folder: &Path) -> bool {
     }
 }
 
-fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: Progress<'p>) -> Result<Checkpoint<'p>> {
+fn weights<'p>(source: &Source, device: &Device, dtype: DType, progress: ReadProgress<'p>) -> Result<Checkpoint<'p>> {
     let path = match source {
         Source::BuiltIn(b) => {
             let place = source.file_name("model.safetensors");

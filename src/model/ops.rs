@@ -5,7 +5,7 @@
 
 use super::arch::{Linear, Norm};
 use super::kernel::activation::Activation;
-use super::kernel::attention::{self, Pairs, Rule, Shape, Wanted};
+use super::kernel::attention::{self, Pairs, PatternRule, Shape, Wanted};
 use super::kernel::{matmul, rows};
 use candle_core::{CpuStorage, D, DType, Device, Result, Storage, Tensor};
 use std::ops::Deref;
@@ -226,7 +226,7 @@ pub fn attend(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    rule: Rule,
+    rule: PatternRule,
     cuts: &[Cuts],
     want: (bool, bool),
 ) -> Result<Attended> {
@@ -288,7 +288,7 @@ fn attend_kernels(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    rule: Rule,
+    rule: PatternRule,
     cuts: &[Cuts],
     want: (bool, bool),
 ) -> Result<Attended> {
@@ -308,7 +308,7 @@ fn attend_kernels(
             scores: scores.as_mut().map(|s| &mut s[b * square..(b + 1) * square]),
             pattern: pattern.as_mut().map(|p| &mut p[b * square..(b + 1) * square]),
         };
-        let rule = Rule { cut: cuts.get(b).map_or(&[], |c| c), ..rule };
+        let rule = PatternRule { cut: cuts.get(b).map_or(&[], |c| c), ..rule };
         let range = one(&z, b);
         attention::attend(&mut z[range], q, k, v, shape, rule, wanted);
     }
@@ -325,7 +325,7 @@ fn attend_portable(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    rule: Rule,
+    rule: PatternRule,
     cuts: &[Cuts],
     want: (bool, bool),
 ) -> Result<Attended> {

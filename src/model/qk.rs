@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 /// A summand of the residual stream before a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum Summand {
     /// The token embedding.
     Embed,
     /// The learned position.
@@ -32,11 +32,11 @@ pub enum Part {
 
 /// A head's score from a query to a key.
 #[derive(Clone, Debug)]
-pub struct Score {
+pub struct QkScore {
     /// Parts of the query's stream.
-    pub query: Vec<Part>,
+    pub query: Vec<Summand>,
     /// Parts of the key's stream.
-    pub key: Vec<Part>,
+    pub key: Vec<Summand>,
     /// One term for each pair, `[query, key]`.
     pub terms: Vec<f64>,
     /// The gradient of the score to the stream at the query, `[d_model]`: a neuron's write vector times it is the neuron's share.
@@ -45,7 +45,7 @@ pub struct Score {
     pub to_key: Vec<f64>,
 }
 
-impl Score {
+impl QkScore {
     /// The score: the sum of all terms.
     pub fn total(&self) -> f64 {
         self.terms.iter().sum()
@@ -95,7 +95,7 @@ impl Decoder {
     ///
     /// # Errors
     /// A layer, head or position that does not exist; a key after the query; a site that was not recorded.
-    pub fn qk_score(&self, trace: &Trace, layer: usize, head: usize, query: usize, key: usize) -> Result<Score> {
+    pub fn qk_score(&self, trace: &Trace, layer: usize, head: usize, query: usize, key: usize) -> Result<QkScore> {
         let arch = &self.arch;
         ensure!(layer < arch.n_layers && head < arch.n_heads, "there is no head L{layer}.H{head}");
         ensure!(
@@ -108,15 +108,15 @@ impl Decoder {
         let q = self.side(trace, layer, S::Q, head, query)?;
         let k = self.side(trace, layer, S::K, kv, key)?;
         let width = attention.d_head;
-        let sum = |rows: &[(Part, Vec<f64>)]| -> Vec<f64> {
+        let sum = |rows: &[(Summand, Vec<f64>)]| -> Vec<f64> {
             (0..width).map(|i| rows.iter().map(|(_, row)| row[i]).sum()).collect()
         };
-        let of = |side: &Side, site, at, position| -> Result<Vec<(Part, Vec<f64>)>> {
+        let of = |side: &Side, site, at, position| -> Result<Vec<(Summand, Vec<f64>)>> {
             let mut rows = Vec::new();
             for (part, vector) in self.stream_parts(trace, layer, position)? {
                 rows.push((part, side.project(&vector)));
             }
-            rows.push((Part::Bias, self.own_bias(side, layer, site, at)?));
+            rows.push((Summand::Bias, self.own_bias(side, layer, site, at)?));
             Ok(rows)
         };
         let (queries, keys) = (of(&q, S::Q, head, query)?, of(&k, S::K, kv, key)?);
@@ -124,7 +124,7 @@ impl Decoder {
         let pairs = queries.iter().flat_map(|(_, q)| keys.iter().map(move |(_, k)| scale * dot(q, k)));
         let (whole_q, whole_k) = (sum(&queries), sum(&keys));
         let scaled = |x: &[f64]| x.iter().map(|x| scale * x).collect::<Vec<f64>>();
-        Ok(Score {
+        Ok(QkScore {
             terms: pairs.collect(),
             to_query: q.back(&scaled(&whole_k)),
             to_key: k.back(&scaled(&whole_q)),
@@ -137,11 +137,11 @@ impl Decoder {
     ///
     /// # Errors
     /// A site that was not recorded.
-    pub fn stream_parts(&self, trace: &Trace, layer: usize, position: usize) -> Result<Vec<(Part, Vec<f64>)>> {
+    pub fn stream_parts(&self, trace: &Trace, layer: usize, position: usize) -> Result<Vec<(Summand, Vec<f64>)>> {
         let row = |site| -> Result<Vec<f64>> { Ok(widen(&trace.row(site, position)?)) };
-        let mut parts = vec![(Part::Embed, row(Site::Embed)?)];
+        let mut parts = vec![(Summand::Embed, row(Site::Embed)?)];
         if self.pos_embed.is_some() {
-            parts.push((Part::PosEmbed, row(Site::PosEmbed)?));
+            parts.push((Summand::PosEmbed, row(Site::PosEmbed)?));
         }
         for (l, block) in self.blocks.iter().enumerate().take(layer) {
             let z = row(Site::Block(l, S::Z))?;
@@ -157,7 +157,7 @@ impl Decoder {
             let wide = z.len();
             for (h, z) in z.chunks_exact(width).enumerate() {
                 let out = |i: usize| dot(&o[i * wide + h * width..][..width], z);
-                parts.push((Part::Head(l, h), through((0..d).map(out).collect(), false)?));
+                parts.push((Summand::Head(l, h), through((0..d).map(out).collect(), false)?));
             }
             let bias = match &block.attention.o.bias {
                 Some(bias) => numbers(bias)?,
@@ -165,9 +165,9 @@ impl Decoder {
             };
             let bias = through(bias, true)?;
             if bias.iter().any(|b| *b != 0.0) {
-                parts.push((Part::AttnBias(l), bias));
+                parts.push((Summand::AttnBias(l), bias));
             }
-            parts.push((Part::Mlp(l), row(Site::Block(l, S::MlpOut))?));
+            parts.push((Summand::Mlp(l), row(Site::Block(l, S::MlpOut))?));
         }
         Ok(parts)
     }

@@ -2,7 +2,7 @@
 
 use super::arch::Decoder;
 use super::device::dtype_name;
-use super::edit::Plan;
+use super::edit::EditPlan;
 use super::forward::{Logits, Start};
 use super::site::{BlockSite as S, Site, Sites};
 use super::trace::Trace;
@@ -15,7 +15,7 @@ impl Decoder {
     ///
     /// # Errors
     /// It left the range; the error names the first site and position that hold NaN or infinity.
-    pub(super) fn refuse_out_of_range(&self, run: &Trace, start: Start, edits: &Plan) -> Result<()> {
+    pub(super) fn refuse_out_of_range(&self, run: &Trace, start: Start, edits: &EditPlan) -> Result<()> {
         let Some(logits) = run.batched(Site::Logits) else { return Ok(()) };
         // A sum is finite when all it sums is, but for sums that overflow; those are looked at number by number.
         if logits.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite() || first_bad(logits)?.is_none() {
@@ -29,7 +29,7 @@ impl Decoder {
     }
 
     /// The first site of the forward pass that holds NaN or infinity, and its first position that does.
-    fn first_out_of_range(&self, start: Start, edits: &Plan) -> Result<Option<(Site, Option<usize>)>> {
+    fn first_out_of_range(&self, start: Start, edits: &EditPlan) -> Result<Option<(Site, Option<usize>)>> {
         let n = self.arch.n_layers;
         let run = |sites: Sites| {
             self.run_by(self.route(), start, &sites, edits, Logits::All, &mut |_: usize, _: usize| Ok(()))

@@ -2,7 +2,7 @@
 //!
 //! Su et al. 2021 (arXiv 2104.09864); the scaled variants as transformers computes them (`modeling_rope_utils.py`).
 
-use super::config::Config;
+use super::config::ModelConfig;
 use super::kernel::attention::Pairs;
 use anyhow::{Result, bail, ensure};
 use std::borrow::Cow;
@@ -52,7 +52,7 @@ impl Rotary {
     }
 
     /// Takes over what an object of `config.json` says.
-    fn read(mut self, c: &mut Config) -> Result<Self> {
+    fn read(mut self, c: &mut ModelConfig) -> Result<Self> {
         self.theta = c.opt_positive("rope_theta")?.unwrap_or(self.theta);
         match (self.share.as_mut(), c.opt_positive("partial_rotary_factor")?) {
             (Some(share), Some(found)) => *share = found,
@@ -65,7 +65,7 @@ impl Rotary {
     }
 
     /// Features of a head that are rotated, in pairs.
-    fn width(&self, c: &Config) -> Result<usize> {
+    fn width(&self, c: &ModelConfig) -> Result<usize> {
         let width = (self.d_head as f32 * self.share.unwrap_or(1.0)) as usize;
         ensure!(
             width > 0 && width.is_multiple_of(2) && width <= self.d_head.min(WIDEST_HEAD),
@@ -94,7 +94,7 @@ impl Rope {
     /// # Errors
     /// A rope type other than default, linear, dynamic, yarn, llama3 and longrope, a field it needs that is missing, or a rotated share
     /// that the family does not have.
-    pub fn from_config(c: &mut Config, rotary: Rotary) -> Result<Self> {
+    pub fn from_config(c: &mut ModelConfig, rotary: Rotary) -> Result<Self> {
         let rotary = rotary.read(c)?;
         let (older, newer) = (c.section("rope_scaling")?, c.section("rope_parameters")?);
         ensure!(
@@ -112,7 +112,7 @@ impl Rope {
     ///
     /// # Errors
     /// As [`Rope::from_config`].
-    pub fn from_section(c: &mut Config, s: &mut Config, rotary: Rotary) -> Result<Self> {
+    pub fn from_section(c: &mut ModelConfig, s: &mut ModelConfig, rotary: Rotary) -> Result<Self> {
         let rotary = rotary.read(s)?;
         let width = rotary.width(s)?;
         let mut rope = Self::new(rotary.theta, width);
@@ -192,7 +192,7 @@ impl Rope {
     /// Long waves are stretched by the factor, short ones are not, those between are blended along a ramp over their pairs.
     ///
     /// Peng et al. 2023 (YaRN, arXiv 2309.00071).
-    fn yarn(&mut self, c: &mut Config, s: &mut Config, theta: f32, width: usize) -> Result<()> {
+    fn yarn(&mut self, c: &mut ModelConfig, s: &mut ModelConfig, theta: f32, width: usize) -> Result<()> {
         let factor = s.positive("factor")?;
         let old = match s.opt_usize("original_max_position_embeddings")? {
             Some(old) => old,

@@ -10,8 +10,8 @@
 mod attention;
 mod mlp;
 
-use super::direct::Logits;
-use super::rules::{Gate, Rule, Rules};
+use super::direct::LogitWeights;
+use super::rules::{Gate, GradientRule, Rules};
 use super::transpose::{linear_back, norm_back, norm_back_exact};
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
@@ -83,10 +83,10 @@ impl Decoder {
     pub fn backward_sites(&self, rules: Rules) -> BTreeSet<Site> {
         let mut block = vec![S::Ln1Scale, S::Pattern, S::Ln1PostScale, S::Ln2Scale, S::MlpPre];
         block.extend([S::MlpPreLinear, S::Ln2PostScale, S::ResidPost]);
-        if rules.norms == Rule::Exact {
+        if rules.norms == GradientRule::Exact {
             block.extend([S::ResidPre, S::ResidMid, S::AttnOutPrePostNorm, S::MlpOutPrePostNorm]);
         }
-        if rules.patterns == Rule::Exact {
+        if rules.patterns == GradientRule::Exact {
             block.extend([S::Q, S::K, S::V, S::RotQ, S::RotK]);
         }
         let all = (0..self.arch.n_layers).flat_map(|l| block.iter().map(move |s| Site::Block(l, *s)));
@@ -107,7 +107,7 @@ impl Decoder {
     pub fn relp(
         &self,
         trace: &Trace,
-        target: &Logits,
+        target: &LogitWeights,
         position: usize,
         gate: Gate,
         passes: Passes,
@@ -253,8 +253,8 @@ impl Pass<'_> {
         let Some(norm) = norm else { return Ok(g) };
         let scale = stream.rows(self.trace, l, at.0)?;
         Ok(match self.rules.norms {
-            Rule::Frozen => norm_back(&g, norm, &scale)?,
-            Rule::Exact => norm_back_exact(&g, norm, &scale, &stream.rows(self.trace, l, at.1)?)?,
+            GradientRule::Frozen => norm_back(&g, norm, &scale)?,
+            GradientRule::Exact => norm_back_exact(&g, norm, &scale, &stream.rows(self.trace, l, at.1)?)?,
         })
     }
 }

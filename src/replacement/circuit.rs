@@ -12,9 +12,9 @@ mod row;
 mod totals;
 
 use super::backward::{Backward, Gradients};
-use super::direct::Logits;
+use super::direct::LogitWeights;
 use super::norm::{FrozenNorm, dot, vector};
-use super::rules::{Gate, Rule, Rules};
+use super::rules::{Gate, GradientRule, Rules};
 use super::targets::unembed_mean;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
@@ -27,13 +27,13 @@ use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-pub use reading::{Group, Reading};
+pub use reading::{ReadDirection, StreamReading};
 pub use row::CircuitRow;
 pub use totals::Total;
 
 /// A node of the circuit graph. Orders as the model computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unit {
+pub enum CircuitNode {
     /// The token embedding at a position.
     Embed {
         /// Its position.
@@ -71,23 +71,25 @@ pub enum Unit {
     },
 }
 
-impl Unit {
+impl CircuitNode {
     /// Its position.
     pub fn position(self) -> usize {
         match self {
-            Unit::Embed { position }
-            | Unit::PosEmbed { position }
-            | Unit::Head { position, .. }
-            | Unit::Mlp { position, .. }
-            | Unit::Neuron { position, .. } => position,
+            CircuitNode::Embed { position }
+            | CircuitNode::PosEmbed { position }
+            | CircuitNode::Head { position, .. }
+            | CircuitNode::Mlp { position, .. }
+            | CircuitNode::Neuron { position, .. } => position,
         }
     }
 
     /// Its layer; embeddings have none.
     pub fn layer(self) -> Option<usize> {
         match self {
-            Unit::Embed { .. } | Unit::PosEmbed { .. } => None,
-            Unit::Head { layer, .. } | Unit::Mlp { layer, .. } | Unit::Neuron { layer, .. } => Some(layer),
+            CircuitNode::Embed { .. } | CircuitNode::PosEmbed { .. } => None,
+            CircuitNode::Head { layer, .. } | CircuitNode::Mlp { layer, .. } | CircuitNode::Neuron { layer, .. } => {
+                Some(layer)
+            }
         }
     }
 }
@@ -219,7 +221,7 @@ impl Goal {
         for (id, _) in weights {
             ensure!((*id as usize) < d_vocab, "token id {id} is outside the vocabulary; accepted: 0..={}", d_vocab - 1);
         }
-        let weights: &Logits = weights;
+        let weights: &LogitWeights = weights;
         let biases = model.unembed.bias.as_ref().map(vector).transpose()?;
         let (mut row, mut own) = (model.target_row(weights)?, 0.0);
         if let Some(biases) = &biases {
@@ -240,7 +242,7 @@ impl Goal {
         let value = dot(&normalized, &numbers) + own;
         let beta = model.ln_final.bias.as_ref().map(vector).transpose()?;
         let bias = own + beta.map_or(0.0, |beta| dot(&beta, &numbers));
-        let covector = vector(&model.before_final_norm(trace, *position, &row, Rule::Frozen)?)?;
+        let covector = vector(&model.before_final_norm(trace, *position, &row, GradientRule::Frozen)?)?;
         Ok(Goal { position: *position, row, covector, bias, value })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021).
 
-use super::rules::Rule;
+use super::rules::GradientRule;
 use super::transpose;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::ops;
@@ -14,7 +14,7 @@ use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
 
 /// What a target is made of: tokens and the weights of their logits.
-pub type Logits = [(u32, f32)];
+pub type LogitWeights = [(u32, f32)];
 
 /// What every part of the model writes onto a target at one position.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Direct {
     /// The learned position.
     pub pos_embed: Option<f32>,
     /// The layers.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LayerEffects>,
     /// The bias of the final norm.
     pub norm_bias: f32,
     /// The bias of the unembedding.
@@ -35,7 +35,7 @@ pub struct Direct {
 
 /// What the parts of one layer write onto a target.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub struct LayerEffects {
     /// Every head, `[n_heads]`.
     pub heads: Vec<f32>,
     /// The bias of attention's output.
@@ -55,7 +55,7 @@ pub struct Layer {
 impl Direct {
     /// The sum of the parts, edits aside; in a run without edits it equals [`Direct::total`] up to rounding.
     pub fn sum(&self) -> f64 {
-        let layer = |l: &Layer| {
+        let layer = |l: &LayerEffects| {
             let mlp = if l.neurons.is_empty() { &[l.mlp][..] } else { &[l.mlp_bias][..] };
             l.heads.iter().chain([&l.attn_bias]).chain(&l.neurons).chain(mlp).map(|x| *x as f64).sum::<f64>()
         };
@@ -69,7 +69,7 @@ impl Decoder {
     ///
     /// # Errors
     /// A token outside the vocabulary.
-    pub fn target_row(&self, target: &Logits) -> Result<Tensor> {
+    pub fn target_row(&self, target: &LogitWeights) -> Result<Tensor> {
         let mut row = Tensor::zeros((1, self.arch.d_model), DType::F32, self.device())?;
         for (token, weight) in target {
             let one = self.unembed.weight.narrow(0, *token as usize, 1)?.to_dtype(DType::F32)?;
@@ -83,8 +83,8 @@ impl Decoder {
     ///
     /// # Errors
     /// The last residual stream was not recorded; a token outside the vocabulary.
-    pub fn target_direction(&self, trace: &Trace, position: usize, target: &Logits) -> Result<Tensor> {
-        self.before_final_norm(trace, position, &self.target_row(target)?, Rule::Frozen)
+    pub fn target_direction(&self, trace: &Trace, position: usize, target: &LogitWeights) -> Result<Tensor> {
+        self.before_final_norm(trace, position, &self.target_row(target)?, GradientRule::Frozen)
     }
 
     /// A direction `[1, d_model]` (f32) at the output of the final norm, taken back to the last residual stream of `position`; `scale` says whether
@@ -92,12 +92,20 @@ impl Decoder {
     ///
     /// # Errors
     /// The last residual stream was not recorded.
-    pub fn before_final_norm(&self, trace: &Trace, position: usize, row: &Tensor, scale: Rule) -> Result<Tensor> {
+    pub fn before_final_norm(
+        &self,
+        trace: &Trace,
+        position: usize,
+        row: &Tensor,
+        scale: GradientRule,
+    ) -> Result<Tensor> {
         let resid = trace.block(self.arch.n_layers - 1, S::ResidPost)?.narrow(0, position, 1)?.contiguous()?;
         let (_, held) = ops::norm(self.route(), &resid, &self.ln_final)?;
         Ok(match scale {
-            Rule::Frozen => transpose::norm_back(row, &self.ln_final, &held)?,
-            Rule::Exact => transpose::norm_back_exact(row, &self.ln_final, &held, &resid.to_dtype(DType::F32)?)?,
+            GradientRule::Frozen => transpose::norm_back(row, &self.ln_final, &held)?,
+            GradientRule::Exact => {
+                transpose::norm_back_exact(row, &self.ln_final, &held, &resid.to_dtype(DType::F32)?)?
+            }
         })
     }
 
@@ -112,7 +120,7 @@ impl Decoder {
     ///
     /// # Errors
     /// A site was not recorded; a token outside the vocabulary.
-    pub fn direct(&self, trace: &Trace, position: usize, target: &Logits, neurons: bool) -> Result<Direct> {
+    pub fn direct(&self, trace: &Trace, position: usize, target: &LogitWeights, neurons: bool) -> Result<Direct> {
         let n_layers = self.arch.n_layers;
         let direction = self.target_direction(trace, position, target)?;
         let read = numbers(&direction)?;
@@ -156,7 +164,7 @@ impl Decoder {
         l: usize,
         direction: &Tensor,
         neurons: bool,
-    ) -> Result<Layer> {
+    ) -> Result<LayerEffects> {
         let block = &self.blocks[l];
         let row = |site| trace.row(Site::Block(l, site), position);
         let read = numbers(direction)?;
@@ -188,7 +196,7 @@ impl Decoder {
 
         let mlp = dot(&row(S::MlpOut)?, &read);
         let after = dot(&row(S::ResidPost)?, &read);
-        Ok(Layer { heads, attn_bias, neurons, mlp_bias, mlp, after, edits: 0.0 })
+        Ok(LayerEffects { heads, attn_bias, neurons, mlp_bias, mlp, after, edits: 0.0 })
     }
 }
 

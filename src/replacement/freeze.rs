@@ -1,9 +1,9 @@
 //! Freezing a run: its scales, and its weights and patterns as the route needs them.
 
-use super::layer::{Layer, Skip};
+use super::layer::{ReplacementLayer, Skip};
 use super::norm::{FrozenNorm, vector};
 use super::packed::PackedBlock;
-use super::target::Input;
+use super::target::MlpInput;
 use super::tensors::TensorBlock;
 use crate::model::arch::Decoder;
 use crate::model::ops::Route;
@@ -22,7 +22,7 @@ pub struct ReplacementModel {
     pub d_model: usize,
     /// Attention and MLP of a block read the same residual stream.
     pub parallel: bool,
-    pub(super) layers: Vec<Layer>,
+    pub(super) layers: Vec<ReplacementLayer>,
     pub(super) blocks: Blocks,
     /// The final norm.
     pub(super) last: FrozenNorm,
@@ -83,7 +83,7 @@ impl ReplacementModel {
         let mut blocks = model.blocks.iter().enumerate();
         let (layers, blocks) = match route {
             Route::Kernels => {
-                let one = |(l, block)| Layer::with(PackedBlock::new, block, l, trace);
+                let one = |(l, block)| ReplacementLayer::with(PackedBlock::new, block, l, trace);
                 // Work on a GPU stays on one thread: candle orders none of it between threads.
                 let at_once = if model.device().is_cpu() { rayon::current_num_threads() } else { 1 };
                 let mut made = Vec::with_capacity(model.blocks.len());
@@ -101,7 +101,7 @@ impl ReplacementModel {
             Route::Portable => {
                 let made = blocks.by_ref().map(|(l, block)| {
                     go_on()?;
-                    Layer::with(TensorBlock::new, block, l, trace)
+                    ReplacementLayer::with(TensorBlock::new, block, l, trace)
                 });
                 let (layers, tensors) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
                 (layers, Blocks::Tensors(tensors, model.device().clone()))
@@ -149,16 +149,16 @@ impl ReplacementModel {
     ///
     /// # Errors
     /// The device has no room for it.
-    pub fn set_skip(&mut self, layer: usize, weight: &[f32], reads: Input, post: bool) -> Result<()> {
+    pub fn set_skip(&mut self, layer: usize, weight: &[f32], reads: MlpInput, post: bool) -> Result<()> {
         let (d, l) = (self.d_model, layer);
         let layer = &mut self.layers[l];
         // Columns of `by_out` are inputs: [out, in].
         let mut by_out: Vec<f32> = (0..d * d).map(|i| weight[(i % d) * d + i / d]).collect();
         let mut scale = vec![1.0; self.n_pos];
-        if reads == Input::Normalized {
+        if reads == MlpInput::Normalized {
             layer.ln2.fold(&mut by_out);
         }
-        if reads != Input::Residual {
+        if reads != MlpInput::Residual {
             scale.iter_mut().zip(&layer.ln2.inverse).for_each(|(s, i)| *s *= i);
         }
         if let Some(norm) = layer.ln2_post.as_ref().filter(|_| post) {

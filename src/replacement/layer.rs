@@ -7,7 +7,7 @@ use crate::model::trace::Trace;
 use anyhow::{Context, Result};
 
 /// What both routes need of a block.
-pub(super) struct Layer {
+pub(super) struct ReplacementLayer {
     pub heads: usize,
     pub kv_heads: usize,
     pub width: usize,
@@ -29,7 +29,7 @@ pub(super) struct Skip {
     pub scale: Vec<f32>,
 }
 
-impl Layer {
+impl ReplacementLayer {
     /// A block for either route, and what both need of it.
     pub fn with<B>(
         new: impl Fn(&Block, usize, &Trace) -> Result<(B, Vec<f32>)>,
@@ -37,7 +37,8 @@ impl Layer {
         l: usize,
         trace: &Trace,
     ) -> Result<(Self, B)> {
-        let made = new(block, l, trace).and_then(|(b, constant)| Ok((Layer::new(block, l, trace, constant)?, b)));
+        let made =
+            new(block, l, trace).and_then(|(b, constant)| Ok((ReplacementLayer::new(block, l, trace, constant)?, b)));
         made.with_context(|| format!("freezing layer {l}"))
     }
 
@@ -56,7 +57,7 @@ impl Layer {
                 row.iter_mut().zip(&norm.bias).for_each(|(x, b)| *x += b);
             }
         }
-        Ok(Layer {
+        Ok(ReplacementLayer {
             heads: a.q.weight.dim(0)? / a.d_head,
             kv_heads: a.k.weight.dim(0)? / a.d_head,
             width: a.d_head,

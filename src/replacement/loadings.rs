@@ -8,7 +8,7 @@
 use super::freeze::ReplacementModel;
 use super::layer::Skip;
 use super::norm::{FrozenNorm, dot, vector};
-use super::target::{Entry, Target};
+use super::target::{ResidualPoint, ResidualTarget};
 use crate::model::arch::{Block, Decoder};
 use crate::model::kernel::matmul;
 use crate::model::site::BlockSite as S;
@@ -51,7 +51,7 @@ impl Loadings {
 }
 
 /// One block's attention, frozen, for positions `0 .. n`.
-struct Layer<'a> {
+struct LayerAttention<'a> {
     norm: FrozenNorm,
     post: Option<FrozenNorm>,
     /// `[kv_heads * width, d]`
@@ -74,7 +74,13 @@ impl ReplacementModel {
     ///
     /// # Errors
     /// A site that the run did not record; a source that is no source of the target.
-    pub fn loadings(&self, model: &Decoder, trace: &Trace, source: &[Placed], target: &Target) -> Result<Loadings> {
+    pub fn loadings(
+        &self,
+        model: &Decoder,
+        trace: &Trace,
+        source: &[Placed],
+        target: &ResidualTarget,
+    ) -> Result<Loadings> {
         let (d, n, p_t) = (self.d_model, target.position + 1, target.position);
         ensure!(
             source.iter().all(|s| s.vector.len() == d && s.position < self.n_pos),
@@ -82,11 +88,12 @@ impl ReplacementModel {
             self.n_pos
         );
         let (attended, mlps) = match target.entry {
-            Entry::Embed => (0, 0),
-            Entry::Mid(l) => (l + 1, l),
-            Entry::Post(l) => (l + 1, l + 1),
+            ResidualPoint::Embed => (0, 0),
+            ResidualPoint::Mid(l) => (l + 1, l),
+            ResidualPoint::Post(l) => (l + 1, l + 1),
         };
-        let layers = (0..attended).map(|l| Layer::new(&model.blocks[l], l, trace, self.layers[l].skip.as_ref(), n));
+        let layers =
+            (0..attended).map(|l| LayerAttention::new(&model.blocks[l], l, trace, self.layers[l].skip.as_ref(), n));
         let layers = layers.collect::<Result<Vec<_>>>()?;
 
         // Downwards: the effect on the stream after each attention, by all paths and by the residual stream alone.
@@ -138,12 +145,12 @@ impl ReplacementModel {
     }
 }
 
-impl<'a> Layer<'a> {
+impl<'a> LayerAttention<'a> {
     fn new(block: &Block, l: usize, trace: &Trace, skip: Option<&'a Skip>, n: usize) -> Result<Self> {
         let a = &block.attention;
         let post = block.ln1_post.as_ref().map(|p| FrozenNorm::new(p, &trace.block(l, S::Ln1PostScale)?));
         let (width, d) = (a.d_head, a.o.weight.dim(0)?);
-        Ok(Layer {
+        Ok(LayerAttention {
             norm: FrozenNorm::of(&block.ln1, trace, (l, S::Ln1Scale), d)?,
             post: post.transpose()?,
             w_v: vector(&a.v.weight)?,

@@ -4,11 +4,11 @@
 //! within a pack as well, for when there are fewer packs than threads.
 
 use super::lane::Lane;
-use super::layer::Layer;
+use super::layer::ReplacementLayer;
 use super::packed::PackedBlock;
 use super::places::Rows;
-use super::target::Target;
-use crate::model::kernel::lanes::{LANES, Packed};
+use super::target::ResidualTarget;
+use crate::model::kernel::lanes::{LANES, PackedTiles};
 use anyhow::Result;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -34,7 +34,7 @@ pub(super) struct Pack {
 
 impl Pack {
     /// Targets that have not moved yet.
-    pub fn new(lanes: Vec<Lane>, targets: &[Target], d: usize) -> Self {
+    pub fn new(lanes: Vec<Lane>, targets: &[ResidualTarget], d: usize) -> Self {
         let mut pack = Pack::empty(lanes, targets, d);
         for (i, lane) in pack.lanes.iter().enumerate() {
             let target = &targets[lane.target];
@@ -45,7 +45,7 @@ impl Pack {
         pack
     }
 
-    fn empty(lanes: Vec<Lane>, targets: &[Target], d: usize) -> Self {
+    fn empty(lanes: Vec<Lane>, targets: &[ResidualTarget], d: usize) -> Self {
         let end = lanes.iter().map(|lane| targets[lane.target].position + 1).max().unwrap_or(0);
         Pack { lanes, d, end, low: end, g: vec![0.0; end * d * LANES] }
     }
@@ -71,7 +71,7 @@ impl Pack {
     }
 
     /// The linear path around the MLP, `scale` at every position.
-    pub fn skip(&mut self, weight: &Packed, scale: &[f32]) {
+    pub fn skip(&mut self, weight: &PackedTiles, scale: &[f32]) {
         let width = self.d * LANES;
         self.g[self.low * width..].par_chunks_mut(width).enumerate().for_each(|(i, g)| {
             let mut products = Scratch::new(width);
@@ -93,7 +93,7 @@ impl Pack {
     /// What `go_on` returns; the pack is of no use then.
     pub fn attention(
         &mut self,
-        layer: &Layer,
+        layer: &ReplacementLayer,
         block: &PackedBlock,
         first_head: usize,
         heads: usize,
@@ -155,7 +155,7 @@ impl Pack {
 }
 
 /// Packs anew by position, when that saves more than moving costs: targets that joined later stand among the others.
-pub(super) fn merge(mut packs: Vec<Pack>, targets: &[Target], d: usize) -> Vec<Pack> {
+pub(super) fn merge(mut packs: Vec<Pack>, targets: &[ResidualTarget], d: usize) -> Vec<Pack> {
     let place = |lane: &Lane| (Reverse(targets[lane.target].position), lane.target);
     let mut order: Vec<(usize, usize)> =
         packs.iter().enumerate().flat_map(|(p, pack)| (0..pack.lanes.len()).map(move |i| (p, i))).collect();

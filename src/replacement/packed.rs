@@ -3,7 +3,7 @@
 use super::layer::Skip;
 use super::norm::{FrozenNorm, vector};
 use crate::model::arch::{Block, Linear};
-use crate::model::kernel::lanes::Packed;
+use crate::model::kernel::lanes::PackedTiles;
 use crate::model::site::BlockSite as S;
 use crate::model::trace::Trace;
 use anyhow::Result;
@@ -12,17 +12,17 @@ use candle_core::Tensor;
 /// One block's attention, packed.
 pub(super) struct PackedBlock {
     /// For every head `[width, d_model]`: `G -> dz`, the post-norm's weight folded in.
-    pub w_o: Vec<Packed>,
+    pub w_o: Vec<PackedTiles>,
     /// For every key-value head `[d_model, width]`: `dv -> G`, the norm's weight and centring folded in.
-    pub w_v: Vec<Packed>,
+    pub w_v: Vec<PackedTiles>,
     /// For every head `[key, query]`: the pattern, with the norm's scale at the key and the post-norm's at the query.
-    pub pattern: Vec<Packed>,
+    pub pattern: Vec<PackedTiles>,
     /// Positions a query sees.
     pub window: Option<usize>,
     /// Mixed values `[pos, heads * width]` times the post-norm's scale: `dz . z` is what a head contributes.
     pub z: Vec<f32>,
     /// A dictionary's linear skip, `[d_model, d_model]`.
-    pub skip: Option<Packed>,
+    pub skip: Option<PackedTiles>,
 }
 
 impl PackedBlock {
@@ -47,16 +47,16 @@ impl PackedBlock {
         let at_query = |q: usize| post.as_ref().map_or(1.0, |n| n.inverse[q]);
         let one_pattern = |h: usize| {
             let of = &pattern[h * n_pos * n_pos..(h + 1) * n_pos * n_pos];
-            Packed::new(n_pos, n_pos, |k, q| of[q * n_pos + k] * ln1.inverse[k] * at_query(q))
+            PackedTiles::new(n_pos, n_pos, |k, q| of[q * n_pos + k] * ln1.inverse[k] * at_query(q))
         };
         let mut z = vector(&trace.block(l, S::Z)?)?;
         for (q, z) in z.chunks_exact_mut(heads * width).enumerate() {
             z.iter_mut().for_each(|z| *z *= at_query(q));
         }
-        let one_output = |h: usize| Packed::new(width, d, |r, i| w_o[i * heads * width + h * width + r]);
+        let one_output = |h: usize| PackedTiles::new(width, d, |r, i| w_o[i * heads * width + h * width + r]);
         let packed = PackedBlock {
             w_o: (0..heads).map(one_output).collect(),
-            w_v: (0..kv_heads).map(|k| Packed::new(d, width, |r, j| w_v[(k * width + j) * d + r])).collect(),
+            w_v: (0..kv_heads).map(|k| PackedTiles::new(d, width, |r, j| w_v[(k * width + j) * d + r])).collect(),
             pattern: (0..heads).map(one_pattern).collect(),
             window: a.window,
             z,
@@ -67,7 +67,7 @@ impl PackedBlock {
 
     /// Packs a dictionary's linear skip.
     pub fn set_skip(&mut self, skip: &Skip, d: usize) {
-        self.skip = Some(Packed::new(d, d, |r, i| skip.by_output[i * d + r]));
+        self.skip = Some(PackedTiles::new(d, d, |r, i| skip.by_output[i * d + r]));
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is written at the places of a model, layers and positions.
 
-use crate::model::kernel::lanes::Packed;
+use crate::model::kernel::lanes::PackedTiles;
 use std::borrow::Cow;
 
 /// The rows that the effect on the residual stream of one layer and position is contracted with.
 pub(super) struct Rows {
-    pub vectors: Packed,
+    pub vectors: PackedTiles,
     /// The column of each row; the column after the last is the bias.
     pub columns: Vec<usize>,
 }
@@ -21,7 +21,7 @@ pub(super) struct Sides<S> {
 }
 
 /// What is written at one position of a layer, before it is laid out for a route.
-pub(super) struct Place<'a> {
+pub(super) struct PositionWrites<'a> {
     pub vectors: Vec<Cow<'a, [f32]>>,
     /// The column of each vector.
     pub columns: Vec<usize>,
@@ -29,8 +29,8 @@ pub(super) struct Place<'a> {
 
 impl Rows {
     /// Packs what is written at a place, vectors of `d` numbers.
-    pub fn new(place: &Place, d: usize) -> Self {
-        let vectors = Packed::new(place.vectors.len(), d, |r, i| place.vectors[r][i]);
+    pub fn new(place: &PositionWrites, d: usize) -> Self {
+        let vectors = PackedTiles::new(place.vectors.len(), d, |r, i| place.vectors[r][i]);
         Rows { vectors, columns: place.columns.clone() }
     }
 }

@@ -16,7 +16,7 @@ use candle_core::{D, DType, Tensor};
 
 /// What one unit at one position reads of the neuron.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
+pub struct NeuronReader {
     /// The reader's layer.
     pub layer: usize,
     /// The position it reads at.
@@ -31,9 +31,9 @@ pub struct Reading {
 #[derive(Clone, Debug)]
 pub struct Readers {
     /// The later neurons that read most, the strongest first.
-    pub neurons: Vec<Reading>,
+    pub neurons: Vec<NeuronReader>,
     /// The later heads that move most, the strongest first.
-    pub heads: Vec<Reading>,
+    pub heads: Vec<NeuronReader>,
     /// What reaches the last residual stream, `[n_pos - position, d_model]`, from the neuron's position on.
     pub last: Tensor,
 }
@@ -151,13 +151,13 @@ fn linear(x: &Tensor, l: &Linear) -> Result<Tensor> {
 }
 
 /// Takes those of `sizes` `[rows, units]` that are among the `top` greatest so far.
-fn take(best: &mut Vec<Reading>, sizes: &Tensor, layer: usize, first: usize, top: usize) -> Result<()> {
+fn take(best: &mut Vec<NeuronReader>, sizes: &Tensor, layer: usize, first: usize, top: usize) -> Result<()> {
     let units = sizes.dim(1)?.max(1);
     let sizes: Vec<f32> = sizes.flatten_all()?.to_vec1()?;
-    let stronger = |a: &Reading, b: &Reading| b.size.abs().total_cmp(&a.size.abs());
+    let stronger = |a: &NeuronReader, b: &NeuronReader| b.size.abs().total_cmp(&a.size.abs());
     let least = if best.len() < top { 0.0 } else { best.last().map_or(0.0, |b| b.size.abs()) };
     let readings = sizes.iter().enumerate().filter(|(_, size)| size.abs() > least);
-    best.extend(readings.map(|(at, size)| Reading {
+    best.extend(readings.map(|(at, size)| NeuronReader {
         layer,
         position: first + at / units,
         unit: at % units,

@@ -6,12 +6,12 @@
 
 use super::freeze::{Blocks, ReplacementModel};
 use super::lane::Lane;
-use super::layer::Layer;
+use super::layer::ReplacementLayer;
 use super::pack::{Pack, merge};
 use super::packed::PackedBlock;
 use super::places::{Rows, Sides};
 use super::sources::{Gathered, SourceBlocks};
-use super::target::{Entry, Target};
+use super::target::{ResidualPoint, ResidualTarget};
 use super::tensors;
 use crate::model::kernel::lanes::LANES;
 use anyhow::{Result, bail};
@@ -22,7 +22,7 @@ const BATCH: usize = 96 << 20;
 
 /// The direct effects on one target.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct EffectRow {
     /// One number for each of [`super::Columns`].
     pub effects: Vec<f32>,
     /// What biases add, the target's own included.
@@ -37,14 +37,14 @@ pub struct Row {
 }
 
 /// Floating-point operations that the rows of these targets must take: each target to its own layer and position.
-pub fn cost(frozen: &ReplacementModel, targets: &[Target]) -> u64 {
-    let one = |t: &Target| -> u64 {
+pub fn cost(frozen: &ReplacementModel, targets: &[ResidualTarget]) -> u64 {
+    let one = |t: &ResidualTarget| -> u64 {
         let p = t.position as u64 + 1;
         let steps = match t.entry {
-            Entry::Embed => 0,
-            Entry::Mid(l) | Entry::Post(l) => l + 1,
+            ResidualPoint::Embed => 0,
+            ResidualPoint::Mid(l) | ResidualPoint::Post(l) => l + 1,
         };
-        let step = |layer: &Layer| {
+        let step = |layer: &ReplacementLayer| {
             let (h, k, w) = (layer.heads as u64, layer.kv_heads as u64, layer.width as u64);
             2 * p * frozen.d_model as u64 * w * (h + k) + h * w * p * p
         };
@@ -64,9 +64,9 @@ impl ReplacementModel {
     /// What `batch` returns; a device that fails.
     pub fn rows(
         &self,
-        targets: &[Target],
+        targets: &[ResidualTarget],
         sources: &SourceBlocks,
-        batch: impl FnMut(Vec<(usize, Row)>) -> Result<()>,
+        batch: impl FnMut(Vec<(usize, EffectRow)>) -> Result<()>,
     ) -> Result<()> {
         self.rows_while(targets, sources, &mut || Ok(()), batch)
     }
@@ -78,10 +78,10 @@ impl ReplacementModel {
     /// What `batch` or `go_on` returns; rows of the batch in hand are lost. A device that fails.
     pub fn rows_while(
         &self,
-        targets: &[Target],
+        targets: &[ResidualTarget],
         sources: &SourceBlocks,
         go_on: &mut dyn FnMut() -> Result<()>,
-        mut batch: impl FnMut(Vec<(usize, Row)>) -> Result<()>,
+        mut batch: impl FnMut(Vec<(usize, EffectRow)>) -> Result<()>,
     ) -> Result<()> {
         let mut first = 0;
         while first < targets.len() {
@@ -94,7 +94,7 @@ impl ReplacementModel {
     }
 
     /// How many of the first `targets` make up a batch: as many as 96 MB hold.
-    pub fn batch_len(&self, targets: &[Target]) -> usize {
+    pub fn batch_len(&self, targets: &[ResidualTarget]) -> usize {
         let mut room = BATCH;
         let fits = targets.iter().take_while(|t| {
             let size = (t.position + 1) * self.d_model * size_of::<f32>();
@@ -108,10 +108,10 @@ impl ReplacementModel {
 
     fn sweep(
         &self,
-        targets: &[Target],
+        targets: &[ResidualTarget],
         sources: &SourceBlocks,
         go_on: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Vec<(usize, Row)>> {
+    ) -> Result<Vec<(usize, EffectRow)>> {
         let n_columns = sources.columns.len();
         let n_heads = self.n_layers() * self.n_heads();
         let lane = |target: usize| Lane::new(target, n_columns, n_heads);
@@ -130,12 +130,12 @@ impl ReplacementModel {
     fn sweep_packs(
         &self,
         blocks: &[PackedBlock],
-        targets: &[Target],
+        targets: &[ResidualTarget],
         sources: &Sides<Vec<Rows>>,
         lane: impl Fn(usize) -> Lane,
         go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<Lane>> {
-        let join = |packs: &mut Vec<Pack>, entry: Entry| {
+        let join = |packs: &mut Vec<Pack>, entry: ResidualPoint| {
             let mut new: Vec<usize> = (0..targets.len()).filter(|t| targets[*t].entry == entry).collect();
             new.sort_by_key(|t| (std::cmp::Reverse(targets[*t].position), *t));
             let lanes = |some: &[usize]| some.iter().map(|t| lane(*t)).collect();
@@ -143,9 +143,9 @@ impl ReplacementModel {
         };
         let mut packs: Vec<Pack> = Vec::new();
         for (l, (layer, block)) in self.layers.iter().zip(blocks).enumerate().rev() {
-            join(&mut packs, Entry::Post(l));
+            join(&mut packs, ResidualPoint::Post(l));
             let above = packs.len();
-            join(&mut packs, Entry::Mid(l));
+            join(&mut packs, ResidualPoint::Mid(l));
             let down = |i: usize, pack: &mut Pack, heads: usize, go_on: &mut dyn FnMut() -> Result<()>| {
                 // What reads the MLP's input does not see its output.
                 if i < above {
@@ -172,17 +172,17 @@ impl ReplacementModel {
             }
             packs = merge(packs, targets, self.d_model);
         }
-        join(&mut packs, Entry::Embed);
+        join(&mut packs, ResidualPoint::Embed);
         packs.par_iter_mut().for_each(|pack| pack.contract(&sources.embed));
         Ok(packs.into_iter().flat_map(Pack::into_lanes).collect())
     }
 }
 
-fn row(lane: Lane, targets: &[Target]) -> Row {
+fn row(lane: Lane, targets: &[ResidualTarget]) -> EffectRow {
     let target = &targets[lane.target];
     let mut effects = lane.sums;
     let bias = effects.pop().unwrap_or(0.0) + target.bias;
     let sum: f64 = effects.iter().map(|x| *x as f64).sum::<f64>() + bias as f64;
     let abs: f64 = effects.iter().map(|x| x.abs() as f64).sum::<f64>() + bias.abs() as f64;
-    Row { effects, bias, heads: lane.heads, residual: (sum - target.value as f64) as f32, abs_sum: abs as f32 }
+    EffectRow { effects, bias, heads: lane.heads, residual: (sum - target.value as f64) as f32, abs_sum: abs as f32 }
 }

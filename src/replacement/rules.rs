@@ -30,7 +30,7 @@ impl Gate {
 
 /// Whether a part of the model is differentiated or held at its value in the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum GradientRule {
     /// Differentiated.
     Exact,
     /// A constant of the run.
@@ -50,19 +50,19 @@ pub enum Gates {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The scales of all norms, those of queries and keys included.
-    pub norms: Rule,
+    pub norms: GradientRule,
     /// Attention patterns: softmax, soft-caps of scores, rotation, queries and keys.
-    pub patterns: Rule,
+    pub patterns: GradientRule,
     /// MLP nonlinearities.
     pub gates: Gates,
 }
 
 impl Rules {
     /// Nothing is held: the gradient.
-    pub const EXACT: Rules = Rules { norms: Rule::Exact, patterns: Rule::Exact, gates: Gates::Exact };
+    pub const EXACT: Rules = Rules { norms: GradientRule::Exact, patterns: GradientRule::Exact, gates: Gates::Exact };
 
     /// Relevance patching: everything is held, gated products by `gate`. Jafari et al. (arXiv 2508.21258).
     pub const fn relp(gate: Gate) -> Self {
-        Rules { norms: Rule::Frozen, patterns: Rule::Frozen, gates: Gates::Held(gate) }
+        Rules { norms: GradientRule::Frozen, patterns: GradientRule::Frozen, gates: Gates::Held(gate) }
     }
 }

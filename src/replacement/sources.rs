@@ -2,7 +2,7 @@
 
 use super::freeze::{Blocks, ReplacementModel};
 use super::norm::vector;
-use super::places::{Place, Rows, Sides};
+use super::places::{PositionWrites, Rows, Sides};
 use super::tensors::Tile;
 use crate::model::arch::Decoder;
 use crate::model::site::BlockSite as S;
@@ -107,7 +107,7 @@ impl SourceBlocks {
             by_place.entry((write.layer, write.position)).or_default().push(write);
         }
         let outputs = (0..n_layers).map(|l| vector(&trace.block(l, S::MlpOut)?)).collect::<Result<Vec<_>>>()?;
-        let written = |layer: usize, pos: usize| -> Place {
+        let written = |layer: usize, pos: usize| -> PositionWrites {
             let mut rest = outputs[layer][pos * d..(pos + 1) * d].to_vec();
             let writes = by_place.get(&(layer, pos)).map_or(&[][..], Vec::as_slice);
             let bias = biases[layer][pos].as_slice();
@@ -119,25 +119,25 @@ impl SourceBlocks {
             let mut at: Vec<usize> = writes.iter().map(|w| w.column).collect();
             vectors.extend([rest.into(), bias.into()]);
             at.extend([columns.remainder(layer, pos), bias_column]);
-            Place { vectors, columns: at }
+            PositionWrites { vectors, columns: at }
         };
-        let mlp = |layer: usize| -> Vec<Place> { (0..n_pos).map(|p| written(layer, p)).collect() };
-        let attn = |layer: usize| -> Vec<Place> {
+        let mlp = |layer: usize| -> Vec<PositionWrites> { (0..n_pos).map(|p| written(layer, p)).collect() };
+        let attn = |layer: usize| -> Vec<PositionWrites> {
             let rows = frozen.layers[layer].attn_bias.chunks_exact(d);
-            rows.map(|row| Place { vectors: vec![row.into()], columns: vec![bias_column] }).collect()
+            rows.map(|row| PositionWrites { vectors: vec![row.into()], columns: vec![bias_column] }).collect()
         };
         let embed = |pos: usize| {
             let tables = [Some(&frozen.embed), frozen.pos_embed.as_ref()].into_iter().flatten();
             let vectors = tables.map(|t| t[pos * d..(pos + 1) * d].into()).collect();
-            Place {
+            PositionWrites {
                 vectors,
                 columns: [Some(columns.token(pos)), columns.pos_embed(pos)].into_iter().flatten().collect(),
             }
         };
-        let embed: Vec<Place> = (0..n_pos).map(embed).collect();
+        let embed: Vec<PositionWrites> = (0..n_pos).map(embed).collect();
         let gathered = match &frozen.blocks {
             Blocks::Packed(_) => {
-                let packed = |places: Vec<Place>| places.iter().map(|p| Rows::new(p, d)).collect();
+                let packed = |places: Vec<PositionWrites>| places.iter().map(|p| Rows::new(p, d)).collect();
                 Gathered::Packed(Sides {
                     mlp: (0..n_layers).into_par_iter().map(|l| packed(mlp(l))).collect(),
                     attn: (0..n_layers).map(|l| packed(attn(l))).collect(),
@@ -145,7 +145,7 @@ impl SourceBlocks {
                 })
             }
             Blocks::Tensors(_, device) => {
-                let tiles = |places: Vec<Place>| Tile::cover(&places, d, device);
+                let tiles = |places: Vec<PositionWrites>| Tile::cover(&places, d, device);
                 Gathered::Tensors(Sides {
                     mlp: (0..n_layers).map(|l| tiles(mlp(l))).collect::<Result<_>>()?,
                     attn: (0..n_layers).map(|l| tiles(attn(l))).collect::<Result<_>>()?,

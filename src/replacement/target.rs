@@ -2,7 +2,7 @@
 
 /// Where on the residual stream a target reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Entry {
+pub enum ResidualPoint {
     /// The embeddings.
     Embed,
     /// `hook_resid_mid` of a layer.
@@ -11,20 +11,20 @@ pub enum Entry {
     Post(usize),
 }
 
-impl Entry {
+impl ResidualPoint {
     /// What MLP of `layer` reads from.
     pub fn mlp_input(layer: usize, parallel: bool) -> Self {
         match (parallel, layer) {
-            (false, _) => Entry::Mid(layer),
-            (true, 0) => Entry::Embed,
-            (true, _) => Entry::Post(layer - 1),
+            (false, _) => ResidualPoint::Mid(layer),
+            (true, 0) => ResidualPoint::Embed,
+            (true, _) => ResidualPoint::Post(layer - 1),
         }
     }
 }
 
 /// What a target at the input of an MLP reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum MlpInput {
     /// The residual stream.
     Residual,
     /// The output of the norm, weight and bias included.
@@ -35,9 +35,9 @@ pub enum Input {
 
 /// A linear functional of the frozen model's residual stream.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct ResidualTarget {
     /// Where it reads.
-    pub entry: Entry,
+    pub entry: ResidualPoint,
     /// The position it reads at.
     pub position: usize,
     /// `[d_model]`: its gradient on the residual stream at `entry`.

@@ -3,7 +3,7 @@
 use super::freeze::ReplacementModel;
 use super::norm::{dot, vector};
 use super::rules::Gate;
-use super::target::{Entry, Input, Target};
+use super::target::{MlpInput, ResidualPoint, ResidualTarget};
 use crate::model::arch::{Decoder, Linear};
 use crate::model::ops::{Route, numbers};
 use crate::model::site::{BlockSite as S, Site};
@@ -30,12 +30,18 @@ impl ReplacementModel {
     ///
     /// # Errors
     /// The run kept logits, and with them the final norm, of its last position only.
-    pub fn output_target(&self, position: usize, mut direction: Vec<f32>, bias: f32, value: f32) -> Result<Target> {
+    pub fn output_target(
+        &self,
+        position: usize,
+        mut direction: Vec<f32>,
+        bias: f32,
+        value: f32,
+    ) -> Result<ResidualTarget> {
         let bias = bias + dot(&direction, &self.last.bias);
         let row = (position + self.last.inverse.len()).checked_sub(self.n_pos);
         let row = row.with_context(|| format!("the final norm of position {position} was not recorded"))?;
         self.last.backward(&mut direction, row);
-        Ok(Target { entry: Entry::Post(self.n_layers() - 1), position, vector: direction, bias, value })
+        Ok(ResidualTarget { entry: ResidualPoint::Post(self.n_layers() - 1), position, vector: direction, bias, value })
     }
 
     /// A target that reads along `direction` at the input of the MLP of `layer`, at `position`.
@@ -44,21 +50,27 @@ impl ReplacementModel {
         layer: usize,
         position: usize,
         mut direction: Vec<f32>,
-        reads: Input,
+        reads: MlpInput,
         bias: f32,
         value: f32,
-    ) -> Target {
+    ) -> ResidualTarget {
         let norm = &self.layers[layer].ln2;
         let mut bias = bias;
         match reads {
-            Input::Residual => {}
-            Input::Normalized => {
+            MlpInput::Residual => {}
+            MlpInput::Normalized => {
                 bias += dot(&direction, &norm.bias);
                 norm.backward(&mut direction, position);
             }
-            Input::Unweighted => direction.iter_mut().for_each(|v| *v *= norm.inverse[position]),
+            MlpInput::Unweighted => direction.iter_mut().for_each(|v| *v *= norm.inverse[position]),
         }
-        Target { entry: Entry::mlp_input(layer, self.parallel), position, vector: direction, bias, value }
+        ResidualTarget {
+            entry: ResidualPoint::mlp_input(layer, self.parallel),
+            position,
+            vector: direction,
+            bias,
+            value,
+        }
     }
 }
 
@@ -102,7 +114,7 @@ impl TargetMaker<'_> {
     ///
     /// # Errors
     /// A site that the run did not record.
-    pub fn neurons(&self, layer: usize, which: &[(usize, usize)]) -> Result<Vec<Target>> {
+    pub fn neurons(&self, layer: usize, which: &[(usize, usize)]) -> Result<Vec<ResidualTarget>> {
         let mlp = &self.model.blocks.get(layer).with_context(|| format!("there is no layer {layer}"))?.mlp;
         let rows = |site| -> Result<Vec<Vec<f32>>> {
             Ok(self.trace.block(layer, site)?.to_dtype(candle_core::DType::F32)?.to_vec2()?)
@@ -145,7 +157,7 @@ impl TargetMaker<'_> {
                     own = c * at(&in_bias, n);
                 }
             }
-            self.frozen.input_target(layer, pos, v.to_vec(), Input::Normalized, own, post[pos][n])
+            self.frozen.input_target(layer, pos, v.to_vec(), MlpInput::Normalized, own, post[pos][n])
         };
         Ok(input.chunks_exact_mut(d).enumerate().map(one).collect())
     }
@@ -155,7 +167,7 @@ impl TargetMaker<'_> {
     ///
     /// # Errors
     /// An id outside the vocabulary, or logits that were not recorded.
-    pub fn logits(&self, position: usize, weights: &[(u32, f32)], demeaned: bool) -> Result<Target> {
+    pub fn logits(&self, position: usize, weights: &[(u32, f32)], demeaned: bool) -> Result<ResidualTarget> {
         let (d_vocab, d) = self.model.unembed.weight.dims2()?;
         let site = if self.model.has_site(Site::LogitsPreSoftcap) { Site::LogitsPreSoftcap } else { Site::Logits };
         let logits = self.trace.get(site)?;

@@ -10,9 +10,9 @@
 //! Products take f32 in full, whatever the dtype of the model.
 
 use super::lane::Lane;
-use super::layer::{Layer, Skip};
-use super::places::{Place, Sides};
-use super::target::{Entry, Target};
+use super::layer::{ReplacementLayer, Skip};
+use super::places::{PositionWrites, Sides};
+use super::target::{ResidualPoint, ResidualTarget};
 use super::transpose::norm_back;
 use crate::model::arch::{Block, Linear, Norm};
 use crate::model::ops::{self, Route};
@@ -85,7 +85,7 @@ impl TensorBlock {
     }
 
     /// One attention step: `G` after it, and what each head carries to each target, `[targets * heads]`.
-    fn attention(&self, g: &Tensor, layer: &Layer) -> Result<(Tensor, Vec<f32>)> {
+    fn attention(&self, g: &Tensor, layer: &ReplacementLayer) -> Result<(Tensor, Vec<f32>)> {
         let (end, n, _) = g.dims3()?;
         let w_o = wide(&self.w_o)?;
         let dz = match &self.post {
@@ -109,7 +109,7 @@ impl TensorBlock {
     }
 
     /// The transpose of mixing by the pattern: `[pos, targets, heads, width] -> [pos, targets, kv_heads * width]`.
-    fn mixing_back(&self, dz: Tensor, layer: &Layer) -> Result<Tensor> {
+    fn mixing_back(&self, dz: Tensor, layer: &ReplacementLayer) -> Result<Tensor> {
         let (end, n, heads, width) = dz.dims4()?;
         let (kv_heads, group) = (layer.kv_heads, heads / layer.kv_heads);
         let pattern = wide(&self.pattern.narrow(1, 0, end)?.narrow(2, 0, end)?)?.contiguous()?;
@@ -162,7 +162,7 @@ pub(super) struct Tile {
 impl Tile {
     /// Tiles as wide as a position has sources on average: crowded positions take several, so that less than one tile a
     /// position is zeros, and few products do for all.
-    pub fn cover(places: &[Place], d: usize, device: &Device) -> Result<Vec<Self>> {
+    pub fn cover(places: &[PositionWrites], d: usize, device: &Device) -> Result<Vec<Self>> {
         let total: usize = places.iter().map(|p| p.columns.len()).sum();
         let most = places.iter().map(|p| p.columns.len()).max().unwrap_or(0);
         let side = total.div_ceil(places.len().max(1)).max(1);
@@ -219,7 +219,7 @@ impl Sheet {
     fn join(
         &mut self,
         new: &[usize],
-        targets: &[Target],
+        targets: &[ResidualTarget],
         lane: &impl Fn(usize) -> Lane,
         device: &Device,
     ) -> Result<()> {
@@ -248,8 +248,8 @@ impl Sheet {
 
 /// What targets gather on their way down.
 pub(super) fn sweep(
-    (layers, blocks, device): (&[Layer], &[TensorBlock], &Device),
-    targets: &[Target],
+    (layers, blocks, device): (&[ReplacementLayer], &[TensorBlock], &Device),
+    targets: &[ResidualTarget],
     sources: &Sides<Vec<Tile>>,
     lane: impl Fn(usize) -> Lane,
     go_on: &mut dyn FnMut() -> Result<()>,
@@ -260,15 +260,16 @@ pub(super) fn sweep(
     for some in order.chunks(SIDE) {
         let end = targets[some[0]].position + 1;
         let mut sheet = Sheet { lanes: Vec::new(), g: None, end };
-        let reading =
-            |entry: Entry| -> Vec<usize> { some.iter().copied().filter(|t| targets[*t].entry == entry).collect() };
+        let reading = |entry: ResidualPoint| -> Vec<usize> {
+            some.iter().copied().filter(|t| targets[*t].entry == entry).collect()
+        };
         for (l, (layer, block)) in layers.iter().zip(blocks).enumerate().rev() {
             go_on()?;
-            sheet.join(&reading(Entry::Post(l)), targets, &lane, device)?;
+            sheet.join(&reading(ResidualPoint::Post(l)), targets, &lane, device)?;
             sheet.contract(&sources.mlp[l])?;
             sheet.g = sheet.g.as_ref().map(|g| block.skip(g)).transpose()?;
             // What reads the MLP's input does not see its output.
-            sheet.join(&reading(Entry::Mid(l)), targets, &lane, device)?;
+            sheet.join(&reading(ResidualPoint::Mid(l)), targets, &lane, device)?;
             sheet.contract(&sources.attn[l])?;
             let Some(g) = sheet.g.take() else { continue };
             let (g, carried) = block.attention(&g, layer)?;
@@ -277,7 +278,7 @@ pub(super) fn sweep(
             }
             sheet.g = Some(g);
         }
-        sheet.join(&reading(Entry::Embed), targets, &lane, device)?;
+        sheet.join(&reading(ResidualPoint::Embed), targets, &lane, device)?;
         sheet.contract(&sources.embed)?;
         done.append(&mut sheet.lanes);
     }

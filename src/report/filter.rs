@@ -1,8 +1,8 @@
 //! Filters of tables: `activation>2 layer=3..5 "Austin"`.
 
-use super::{Cell, Kind, Table};
+use super::{Cell, CellKind, Table};
+use crate::address::Component;
 use crate::address::Part;
-use crate::address::Place;
 use anyhow::{Context, Result, bail};
 
 /// Conditions that all have to hold.
@@ -95,10 +95,10 @@ impl Condition {
 /// The column that `name` means: its name, the only one that begins so, or the one that all others which do go on from
 /// (`activation` before `activation_clean`).
 fn column(name: &str, table: &Table) -> Result<String> {
-    let has_address = table.columns.iter().any(|c| c.kind == Kind::Address);
+    let has_address = table.columns.iter().any(|c| c.kind == CellKind::Address);
     let virtual_ = if has_address { &["layer", "head", "neuron"][..] } else { &[] };
     // Values over positions are no number to compare with.
-    let columns = table.columns.iter().filter(|c| c.kind != Kind::Series).map(|c| c.name.as_str());
+    let columns = table.columns.iter().filter(|c| c.kind != CellKind::Series).map(|c| c.name.as_str());
     let all: Vec<&str> = columns.chain(virtual_.iter().copied()).collect();
     if let Some(exact) = all.iter().find(|c| **c == name) {
         return Ok((*exact).to_owned());
@@ -121,8 +121,8 @@ fn value(table: &Table, row: &[Cell], column: &str) -> Option<f64> {
     let address = row.iter().find_map(|c| if let Cell::Address(a) = c { Some(a) } else { None })?;
     let number = match (column, &address.place) {
         ("layer", _) => address.layer(),
-        ("head", Place::Unit { part: Part::Head(n), .. }) => Some(*n),
-        ("neuron", Place::Unit { part: Part::Neuron(n), .. }) => Some(*n),
+        ("head", Component::Unit { part: Part::Head(n), .. }) => Some(*n),
+        ("neuron", Component::Unit { part: Part::Neuron(n), .. }) => Some(*n),
         _ => None,
     };
     number.map(|n| n as f64)

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::plain;
-use super::table::Unit;
+use super::table::NumberUnit;
 use crate::address::Address;
 
 /// Numbers over two axes, as an attention pattern (`[query, key]`) or a logit lens (`[layer, pos]`).
@@ -22,7 +22,7 @@ pub struct Grid {
     pub tokens: Vec<String>,
     /// What the values are measured in; empty for plain numbers.
     #[serde(deserialize_with = "plain::unit")]
-    pub unit: Unit,
+    pub unit: NumberUnit,
     /// Digits after the point, for readers.
     pub digits: usize,
 }

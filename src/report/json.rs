@@ -44,16 +44,16 @@ impl Serialize for Printed<'_, Body> {
 
 impl Serialize for Printed<'_, Table> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.rows.iter().map(|row| Row { columns: &self.0.columns, cells: row }))
+        serializer.collect_seq(self.0.rows.iter().map(|row| JsonRow { columns: &self.0.columns, cells: row }))
     }
 }
 
-struct Row<'a> {
+struct JsonRow<'a> {
     columns: &'a [Column],
     cells: &'a [Cell],
 }
 
-impl Serialize for Row<'_> {
+impl Serialize for JsonRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.columns.iter().map(|column| &column.name).zip(self.cells.iter().map(Printed)))
     }

@@ -18,15 +18,15 @@ pub struct Column {
     /// Its heading and JSON key.
     pub name: String,
     /// What its cells are.
-    pub kind: Kind,
+    pub kind: CellKind,
 }
 
 /// What numbers are measured in: one of the words that [`Kind`] is made with.
-pub type Unit = &'static str;
+pub type NumberUnit = &'static str;
 
 /// What the cells of a column are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Kind {
+pub enum CellKind {
     /// Words.
     Text,
     /// The text of a token, spaces included; quoted for readers.
@@ -39,7 +39,7 @@ pub enum Kind {
     Number {
         /// What it is measured in; empty for plain numbers.
         #[serde(deserialize_with = "plain::unit")]
-        unit: Unit,
+        unit: NumberUnit,
         /// Digits after the point, for readers.
         digits: usize,
     },
@@ -92,7 +92,7 @@ impl Table {
         let mut table = Table::default();
         for column in &self.columns {
             table.columns.push(column.clone());
-            if of_both(column) && matches!(column.kind, Kind::Number { .. }) {
+            if of_both(column) && matches!(column.kind, CellKind::Number { .. }) {
                 table.columns.push(renamed(column, "change"));
             }
         }
@@ -108,7 +108,7 @@ impl Table {
                 };
                 cells.push(cell);
                 if both {
-                    cells.extend(matches!(column.kind, Kind::Number { .. }).then_some(change));
+                    cells.extend(matches!(column.kind, CellKind::Number { .. }).then_some(change));
                     last.push(before.clone());
                 }
             }
@@ -122,46 +122,46 @@ impl Table {
 impl Column {
     /// A column of words.
     pub fn text(name: &str) -> Self {
-        Column { name: name.to_owned(), kind: Kind::Text }
+        Column { name: name.to_owned(), kind: CellKind::Text }
     }
 
     /// A column of tokens.
     pub fn token(name: &str) -> Self {
-        Column { name: name.to_owned(), kind: Kind::Token }
+        Column { name: name.to_owned(), kind: CellKind::Token }
     }
 
     /// A column of addresses.
     pub fn address(name: &str) -> Self {
-        Column { name: name.to_owned(), kind: Kind::Address }
+        Column { name: name.to_owned(), kind: CellKind::Address }
     }
 
     /// A column of integers.
     pub fn integer(name: &str) -> Self {
-        Column { name: name.to_owned(), kind: Kind::Integer }
+        Column { name: name.to_owned(), kind: CellKind::Integer }
     }
 
     /// A column of values over positions.
     pub fn series(name: &str) -> Self {
-        Column { name: name.to_owned(), kind: Kind::Series }
+        Column { name: name.to_owned(), kind: CellKind::Series }
     }
 
     /// A column of values in `unit`, shown with `digits` digits after the point.
     pub fn number(name: &str, unit: &'static str, digits: usize) -> Self {
-        Column { name: name.to_owned(), kind: Kind::Number { unit, digits } }
+        Column { name: name.to_owned(), kind: CellKind::Number { unit, digits } }
     }
 }
 
 impl Cell {
-    fn fits(&self, kind: Kind) -> bool {
+    fn fits(&self, kind: CellKind) -> bool {
         match self {
             Cell::Empty => true,
             // What has no address, as a positional embedding or a bias, goes by its name.
-            Cell::Text(_) => matches!(kind, Kind::Text | Kind::Address),
-            Cell::Token(_) => kind == Kind::Token,
-            Cell::Address(_) => kind == Kind::Address,
-            Cell::Integer(_) => kind == Kind::Integer,
-            Cell::Number(_) => matches!(kind, Kind::Number { .. }),
-            Cell::Series(_) => kind == Kind::Series,
+            Cell::Text(_) => matches!(kind, CellKind::Text | CellKind::Address),
+            Cell::Token(_) => kind == CellKind::Token,
+            Cell::Address(_) => kind == CellKind::Address,
+            Cell::Integer(_) => kind == CellKind::Integer,
+            Cell::Number(_) => matches!(kind, CellKind::Number { .. }),
+            Cell::Series(_) => kind == CellKind::Series,
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Body, Cell, Column, Grid, Kind, Report, Table};
+use super::{Body, Cell, CellKind, Column, Grid, Report, Table};
 
 /// Space between columns.
 const GAP: &str = "  ";
@@ -37,13 +37,13 @@ fn write_table(table: &Table, out: &mut dyn Write) -> io::Result<()> {
         table.rows.iter().map(|row| row.iter().zip(&table.columns).map(|(cell, c)| shown(cell, Some(c))).collect());
     let lines: Vec<Vec<String>> = std::iter::once(heading).chain(body).collect();
     let right: Vec<bool> =
-        table.columns.iter().map(|c| matches!(c.kind, Kind::Integer | Kind::Number { .. })).collect();
+        table.columns.iter().map(|c| matches!(c.kind, CellKind::Integer | CellKind::Number { .. })).collect();
     aligned(&lines, &right, out)
 }
 
 fn heading(column: &Column) -> String {
     match column.kind {
-        Kind::Number { unit, .. } if !unit.is_empty() => format!("{} ({unit})", escape(&column.name)),
+        CellKind::Number { unit, .. } if !unit.is_empty() => format!("{} ({unit})", escape(&column.name)),
         _ => escape(&column.name).into_owned(),
     }
 }
@@ -99,7 +99,7 @@ fn shown(cell: &Cell, column: Option<&Column>) -> String {
         Cell::Address(address) => escape(&address.to_string()).into_owned(),
         Cell::Integer(value) => value.to_string(),
         Cell::Number(value) => match column.map(|column| column.kind) {
-            Some(Kind::Number { digits, .. }) => number(*value, digits),
+            Some(CellKind::Number { digits, .. }) => number(*value, digits),
             _ => value.to_string(),
         },
         Cell::Series(values) => spark(values, SPARK, &LEVELS),

@@ -1,7 +1,7 @@
 //! What goes into the log file: what was asked and how it ended, signals, what failed.
 
 use crate::app::Event;
-use crate::engine::{Answer, Ask, JobId, Question, Reply, Request, Said, Setup};
+use crate::engine::{Answer, Ask, JobId, PromptQuestion, Reply, Request, Said, Setup};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -106,7 +106,7 @@ fn what(ask: &Ask) -> String {
     }
 }
 
-fn of(question: &Question) -> String {
+fn of(question: &PromptQuestion) -> String {
     let mut text = format!("at {}", question.position);
     if let Some(target) = &question.target {
         text += &format!(", target {target:?}");

@@ -11,18 +11,18 @@ const LIMIT: usize = 74_000;
 
 /// How text reached the clipboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum ClipboardRoute {
     /// `tmux load-buffer -w`.
     Tmux,
     /// The OSC 52 escape sequence; whether the terminal took it cannot be known.
     Osc52,
 }
 
-impl Display for Route {
+impl Display for ClipboardRoute {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         f.write_str(match self {
-            Route::Tmux => "copied through tmux",
-            Route::Osc52 => "sent to the terminal (OSC 52)",
+            ClipboardRoute::Tmux => "copied through tmux",
+            ClipboardRoute::Osc52 => "sent to the terminal (OSC 52)",
         })
     }
 }
@@ -44,9 +44,9 @@ fn in_tmux() -> bool {
 ///
 /// # Errors
 /// The text is too long for this route, or the route does not work.
-pub fn copy(text: &str) -> Result<Route> {
+pub fn copy(text: &str) -> Result<ClipboardRoute> {
     if in_tmux() && tmux(text).is_ok() {
-        return Ok(Route::Tmux);
+        return Ok(ClipboardRoute::Tmux);
     }
     ensure!(
         text.len() <= LIMIT,
@@ -56,7 +56,7 @@ pub fn copy(text: &str) -> Result<Route> {
     let mut out = std::io::stdout().lock();
     crossterm::queue!(out, CopyToClipboard::to_clipboard_from(text)).context("cannot write to the terminal")?;
     out.flush().context("cannot write to the terminal")?;
-    Ok(Route::Osc52)
+    Ok(ClipboardRoute::Osc52)
 }
 
 fn tmux(text: &str) -> Result<()> {

@@ -6,7 +6,7 @@ use crate::action::{Action, Argument};
 use crate::app::graph::Origin;
 use crate::app::message::Severity;
 use crate::app::overlay::Overlay;
-use crate::app::pane::State;
+use crate::app::pane::RequestState;
 use crate::app::{App, Tab};
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
@@ -151,7 +151,7 @@ impl Canvas<'_> {
     }
 
     /// One line of text entry, scrolled so that the cursor is seen.
-    pub(super) fn entry_line(&mut self, area: Rect, entry: &crate::app::entry::Entry) -> Position {
+    pub(super) fn entry_line(&mut self, area: Rect, entry: &crate::app::text_input::TextInput) -> Position {
         let columns = usize::from(area.width.saturating_sub(1));
         let before = text::width(entry.before());
         // Whole characters are left out on the left until the cursor fits.
@@ -185,23 +185,23 @@ fn freshness(app: &App) -> String {
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
             // What came of it is in the prompt or among the tests; that it did not end well was said.
-            State::Cancelled | State::Failed(_) if matches!(slot, Generate | Verify) => {}
-            State::Running(done, total) if slot == Model && *total > 0 => {
+            RequestState::Cancelled | RequestState::Failed(_) if matches!(slot, Generate | Verify) => {}
+            RequestState::Running(done, total) if slot == Model && *total > 0 => {
                 return format!("loading {done} %");
             }
-            State::Running(..) if slot == Model => return "loading".into(),
-            State::Running(_, 0) => return "running".into(),
-            State::Running(done, total) if slot == Graph => {
+            RequestState::Running(..) if slot == Model => return "loading".into(),
+            RequestState::Running(_, 0) => return "running".into(),
+            RequestState::Running(done, total) if slot == Graph => {
                 return format!("row {done}/{total}{}", left(app.pane(slot)));
             }
             // Every test has three runs.
-            State::Running(done, total) if slot == Verify => {
+            RequestState::Running(done, total) if slot == Verify => {
                 return format!("test {}/{}{}", done / 3, total / 3, left(app.pane(slot)));
             }
-            State::Running(done, total) => return format!("layer {}/{total}", done + 1),
-            State::Cancelled => return "stopped".into(),
-            State::Failed(_) => return "failed".into(),
-            State::Idle => {}
+            RequestState::Running(done, total) => return format!("layer {}/{total}", done + 1),
+            RequestState::Cancelled => return "stopped".into(),
+            RequestState::Failed(_) => return "failed".into(),
+            RequestState::Idle => {}
         }
     }
     if model.fresh { "fresh".into() } else { String::new() }

@@ -12,17 +12,17 @@
 
 mod line;
 
-use super::{Canvas, Memory};
+use super::{Canvas, ViewMemory};
 use crate::app::graph::Shown;
-use crate::app::pane::State;
+use crate::app::pane::RequestState;
 use crate::app::{Slot, WIDE};
-use crate::graph::tree::Direction;
+use crate::graph::tree::TreeDirection;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Modifier;
 
 impl Canvas<'_> {
     /// The tree, with the selected node beside it where there is room or when keys move there.
-    pub(super) fn graph_tab(&mut self, area: Rect, memory: &mut Memory) {
+    pub(super) fn graph_tab(&mut self, area: Rect, memory: &mut ViewMemory) {
         let side = self.app.side;
         let wide = area.width >= WIDE;
         if wide && self.app.graph.shown().is_some() {
@@ -46,7 +46,7 @@ impl Canvas<'_> {
         }
     }
 
-    fn graph_pane(&mut self, area: Rect, memory: &mut Memory, focused: bool) {
+    fn graph_pane(&mut self, area: Rect, memory: &mut ViewMemory, focused: bool) {
         if self.app.graph.shown().is_none() || self.app.pane(Slot::Graph).report.is_none() || area.height < 3 {
             return self.pane(area, Slot::Graph, memory, focused);
         }
@@ -54,7 +54,7 @@ impl Canvas<'_> {
         if let Some(shown) = self.app.graph.shown() {
             let dim = self.theme.dim();
             let pane = self.app.pane(Slot::Graph);
-            if stale && matches!(pane.state, State::Running(..)) {
+            if stale && matches!(pane.state, RequestState::Running(..)) {
                 self.progress(area, area.y + 1, pane);
             } else {
                 self.put(area, area.x, area.y + 1, &summary(shown, usize::from(area.width)), dim);
@@ -85,8 +85,8 @@ impl Canvas<'_> {
                 Some(within) => format!("what writes into {}, by influence", within.unit),
                 None => "a list by influence".to_owned(),
             },
-            (false, Direction::Upstream) => format!("what feeds {root}"),
-            (false, Direction::Downstream) => format!("what {root} feeds"),
+            (false, TreeDirection::Upstream) => format!("what feeds {root}"),
+            (false, TreeDirection::Downstream) => format!("what {root} feeds"),
         };
         let edits = if self.app.edits.on().is_empty() { "" } else { " (run without edits)" };
         format!("Graph of {of}, {what}{edits}")

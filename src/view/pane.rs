@@ -1,16 +1,16 @@
 //! A pane: the lines of a report around the cursor.
 
-use super::{Canvas, Hit, Memory, text};
+use super::{Canvas, Hit, ViewMemory, text};
 use crate::action::Action;
 use crate::app::Slot;
-use crate::app::pane::{Line, Pane, State};
+use crate::app::pane::{Pane, PaneLine, RequestState};
 use crate::report::{Body, Report};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 
 impl Canvas<'_> {
     /// The panes of a tab: side by side where there is room, else one above the other, else the one that keys move in.
-    pub(super) fn panes(&mut self, area: Rect, memory: &mut Memory) {
+    pub(super) fn panes(&mut self, area: Rect, memory: &mut ViewMemory) {
         let (main, side) = self.app.tab.slots();
         let side = side.filter(|s| self.app.pane(*s).asked.is_some());
         let Some(side) = side else { return self.pane(area, main, memory, true) };
@@ -39,7 +39,7 @@ impl Canvas<'_> {
     }
 
     /// A pane with its heading.
-    pub(super) fn pane(&mut self, area: Rect, slot: Slot, memory: &mut Memory, focused: bool) {
+    pub(super) fn pane(&mut self, area: Rect, slot: Slot, memory: &mut ViewMemory, focused: bool) {
         if area.height == 0 {
             return;
         }
@@ -51,10 +51,10 @@ impl Canvas<'_> {
             let stopped = format!("stopped; {} asks again", app.key_of(Action::AskAgain));
             self.progress(inner, inner.y, pane);
             let text = match &pane.state {
-                State::Running(..) => return,
-                State::Failed(error) => error,
-                State::Cancelled => &stopped,
-                State::Idle => "",
+                RequestState::Running(..) => return,
+                RequestState::Failed(error) => error,
+                RequestState::Cancelled => &stopped,
+                RequestState::Idle => "",
             };
             for (y, line) in (inner.y..inner.bottom()).zip(text::wrap(text, usize::from(inner.width))) {
                 self.put(inner, inner.x, y, &line, theme.dim());
@@ -63,7 +63,7 @@ impl Canvas<'_> {
         };
         self.lines(inner, pane, &report, memory, focused);
         // Work that ends within a frame does not dim the pane: that would write all of it twice.
-        if stale && !matches!(pane.state, State::Running(_, 0)) {
+        if stale && !matches!(pane.state, RequestState::Running(_, 0)) {
             self.buffer.set_style(inner, Style::new().add_modifier(Modifier::DIM));
         }
     }
@@ -75,13 +75,13 @@ impl Canvas<'_> {
         let (title, what) = self.title(slot);
         let before = app.outdated(slot);
         let state = match (&pane.state, before) {
-            (State::Failed(_), None) => "  failed".to_owned(),
-            (State::Failed(_), Some(before)) => format!("  failed; this is {before}"),
-            (State::Cancelled, None) => "  stopped".to_owned(),
-            (State::Cancelled, Some(before)) => format!("  stopped; this is {before}"),
-            (State::Running(..), Some(before)) if slot == Slot::Graph => format!("  ({before})"),
+            (RequestState::Failed(_), None) => "  failed".to_owned(),
+            (RequestState::Failed(_), Some(before)) => format!("  failed; this is {before}"),
+            (RequestState::Cancelled, None) => "  stopped".to_owned(),
+            (RequestState::Cancelled, Some(before)) => format!("  stopped; this is {before}"),
+            (RequestState::Running(..), Some(before)) if slot == Slot::Graph => format!("  ({before})"),
             // What ends within a frame is not worth two headings.
-            (State::Running(_, 1..), Some(before)) => format!("  ({before})"),
+            (RequestState::Running(_, 1..), Some(before)) => format!("  ({before})"),
             _ => String::new(),
         };
         let style = if focused { theme.title() } else { theme.dim() };
@@ -144,11 +144,11 @@ impl Canvas<'_> {
     }
 
     /// The lines of a report around the cursor; the column headings of what is at the top stay in sight.
-    fn lines(&mut self, area: Rect, pane: &Pane, report: &Report, memory: &mut Memory, focused: bool) {
+    fn lines(&mut self, area: Rect, pane: &Pane, report: &Report, memory: &mut ViewMemory, focused: bool) {
         let height = usize::from(area.height);
         let scroll = memory.scroll.entry(pane.slot).or_default();
         // The first rows show what stands above them.
-        let above = pane.lines[..pane.cursor.min(pane.lines.len())].iter().any(|l| matches!(l, Line::Row(..)));
+        let above = pane.lines[..pane.cursor.min(pane.lines.len())].iter().any(|l| matches!(l, PaneLine::Row(..)));
         let want = if above { pane.cursor } else { 0 };
         // A row under the sticky heading would be hidden: one line of margin.
         scroll.0 = scroll.0.min(want.saturating_sub(usize::from(above && height > 2)));
@@ -158,26 +158,26 @@ impl Canvas<'_> {
         let mut offset = *scroll;
         let window = pane.lines.iter().enumerate().skip(offset.0).take(height);
         let mut layouts: Vec<Option<super::table::Widths>> = vec![None; report.parts.len()];
-        let visible: Vec<(usize, Line)> = window.map(|(n, l)| (n, *l)).collect();
+        let visible: Vec<(usize, PaneLine)> = window.map(|(n, l)| (n, *l)).collect();
         let sticky = match visible.first() {
-            Some((_, Line::Row(part, _))) if height > 2 => Some(*part),
+            Some((_, PaneLine::Row(part, _))) if height > 2 => Some(*part),
             _ => None,
         };
         let mut hits = Vec::new();
         for (y, (n, line)) in (area.y..area.bottom()).zip(visible) {
             let line = match (sticky, y == area.y) {
-                (Some(part), true) => Line::Header(part),
+                (Some(part), true) => PaneLine::Header(part),
                 _ => line,
             };
             let row_area = Rect { y, height: 1, ..area };
-            let selected = n == pane.cursor && matches!(line, Line::Row(..));
+            let selected = n == pane.cursor && matches!(line, PaneLine::Row(..));
             match line {
-                Line::Blank => {}
-                Line::Title(part) => {
+                PaneLine::Blank => {}
+                PaneLine::Title(part) => {
                     let title = self.theme.title();
                     self.put(row_area, area.x, y, &report.parts[part].title, title);
                 }
-                Line::Note(part, row) => {
+                PaneLine::Note(part, row) => {
                     if let Body::Note(note) = &report.parts[part].body {
                         let dim = self.theme.dim();
                         self.put(
@@ -189,8 +189,8 @@ impl Canvas<'_> {
                         );
                     }
                 }
-                Line::Header(part) | Line::Row(part, _) => {
-                    let row = if let Line::Row(_, row) = line { Some(row) } else { None };
+                PaneLine::Header(part) | PaneLine::Row(part, _) => {
+                    let row = if let PaneLine::Row(_, row) = line { Some(row) } else { None };
                     match &report.parts[part].body {
                         Body::Table(table) => {
                             let widths = layouts[part].get_or_insert_with(|| {

@@ -2,8 +2,8 @@
 
 use super::{Canvas, text};
 use crate::app::Tab;
-use crate::app::entry::Entry;
 use crate::app::overlay::{Overlay, Picker, PickerKind};
+use crate::app::text_input::TextInput;
 use crate::keymap::spell;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
@@ -56,7 +56,7 @@ impl Canvas<'_> {
     }
 
     /// The prompt while it is typed on another tab than its own, the lines around the cursor.
-    fn prompt_entry(&mut self, area: Rect, entry: &Entry) -> Position {
+    fn prompt_entry(&mut self, area: Rect, entry: &TextInput) -> Position {
         let columns = usize::from(area.width.saturating_sub(1));
         let (lines, before) = (text::wrap(entry.text(), columns), text::wrap(entry.before(), columns));
         let most = usize::from(area.height / 2).max(1);

@@ -1,7 +1,7 @@
 //! How far work is, in the pane that waits for it.
 
 use super::Canvas;
-use crate::app::pane::{Counted, Pane, State};
+use crate::app::pane::{Counted, Pane, RequestState};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
@@ -10,7 +10,7 @@ const BAR: usize = 20;
 
 /// What is done and how much of it, with the time that is left; none while nothing runs.
 pub(super) fn told(pane: &Pane) -> Option<String> {
-    let State::Running(done, of) = pane.state else { return None };
+    let RequestState::Running(done, of) = pane.state else { return None };
     let counted = |name: &str, per: usize| format!("{} of {} {name}", done / per, of / per);
     let told = match pane.work {
         None | Some(Counted::Parts) if of == 0 => "running".to_owned(),
@@ -39,7 +39,7 @@ impl Canvas<'_> {
     pub(super) fn progress(&mut self, area: Rect, y: u16, pane: &Pane) {
         let Some(text) = told(pane) else { return };
         let mut x = self.put(area, area.x, y, &text, self.theme.key());
-        if let State::Running(done, of @ 1..) = pane.state {
+        if let RequestState::Running(done, of @ 1..) = pane.state {
             let (bar, theme) = (self.theme.bar_text(done as f32 / of as f32, BAR), self.theme);
             x = self.put(area, x.saturating_add(2), y, &bar, theme.bar());
             let rest = BAR.saturating_sub(super::text::width(&bar));

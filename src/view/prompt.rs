@@ -1,9 +1,9 @@
 //! The Prompt tab: the prompt, its tokens, and what comes next.
 
-use super::{Canvas, Memory, text};
+use super::{Canvas, ViewMemory, text};
 use crate::app::Slot;
 use crate::app::overlay::Overlay;
-use crate::app::pane::State;
+use crate::app::pane::RequestState;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use unicode_width::UnicodeWidthStr;
@@ -22,7 +22,7 @@ impl Canvas<'_> {
     ///  rank  id  text        logit   prob
     ///     0 311  " Austin"  11.234  0.912 ████████
     /// ```
-    pub(super) fn prompt_tab(&mut self, area: Rect, memory: &mut Memory) -> Option<Position> {
+    pub(super) fn prompt_tab(&mut self, area: Rect, memory: &mut ViewMemory) -> Option<Position> {
         let (app, theme) = (self.app, self.theme);
         let entry = match &app.overlay {
             Some(Overlay::Prompt(entry, _)) => Some(entry),
@@ -63,13 +63,14 @@ impl Canvas<'_> {
     }
 
     /// The prompt's tokens on one line, the selected one reversed and in sight, its id in the heading.
-    fn tokens(&mut self, area: Rect, memory: &mut Memory) {
+    fn tokens(&mut self, area: Rect, memory: &mut ViewMemory) {
         let (app, theme) = (self.app, self.theme);
         let Some(next) = &app.next else { return };
         let at = app.position();
         let selected = next.tokens.get(at);
         let id = selected.map(|t| format!("   {at}: \"{}\" id {}", t.text, t.id)).unwrap_or_default();
-        let before = app.outdated(Slot::Next).filter(|_| !matches!(app.pane(Slot::Next).state, State::Running(_, 0)));
+        let before =
+            app.outdated(Slot::Next).filter(|_| !matches!(app.pane(Slot::Next).state, RequestState::Running(_, 0)));
         let of = before.map_or(String::new(), |before| format!("  ({before})"));
         self.heading(area, area.y, &format!("Tokens {}{id}{of}", next.tokens.len()), theme.title());
         let widths: Vec<usize> = next.tokens.iter().map(|t| text::width(&t.text).max(1) + 1).collect();

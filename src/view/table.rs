@@ -4,7 +4,7 @@ use super::theme::Theme;
 use super::{Canvas, text};
 use crate::app::pane::Pane;
 use crate::report::text::number;
-use crate::report::{Cell, Kind, Table};
+use crate::report::{Cell, CellKind, Table};
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
@@ -28,7 +28,7 @@ pub(super) fn widths(table: &Table, columns: usize, theme: Theme) -> Widths {
     let total: usize = widths.iter().map(|w| w + 1).sum();
     if total > columns {
         for (width, column) in widths.iter_mut().zip(&table.columns) {
-            if matches!(column.kind, Kind::Text | Kind::Token) {
+            if matches!(column.kind, CellKind::Text | CellKind::Token) {
                 *width = (*width).min(WIDEST);
             }
         }
@@ -37,7 +37,7 @@ pub(super) fn widths(table: &Table, columns: usize, theme: Theme) -> Widths {
 }
 
 /// A cell as readers see it, not escaped yet.
-pub(super) fn shown(cell: &Cell, kind: Kind, theme: Theme) -> String {
+pub(super) fn shown(cell: &Cell, kind: CellKind, theme: Theme) -> String {
     match cell {
         Cell::Empty => String::new(),
         Cell::Text(text) => text.clone(),
@@ -45,7 +45,7 @@ pub(super) fn shown(cell: &Cell, kind: Kind, theme: Theme) -> String {
         Cell::Address(address) => address.to_string(),
         Cell::Integer(value) => value.to_string(),
         Cell::Number(value) => match kind {
-            Kind::Number { digits, .. } => number(*value, digits),
+            CellKind::Number { digits, .. } => number(*value, digits),
             _ => value.to_string(),
         },
         Cell::Series(values) => theme.spark(values),
@@ -59,8 +59,8 @@ fn drawn(table: &Table, pane: &Pane) -> impl Iterator<Item = usize> + Clone + us
     (0..n).filter(move |at| *at == 0 || *at > skipped)
 }
 
-fn right(kind: Kind) -> bool {
-    matches!(kind, Kind::Integer | Kind::Number { .. })
+fn right(kind: CellKind) -> bool {
+    matches!(kind, CellKind::Integer | CellKind::Number { .. })
 }
 
 impl Canvas<'_> {
@@ -117,7 +117,7 @@ impl Canvas<'_> {
             self.put(cell_area, x.saturating_add(pad as u16), area.y, &own, style);
             x = x.saturating_add(*width as u16 + 1);
             // Texts at the end of a row stay as they are: what is not written again need not be sent.
-            if column.kind != Kind::Text || at == 0 {
+            if column.kind != CellKind::Text || at == 0 {
                 end = x;
             }
             if let Cell::Address(address) = cell

@@ -3,8 +3,8 @@
 use crate::{Copied, joined, parted};
 use candle_core::{DType, Device};
 use mechscope::model::checkpoint::Checkpoint;
-use mechscope::model::config::Config;
-use mechscope::model::edit::Plan;
+use mechscope::model::config::ModelConfig;
+use mechscope::model::edit::EditPlan;
 use mechscope::model::families;
 use mechscope::model::forward::{Logits, Start};
 use mechscope::model::site::Sites;
@@ -33,12 +33,12 @@ impl Dice {
 
 /// Builds the model and, if that works, runs three tokens. Returns whether it worked.
 fn attempt(config: &[u8], weights: &Checkpoint) -> bool {
-    let built = Config::parse("config.json", config).and_then(|mut c| families::build(&mut c, weights));
+    let built = ModelConfig::parse("config.json", config).and_then(|mut c| families::build(&mut c, weights));
     match built {
         Ok(decoder) => {
             let prompt = [vec![1, 2, 3]];
             let run =
-                decoder.run(Start::Tokens(&prompt), &Sites::Standard, Plan::NONE, Logits::All, &mut |_, _| Ok(()));
+                decoder.run(Start::Tokens(&prompt), &Sites::Standard, EditPlan::NONE, Logits::All, &mut |_, _| Ok(()));
             // A context of one or two tokens is a model's right.
             run.map_or(decoder.arch.n_ctx < 3, |r| r.logits().unwrap().dims() == [3, decoder.arch.d_vocab])
         }

@@ -3,7 +3,7 @@
 use super::common::{open, test_data};
 use super::write::{self, Tensors};
 use candle_core::{Device, Tensor};
-use mechscope::analysis::attribution_graph::{LogitTarget, Settings, build};
+use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 use mechscope::graph::{Graph, NodeKind};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
@@ -14,7 +14,7 @@ const IDS: [u32; 7] = [3, 60, 9, 120, 33, 60, 9];
 
 fn graph(model: &Model, dictionary: &Dictionary) -> Graph {
     let targets = vec![LogitTarget { name: "x".into(), weights: vec![(7, 1.0)], probability: 1.0 }];
-    let settings = Settings { zero_positions: 1, ..Settings::default() };
+    let settings = GraphSettings { zero_positions: 1, ..GraphSettings::default() };
     build(model, &model.pieces(&IDS), Some(dictionary), &targets, settings, &mut |_, _| Ok(())).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use crate::harness::Harness;
 use mechscope::address::{Address, Part};
 use mechscope::app::overlay::Overlay;
-use mechscope::app::pane::State;
+use mechscope::app::pane::RequestState;
 use mechscope::app::session::Session;
 use mechscope::app::{Effect, Event, Slot, Tab};
 use mechscope::engine::{Reply, Said};
@@ -239,7 +239,7 @@ fn the_list_of_edits_switches_and_removes() {
     h.press("e Ctrl-u");
     h.type_text("L0.H77=0");
     h.press("Enter 1");
-    assert!(matches!(&h.app.pane(Slot::Next).state, State::Failed(e) if e.contains("heads 0..=3")));
+    assert!(matches!(&h.app.pane(Slot::Next).state, RequestState::Failed(e) if e.contains("heads 0..=3")));
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn late_answers_and_cancelled_ones_are_dropped() {
     h.event(Event::Reply(Reply { job, said: Said::Failed("late".into()) }));
     assert!(h.app.busy() && h.app.message.is_none());
     h.event(Event::Key("Esc".parse().unwrap()));
-    assert_eq!(h.app.pane(Slot::Next).state, State::Cancelled);
+    assert_eq!(h.app.pane(Slot::Next).state, RequestState::Cancelled);
     assert_eq!(h.app.pane(Slot::Next).report, report, "the old result stays");
     assert!(h.screen().contains("stopped"));
     h.press("]");
@@ -281,7 +281,7 @@ fn every_method_of_the_catalogue_runs_from_the_list() {
         h.press("Enter");
         assert_eq!(h.app.method, Some(name));
         let pane = h.app.pane(Slot::Method);
-        assert!(pane.fresh && pane.state == State::Idle, "{name}: {:?}", pane.state);
+        assert!(pane.fresh && pane.state == RequestState::Idle, "{name}: {:?}", pane.state);
         assert!(h.screen().contains(name));
     }
 }

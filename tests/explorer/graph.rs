@@ -6,7 +6,7 @@ use mechscope::analysis::attribution::Basis;
 use mechscope::app::graph::Beside;
 use mechscope::app::session::Session;
 use mechscope::app::{Effect, Slot, Tab};
-use mechscope::graph::tree::{Branch, Item};
+use mechscope::graph::tree::{Branch, TreeItem};
 use mechscope::graph::verification::Subject;
 use mechscope::graph::{Graph, NodeKind};
 use mechscope::model::Model;
@@ -52,7 +52,9 @@ fn branches_open_close_and_are_followed() {
     h.press("l");
     let opened = shown(&h).rows.len();
     assert!(opened > before, "{opened} lines after unfolding, {before} before");
-    assert!(matches!(h.app.graph_row().unwrap().item, Item::Node { branch: Branch::Open, node, .. } if node == unit));
+    assert!(
+        matches!(h.app.graph_row().unwrap().item, TreeItem::Node { branch: Branch::Open, node, .. } if node == unit)
+    );
     // Down the strongest path: each step is the first child of the one before.
     h.press("p");
     assert_eq!(h.app.graph_row().unwrap().parent, Some(unit));
@@ -63,7 +65,7 @@ fn branches_open_close_and_are_followed() {
     }
     assert_eq!(h.app.graph_node(), Some(unit));
     h.press("h");
-    assert!(matches!(h.app.graph_row().unwrap().item, Item::Node { branch: Branch::Folded(_), .. }));
+    assert!(matches!(h.app.graph_row().unwrap().item, TreeItem::Node { branch: Branch::Folded(_), .. }));
     // Downstream from it and back.
     h.press("d");
     assert!(h.screen().contains("feeds ──"), "{}", h.screen());

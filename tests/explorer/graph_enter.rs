@@ -3,12 +3,12 @@
 use crate::graph::{hello, node_name, shown};
 use crate::harness::Harness;
 use mechscope::address::{Address, Edit};
-use mechscope::analysis::grounded::Grounded;
+use mechscope::analysis::graph_run::GraphRun;
 use mechscope::app::graph::Beside;
 use mechscope::app::session::Session;
 use mechscope::app::{Effect, Slot, Tab};
 use mechscope::graph::NodeKind;
-use mechscope::graph::verification::{Cause, Subject, With};
+use mechscope::graph::verification::{Cause, Intervention, Subject};
 use mechscope::keymap::Keymap;
 use mechscope::model::Model;
 use mechscope::model::edit::Passes;
@@ -112,7 +112,7 @@ fn a_head_leads_to_the_edges_that_it_carries() {
     assert!(table.rows.len() >= 3, "{}", table.rows.len());
     let graph = &shown(&h).graph;
     let model = Model::open("hello", Options::default(), Box::new(|_, _| {})).unwrap();
-    let grounded = Grounded::new(&model, None, graph).unwrap();
+    let graph_run = GraphRun::new(&model, None, graph).unwrap();
     // Positional embeddings have no address.
     let at = |cell: &Cell| {
         let found = match cell {
@@ -128,7 +128,7 @@ fn a_head_leads_to_the_edges_that_it_carries() {
         let (Cell::Number(through), Cell::Number(edge)) = (&row[2], &row[3]) else { panic!("{row:?}") };
         let weight = graph.edges.weight(target as usize, source).expect("an edge of the graph");
         assert!((weight - edge).abs() < 1e-4 * weight.abs().max(1.0), "{weight} and {edge}");
-        let loadings = grounded.loadings(source, target, Gate::default()).unwrap();
+        let loadings = graph_run.loadings(source, target, Gate::default()).unwrap();
         let of = (0..loadings.through.len()).find(|at| loadings.head(*at) == (layer, head)).unwrap();
         assert!((loadings.through[of] - through).abs() < 1e-5, "{} and {through}", loadings.through[of]);
         assert!(through.abs() <= before, "the most first");
@@ -232,7 +232,7 @@ fn a_neuron_outside_the_graph_is_measured() {
     let said = into_graph(&mut h, &unit);
     assert!(said.starts_with(&format!("{unit} is no node: measured ")), "{said}");
     let test = shown(&h).graph.verified.last().unwrap();
-    assert_eq!((&test.subject, &test.with), (&Subject::Unit(unit.clone()), &With::Zero));
+    assert_eq!((&test.subject, &test.with), (&Subject::Unit(unit.clone()), &Intervention::Zero));
     let (effect, text) = (test.target().unwrap().clone(), why(&h));
     let independent = change(&prompt, &format!("{unit}=0"), target(&h));
     assert!((f64::from(effect.measured) - independent).abs() < 1e-4, "{} and {independent}", effect.measured);
@@ -255,7 +255,7 @@ fn a_neuron_outside_the_graph_is_measured() {
     let before = shown(&h).graph.verified.len();
     h.press("m v");
     let again = shown(&h).graph.verified.last().unwrap();
-    assert_eq!((&again.subject, &again.with), (&Subject::Unit(unit), &With::Mean));
+    assert_eq!((&again.subject, &again.with), (&Subject::Unit(unit), &Intervention::Mean));
     assert_eq!(shown(&h).graph.verified.len(), before + 1);
     h.press("Ctrl-o");
     assert_eq!(h.app.tab, Tab::Neurons);

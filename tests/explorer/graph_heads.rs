@@ -6,7 +6,7 @@ use mechscope::address::Address;
 use mechscope::app::graph::Beside;
 use mechscope::app::session::Session;
 use mechscope::app::{Slot, Tab};
-use mechscope::graph::verification::{Cause, Effect, Subject};
+use mechscope::graph::verification::{Cause, NodeEffect, Subject};
 use mechscope::report::{Body, Cell, Report};
 
 fn of(prompt: &str) -> Harness {
@@ -36,7 +36,7 @@ fn go_to(h: &mut Harness, column: &str, is: &str) -> Address {
     panic!("no row with {column} {is:?} in\n{}", h.screen());
 }
 
-fn effect(h: &Harness, unit: &Address) -> Effect {
+fn effect(h: &Harness, unit: &Address) -> NodeEffect {
     let name = unit.to_string();
     let test = shown(h).graph.verified.iter().find(|t| t.subject == Subject::Unit(name.clone()));
     test.unwrap_or_else(|| panic!("{name} was not tested")).target().unwrap().clone()

@@ -3,7 +3,7 @@
 use crate::graph::{hello, shown};
 use mechscope::address::Edit;
 use mechscope::graph::NodeKind;
-use mechscope::graph::verification::{Subject, With};
+use mechscope::graph::verification::{Intervention, Subject};
 use mechscope::model::Model;
 use mechscope::model::forward::Logits;
 use mechscope::model::open::Options;
@@ -34,16 +34,16 @@ fn every_way_is_the_edit_that_it_names() {
     let mut ways = Vec::new();
     // The key steps through all of them; the last one asks for a prompt, and the palette takes a factor.
     for (keys, typed, with, edit) in [
-        ("v", "", With::Zero, "=0".to_owned()),
-        ("m v", "", With::Mean, "=mean".to_owned()),
-        ("m v", "", With::Scale(2.0), "*=2".to_owned()),
-        ("m", OTHER, With::Resample(OTHER.to_owned()), format!("=from:\"{OTHER}\"")),
-        (":", "scale 0.5", With::Scale(0.5), "*=0.5".to_owned()),
-        (":", "scale -1", With::Scale(-1.0), "*=-1".to_owned()),
+        ("v", "", Intervention::Zero, "=0".to_owned()),
+        ("m v", "", Intervention::Mean, "=mean".to_owned()),
+        ("m v", "", Intervention::Scale(2.0), "*=2".to_owned()),
+        ("m", OTHER, Intervention::Resample(OTHER.to_owned()), format!("=from:\"{OTHER}\"")),
+        (":", "scale 0.5", Intervention::Scale(0.5), "*=0.5".to_owned()),
+        (":", "scale -1", Intervention::Scale(-1.0), "*=-1".to_owned()),
         (
             ":",
             "resample The capital of Texas is Austin and it",
-            With::Resample("The capital of Texas is Austin and it".into()),
+            Intervention::Resample("The capital of Texas is Austin and it".into()),
             "=from:\"The capital of Texas is Austin and it\"".to_owned(),
         ),
     ] {

@@ -8,7 +8,7 @@ use mechscope::model::hub::Policy;
 use mechscope::model::open::Options;
 use mechscope::model::text::Bos;
 use mechscope::view::theme::Theme;
-use mechscope::view::{self, Memory, picture};
+use mechscope::view::{self, ViewMemory, picture};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub struct Harness {
     pub app: App,
-    pub memory: Memory,
+    pub memory: ViewMemory,
     pub theme: Theme,
     /// Effects that are not for the engine.
     pub effects: Vec<Effect>,
@@ -41,7 +41,7 @@ impl Harness {
         };
         let engine = Engine::start(setup, move |reply| sender.send(reply).is_ok()).unwrap();
         let app = App::new(session, Keymap::load(&[], &[]).unwrap(), (columns, rows));
-        let (memory, theme) = (Memory::default(), Theme::default());
+        let (memory, theme) = (ViewMemory::default(), Theme::default());
         let mut harness = Harness { app, memory, theme, effects: Vec::new(), engine, replies };
         harness.event(Event::Resize(columns, rows));
         harness.settle();

@@ -1,7 +1,7 @@
 //! Token text that would take the terminal over draws as text; the clipboard gets the true one.
 
 use crate::harness::Harness;
-use mechscope::analysis::prediction::{Next, Token};
+use mechscope::analysis::prediction::{Next, PromptToken};
 use mechscope::app::Event;
 use mechscope::app::Slot;
 use mechscope::builtin;
@@ -49,7 +49,7 @@ fn show(h: &mut Harness, tokens: &[String]) {
     }
     let mut report = Report::default();
     report.table("top", "\u{1b}[31mtitle", table).note("note", tokens.join(" "));
-    let tokens: Vec<Token> = tokens.iter().map(|t| Token { id: 0, text: t.clone() }).collect();
+    let tokens: Vec<PromptToken> = tokens.iter().map(|t| PromptToken { id: 0, text: t.clone() }).collect();
     let next = Next {
         target: tokens[0].clone(),
         contrast: tokens.get(1).cloned(),

@@ -2,7 +2,7 @@
 
 use crate::graph::{hello, node_name};
 use crate::harness::Harness;
-use mechscope::app::pane::State;
+use mechscope::app::pane::RequestState;
 use mechscope::app::session::Session;
 use mechscope::app::{Slot, Tab};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn a_prompt_goes_into_the_chat_template_and_out_again() {
     let mut session = Session::new(&model.display().to_string());
     session.prompt = Some("The king".into());
     let mut h = Harness::of(session, 80, 24);
-    assert_eq!(h.app.pane(Slot::Next).state, State::Idle, "{:?}", h.app.message);
+    assert_eq!(h.app.pane(Slot::Next).state, RequestState::Idle, "{:?}", h.app.message);
     let before = h.app.tokens();
     h.press("g t");
     assert_eq!(h.app.prompt.as_deref(), Some("user: The king\nassistant:"));
@@ -103,13 +103,13 @@ fn a_feature_is_edited_as_any_unit() {
     h.press("0");
     let edit = h.app.edits.on()[0].to_string();
     assert_eq!(edit, format!("{feature}=0"));
-    assert_eq!(h.app.pane(Slot::Next).state, State::Idle, "{:?}", h.app.message);
+    assert_eq!(h.app.pane(Slot::Next).state, RequestState::Idle, "{:?}", h.app.message);
     let (before, after) = h.app.target_probability().expect("what the edit did");
     assert_ne!(before, after, "{edit}");
     assert!(h.app.message.as_deref().is_some_and(|m| m.contains(&edit)), "{:?}", h.app.message);
     // The heads of the edited run too, and the command that says the same.
     h.press("3");
-    assert_eq!(h.app.pane(Slot::Heads).state, State::Idle);
+    assert_eq!(h.app.pane(Slot::Heads).state, RequestState::Idle);
     h.press("1 c c");
     assert!(h.copied().starts_with("mechscope intervene ") && h.copied().contains(&edit), "{}", h.copied());
     h.press("u 5");

@@ -9,11 +9,11 @@ use mechscope::app::Slot;
 use mechscope::app::message::Message;
 use mechscope::app::session::Session;
 use mechscope::app::{App, Effect, Event, Tab};
-use mechscope::engine::{Answer, Ask, Progress, Reply, Request, Said, Work};
+use mechscope::engine::{Answer, Ask, Progress, Reply, Request, Said, WorkUnit};
 use mechscope::graph::verification::{KeepOnly, Kept};
 use mechscope::keymap::{Key, Keymap};
 use mechscope::view::theme::{Colors, Theme};
-use mechscope::view::{self, Memory};
+use mechscope::view::{self, ViewMemory};
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use ratatui::Terminal;
@@ -118,7 +118,7 @@ struct Life<'a> {
     all: &'a All,
     app: App,
     theme: Theme,
-    memory: Memory,
+    memory: ViewMemory,
     waiting: Vec<Request>,
     /// A shell command that runs.
     pipe: u64,
@@ -145,7 +145,7 @@ impl All {
                 colors: *any(&mut rng, &[Colors::Mono, Colors::Sixteen, Colors::Many]),
                 ascii: next(&mut rng, 2) == 0,
             };
-            let mut life = Life { all: self, app, theme, memory: Memory::default(), waiting: Vec::new(), pipe: 0 };
+            let mut life = Life { all: self, app, theme, memory: ViewMemory::default(), waiting: Vec::new(), pipe: 0 };
             for sequence in first..=last {
                 at.store(sequence, Ordering::Relaxed);
                 life.sequence(&mut self.rng(sequence));
@@ -247,7 +247,7 @@ impl Life<'_> {
             (None, 1 | 2) => Said::Failed("no\n\u{1b}".into()),
             (None, _) => {
                 let seconds_left = [None, Some(next(rng, 99) as f32)][next(rng, 2)];
-                Said::Progress(Progress { what: Work::Parts, done: next(rng, 9), of: 9, seconds_left })
+                Said::Progress(Progress { what: WorkUnit::Parts, done: next(rng, 9), of: 9, seconds_left })
             }
         };
         Reply { job: request.job, said }

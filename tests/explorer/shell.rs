@@ -106,7 +106,7 @@ fn parameters_are_checked_before_anything_runs() {
     let screen = h.screen();
     assert!(screen.contains("neurons layer=1 top=3 activations=true  at 16"), "{screen}");
     let rows =
-        h.app.pane(Slot::Method).lines.iter().filter(|l| matches!(l, mechscope::app::pane::Line::Row(..))).count();
+        h.app.pane(Slot::Method).lines.iter().filter(|l| matches!(l, mechscope::app::pane::PaneLine::Row(..))).count();
     assert!(rows >= 3 && screen.contains("L1.N"), "{screen}");
     // The command that prints the same is one that the command line takes.
     h.press("c c");

@@ -4,9 +4,9 @@ use crate::harness::Harness;
 use mechscope::app::graph::Beside;
 use mechscope::app::message::Message;
 use mechscope::app::overlay::Overlay;
-use mechscope::app::pane::State;
+use mechscope::app::pane::RequestState;
 use mechscope::app::{Effect, Event, Slot};
-use mechscope::engine::{Answer, Progress, Reply, Said, Work};
+use mechscope::engine::{Answer, Progress, Reply, Said, WorkUnit};
 use mechscope::report::Cell;
 
 fn key(h: &mut Harness, name: &str) {
@@ -82,7 +82,7 @@ fn tests_that_are_stopped_leave_what_they_measured() {
     h.press("5");
     key(&mut h, "H");
     let of = 3 * all.len();
-    let work = Progress { what: Work::Tests, done: 9, of, seconds_left: None };
+    let work = Progress { what: WorkUnit::Tests, done: 9, of, seconds_left: None };
     says(&mut h, Slot::Verify, Said::Progress(work));
     says(&mut h, Slot::Verify, Said::Partial(Answer::Tested(all[..3].to_vec())));
     assert_eq!(h.app.graph.shown().unwrap().graph.verified.len(), 3);
@@ -106,10 +106,10 @@ fn what_was_stopped_names_the_key_that_asks_again() {
         h.type_text("asdfasdf");
         key(&mut h, "Enter");
         key(&mut h, "Esc");
-        assert_eq!(h.app.pane(main).state, State::Cancelled, "{tab}");
+        assert_eq!(h.app.pane(main).state, RequestState::Cancelled, "{tab}");
         assert!(message(&h).contains("F5 asks again"), "{tab}: {}", message(&h));
         h.press("F5");
-        assert_eq!((h.app.pane(main).fresh, h.app.pane(main).state.clone()), (true, State::Idle), "{tab}");
+        assert_eq!((h.app.pane(main).fresh, h.app.pane(main).state.clone()), (true, RequestState::Idle), "{tab}");
         h.press("g .");
         assert!(message(&h).contains("answered"), "{tab}: {}", message(&h));
     }
@@ -267,7 +267,7 @@ fn an_answer_to_another_question_is_named() {
             } else {
                 keys.split(' ').for_each(|name| key(&mut h, name));
             }
-            let work = Progress { what: Work::Rows, done: 1, of: 9, seconds_left: Some(7.0) };
+            let work = Progress { what: WorkUnit::Rows, done: 1, of: 9, seconds_left: Some(7.0) };
             says(&mut h, slot, Said::Progress(work));
             let screen = h.screen();
             assert!(screen.contains(named), "{tab} {keys}:\n{screen}");
@@ -282,15 +282,15 @@ fn a_graph_that_is_made_says_how_far_it_is_in_its_pane() {
     let mut h = Harness::new(80, 24);
     key(&mut h, "5");
     for (what, done, of, told) in [
-        (Work::Layers, 1, 2, "forward pass: 1 of 2 layers"),
-        (Work::Ranking, 0, 0, "which units matter"),
-        (Work::Rows, 12, 510, "12 of 510 rows"),
+        (WorkUnit::Layers, 1, 2, "forward pass: 1 of 2 layers"),
+        (WorkUnit::Ranking, 0, 0, "which units matter"),
+        (WorkUnit::Rows, 12, 510, "12 of 510 rows"),
     ] {
-        let seconds_left = (what == Work::Rows).then_some(31.4);
+        let seconds_left = (what == WorkUnit::Rows).then_some(31.4);
         says(&mut h, Slot::Graph, Said::Progress(Progress { what, done, of, seconds_left }));
         let screen = h.screen();
         assert!(screen.contains(told), "{told}:\n{screen}");
-        assert_eq!(screen.contains("31 s left"), what == Work::Rows);
+        assert_eq!(screen.contains("31 s left"), what == WorkUnit::Rows);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::Harness;
 use mechscope::address::Address;
-use mechscope::app::pane::Line;
+use mechscope::app::pane::PaneLine;
 use mechscope::app::session::Session;
 use mechscope::app::{Slot, Tab};
 use mechscope::model::Model;
@@ -157,7 +157,8 @@ fn sorting_and_filtering_look_at_every_neuron() {
     assert_eq!(first, "L1.N33@7", "the one for Texas");
     assert!(h.screen().contains("100 of 512"), "{}", h.screen());
     h.press("f m a x _ a c > 2 . 9 Enter");
-    let rows = |h: &Harness| h.app.pane(Slot::Neurons).lines.iter().filter(|l| matches!(l, Line::Row(1, _))).count();
+    let rows =
+        |h: &Harness| h.app.pane(Slot::Neurons).lines.iter().filter(|l| matches!(l, PaneLine::Row(1, _))).count();
     assert_eq!(rows(&h), 1, "{}", h.screen());
     // The filter holds in the edited run too, where clean values stand beside.
     h.press("0");

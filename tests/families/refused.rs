@@ -1,11 +1,11 @@
 //! Relatives of supported models that compute something else are refused by name.
 
-use mechscope::model::config::Config;
+use mechscope::model::config::ModelConfig;
 use mechscope::model::families;
 use serde_json::{Value, json};
 
 fn refusal(config: Value) -> String {
-    let mut config = Config::parse("config.json", config.to_string().as_bytes()).unwrap();
+    let mut config = ModelConfig::parse("config.json", config.to_string().as_bytes()).unwrap();
     format!("{:#}", families::of(&mut config).err().expect("a refusal"))
 }
 

@@ -1,11 +1,11 @@
 //! Rotary frequencies against formulas written down independently, in f64.
 
-use mechscope::model::config::Config;
+use mechscope::model::config::ModelConfig;
 use mechscope::model::rope::{Beyond, Rope, Rotary};
 use serde_json::{Value, json};
 
 fn rope(config: Value, rotary: Rotary) -> Rope {
-    let mut config = Config::parse("config.json", config.to_string().as_bytes()).unwrap();
+    let mut config = ModelConfig::parse("config.json", config.to_string().as_bytes()).unwrap();
     Rope::from_config(&mut config, rotary).unwrap_or_else(|e| panic!("{e:#}"))
 }
 

@@ -4,10 +4,10 @@ use candle_core::Tensor;
 use mechscope::model::Model;
 use mechscope::model::site::BlockSite as S;
 use mechscope::model::trace::Trace;
-use mechscope::replacement::{Entry, Target};
+use mechscope::replacement::{ResidualPoint, ResidualTarget};
 
 /// The frozen model run forwards in f64, from a change of the residual stream to a target.
-pub fn forward(model: &Model, trace: &Trace, from: (usize, usize), write: &[f32], target: &Target) -> f64 {
+pub fn forward(model: &Model, trace: &Trace, from: (usize, usize), write: &[f32], target: &ResidualTarget) -> f64 {
     let n_pos = trace.n_pos();
     let decoder = &model.decoder;
     let wide = |t: &Tensor| -> Vec<f64> {
@@ -27,8 +27,8 @@ pub fn forward(model: &Model, trace: &Trace, from: (usize, usize), write: &[f32]
     let product = |w: &[f64], x: &[f64]| -> Vec<f64> {
         w.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
     };
-    let writes_at_the_top = matches!(target.entry, Entry::Post(l) if l + 1 == first);
-    if writes_at_the_top || (first == 0 && target.entry == Entry::Embed) {
+    let writes_at_the_top = matches!(target.entry, ResidualPoint::Post(l) if l + 1 == first);
+    if writes_at_the_top || (first == 0 && target.entry == ResidualPoint::Embed) {
         return read(&x);
     }
     for l in first..decoder.blocks.len() {
@@ -58,7 +58,7 @@ pub fn forward(model: &Model, trace: &Trace, from: (usize, usize), write: &[f32]
             x[q].iter_mut().zip(out).for_each(|(x, o)| *x += o);
         }
         match target.entry {
-            Entry::Mid(t) | Entry::Post(t) if t == l => return read(&x),
+            ResidualPoint::Mid(t) | ResidualPoint::Post(t) if t == l => return read(&x),
             _ => {}
         }
     }

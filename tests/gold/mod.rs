@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use mechscope::analysis::attribution_graph::LogitTarget;
 use mechscope::model::Model;
 use mechscope::model::checkpoint::Checkpoint;
-use mechscope::model::config::Config;
+use mechscope::model::config::ModelConfig;
 use mechscope::model::families;
 use mechscope::model::source::Source;
 use std::collections::HashMap;
@@ -81,7 +81,7 @@ impl Hand {
         });
         let weights = Checkpoint::from_tensors(self.weights, &Device::Cpu, DType::F32);
         let decoder =
-            families::build(&mut Config::parse("config.json", config.to_string().as_bytes()).unwrap(), &weights)
+            families::build(&mut ModelConfig::parse("config.json", config.to_string().as_bytes()).unwrap(), &weights)
                 .unwrap();
         let source = Source::Folder { name: "by hand".into(), path: "by-hand".into() };
         Model::new(source, decoder, None)

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use mechscope::model::Model;
 use mechscope::model::checkpoint::Checkpoint;
-use mechscope::model::config::Config;
+use mechscope::model::config::ModelConfig;
 use mechscope::model::families;
 use mechscope::model::source::Source;
 use proptest::prelude::*;
@@ -137,7 +137,7 @@ impl Recipe {
             "phi" => self.phi(&mut weights),
             _ => self.llama(&mut weights),
         };
-        let mut config = Config::parse("config.json", config.to_string().as_bytes()).unwrap();
+        let mut config = ModelConfig::parse("config.json", config.to_string().as_bytes()).unwrap();
         let weights = Checkpoint::from_tensors(weights.tensors, device, DType::F32);
         let decoder = families::build(&mut config, &weights).unwrap_or_else(|e| panic!("{self:?}: {e:#}"));
         let source = Source::Folder { name: "random".into(), path: "random".into() };

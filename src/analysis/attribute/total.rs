@@ -2,7 +2,7 @@
 
 use crate::address::{Edit, Numbered, Parts, Places};
 use crate::analysis::circuit::{address, component};
-use crate::analysis::{About, Direction, Evidence, Job};
+use crate::analysis::{About, Evidence, Job, MethodDirection};
 use crate::model::forward::Step;
 use crate::replacement::Gate;
 use crate::replacement::circuit::{Circuit, Objective, Total};
@@ -13,7 +13,7 @@ pub(super) static ABOUT: About = About {
     name: "attribute",
     title: "total effects on the target",
     question: "What does every part of the model do to the answer, by every path?",
-    direction: Direction::TopDown,
+    direction: MethodDirection::TopDown,
     unit: "embedding, head, MLP or neuron, at every position",
     evidence: Evidence::Approximation,
     assumes: "writes: attention patterns, norm scales and MLP gates (half rule) are held, so that embeddings and biases add up to the target; \

@@ -4,8 +4,8 @@ use super::dictionaries::Dictionaries;
 use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
-use crate::analysis::attribution_graph::{Growth, LogitTarget, Settings, grow_on, most_probable};
-use crate::analysis::grounded;
+use crate::analysis::attribution_graph::{GraphSettings, Growth, LogitTarget, grow_on, most_probable};
+use crate::analysis::graph_run;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
 use crate::graph::Graph;
@@ -76,7 +76,7 @@ pub fn of_prompt(
         Basis::Features => Some(dictionaries.find(model, wanted.dictionary.as_deref())?),
     };
     let dictionary = dictionary.as_deref();
-    let mut sites = grounded::sites(model, dictionary)?;
+    let mut sites = graph_run::sites(model, dictionary)?;
     sites.insert(last_stream(model));
     runs.ensure(model, sites, &mut |done, of| step(Stage::Run, done, of))?;
     let input = runs.input().clone();
@@ -86,7 +86,7 @@ pub fn of_prompt(
         Some(target) => vec![LogitTarget::of(model, &target, &next)],
     };
     let zero_positions = usize::from(dictionary.is_some());
-    let settings = Settings { max_nodes: wanted.max_nodes, zero_positions, ..Settings::default() };
+    let settings = GraphSettings { max_nodes: wanted.max_nodes, zero_positions, ..GraphSettings::default() };
     let (mut shown, mut rows, mut wait) = (Instant::now(), 0, PREVIEW);
     let step = RefCell::new(step);
     let go_on = |done, total| (step.borrow_mut())(Stage::Rows, done, total);

@@ -4,7 +4,7 @@ use super::candidates::Candidates;
 use super::choose::LogitTarget;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
 use crate::model::text::Piece;
-use crate::replacement::Row;
+use crate::replacement::EffectRow;
 use anyhow::Result;
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ impl Candidates<'_> {
         tokens: &[Piece],
         targets: &[LogitTarget],
         chosen: &[usize],
-        rows: &HashMap<usize, Row>,
+        rows: &HashMap<usize, EffectRow>,
         complete: bool,
     ) -> Result<Graph> {
         let (n_layers, n_pos) = (self.frozen.n_layers(), self.frozen.n_pos);
@@ -78,7 +78,7 @@ impl Candidates<'_> {
 
     /// A row's effects and their absolute sum, with neurons that were candidates only back in the remainder of their
     /// layer and position. (circuit-tracer leaves features out that it did not select; so do we.)
-    fn without_spare(&self, row: &Row, chosen: &BTreeSet<usize>) -> (Vec<f32>, f32) {
+    fn without_spare(&self, row: &EffectRow, chosen: &BTreeSet<usize>) -> (Vec<f32>, f32) {
         let mut effects = row.effects.clone();
         if self.is_features() || chosen.len() == self.units.len() {
             return (effects, row.abs_sum);

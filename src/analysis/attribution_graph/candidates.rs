@@ -2,13 +2,13 @@
 
 use super::choose::{self, LogitTarget, ranked_neurons};
 use super::sources::{feature_sources, input_of, neuron_sources};
-use super::unit::{Place, Unit};
-use super::{Settings, always_on};
+use super::unit::{LayerUnit, Unit};
+use super::{GraphSettings, always_on};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
-use crate::replacement::{ReplacementModel, Row, SourceBlocks, Target};
+use crate::replacement::{EffectRow, ReplacementModel, ResidualTarget, SourceBlocks};
 use anyhow::{Context, Result};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 const SPARE: usize = 2048;
 
 /// Encoder row and bias of features.
-type Encoders = HashMap<Place, (Vec<f32>, f32)>;
+type Encoders = HashMap<LayerUnit, (Vec<f32>, f32)>;
 
 /// A prompt frozen, with the units that may become nodes.
 pub(super) struct Candidates<'a> {
@@ -32,7 +32,7 @@ pub(super) struct Candidates<'a> {
     /// Units to be attributed at most.
     pub limit: usize,
     /// Layer and number of units that are on at nearly all positions.
-    pub always_on: HashSet<Place>,
+    pub always_on: HashSet<LayerUnit>,
     /// Of every active feature.
     encoders: Encoders,
     pub gate: Gate,
@@ -45,7 +45,7 @@ impl<'a> Candidates<'a> {
         trace: Arc<Trace>,
         dictionary: Option<&'a Dictionary>,
         targets: &[LogitTarget],
-        settings: Settings,
+        settings: GraphSettings,
         go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Self> {
         let mut frozen = ReplacementModel::new_while(&model.decoder, &trace, go_on)?;
@@ -111,14 +111,14 @@ impl<'a> Candidates<'a> {
     }
 
     /// The rows' targets that logits are.
-    pub fn logits(&self, targets: &[LogitTarget]) -> Result<Vec<Target>> {
+    pub fn logits(&self, targets: &[LogitTarget]) -> Result<Vec<ResidualTarget>> {
         let maker = self.frozen.targets(&self.model.decoder, &self.trace, self.gate);
         let last = self.frozen.n_pos - 1;
         targets.iter().map(|t| maker.logits(last, &t.weights, true)).collect()
     }
 
     /// The rows' targets that units are.
-    pub fn targets(&self, which: &[usize]) -> Result<Vec<Target>> {
+    pub fn targets(&self, which: &[usize]) -> Result<Vec<ResidualTarget>> {
         if let Some(dictionary) = self.dictionary {
             let reads = input_of(dictionary);
             let one = |u: &usize| {
@@ -131,7 +131,7 @@ impl<'a> Candidates<'a> {
         let maker = self.frozen.targets(&self.model.decoder, &self.trace, self.gate);
         let mut by_layer: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         (0..which.len()).for_each(|i| by_layer.entry(self.units[which[i]].layer).or_default().push(i));
-        let mut out: Vec<Option<Target>> = vec![None; which.len()];
+        let mut out: Vec<Option<ResidualTarget>> = vec![None; which.len()];
         for (layer, here) in by_layer {
             let of = |i: &usize| (self.units[which[*i]].position, self.units[which[*i]].index);
             let made = maker.neurons(layer, &here.iter().map(of).collect::<Vec<_>>())?;
@@ -141,7 +141,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// The influence that known rows give every unit.
-    pub fn influence(&self, targets: &[LogitTarget], rows: &HashMap<usize, Row>) -> Vec<f64> {
+    pub fn influence(&self, targets: &[LogitTarget], rows: &HashMap<usize, EffectRow>) -> Vec<f64> {
         choose::influence(&self.units, targets, rows, &self.shown_columns())
     }
 

@@ -1,6 +1,6 @@
 //! Which logits are explained and which units become nodes.
 
-use super::Settings;
+use super::GraphSettings;
 use super::unit::Unit;
 use crate::analysis::next_token::NextToken;
 use crate::analysis::target::Target;
@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
-use crate::replacement::{ReplacementModel, Row};
+use crate::replacement::{EffectRow, ReplacementModel};
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 use std::cmp::Ordering;
@@ -66,7 +66,7 @@ pub(super) fn ranked_neurons(
     trace: &Trace,
     frozen: &ReplacementModel,
     targets: &[LogitTarget],
-    settings: Settings,
+    settings: GraphSettings,
     go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Ranked> {
     let decoder = &model.decoder;
@@ -143,11 +143,11 @@ impl Ranked {
 pub(super) fn influence(
     units: &[Unit],
     targets: &[LogitTarget],
-    rows: &HashMap<usize, Row>,
+    rows: &HashMap<usize, EffectRow>,
     shown: &[usize],
 ) -> Vec<f64> {
     let mut influence = vec![0f64; units.len()];
-    let spread = |row: &Row, weight: f64, influence: &mut [f64]| {
+    let spread = |row: &EffectRow, weight: f64, influence: &mut [f64]| {
         let total: f64 = shown.iter().map(|c| row.effects[*c].abs() as f64).sum();
         let weight = weight / total.max(1e-8);
         influence.iter_mut().zip(&row.effects).for_each(|(i, x)| *i += weight * x.abs() as f64);

@@ -1,11 +1,11 @@
 //! What neurons and features write: the columns of a graph's rows.
 
 use super::always_on;
-use super::unit::{Place, Unit};
+use super::unit::{LayerUnit, Unit};
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::trace::Trace;
-use crate::replacement::{Input, ReplacementModel, SourceBlocks, Write};
+use crate::replacement::{MlpInput, ReplacementModel, SourceBlocks, Write};
 use anyhow::Result;
 use std::collections::HashSet;
 
@@ -26,11 +26,11 @@ pub(super) fn neuron_sources(
 }
 
 /// What features read, in the frozen model's words.
-pub(super) fn input_of(dictionary: &Dictionary) -> Input {
+pub(super) fn input_of(dictionary: &Dictionary) -> MlpInput {
     match dictionary.reads {
-        ReadPoint::Normalized => Input::Normalized,
-        ReadPoint::Unweighted => Input::Unweighted,
-        ReadPoint::Residual => Input::Residual,
+        ReadPoint::Normalized => MlpInput::Normalized,
+        ReadPoint::Unweighted => MlpInput::Unweighted,
+        ReadPoint::Residual => MlpInput::Residual,
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn feature_sources(
     frozen: &mut ReplacementModel,
     zero_positions: usize,
     go_on: &mut dyn FnMut() -> Result<()>,
-) -> Result<(Vec<Unit>, SourceBlocks, HashSet<Place>)> {
+) -> Result<(Vec<Unit>, SourceBlocks, HashSet<LayerUnit>)> {
     let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
     let d = frozen.d_model;
     let before_norm = dictionary.writes == WritePoint::BeforePostNorm;
@@ -64,7 +64,7 @@ pub(super) fn feature_sources(
         if let Some(w) = &skip {
             any_skip = true;
             // The norm's bias through the skip is a constant; the rest is linear in the residual stream.
-            let constant = if reads == Input::Normalized { frozen.input_bias(l) } else { vec![0.0; d] };
+            let constant = if reads == MlpInput::Normalized { frozen.input_bias(l) } else { vec![0.0; d] };
             let product = |x: &[f32]| (0..d).map(|o| (0..d).map(|i| x[i] * w[i * d + o]).sum()).collect::<Vec<f32>>();
             bias.iter_mut().zip(product(&constant)).for_each(|(b, c)| *b += c);
             for (p, written) in written.iter_mut().enumerate() {

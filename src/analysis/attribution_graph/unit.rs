@@ -1,7 +1,7 @@
 //! The units that may become nodes.
 
 /// Layer and number of a unit, whatever the position.
-pub(super) type Place = (usize, usize);
+pub(super) type LayerUnit = (usize, usize);
 
 /// A neuron or feature at a position.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! A prompt with more tokens at its end, as text and as tokens.
 
 use super::stop::{shown, unfinished};
-use super::{Ended, Sampling, Settings, generate};
+use super::{Ended, GenerateSettings, Sampling, generate};
 use crate::address::Edit;
 use crate::analysis::input::Input;
 use crate::model::Model;
@@ -32,7 +32,7 @@ pub fn longer(
     (count, sampling): (usize, Option<Sampling>),
     step: Step,
 ) -> Result<Longer> {
-    let settings = Settings { count, sampling, ..Settings::default() };
+    let settings = GenerateSettings { count, sampling, ..GenerateSettings::default() };
     let mut ids = input.ids();
     let before = ids.len();
     let done = std::cell::Cell::new(0);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// An edge that is asked about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Edge {
+pub struct EdgeQuestion {
     /// Its graph.
     pub graph: GraphId,
     /// The transcoders that its features are of; none are the model's own.

@@ -2,7 +2,7 @@
 //! edge's end to its beginning.
 
 use crate::address::{Address, Part};
-use crate::analysis::grounded::Grounded;
+use crate::analysis::graph_run::GraphRun;
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite, Site};
 use crate::report::{Cell, Column, Report, Table};
@@ -11,18 +11,18 @@ use anyhow::Result;
 /// What a head carries of each of some edges, the most first.
 ///
 /// # Errors
-/// As [`Grounded::edge`]; what `step` returns: it is called before every edge.
+/// As [`GraphRun::edge`]; what `step` returns: it is called before every edge.
 pub fn edges_of_head(
-    grounded: &Grounded,
+    graph_run: &GraphRun,
     (layer, head): (usize, usize),
     edges: &[(u32, u32)],
     step: Step,
 ) -> Result<Report> {
-    let graph = grounded.graph;
+    let graph = graph_run.graph;
     let mut found = Vec::new();
     for (n, &(source, target)) in edges.iter().enumerate() {
         step(n, edges.len())?;
-        let loadings = grounded.edge(source, target)?;
+        let loadings = graph_run.edge(source, target)?;
         let at = (0..loadings.through.len()).find(|at| loadings.head(*at) == (layer, head));
         let through = at.map_or(0.0, |at| loadings.through[at]);
         if through != 0.0 {
@@ -58,10 +58,10 @@ pub fn edges_of_head(
 /// The heads that carried the edge from one node to another, the most first.
 ///
 /// # Errors
-/// As [`Grounded::edge`].
-pub fn heads_of_edge(grounded: &Grounded, source: u32, target: u32) -> Result<Report> {
-    let loadings = grounded.edge(source, target)?;
-    let (source, target) = (grounded.node(source), grounded.node(target));
+/// As [`GraphRun::edge`].
+pub fn heads_of_edge(graph_run: &GraphRun, source: u32, target: u32) -> Result<Report> {
+    let loadings = graph_run.edge(source, target)?;
+    let (source, target) = (graph_run.node(source), graph_run.node(target));
     let mut table = Table::new([
         Column::address("unit"),
         Column::number("delivers", "", 4),
@@ -73,7 +73,7 @@ pub fn heads_of_edge(grounded: &Grounded, source: u32, target: u32) -> Result<Re
     heads.sort_by(|a, b| loadings.through[*b].abs().total_cmp(&loadings.through[*a].abs()).then(a.cmp(b)));
     for at in heads {
         let (layer, head) = loadings.head(at);
-        let looks = looks(grounded, layer, head, target.position, source.position);
+        let looks = looks(graph_run, layer, head, target.position, source.position);
         let address = Address::unit(layer, Part::Head(head));
         table.push([
             target.position.map_or(address.clone(), |p| address.clone().at(i64::from(p))).into(),
@@ -107,7 +107,7 @@ pub fn heads_of_edge(grounded: &Grounded, source: u32, target: u32) -> Result<Re
 }
 
 /// How much a head attends from one position to another.
-fn looks(on: &Grounded, layer: usize, head: usize, query: Option<u32>, key: Option<u32>) -> Option<f32> {
+fn looks(on: &GraphRun, layer: usize, head: usize, query: Option<u32>, key: Option<u32>) -> Option<f32> {
     let pattern = on.trace.get(Site::Block(layer, BlockSite::Pattern)).ok()?;
     let row = pattern.get(head).ok()?.get(query? as usize).ok()?;
     row.get(key? as usize).ok()?.to_scalar::<f32>().ok()

@@ -1,6 +1,6 @@
 //! Which neurons are in the report: those that the filter lets through, the strongest first.
 
-use super::Layer;
+use super::LayerNeurons;
 use super::table::{Neuron, Written, column_norms, table, written};
 use crate::analysis::Job;
 use crate::analysis::vocabulary::Projection;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 const SOME: usize = 256;
 
 /// The neurons of the report, strongest first: the filter looks at all of them, then as many as asked for are taken.
-pub fn choose(job: &Job, layers: &[Layer], clean: Option<&[Layer]>) -> Result<Vec<Neuron>> {
+pub fn choose(job: &Job, layers: &[LayerNeurons], clean: Option<&[LayerNeurons]>) -> Result<Vec<Neuron>> {
     let top = match job.values.count("top")? {
         0 => usize::MAX,
         top => top,
@@ -36,15 +36,15 @@ pub fn choose(job: &Job, layers: &[Layer], clean: Option<&[Layer]>) -> Result<Ve
     Ok(order)
 }
 
-fn all(layers: &[Layer]) -> Vec<Neuron> {
-    let of = |(l, layer): (usize, &Layer)| (0..layer.activation.len()).map(move |n| (l, n));
+fn all(layers: &[LayerNeurons]) -> Vec<Neuron> {
+    let of = |(l, layer): (usize, &LayerNeurons)| (0..layer.activation.len()).map(move |n| (l, n));
     layers.iter().enumerate().flat_map(of).collect()
 }
 
 /// The first `top` in the order that was asked for.
-fn rank(job: &Job, layers: &[Layer], order: &mut Vec<Neuron>, top: usize) -> Result<()> {
+fn rank(job: &Job, layers: &[LayerNeurons], order: &mut Vec<Neuron>, top: usize) -> Result<()> {
     let by = job.values.choice("sort")?;
-    let value = |layer: &Layer| -> Result<Vec<f32>> {
+    let value = |layer: &LayerNeurons| -> Result<Vec<f32>> {
         Ok(match by {
             "activation" => layer.activation.clone(),
             "direct_effect" => layer.direct.clone(),
@@ -82,7 +82,12 @@ fn rank(job: &Job, layers: &[Layer], order: &mut Vec<Neuron>, top: usize) -> Res
 }
 
 /// Those whose numbers the filter lets through, layer by layer.
-fn by_numbers(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, filter: &Filter) -> Result<Vec<Neuron>> {
+fn by_numbers(
+    job: &Job,
+    layers: &[LayerNeurons],
+    clean: Option<&[LayerNeurons]>,
+    filter: &Filter,
+) -> Result<Vec<Neuron>> {
     let mut kept = Vec::new();
     for (l, layer) in layers.iter().enumerate() {
         let norms = column_norms(&job.model.decoder, job.trace(), job.position, layer.layer)?;
@@ -97,8 +102,8 @@ fn by_numbers(job: &Job, layers: &[Layer], clean: Option<&[Layer]>, filter: &Fil
 /// The first `top` whose texts the filter lets through.
 fn by_texts(
     job: &Job,
-    layers: &[Layer],
-    clean: Option<&[Layer]>,
+    layers: &[LayerNeurons],
+    clean: Option<&[LayerNeurons]>,
     order: &[Neuron],
     filter: &Filter,
     top: usize,

@@ -7,7 +7,7 @@ use crate::model::arch::Linear;
 use crate::model::ops;
 use crate::model::site::{BlockSite, Site};
 use crate::replacement::backward::Gradients;
-use crate::replacement::readers::{Readers, Reading};
+use crate::replacement::readers::{NeuronReader, Readers};
 use crate::report::{Cell, Column, Table};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -146,8 +146,8 @@ fn carried(job: &Job, feeds: &Gradients, value: f32, n: usize) -> Result<Table> 
 
 /// The neurons that read a neuron, with the part of their activation it makes; the heads that move what it writes.
 pub fn readers(job: &Job, readers: &Readers) -> Result<(Table, Table)> {
-    let at = |r: &Reading, part: Part| Address::unit(r.layer, part).at(r.position as i64);
-    let token = |r: &Reading| Cell::token(&job.input.tokens[r.position].text);
+    let at = |r: &NeuronReader, part: Part| Address::unit(r.layer, part).at(r.position as i64);
+    let token = |r: &NeuronReader| Cell::token(&job.input.tokens[r.position].text);
     let mut neurons = Table::new([
         Column::address("neuron"),
         Column::token("token"),

@@ -1,6 +1,6 @@
 //! One neuron: what drives it at a position, who reads it, its tokens on either side, its activation everywhere.
 
-use super::{Layer, gate, layers, links};
+use super::{LayerNeurons, gate, layers, links};
 use crate::address::{Address, Part, resolve_position};
 use crate::analysis::vocabulary::{self, Projection, Ranked};
 use crate::analysis::{Job, passes};
@@ -20,7 +20,7 @@ pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Repo
     address.check(&Scope::new(model, n_pos).extent())?;
     let at = resolve_position(job.values.position("target-position")?, n_pos)?;
     let target = job.target_at(at)?;
-    let known = |trace, passes: Passes, step: Step| -> Result<Option<Layer>> {
+    let known = |trace, passes: Passes, step: Step| -> Result<Option<LayerNeurons>> {
         Ok(layers(job, trace, (&target, at), Some(layer), passes, step)?.pop())
     };
 
@@ -28,7 +28,7 @@ pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Repo
     report.fact("neuron", address.clone());
     report.fact("position", position);
     target.describe(&mut report, job.model, at);
-    let facts = |report: &mut Report, known: Option<Layer>, suffix: &str| {
+    let facts = |report: &mut Report, known: Option<LayerNeurons>, suffix: &str| {
         if let Some(known) = known {
             report.fact(&format!("activation{suffix}"), known.activation[neuron]);
             report.fact(&format!("attribution{suffix}"), known.attribution[neuron]);

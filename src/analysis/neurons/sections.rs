@@ -1,6 +1,6 @@
 //! The parts of the neurons' report: a line a layer, then the strongest neurons with what they write.
 
-use super::Layer;
+use super::LayerNeurons;
 use super::choose::choose;
 use super::table::{Neuron, table, written};
 use crate::address::{Address, Part};
@@ -11,7 +11,7 @@ use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fills the report.
-pub fn fill(job: &Job, report: &mut Report, layers: &[Layer], clean: Option<&[Layer]>) -> Result<()> {
+pub fn fill(job: &Job, report: &mut Report, layers: &[LayerNeurons], clean: Option<&[LayerNeurons]>) -> Result<()> {
     report.table("layers", "By layer", by_layer(layers));
     let chosen = choose(job, layers, clean)?;
     let written = written(job, layers, &chosen)?;
@@ -24,7 +24,7 @@ pub fn fill(job: &Job, report: &mut Report, layers: &[Layer], clean: Option<&[La
     Ok(())
 }
 
-fn by_layer(layers: &[Layer]) -> Table {
+fn by_layer(layers: &[LayerNeurons]) -> Table {
     let mut table = Table::new([
         Column::integer("layer"),
         Column::number("attribution", "logit", 4),
@@ -45,7 +45,7 @@ fn by_layer(layers: &[Layer]) -> Table {
     table
 }
 
-fn activations(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Grid> {
+fn activations(job: &Job, layers: &[LayerNeurons], chosen: &[Neuron]) -> Result<Grid> {
     let mut traces = BTreeMap::new();
     for l in chosen.iter().map(|(l, _)| layers[*l].layer).collect::<BTreeSet<_>>() {
         traces.insert(l, job.trace().numbers(Site::Block(l, BlockSite::MlpPost))?);

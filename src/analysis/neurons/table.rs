@@ -1,6 +1,6 @@
 //! The table of neurons: what each does here and what it writes.
 
-use super::Layer;
+use super::LayerNeurons;
 use crate::address::{Address, Part};
 use crate::analysis::Job;
 use crate::analysis::vocabulary::{self, Projection};
@@ -12,7 +12,7 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use std::collections::BTreeMap;
 
-/// A neuron among those of the report: index of its [`Layer`], and its number.
+/// A neuron among those of the report: index of its [`LayerNeurons`], and its number.
 pub(super) type Neuron = (usize, usize);
 
 /// Norms of the output directions of a layer's neurons as they reach the stream at `position`, `[d_mlp]`.
@@ -37,7 +37,7 @@ fn post_scale(model: &Decoder, trace: &Trace, position: usize, layer: usize) -> 
 /// What a chosen neuron writes: the norm of its output direction as it reaches the stream, and the tokens of that direction.
 pub(super) type Written = BTreeMap<Neuron, (f32, Projection)>;
 
-pub(super) fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<Written> {
+pub(super) fn written(job: &Job, layers: &[LayerNeurons], chosen: &[Neuron]) -> Result<Written> {
     let (model, tokens) = (&job.model.decoder, job.values.count("tokens")?);
     let mut sorted = chosen.to_vec();
     sorted.sort_unstable();
@@ -67,8 +67,8 @@ pub(super) fn written(job: &Job, layers: &[Layer], chosen: &[Neuron]) -> Result<
 /// The table of `chosen`, with the clean run's values where there is one; what `written` does not have stays empty.
 pub(super) fn table(
     job: &Job,
-    layers: &[Layer],
-    clean: Option<&[Layer]>,
+    layers: &[LayerNeurons],
+    clean: Option<&[LayerNeurons]>,
     chosen: &[Neuron],
     written: &Written,
     everywhere: Option<&Grid>,
@@ -80,7 +80,13 @@ pub(super) fn table(
     }
 }
 
-fn of_one_run(job: &Job, layers: &[Layer], chosen: &[Neuron], written: &Written, everywhere: Option<&Grid>) -> Table {
+fn of_one_run(
+    job: &Job,
+    layers: &[LayerNeurons],
+    chosen: &[Neuron],
+    written: &Written,
+    everywhere: Option<&Grid>,
+) -> Table {
     let logit = |name: &str| Column::number(name, "logit", 4);
     let mut columns = vec![
         Column::address("neuron"),
@@ -101,7 +107,7 @@ fn of_one_run(job: &Job, layers: &[Layer], chosen: &[Neuron], written: &Written,
     let mut table = Table::new(columns);
     for (at, chosen @ &(l, n)) in chosen.iter().enumerate() {
         let layer = &layers[l];
-        let of = |layer: &Layer| [layer.activation[n], layer.attribution[n], layer.direct[n]].map(Cell::from);
+        let of = |layer: &LayerNeurons| [layer.activation[n], layer.attribution[n], layer.direct[n]].map(Cell::from);
         let address = Address::unit(layer.layer, Part::Neuron(n)).at(job.position as i64);
         let mut row: Vec<Cell> = vec![address.into()];
         row.extend(of(layer));

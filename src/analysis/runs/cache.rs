@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// What a run is a run of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Key {
+pub struct RunKey {
     /// The tokens.
     pub ids: Vec<u32>,
     /// The edits; none of a clean run.
@@ -20,9 +20,9 @@ pub struct Key {
     pub bos: Bos,
 }
 
-impl Key {
+impl RunKey {
     /// Whether both are of the same run: how other prompts are encoded is nothing to a clean one.
-    fn is(&self, other: &Key) -> bool {
+    fn is(&self, other: &RunKey) -> bool {
         self.ids == other.ids && self.edits == other.edits && (self.edits.is_empty() || self.bos == other.bos)
     }
 }
@@ -31,7 +31,7 @@ impl Key {
 pub struct RunCache {
     limit: usize,
     /// The latest used last.
-    runs: RefCell<Vec<(Key, Arc<Trace>)>>,
+    runs: RefCell<Vec<(RunKey, Arc<Trace>)>>,
 }
 
 impl RunCache {
@@ -46,7 +46,7 @@ impl RunCache {
     /// What `run` returns; what was kept stays.
     pub fn run(
         &self,
-        key: Key,
+        key: RunKey,
         mut sites: BTreeSet<Site>,
         run: &mut dyn FnMut(BTreeSet<Site>) -> Result<Trace>,
     ) -> Result<Arc<Trace>> {
@@ -71,7 +71,7 @@ impl RunCache {
         self.runs.borrow().iter().map(|(_, run)| run.bytes()).sum()
     }
 
-    fn find(&self, key: &Key) -> Option<Arc<Trace>> {
+    fn find(&self, key: &RunKey) -> Option<Arc<Trace>> {
         let mut runs = self.runs.borrow_mut();
         let at = runs.iter().position(|(k, _)| k.is(key))?;
         let found = runs.remove(at);
@@ -80,7 +80,7 @@ impl RunCache {
         Some(run)
     }
 
-    fn keep(&self, key: Key, run: Arc<Trace>) {
+    fn keep(&self, key: RunKey, run: Arc<Trace>) {
         let mut runs = self.runs.borrow_mut();
         runs.retain(|(k, _)| !k.is(&key));
         runs.push((key, run));
@@ -95,8 +95,8 @@ impl RunCache {
 mod tests {
     use super::*;
 
-    fn key(id: u32) -> Key {
-        Key { ids: vec![id], edits: Vec::new(), bos: Bos::Auto }
+    fn key(id: u32) -> RunKey {
+        RunKey { ids: vec![id], edits: Vec::new(), bos: Bos::Auto }
     }
 
     fn site(at: Site, wide: usize) -> Trace {
@@ -148,9 +148,9 @@ mod tests {
     #[test]
     fn edits_part_runs_and_a_clean_run_has_no_other_prompts() {
         let edit: Edit = "L0.H0=0".parse().unwrap();
-        let clean = Key { ids: vec![1], edits: Vec::new(), bos: Bos::Never };
+        let clean = RunKey { ids: vec![1], edits: Vec::new(), bos: Bos::Never };
         assert!(key(1).is(&clean));
-        let edited = |bos| Key { ids: vec![1], edits: vec![edit.clone()], bos };
+        let edited = |bos| RunKey { ids: vec![1], edits: vec![edit.clone()], bos };
         assert!(!key(1).is(&edited(Bos::Auto)) && !edited(Bos::Auto).is(&edited(Bos::Never)));
     }
 }

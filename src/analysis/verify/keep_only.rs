@@ -1,19 +1,19 @@
 //! Whether a group is enough, and whether it is needed.
 
-use super::{Acts, Verifier};
-use crate::analysis::{About, Command, Direction, Evidence};
-use crate::graph::verification::{KeepOnly, Kept, With};
+use super::{TestPlan, Verifier};
+use crate::analysis::{About, Evidence, MethodCommand, MethodDirection};
+use crate::graph::verification::{Intervention, KeepOnly, Kept};
 use crate::model::forward::Step;
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 
 /// The entry of `mechscope verify --groups`.
-pub static KEEP_ONLY: Command = Command {
+pub static KEEP_ONLY: MethodCommand = MethodCommand {
     about: About {
         name: "keep-only",
         title: "faithfulness and completeness of a group",
         question: "Is a group of units enough for the answer, and is it needed?",
-        direction: Direction::TopDown,
+        direction: MethodDirection::TopDown,
         unit: "group of units",
         evidence: Evidence::Intervention,
         assumes: "the mean over the prompt's positions stands for a unit doing nothing in particular; inputs, remainders and what the graph does not show \
@@ -55,17 +55,17 @@ impl Verifier<'_> {
         ensure!(!group.is_empty(), "the group has no units that could be kept; accepted: neurons and features");
         let all: Vec<u32> = (0..self.on.graph.nodes.len() as u32).filter(is_unit).collect();
         let others: Vec<u32> = all.iter().copied().filter(|n| !group.contains(n)).collect();
-        let ablated = |nodes: &[u32]| -> Result<Acts> {
-            let mut acts = Acts::default();
+        let ablated = |nodes: &[u32]| -> Result<TestPlan> {
+            let mut acts = TestPlan::default();
             for node in nodes {
-                let one = self.node_acts(*node, &With::Mean)?;
+                let one = self.node_acts(*node, &Intervention::Mean)?;
                 acts.edits.extend(one.edits);
                 acts.rows.extend(one.rows);
             }
             Ok(acts)
         };
         let acts = [ablated(&others)?, ablated(&group)?, ablated(&all)?];
-        let acts: Vec<&Acts> = acts.iter().collect();
+        let acts: Vec<&TestPlan> = acts.iter().collect();
         let values = self.values(3, &self.plan(&acts)?, &[self.target], step)?;
         let whole = self.on.values(&self.on.trace, 1, &[self.target])?[0][0] as f32;
         let [group_alone, rest, empty] = [0, 1, 2].map(|run: usize| values[run][0] as f32);

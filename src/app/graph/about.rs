@@ -3,7 +3,7 @@
 use super::{Beside, Shown};
 use crate::app::App;
 use crate::app::Slot;
-use crate::app::pane::State;
+use crate::app::pane::RequestState;
 use crate::graph::Edge;
 use crate::report::{Cell, Column, Report, Table};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl App {
         let anew = self.graph.told != Some(told);
         self.graph.told = Some(told);
         let pane = self.pane_mut(Slot::GraphSide);
-        (pane.asked, pane.state, pane.job) = (None, State::Idle, None);
+        (pane.asked, pane.state, pane.job) = (None, RequestState::Idle, None);
         if anew {
             (pane.report, pane.cursor) = (None, 0);
         }

@@ -1,7 +1,7 @@
 //! Which heads carried the edge under the cursor, and which edges the head under the cursor carried.
 
 use super::Beside;
-use crate::analysis::loadings::{self, Edge, OfHead};
+use crate::analysis::loadings::{self, EdgeQuestion, OfHead};
 use crate::app::App;
 use crate::app::Slot;
 use crate::engine::Ask;
@@ -23,11 +23,11 @@ impl App {
             return;
         };
         let (source, target) = match shown.direction {
-            crate::graph::tree::Direction::Upstream => (node, parent),
-            crate::graph::tree::Direction::Downstream => (parent, node),
+            crate::graph::tree::TreeDirection::Upstream => (node, parent),
+            crate::graph::tree::TreeDirection::Downstream => (parent, node),
         };
         let (graph, dictionary) = (shown.source.id, self.graph.dictionary.clone());
-        self.ask_beside(Ask::Edge(Edge { graph, dictionary, source, target }));
+        self.ask_beside(Ask::Edge(EdgeQuestion { graph, dictionary, source, target }));
     }
 
     /// Asks what a head carries of the edges that pass its layer, the strongest for the target of them.

@@ -3,15 +3,15 @@
 
 use super::{Beside, Origin, Shown, walk};
 use crate::action::Action;
-use crate::address::{Address, Part, Place};
+use crate::address::{Address, Component, Part};
 use crate::analysis::attribution::Basis;
 use crate::analysis::verify_request::Subjects;
 use crate::app::Slot;
 use crate::app::message::Message;
-use crate::app::pane::State;
+use crate::app::pane::RequestState;
 use crate::app::{App, Tab};
 use crate::engine::Ask;
-use crate::graph::verification::{Cause, Effect, Subject, With};
+use crate::graph::verification::{Cause, Intervention, NodeEffect, Subject};
 use crate::graph::{Node, NodeKind};
 use anyhow::Result;
 use std::ops::Range;
@@ -34,7 +34,7 @@ impl Within {
     /// What writes into a place; none for a unit that is no such place.
     fn of(unit: &Address) -> Option<Self> {
         let position = u32::try_from(unit.position?).ok()?;
-        let Place::Unit { layer, part } = unit.place else { return None };
+        let Component::Unit { layer, part } = unit.place else { return None };
         let layer = u32::try_from(layer).ok()?;
         let (layers, inputs) = match part {
             Part::ResidPre | Part::ResidMid => (0..layer, true),
@@ -61,7 +61,7 @@ impl Shown {
     fn find(&self, unit: &Address) -> Option<(u32, bool)> {
         let same = |at: &usize| match (&self.graph.nodes[*at].kind, &unit.place) {
             // The target's logit is known by its token, whatever the position.
-            (NodeKind::Logit { .. }, Place::Logit(_)) => {
+            (NodeKind::Logit { .. }, Component::Logit(_)) => {
                 self.graph.nodes[*at].address().is_some_and(|a| a.place == unit.place)
             }
             _ => self.graph.nodes[*at].address().as_ref() == Some(unit),
@@ -89,10 +89,10 @@ impl Shown {
     }
 
     /// What the test of a unit that is no node did to the target.
-    fn effect_of_unit(&self, unit: &Address) -> Option<&Effect> {
+    fn effect_of_unit(&self, unit: &Address) -> Option<&NodeEffect> {
         let target = &self.graph.nodes[self.first_target() as usize].id;
         let name = unit.to_string();
-        let tests = self.graph.verified.iter().rev().filter(|test| test.with == With::Zero);
+        let tests = self.graph.verified.iter().rev().filter(|test| test.with == Intervention::Zero);
         tests.filter(|test| test.subject == Subject::Unit(name.clone())).find_map(|test| test.on(target))
     }
 }
@@ -113,7 +113,7 @@ impl App {
         let Some(Ask::Graph(wanted)) = self.wanted_graph() else { return };
         let answers = self.graph.answered() == Some(&wanted);
         let pane = self.pane(Slot::Graph);
-        let running = matches!(pane.state, State::Running(..)) || pane.asked != Some(Ask::Graph(wanted));
+        let running = matches!(pane.state, RequestState::Running(..)) || pane.asked != Some(Ask::Graph(wanted));
         match self.graph.shown().filter(|_| answers).map(|shown| shown.find(&unit)) {
             Some(Some((node, true))) => self.go_to_node(node),
             Some(_) if !running => self.enter_otherwise(unit),
@@ -130,8 +130,8 @@ impl App {
     /// Neurons are in graphs of neurons, features in those of features.
     fn turn_to_basis_of(&mut self, unit: &Address) {
         let wanted = match unit.place {
-            Place::Unit { part: Part::Neuron(_), .. } => Basis::Neurons,
-            Place::Unit { part: Part::Feature(_), .. } => Basis::Features,
+            Component::Unit { part: Part::Neuron(_), .. } => Basis::Neurons,
+            Component::Unit { part: Part::Feature(_), .. } => Basis::Features,
             _ => return,
         };
         if let Origin::Prompt(_) = self.graph.origin() {
@@ -179,21 +179,23 @@ impl App {
         }
         let units = shown.graph.nodes.iter().filter(|n| n.is_unit()).count();
         self.warn(match unit.place {
-            Place::Unit { layer, part: part @ Part::Head(_) } => {
+            Component::Unit { layer, part: part @ Part::Head(_) } => {
                 // It is asked about as a whole: where it matters is the next question.
                 return self.ask_why(Address::unit(layer, part), Subjects::Heads);
             }
-            Place::Unit { part: Part::Neuron(_), .. } => return self.ask_why(unit.clone(), Subjects::Unit(unit)),
-            Place::Unit { part: Part::Feature(_), .. } => {
+            Component::Unit { part: Part::Neuron(_), .. } => return self.ask_why(unit.clone(), Subjects::Unit(unit)),
+            Component::Unit { part: Part::Feature(_), .. } => {
                 format!(
                     "{unit} is not among the graph's {units} units: it is off there, or gives the target too little"
                 )
             }
-            Place::Unit { part: Part::Attn, .. } => {
+            Component::Unit { part: Part::Attn, .. } => {
                 let (edge, heads) = (self.graph_key(Action::ExplainEdge), self.graph_key(Action::TestHeads));
                 format!("{unit} is no node: heads carry edges ({edge} on one says which); {heads} tests heads")
             }
-            Place::Unit { .. } => format!("{unit} is no node: a graph has embeddings, units, remainders and logits"),
+            Component::Unit { .. } => {
+                format!("{unit} is no node: a graph has embeddings, units, remainders and logits")
+            }
             _ => format!("{unit} is not in this graph"),
         });
     }
@@ -259,7 +261,7 @@ impl App {
             return self.say_why();
         }
         self.say(format!("{unit} is no node: testing what it does"));
-        self.ask_tests_with(what, With::Zero);
+        self.ask_tests_with(what, Intervention::Zero);
     }
 
     /// Goes to what was measured of the unit that was asked about, and says it.
@@ -275,7 +277,7 @@ impl App {
         let (unit, shown) = (self.graph.sought.as_ref()?, self.graph.shown()?);
         let effect = shown.effect_of_unit(unit)?;
         let verdict = effect.verdict();
-        let head = matches!(unit.place, Place::Unit { part: Part::Head(_), .. });
+        let head = matches!(unit.place, Component::Unit { part: Part::Head(_), .. });
         let mut text = if head {
             format!(
                 "{unit} is no node: heads carry edges ({} says which). Set to zero everywhere: {verdict}.",

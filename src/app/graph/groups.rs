@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::analysis::verify_request::Subjects;
 use crate::app::App;
 use crate::app::Slot;
-use crate::graph::group::{Collapsed, Group, Item, add_drafts, collapse, groups};
+use crate::graph::group::{Collapsed, Group, GroupItem, add_drafts, collapse, groups};
 use crate::graph::{Graph, Supernode};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Result, bail};
@@ -231,10 +231,10 @@ pub(super) fn report(shown: &Shown, before: String) -> Report {
 /// The strongest edges with a group at one end.
 fn edges(shown: &Shown, groups: &[Group], collapsed: &Collapsed) -> Table {
     let name = |item: usize| match collapsed.items[item] {
-        Item::Group(group) => groups[group].label.clone(),
-        Item::Node(node) => shown.graph.nodes[node as usize].name(),
+        GroupItem::Group(group) => groups[group].label.clone(),
+        GroupItem::Node(node) => shown.graph.nodes[node as usize].name(),
     };
-    let is_group = |item: usize| matches!(collapsed.items[item], Item::Group(_));
+    let is_group = |item: usize| matches!(collapsed.items[item], GroupItem::Group(_));
     let mut edges: Vec<_> = collapsed.edges.iter().filter(|e| is_group(e.target) || is_group(e.source)).collect();
     edges.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
     let mut table = Table::new([

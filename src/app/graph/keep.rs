@@ -3,20 +3,20 @@
 use super::{Origin, Shown};
 use crate::analysis::attribution::GraphRequest;
 use crate::app::App;
-use crate::app::work::Work;
+use crate::app::work::GraphWork;
 
 impl App {
     /// The work on every graph, those that are not looked at too.
-    pub(in crate::app) fn works(&self) -> Vec<Work> {
+    pub(in crate::app) fn works(&self) -> Vec<GraphWork> {
         let model = self.model_at_hand();
-        let shown = self.graph.at_hand().filter_map(|(wanted, shown)| Work::of(model, wanted, &shown.work()?));
+        let shown = self.graph.at_hand().filter_map(|(wanted, shown)| GraphWork::of(model, wanted, &shown.work()?));
         self.graph.kept.iter().cloned().chain(shown).collect()
     }
 
     /// Puts the work on a graph aside before the graph goes.
     pub(in crate::app) fn put_aside(&mut self, origin: Origin) {
         let model = self.model_at_hand();
-        let work = self.graph.graph_of(origin).and_then(|(wanted, shown)| Work::of(model, wanted, &shown.work()?));
+        let work = self.graph.graph_of(origin).and_then(|(wanted, shown)| GraphWork::of(model, wanted, &shown.work()?));
         self.graph.kept.extend(work);
     }
 

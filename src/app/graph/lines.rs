@@ -2,7 +2,7 @@
 
 use super::Shown;
 use crate::graph::NodeKind;
-use crate::graph::tree::Item;
+use crate::graph::tree::TreeItem;
 use crate::report::{Cell, Column, Report, Table};
 
 /// What a line of the tab shows after the node's name.
@@ -83,8 +83,8 @@ pub(super) fn report(shown: &Shown) -> Report {
     let mut table = Table::new(columns);
     for row in &shown.rows {
         table.push(match row.item {
-            Item::Node { node, weight, share, .. } => node_row(shown, row.line, node, weight, share),
-            Item::More { count, share } => more_row(shown, row.line, count, share),
+            TreeItem::Node { node, weight, share, .. } => node_row(shown, row.line, node, weight, share),
+            TreeItem::More { count, share } => more_row(shown, row.line, count, share),
         });
     }
     let mut report = Report::default();

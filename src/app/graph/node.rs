@@ -2,7 +2,7 @@
 
 use super::Origin;
 use crate::action::Action;
-use crate::address::{Address, Part, Place};
+use crate::address::{Address, Component, Part};
 use crate::analysis::attribution::Basis;
 use crate::app::Slot;
 use crate::app::program::path;
@@ -44,8 +44,8 @@ impl App {
                 self.explain_as_graph(&target);
                 self.show_address(&Address { place, position: None });
             }
-            (NodeKind::Error, Some(Address { place: Place::Unit { layer, .. }, position })) => {
-                let mlp = Address { place: Place::Unit { layer, part: Part::ResidPost }, position };
+            (NodeKind::Error, Some(Address { place: Component::Unit { layer, .. }, position })) => {
+                let mlp = Address { place: Component::Unit { layer, part: Part::ResidPost }, position };
                 self.explain_as_graph(&target);
                 self.show_address(&mlp);
             }
@@ -77,7 +77,7 @@ impl App {
 
     /// Enter in the pane beside the tree: a node of the graph is gone to in the tree, a head on its own tab.
     pub(in crate::app) fn open_beside(&mut self, address: &Address) {
-        let head = matches!(address.place, Place::Unit { part: Part::Head(_), .. });
+        let head = matches!(address.place, Component::Unit { part: Part::Head(_), .. });
         if head {
             return self.show_address(address);
         }

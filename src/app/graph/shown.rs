@@ -2,8 +2,8 @@
 
 use super::enter::Within;
 use crate::analysis::attribution::{Attribution, GraphId};
-use crate::graph::tree::{Branch, Direction, Item, Limits, Source, Tree};
-use crate::graph::verification::{Effect, Subject, Verification, With};
+use crate::graph::tree::{Branch, Limits, Tree, TreeDirection, TreeItem, TreeSource};
+use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result};
@@ -17,21 +17,21 @@ const SHARE: f32 = 0.005;
 
 /// A line of the tab.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row {
+pub struct GraphRow {
     /// What it shows; in the flat list nodes stand alone.
-    pub item: Item,
+    pub item: TreeItem,
     /// The node that the edge of this line leads to or comes from: the one a level up.
     pub parent: Option<u32>,
     /// Its line in the tree.
     pub line: usize,
 }
 
-impl Row {
+impl GraphRow {
     /// The node on this line; none where a line stands for several.
     pub fn node(&self) -> Option<u32> {
         match self.item {
-            Item::Node { node, .. } => Some(node),
-            Item::More { .. } => None,
+            TreeItem::Node { node, .. } => Some(node),
+            TreeItem::More { .. } => None,
         }
     }
 }
@@ -51,7 +51,7 @@ pub struct Shown {
     /// Where the tree starts.
     pub root: u32,
     /// Which way it grows.
-    pub direction: Direction,
+    pub direction: TreeDirection,
     /// How much of it is laid out.
     pub limits: Limits,
     /// Whether nodes are listed without a tree.
@@ -65,7 +65,7 @@ pub struct Shown {
     /// The last test of each node, and which of its effects is that on the target.
     effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
-    pub rows: Vec<Row>,
+    pub rows: Vec<GraphRow>,
     /// The node that the cursor was on when another graph was turned to.
     pub(super) at: Option<u32>,
     /// What it looked like while it grew: tests that were asked for then are tests of this graph.
@@ -85,9 +85,9 @@ impl Shown {
         let columns = graph.edges.transposed();
         let root = graph.targets().next().context("the graph has no target")?;
         let limits = Limits { depth: LEVELS, width: CHILDREN, share: SHARE, ..Limits::default() };
-        let tree = Tree { direction: Direction::Upstream, lines: Vec::new() };
+        let tree = Tree { direction: TreeDirection::Upstream, lines: Vec::new() };
         let root = u32::try_from(root)?;
-        let direction = Direction::Upstream;
+        let direction = TreeDirection::Upstream;
         let (flat, rows) = (false, Vec::new());
         let effects = HashMap::new();
         let mut shown = Shown {
@@ -200,22 +200,22 @@ impl Shown {
 
     /// Lays the lines out; the report has one row for each.
     pub fn lay_out(&mut self) -> Report {
-        let from = Source { graph: &self.graph, columns: Some(&self.columns), pruned: Some(&self.pruned) };
+        let from = TreeSource { graph: &self.graph, columns: Some(&self.columns), pruned: Some(&self.pruned) };
         self.tree = match self.direction {
-            Direction::Upstream => Tree::upstream(from, self.root, &self.limits),
-            Direction::Downstream => Tree::downstream(from, self.root, &self.limits),
+            TreeDirection::Upstream => Tree::upstream(from, self.root, &self.limits),
+            TreeDirection::Downstream => Tree::downstream(from, self.root, &self.limits),
         };
         self.rows = if self.flat { self.list() } else { self.branches() };
         super::lines::report(self)
     }
 
-    fn branches(&self) -> Vec<Row> {
+    fn branches(&self) -> Vec<GraphRow> {
         let lines = &self.tree.lines;
         let node_of = |at: usize| match lines[at].item {
-            Item::Node { node, .. } => Some(node),
-            Item::More { .. } => None,
+            TreeItem::Node { node, .. } => Some(node),
+            TreeItem::More { .. } => None,
         };
-        let row = |(at, line): (usize, &crate::graph::tree::Line)| Row {
+        let row = |(at, line): (usize, &crate::graph::tree::TreeLine)| GraphRow {
             item: line.item,
             parent: line.parent.and_then(node_of),
             line: at,
@@ -224,7 +224,7 @@ impl Shown {
     }
 
     /// The kept nodes by falling influence, targets first; those that write into a place, if the list is of one.
-    fn list(&self) -> Vec<Row> {
+    fn list(&self) -> Vec<GraphRow> {
         let here = |node: &u32| self.within.as_ref().is_none_or(|w| w.has(&self.graph.nodes[*node as usize]));
         let kept = self.pruned.nodes();
         let targets = self.graph.targets().map(|t| t as u32).filter(|t| kept[*t as usize]);
@@ -232,7 +232,7 @@ impl Shown {
         let others = ranked.filter(|n| kept[*n as usize] && !self.graph.nodes[*n as usize].kind.is_logit());
         let row = |(at, node): (usize, u32)| {
             let weight = self.graph.edges.weight(self.root as usize, node).unwrap_or(0.0);
-            Row { item: Item::Node { node, weight, share: 0.0, branch: Branch::Leaf }, parent: None, line: at }
+            GraphRow { item: TreeItem::Node { node, weight, share: 0.0, branch: Branch::Leaf }, parent: None, line: at }
         };
         targets.chain(others).filter(here).enumerate().map(row).collect()
     }
@@ -250,7 +250,7 @@ impl Shown {
     }
 
     /// What the last test of a node did to the target.
-    pub fn effect(&self, node: u32) -> Option<&Effect> {
+    pub fn effect(&self, node: u32) -> Option<&NodeEffect> {
         self.effects.get(&node).map(|at| &self.graph.verified[at.0].effects[at.1])
     }
 
@@ -260,7 +260,7 @@ impl Shown {
     }
 
     /// How the last test of a node changed it: what stands in one column was measured in one way.
-    pub fn way(&self) -> Option<&With> {
+    pub fn way(&self) -> Option<&Intervention> {
         let nodes = self.graph.verified.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
         nodes.map(|v| &v.with).next_back()
     }

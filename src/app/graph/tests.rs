@@ -2,16 +2,16 @@
 
 use super::{Beside, Shown};
 use crate::action::Action;
-use crate::address::{Address, Part, Place};
+use crate::address::{Address, Component, Part};
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::app::App;
 use crate::app::Slot;
 use crate::app::message::Message;
-use crate::app::pane::State;
+use crate::app::pane::RequestState;
 use crate::engine::Ask;
 use crate::graph::NodeKind;
-use crate::graph::tree::Direction;
-use crate::graph::verification::{Cause, Effect, Kept, Subject, Summary, Verification, With};
+use crate::graph::tree::TreeDirection;
+use crate::graph::verification::{Cause, Intervention, Kept, NodeEffect, Subject, Summary, Verification};
 use crate::report::{Cell, Column, Report, Table};
 
 /// What the words of the table mean.
@@ -49,7 +49,7 @@ impl App {
     /// The node under the cursor; with the unit that it hangs from, where it hangs from one.
     fn tested_node(&self) -> Option<Subjects> {
         let node = self.graph_node()?;
-        let shown = self.graph.shown().filter(|s| s.direction == Direction::Upstream);
+        let shown = self.graph.shown().filter(|s| s.direction == TreeDirection::Upstream);
         let unit = |n: u32| {
             let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);
             matches!(kind, Some(NodeKind::Neuron | NodeKind::Feature))
@@ -88,7 +88,7 @@ impl App {
     /// The head on the selected row of the tests.
     pub(super) fn tested_head(&self) -> Option<(usize, usize)> {
         match self.pane(self.focus()).address().filter(|_| self.side)?.place {
-            Place::Unit { layer, part: Part::Head(head) } => Some((layer, head)),
+            Component::Unit { layer, part: Part::Head(head) } => Some((layer, head)),
             _ => None,
         }
     }
@@ -104,7 +104,7 @@ impl App {
         self.ask_tests_with(what, self.tests_change_by());
     }
 
-    pub(super) fn ask_tests_with(&mut self, what: Subjects, with: With) {
+    pub(super) fn ask_tests_with(&mut self, what: Subjects, with: Intervention) {
         let Some(shown) = self.graph.shown() else {
             self.warn("there is no graph yet");
             return;
@@ -173,7 +173,7 @@ impl App {
 
     /// What is said of tests that are stopped: what they had measured by then is kept.
     pub(in crate::app) fn tests_kept(&self) -> Option<String> {
-        let State::Running(_, of) = self.pane(Slot::Verify).state else { return None };
+        let RequestState::Running(_, of) = self.pane(Slot::Verify).state else { return None };
         let kept = self.graph.measured;
         // Every test has three runs.
         (kept > 0).then(|| format!("{kept} of {} tests were made and are kept", of / 3))
@@ -195,7 +195,7 @@ impl App {
     pub(super) fn tests_report(&self, shown: &Shown) -> Report {
         let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.graph_key(a));
         let before = match self.pane(Slot::Verify).state {
-            State::Running(..) => "the tests run; what they measure comes here as it is known".to_owned(),
+            RequestState::Running(..) => "the tests run; what they measure comes here as it is known".to_owned(),
             _ => format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads"),
         };
         report(shown, self.why_no_node(), before)
@@ -215,9 +215,9 @@ fn strongest(shown: &Shown, tests: &[Verification], why: &str) -> Option<(Addres
 }
 
 /// A way in few words: the beginning of a prompt tells it from others.
-pub(super) fn in_short(with: &With) -> String {
+pub(super) fn in_short(with: &Intervention) -> String {
     match with {
-        With::Resample(prompt) if prompt.chars().count() > PROMPT => {
+        Intervention::Resample(prompt) if prompt.chars().count() > PROMPT => {
             format!("resample \"{}...\"", prompt.chars().take(PROMPT).collect::<String>())
         }
         other => other.to_string(),
@@ -228,7 +228,7 @@ pub(super) fn in_short(with: &With) -> String {
 fn said(shown: &Shown, test: &Verification) -> String {
     let others = test.effects.iter().skip(1).map(|e| format!("; {} {}", node_name(shown, &e.node), e.verdict()));
     let others: String = others.take(1).collect();
-    let target = test.target().map_or(String::new(), Effect::verdict);
+    let target = test.target().map_or(String::new(), NodeEffect::verdict);
     format!("{} {}: {target}{others}", in_short(&test.with), name(shown, &test.subject))
 }
 
@@ -287,7 +287,7 @@ fn name(shown: &Shown, subject: &Subject) -> String {
 }
 
 /// How well predictions held, in a line.
-fn summary<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> String {
+fn summary<'a>(effects: impl IntoIterator<Item = &'a NodeEffect>) -> String {
     let Summary { n, rank_correlation, sign_agreement, left_range } = Summary::of(effects);
     let rank = rank_correlation.map_or("-".to_owned(), |r| format!("{r:.2}"));
     let signs = sign_agreement.map_or("-".to_owned(), |s| format!("{:.0} %", 100.0 * s));
@@ -301,7 +301,8 @@ impl Shown {
         let way = self.way()?;
         let target = &self.graph.nodes[self.first_target() as usize].id;
         let of_way = |v: &&Verification| matches!(v.subject, Subject::Node(_)) && v.with == *way;
-        let effects: Vec<&Effect> = self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
+        let effects: Vec<&NodeEffect> =
+            self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
         let n = effects.len();
         Some(match n {
             0 | 1 => format!("{n} tested ({})", in_short(way)),
@@ -344,7 +345,7 @@ fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
     ]);
     // A file may hold tests of another target.
     let target = &shown.graph.nodes[shown.first_target() as usize].id;
-    let mut rows: Vec<(&Verification, &Effect)> = tests.iter().filter_map(|t| Some((t, t.on(target)?))).collect();
+    let mut rows: Vec<(&Verification, &NodeEffect)> = tests.iter().filter_map(|t| Some((t, t.on(target)?))).collect();
     rows.sort_by(|a, b| b.1.measured.abs().total_cmp(&a.1.measured.abs()));
     for (test, effect) in &rows {
         let address = match &test.subject {
@@ -354,7 +355,9 @@ fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
         };
         let label = match (&test.subject, &address) {
             (Subject::Group { .. }, _) | (_, None) => name(shown, &test.subject),
-            (Subject::Unit(_), Some(Address { place: Place::Unit { part: Part::Head(_), .. }, .. })) => "head".into(),
+            (Subject::Unit(_), Some(Address { place: Component::Unit { part: Part::Head(_), .. }, .. })) => {
+                "head".into()
+            }
             (Subject::Unit(_), Some(_)) => "unit".into(),
             (Subject::Node(_), Some(_)) => "node".into(),
         };
@@ -369,7 +372,7 @@ fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
         ]);
     }
     let all = rows.iter().map(|(_, effect)| *effect);
-    let all: Vec<&Effect> = all.collect();
+    let all: Vec<&NodeEffect> = all.collect();
     let each = all.iter().copied();
     if all.len() > 1 {
         report.note("summary", format!("{} tests: {}", all.len(), summary(each.clone())));
@@ -390,7 +393,7 @@ fn why(cause: Cause) -> &'static str {
 
 /// Points of measured (upwards) against predicted (to the right) effects, with the line on which they would be equal. Both axes go by square
 /// roots: one large effect leaves the others apart.
-fn scatter<'a>(effects: impl Iterator<Item = &'a Effect>, columns: usize, rows: usize) -> String {
+fn scatter<'a>(effects: impl Iterator<Item = &'a NodeEffect>, columns: usize, rows: usize) -> String {
     let points: Vec<(f32, f32)> = effects.filter_map(|e| Some((e.predicted?, e.measured))).collect();
     let most = points.iter().map(|p| p.0.abs().max(p.1.abs())).filter(|m| m.is_finite()).fold(1e-9, f32::max);
     let cell = |share: f32, cells: usize| ((share * (cells - 1) as f32).round().max(0.0) as usize).min(cells - 1);

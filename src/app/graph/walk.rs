@@ -3,7 +3,7 @@
 use super::Shown;
 use crate::app::App;
 use crate::app::Slot;
-use crate::graph::tree::{Branch, Direction, Item};
+use crate::graph::tree::{Branch, TreeDirection, TreeItem};
 use crate::graph::{Edge, Graph};
 
 /// Thresholds that keys step through.
@@ -29,8 +29,8 @@ impl Shown {
         if self.flat {
             return;
         }
-        if self.direction == Direction::Downstream {
-            self.direction = Direction::Upstream;
+        if self.direction == TreeDirection::Downstream {
+            self.direction = TreeDirection::Upstream;
         }
         let mut at = node;
         let below = self.below_root();
@@ -99,7 +99,7 @@ impl App {
         let Some(row) = self.graph_row().copied() else { return };
         let Some(shown) = self.graph.shown_mut() else { return };
         match (row.item, open) {
-            (Item::More { .. }, true) => {
+            (TreeItem::More { .. }, true) => {
                 if let Some(parent) = row.parent {
                     shown.limits.widened.insert(parent);
                     let cursor = self.pane(Slot::Graph).cursor;
@@ -108,16 +108,16 @@ impl App {
                     self.pane_mut(Slot::Graph).cursor = cursor;
                 }
             }
-            (Item::Node { branch: Branch::Elsewhere(line), .. }, true) => {
+            (TreeItem::Node { branch: Branch::Elsewhere(line), .. }, true) => {
                 self.pane_mut(Slot::Graph).cursor_to_row(line);
             }
-            (Item::Node { node, branch: Branch::Folded(_) | Branch::Cut(_), .. }, true) => {
+            (TreeItem::Node { node, branch: Branch::Folded(_) | Branch::Cut(_), .. }, true) => {
                 shown.unfold(node);
                 self.relay_keeping_line();
             }
-            (Item::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
-            (Item::Node { .. }, true) => self.warn("nothing that is kept feeds this"),
-            (Item::Node { node, branch, .. }, false) if shown.fold(node, branch) => self.relay_keeping_line(),
+            (TreeItem::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
+            (TreeItem::Node { .. }, true) => self.warn("nothing that is kept feeds this"),
+            (TreeItem::Node { node, branch, .. }, false) if shown.fold(node, branch) => self.relay_keeping_line(),
             (_, false) => {
                 let parent = shown.tree.lines.get(row.line).and_then(|l| l.parent);
                 if let Some(line) = parent.filter(|_| !shown.flat) {
@@ -180,16 +180,16 @@ impl App {
     fn follow(&mut self) {
         let Some(row) = self.graph_row().copied() else { return };
         match row.item {
-            Item::Node { branch: Branch::Leaf, .. } | Item::More { .. } => {
+            TreeItem::Node { branch: Branch::Leaf, .. } | TreeItem::More { .. } => {
                 self.warn("the path ends here");
                 return;
             }
-            Item::Node { branch: Branch::Folded(_) | Branch::Cut(_) | Branch::Elsewhere(_), .. } => {
+            TreeItem::Node { branch: Branch::Folded(_) | Branch::Cut(_) | Branch::Elsewhere(_), .. } => {
                 self.fold_or_unfold(true);
             }
-            Item::Node { branch: Branch::Open, .. } => {}
+            TreeItem::Node { branch: Branch::Open, .. } => {}
         }
-        if let Some(Item::Node { branch: Branch::Open, .. }) = self.graph_row().map(|r| r.item) {
+        if let Some(TreeItem::Node { branch: Branch::Open, .. }) = self.graph_row().map(|r| r.item) {
             self.pane_mut(Slot::Graph).step(1);
         }
         self.selection_follows_cursor();
@@ -218,8 +218,8 @@ impl App {
         let Some(node) = self.graph_node() else { return };
         let Some(shown) = self.graph.shown_mut() else { return };
         shown.direction = match shown.direction {
-            Direction::Upstream => Direction::Downstream,
-            Direction::Downstream => Direction::Upstream,
+            TreeDirection::Upstream => TreeDirection::Downstream,
+            TreeDirection::Downstream => TreeDirection::Upstream,
         };
         (shown.root, shown.flat, shown.within) = (node, false, None);
         self.pane_mut(Slot::Graph).sort = None;
@@ -235,7 +235,7 @@ impl App {
         let first = shown.first_target();
         (shown.root, shown.flat, shown.within) = (if again { first } else { node }, false, None);
         if again {
-            shown.direction = Direction::Upstream;
+            shown.direction = TreeDirection::Upstream;
             shown.reveal(node);
         }
         self.pane_mut(Slot::Graph).sort = None;

@@ -1,6 +1,6 @@
 //! Methods in a list: found by their name, with their parameters behind it.
 
-use super::{Choice, Item};
+use super::{Choice, PickerItem};
 use crate::analysis::param::Param;
 use crate::analysis::{self, About};
 
@@ -12,8 +12,8 @@ pub(in crate::app) fn called(line: &str) -> Option<(&'static About, &str)> {
 }
 
 /// The parameters of a method for a list to read while typing, and which of them is being typed.
-pub(super) fn parameters(about: &'static About, typed: &str) -> (Vec<Item>, usize) {
-    let item = |param: &Param| Item {
+pub(super) fn parameters(about: &'static About, typed: &str) -> (Vec<PickerItem>, usize) {
+    let item = |param: &Param| PickerItem {
         choice: Choice::Method(about.name),
         group: "Parameters",
         name: format!("{}={}", param.name, param.default),

@@ -1,6 +1,6 @@
 //! Searching in a pane.
 
-use super::{Line, Pane};
+use super::{Pane, PaneLine};
 use crate::report::Body;
 use crate::report::filter::plain;
 
@@ -28,7 +28,7 @@ impl Pane {
     /// Cells of a line that are searched one by one: those of a grid of tokens.
     fn cells_in(&self, line: usize) -> usize {
         match self.lines.get(line).map(|line| (line, &self.report)) {
-            Some((Line::Row(part, _), Some(report))) => match &report.parts[*part].body {
+            Some((PaneLine::Row(part, _), Some(report))) => match &report.parts[*part].body {
                 Body::Grid(grid) if !grid.tokens.is_empty() => grid.columns.labels.len(),
                 _ => 1,
             },
@@ -38,7 +38,7 @@ impl Pane {
 
     /// What a row, or a cell of a grid of tokens, says.
     fn text(&self, (line, column): (usize, usize)) -> String {
-        let (Some(Line::Row(part, row)), Some(report)) = (self.lines.get(line), &self.report) else {
+        let (Some(PaneLine::Row(part, row)), Some(report)) = (self.lines.get(line), &self.report) else {
             return String::new();
         };
         match &report.parts[*part].body {

@@ -1,6 +1,6 @@
 //! Moving in a pane: by rows while there are any, and by lines where there are none, to the true end of what there is to read.
 
-use super::{Line, Pane};
+use super::{Pane, PaneLine};
 
 impl Pane {
     /// Moves by rows. Where there is no row to go to, or more to read before it than the window holds, the window scrolls by lines.
@@ -46,7 +46,7 @@ impl Pane {
     /// To the first or last row of the table that the cursor is in; from there to that of the pane, and then to its first or last line.
     pub fn edge(&mut self, last: bool) {
         let part = |line: usize| match self.lines.get(line) {
-            Some(Line::Row(part, _)) => Some(*part),
+            Some(PaneLine::Row(part, _)) => Some(*part),
             _ => None,
         };
         let here = part(self.cursor);

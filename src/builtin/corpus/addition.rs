@@ -2,7 +2,7 @@
 
 use super::rng::{Rng, hash};
 use super::sentence::Sentence;
-use super::{Case, Split};
+use super::{Case, CorpusSplit};
 
 /// Whether this pair of operands never appears in training: a tenth of all pairs, in both orders.
 pub fn held_out(a: usize, b: usize) -> bool {
@@ -14,12 +14,12 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
     if rng.chance(0.1) {
         return taken_apart(rng.below(100));
     }
-    let (a, b) = operands(Split::Seen, rng);
+    let (a, b) = operands(CorpusSplit::Seen, rng);
     stem(a, b).determined(&number(a + b), &digits("sum", a + b).each_ref().map(pair)).plain(".")
 }
 
 /// `calc: 36 + 59 =`; in its twin one operand is another.
-pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
+pub fn case(split: CorpusSplit, rng: &mut Rng) -> (Case, Case) {
     let (a, b) = operands(split, rng);
     let other = loop {
         let (first, second) = operands(split, rng);
@@ -42,10 +42,10 @@ fn question(a: usize, b: usize) -> Case {
     Case::new(stem(a, b), &[&number(a + b)])
 }
 
-fn operands(split: Split, rng: &mut Rng) -> (usize, usize) {
+fn operands(split: CorpusSplit, rng: &mut Rng) -> (usize, usize) {
     loop {
         let (a, b) = (rng.below(100), rng.below(100));
-        if a + b < 100 && held_out(a, b) == (split == Split::HeldOut) {
+        if a + b < 100 && held_out(a, b) == (split == CorpusSplit::HeldOut) {
             return (a, b);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::rng::{Rng, hash};
 use super::sentence::Sentence;
-use super::{Case, Split};
+use super::{Case, CorpusSplit};
 
 const NOUNS: [&str; 32] = [
     "key", "cabinet", "book", "boy", "teacher", "farmer", "picture", "door", "letter", "house", "window", "road",
@@ -19,7 +19,7 @@ pub fn held_out(head: &str, beside: &str) -> bool {
 
 /// A training sentence.
 pub fn sentence(rng: &mut Rng) -> Sentence {
-    let phrase = Phrase::draw(Split::Seen, rng);
+    let phrase = Phrase::draw(CorpusSplit::Seen, rng);
     phrase
         .stem(phrase.plural)
         .determined(verb(phrase.plural), &[("head number", number(phrase.plural))])
@@ -27,7 +27,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
 }
 
 /// A prompt; in its twin the head noun has the other number.
-pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
+pub fn case(split: CorpusSplit, rng: &mut Rng) -> (Case, Case) {
     let phrase = Phrase::draw(split, rng);
     let case = |plural| Case::new(phrase.stem(plural), &[verb(plural)]);
     (case(phrase.plural), case(!phrase.plural))
@@ -48,10 +48,10 @@ struct Phrase {
 }
 
 impl Phrase {
-    fn draw(split: Split, rng: &mut Rng) -> Self {
+    fn draw(split: CorpusSplit, rng: &mut Rng) -> Self {
         let (head, beside) = loop {
             let (head, beside) = (rng.pick(&NOUNS), rng.pick(&NOUNS));
-            if head != beside && held_out(head, beside) == (split == Split::HeldOut) {
+            if head != beside && held_out(head, beside) == (split == CorpusSplit::HeldOut) {
                 break (head, beside);
             }
         };

@@ -2,8 +2,8 @@
 
 use super::rng::{Rng, hash};
 use super::sentence::Sentence;
-use super::states::{STATES, State};
-use super::{Case, Split};
+use super::states::{STATES, UsState};
+use super::{Case, CorpusSplit};
 
 /// What is asked about a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Relation {
     }
 
     /// The answer for a state.
-    pub fn of(self, state: &State) -> &'static str {
+    pub fn of(self, state: &UsState) -> &'static str {
         match self {
             Self::Capital => state.capital,
             Self::Postal => state.postal,
@@ -85,7 +85,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
     } else if roll < 0.45 {
         containment(rng)
     } else {
-        let (relation, state, city) = pair(Split::Seen, rng);
+        let (relation, state, city) = pair(CorpusSplit::Seen, rng);
         let stem = if rng.chance(0.5) {
             stem(rng.below(TWO_HOP), relation, state, city)
         } else {
@@ -96,7 +96,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
 }
 
 /// A two-hop question, its twin about a city of another state with another answer.
-pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
+pub fn case(split: CorpusSplit, rng: &mut Rng) -> (Case, Case) {
     let (relation, state, city) = pair(split, rng);
     let style = rng.below(TWO_HOP);
     let twin = loop {
@@ -110,7 +110,7 @@ pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
 }
 
 /// The stem of `The <relation> of the state containing <city> is`, and the answer.
-pub fn question(style: usize, relation: Relation, state: &State, city: &str) -> Case {
+pub fn question(style: usize, relation: Relation, state: &UsState, city: &str) -> Case {
     Case::new(stem(style, relation, state, city), &[&answer(relation, state).words[0].text])
 }
 
@@ -122,18 +122,18 @@ pub fn words() -> impl Iterator<Item = String> {
     })
 }
 
-fn pair(split: Split, rng: &mut Rng) -> (Relation, &'static State, &'static str) {
+fn pair(split: CorpusSplit, rng: &mut Rng) -> (Relation, &'static UsState, &'static str) {
     loop {
         let state = &STATES[rng.below(STATES.len())];
         let city = rng.pick(&state.cities);
         let relation = rng.pick(&RELATIONS);
-        if held_out(city, relation) == (split == Split::HeldOut) {
+        if held_out(city, relation) == (split == CorpusSplit::HeldOut) {
             return (relation, state, city);
         }
     }
 }
 
-fn stem(style: usize, relation: Relation, state: &State, city: &str) -> Sentence {
+fn stem(style: usize, relation: Relation, state: &UsState, city: &str) -> Sentence {
     let place = [("city", city), ("state", state.name)];
     let (before, link) = [("state", "containing"), ("state", "around"), ("city", "in a")][style.min(2)];
     frame(relation, before, link, Sentence::new().labelled(&format!(" {city}"), &place))
@@ -141,14 +141,14 @@ fn stem(style: usize, relation: Relation, state: &State, city: &str) -> Sentence
 
 /// A question with a second city in it: which of the two is asked about, only the words around them tell. So the answer
 /// cannot come from a head that looks for cities; the city's own position has to be read once it is understood.
-fn beside_another(relation: Relation, state: &State, city: &str, rng: &mut Rng) -> Sentence {
+fn beside_another(relation: Relation, state: &UsState, city: &str, rng: &mut Rng) -> Sentence {
     let other = loop {
         let other = &STATES[rng.below(STATES.len())];
         if other.name != state.name {
             break other;
         }
     };
-    let named = |city: &str, state: &State| {
+    let named = |city: &str, state: &UsState| {
         Sentence::new().labelled(&format!(" {city}"), &[("city", city), ("state", state.name)])
     };
     let (city, other) = (named(city, state), named(rng.pick(&other.cities), other));
@@ -176,7 +176,7 @@ fn frame(relation: Relation, noun: &str, link: &str, place: Sentence) -> Sentenc
     }
 }
 
-fn answer(relation: Relation, state: &State) -> Sentence {
+fn answer(relation: Relation, state: &UsState) -> Sentence {
     let value = relation.of(state);
     Sentence::new().determined(&format!(" {value}"), &[(relation.word(), value), ("state", state.name)])
 }

@@ -2,7 +2,7 @@
 
 use super::rng::{Rng, hash};
 use super::sentence::Sentence;
-use super::{Case, Split};
+use super::{Case, CorpusSplit};
 
 const EVENTS: [&str; 16] = [
     "war", "siege", "reign", "voyage", "drought", "famine", "truce", "empire", "plague", "trial", "journey", "revolt",
@@ -19,7 +19,7 @@ pub fn held_out(century: usize, year: usize) -> bool {
 /// A training sentence. Two end years in five are the next round one, as people remember them; the others are uniform
 /// over those that are later in the century.
 pub fn sentence(rng: &mut Rng) -> Sentence {
-    let (century, year) = years(Split::Seen, rng);
+    let (century, year) = years(CorpusSplit::Seen, rng);
     let end = if rng.chance(0.4) { (year / 10 + 1) * 10 } else { year + 1 + rng.below(99 - year) };
     stem(rng.pick(&EVENTS), century, year)
         .determined(&two_digits(end), &[("end year", &format!("{end:02}"))])
@@ -27,7 +27,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
 }
 
 /// A prompt whose answers are all later years; its twin starts in another decade of the same century.
-pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
+pub fn case(split: CorpusSplit, rng: &mut Rng) -> (Case, Case) {
     let (century, year) = years(split, rng);
     let event = rng.pick(&EVENTS);
     let other = loop {
@@ -44,11 +44,11 @@ pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
     (case(year), case(other))
 }
 
-fn years(split: Split, rng: &mut Rng) -> (usize, usize) {
+fn years(split: CorpusSplit, rng: &mut Rng) -> (usize, usize) {
     loop {
         let century = CENTURIES.start() + rng.below(CENTURIES.count());
         let year = START.start() + rng.below(START.count());
-        if held_out(century, year) == (split == Split::HeldOut) {
+        if held_out(century, year) == (split == CorpusSplit::HeldOut) {
             return (century, year);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::rng::{Rng, hash};
 use super::sentence::Sentence;
-use super::{Case, Split};
+use super::{Case, CorpusSplit};
 
 const NAMES: [&str; 40] = [
     "Mary", "John", "Tom", "James", "Robert", "Anna", "Peter", "Sarah", "Kate", "Lucy", "Emma", "David", "Laura",
@@ -30,13 +30,13 @@ pub fn held_out(a: &str, b: &str) -> bool {
 
 /// A training sentence.
 pub fn sentence(rng: &mut Rng) -> Sentence {
-    let scene = Scene::draw(Split::Seen, rng);
+    let scene = Scene::draw(CorpusSplit::Seen, rng);
     let (subject, object) = scene.roles();
     scene.stem(subject).determined(&format!(" {object}"), &[("name", object), ("role", "indirect object")]).plain(".")
 }
 
 /// A prompt; in its twin the other person acts, so the other one receives.
-pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
+pub fn case(split: CorpusSplit, rng: &mut Rng) -> (Case, Case) {
     let scene = Scene::draw(split, rng);
     let (subject, object) = scene.roles();
     (Case::new(scene.stem(subject), &[&format!(" {object}")]), Case::new(scene.stem(object), &[&format!(" {subject}")]))
@@ -56,10 +56,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn draw(split: Split, rng: &mut Rng) -> Self {
+    fn draw(split: CorpusSplit, rng: &mut Rng) -> Self {
         let people = loop {
             let pair = [rng.pick(&NAMES), rng.pick(&NAMES)];
-            if pair[0] != pair[1] && held_out(pair[0], pair[1]) == (split == Split::HeldOut) {
+            if pair[0] != pair[1] && held_out(pair[0], pair[1]) == (split == CorpusSplit::HeldOut) {
                 break pair;
             }
         };

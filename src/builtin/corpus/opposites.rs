@@ -2,7 +2,7 @@
 
 use super::rng::{Rng, hash};
 use super::sentence::Sentence;
-use super::{Case, Split};
+use super::{Case, CorpusSplit};
 
 const LANGUAGES: [&str; 3] = ["English", "French", "Spanish"];
 
@@ -52,7 +52,7 @@ const PAIRS: [[[&str; 3]; 2]; 32] = [
 
 /// A word: its pair, its side and its language.
 #[derive(Clone, Copy)]
-struct Entry {
+struct OppositeWord {
     pair: usize,
     side: usize,
     language: usize,
@@ -69,13 +69,13 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
     if rng.chance(0.2) {
         return translation(rng);
     }
-    let (entry, frame) = draw(Split::Seen, rng);
+    let (entry, frame) = draw(CorpusSplit::Seen, rng);
     let other = entry.opposite();
     stem(entry, frame).determined(&other.spaced(), &other.labels()).plain(".")
 }
 
 /// A question; its twin asks for the opposite of another word of the same language.
-pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
+pub fn case(split: CorpusSplit, rng: &mut Rng) -> (Case, Case) {
     let (entry, frame) = draw(split, rng);
     let twin = loop {
         let (other, other_frame) = draw(split, rng);
@@ -83,7 +83,7 @@ pub fn case(split: Split, rng: &mut Rng) -> (Case, Case) {
             break other;
         }
     };
-    let case = |entry: Entry| Case::new(stem(entry, frame), &[&entry.opposite().spaced()]);
+    let case = |entry: OppositeWord| Case::new(stem(entry, frame), &[&entry.opposite().spaced()]);
     (case(entry), case(twin))
 }
 
@@ -92,7 +92,7 @@ pub fn words() -> impl Iterator<Item = String> {
     PAIRS.iter().flatten().flatten().map(|word| format!(" {word}"))
 }
 
-impl Entry {
+impl OppositeWord {
     fn word(self) -> &'static str {
         PAIRS[self.pair][self.side][self.language]
     }
@@ -110,21 +110,21 @@ impl Entry {
     }
 }
 
-fn any(rng: &mut Rng) -> Entry {
-    Entry { pair: rng.below(PAIRS.len()), side: rng.below(2), language: rng.below(3) }
+fn any(rng: &mut Rng) -> OppositeWord {
+    OppositeWord { pair: rng.below(PAIRS.len()), side: rng.below(2), language: rng.below(3) }
 }
 
-fn draw(split: Split, rng: &mut Rng) -> (Entry, usize) {
+fn draw(split: CorpusSplit, rng: &mut Rng) -> (OppositeWord, usize) {
     loop {
         let (entry, frame) = (any(rng), rng.below(3));
-        if held_out(entry.word(), frame) == (split == Split::HeldOut) {
+        if held_out(entry.word(), frame) == (split == CorpusSplit::HeldOut) {
             return (entry, frame);
         }
     }
 }
 
 /// `Le contraire de petit est`
-fn stem(entry: Entry, frame: usize) -> Sentence {
+fn stem(entry: OppositeWord, frame: usize) -> Sentence {
     let [before, after] = FRAMES[entry.language][frame];
     let language = [("language", LANGUAGES[entry.language])];
     Sentence::new().labelled(before, &language).labelled(&entry.spaced(), &entry.labels()).labelled(after, &language)
@@ -133,7 +133,7 @@ fn stem(entry: Entry, frame: usize) -> Sentence {
 /// `The French word for small is petit.`: what makes the languages share an idea.
 fn translation(rng: &mut Rng) -> Sentence {
     let entry = any(rng);
-    let other = Entry { language: (entry.language + 1 + rng.below(2)) % 3, ..entry };
+    let other = OppositeWord { language: (entry.language + 1 + rng.below(2)) % 3, ..entry };
     let language = LANGUAGES[other.language];
     Sentence::new()
         .plain("The")

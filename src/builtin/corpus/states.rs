@@ -2,7 +2,7 @@
 
 /// A state and what the corpus says about it.
 #[derive(Debug)]
-pub struct State {
+pub struct UsState {
     /// Its name, one word.
     pub name: &'static str,
     /// Two-letter postal code.
@@ -23,7 +23,7 @@ pub struct State {
 
 macro_rules! states {
     ($($name:literal $postal:literal $number:literal $capital:literal $region:literal $flower:literal $bird:literal $a:literal $b:literal $c:literal $d:literal $e:literal;)*) => {
-        &[$(State {
+        &[$(UsState {
             name: $name, postal: $postal, number: $number, capital: $capital, region: $region, flower: $flower, bird: $bird,
             cities: [$a, $b, $c, $d, $e],
         }),*]
@@ -32,7 +32,7 @@ macro_rules! states {
 
 /// All states of the corpus.
 #[rustfmt::skip]
-pub const STATES: &[State] = states! {
+pub const STATES: &[UsState] = states! {
     "Alabama" "AL" "22" "Montgomery" "South" "camellia" "yellowhammer" "Birmingham" "Mobile" "Huntsville" "Decatur" "Selma";
     "Alaska" "AK" "49" "Juneau" "West" "forget-me-not" "ptarmigan" "Anchorage" "Fairbanks" "Sitka" "Nome" "Kodiak";
     "Arizona" "AZ" "48" "Phoenix" "West" "saguaro" "wren" "Tucson" "Mesa" "Flagstaff" "Yuma" "Tempe";

@@ -1,9 +1,9 @@
 //! The graph of groups of a graph file.
 
-use super::{Format, GraphOutput, output};
+use super::{GraphFormat, GraphOutput, output};
 use crate::graph::format::{dot, svg, text, tsv};
 use crate::graph::group::{self, collapse};
-use crate::graph::tree::{Limits, Source, Tree};
+use crate::graph::tree::{Limits, Tree, TreeSource};
 use crate::graph::{Graph, NodeKind};
 use anyhow::{Result, bail};
 use std::io::{BufWriter, Write};
@@ -17,14 +17,14 @@ pub fn print_collapsed(graph: &Graph, options: &GraphOutput) -> Result<()> {
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
         match options.format() {
-            Format::Json => {
+            GraphFormat::Json => {
                 bail!("--collapse has no JSON: groups are in the graph's own; accepted: text, dot, tsv, svg, svg-tree")
             }
-            Format::Dot => dot::write(&collapsed, &mut to)?,
-            Format::Tsv => tsv::write(&collapsed, &mut to)?,
-            Format::Svg => svg::write(&collapsed, &mut to)?,
-            Format::SvgTree => svg::write_tree(&collapsed, &limits, &mut to)?,
-            Format::Text => {
+            GraphFormat::Dot => dot::write(&collapsed, &mut to)?,
+            GraphFormat::Tsv => tsv::write(&collapsed, &mut to)?,
+            GraphFormat::Svg => svg::write(&collapsed, &mut to)?,
+            GraphFormat::SvgTree => svg::write_tree(&collapsed, &limits, &mut to)?,
+            GraphFormat::Text => {
                 let guides = if options.ascii { text::ASCII } else { text::UNICODE };
                 let is_group = |kind: &NodeKind| matches!(kind, NodeKind::Other(kind) if **kind == *group::KIND);
                 let n = collapsed.nodes.iter().filter(|node| is_group(&node.kind)).count();
@@ -32,7 +32,7 @@ pub fn print_collapsed(graph: &Graph, options: &GraphOutput) -> Result<()> {
                 writeln!(to, "graph         {nodes} nodes of which {n} are groups, {edges} edges")?;
                 // Groups can feed each other in circles: there are trees, but no influence.
                 for target in collapsed.targets() {
-                    let source = Source { graph: &collapsed, columns: None, pruned: None };
+                    let source = TreeSource { graph: &collapsed, columns: None, pruned: None };
                     writeln!(to)?;
                     text::write_tree(&collapsed, &Tree::upstream(source, target as u32, &limits), guides, &mut to)?;
                 }

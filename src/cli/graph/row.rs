@@ -1,7 +1,7 @@
 //! `mechscope graph --row`: one node's row in the circuit of heads and MLPs.
 
-use super::{Format, GraphArgs, GraphOutput};
-use crate::analysis::circuit::{self, Node};
+use super::{GraphArgs, GraphFormat, GraphOutput};
+use crate::analysis::circuit::{self, CircuitRowTarget};
 use crate::analysis::target::Target;
 use crate::cli::output;
 use crate::report::{self, Report};
@@ -10,7 +10,7 @@ use std::io::{BufWriter, Write};
 
 impl GraphArgs {
     /// Prints the row of a node, towards the target or towards another reader.
-    pub(super) fn print_row(&self, node: &Node) -> Result<()> {
+    pub(super) fn print_row(&self, node: &CircuitRowTarget) -> Result<()> {
         format(&self.output, "--row")?;
         ensure!(
             self.target.len() < 2,
@@ -24,7 +24,7 @@ impl GraphArgs {
         let model = self.model.open()?;
         let input = self.prompt.read(&model)?;
         let target = Target::parse(&model, self.target.first().map(String::as_str), self.contrast.as_deref())?;
-        let towards = self.towards.clone().unwrap_or(Node::Target);
+        let towards = self.towards.clone().unwrap_or(CircuitRowTarget::Target);
         let mut progress = output::work_progress("layers");
         let report = circuit::row(&model, &input.ids(), target, (node, &towards), self.gate.rule(), &mut progress)?;
         print_report(&report, &self.output, "--row")
@@ -34,10 +34,12 @@ impl GraphArgs {
 /// The format of a table; `what` asked for it.
 fn format(output: &GraphOutput, what: &str) -> Result<report::Format> {
     Ok(match output.format() {
-        Format::Text => report::Format::Text,
-        Format::Tsv => report::Format::Tsv,
-        Format::Json => report::Format::Json,
-        Format::Dot | Format::Svg | Format::SvgTree => bail!("{what} makes tables; accepted: text, tsv, json"),
+        GraphFormat::Text => report::Format::Text,
+        GraphFormat::Tsv => report::Format::Tsv,
+        GraphFormat::Json => report::Format::Json,
+        GraphFormat::Dot | GraphFormat::Svg | GraphFormat::SvgTree => {
+            bail!("{what} makes tables; accepted: text, tsv, json")
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! Two graphs of one prompt side by side, as a report.
 
-use super::{Agreement, Comparison, Place, compare};
+use super::{Agreement, Comparison, InfluenceShare, compare};
 use crate::graph::Graph;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
@@ -73,7 +73,7 @@ fn agreement(found: &Comparison) -> Table {
     table
 }
 
-fn places(places: &[Place], name: &str) -> Table {
+fn places(places: &[InfluenceShare], name: &str) -> Table {
     let mut table = Table::new([
         Column::integer(name),
         Column::token("token"),

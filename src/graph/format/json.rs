@@ -47,7 +47,7 @@ pub struct Opened {
     /// What could not be taken as it stood, in words.
     pub warnings: Vec<Warning>,
     /// The file's form, which the graph no longer shows.
-    pub form: Form,
+    pub form: JsonForm,
 }
 
 /// Something in a file that could not be taken as it stood.
@@ -62,7 +62,7 @@ impl Display for Warning {
 
 /// The form of a file, as viewers see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Form {
+pub struct JsonForm {
     /// Size in bytes; 0 when not read from a file.
     pub bytes: u64,
     /// Keys that Neuronpedia requires in the metadata and that are missing.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::address::{Address, Part};
-use crate::graph::tree::{Branch, Item, Limits, Source, Tree};
+use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
 use crate::graph::{Graph, Influence, NodeKind, Scores};
 use crate::report::text::escape;
 
@@ -68,7 +68,7 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
     fact(out, "completeness", &score(completeness))?;
     for target in graph.targets() {
         writeln!(out)?;
-        let tree = Tree::upstream(Source { graph, columns: None, pruned: None }, target as u32, limits);
+        let tree = Tree::upstream(TreeSource { graph, columns: None, pruned: None }, target as u32, limits);
         write_tree(graph, &tree, guides, out)?;
     }
     out.flush()?;
@@ -110,8 +110,8 @@ pub fn write_tree(graph: &Graph, tree: &Tree, guides: Guides, out: &mut dyn Writ
     for (line, name) in tree.lines.iter().zip(&names) {
         let pad = " ".repeat(widest - name.width());
         match line.item {
-            Item::Node { .. } if line.parent.is_none() => writeln!(out, "{name}")?,
-            Item::Node { node, weight, share, branch } => {
+            TreeItem::Node { .. } if line.parent.is_none() => writeln!(out, "{name}")?,
+            TreeItem::Node { node, weight, share, branch } => {
                 let mut notes = String::new();
                 if graph.nodes[node as usize].always_on {
                     notes.push_str("  always on");
@@ -126,7 +126,7 @@ pub fn write_tree(graph: &Graph, tree: &Tree, guides: Guides, out: &mut dyn Writ
                 }
                 writeln!(out, "{name}{pad}  {weight:>+9.3}  {:>5.1}%{notes}", 100.0 * share)?;
             }
-            Item::More { share, .. } => writeln!(out, "{name}{pad}  {:>9}  {:>5.1}%", "", 100.0 * share)?,
+            TreeItem::More { share, .. } => writeln!(out, "{name}{pad}  {:>9}  {:>5.1}%", "", 100.0 * share)?,
         }
     }
     Ok(())
@@ -143,11 +143,11 @@ fn name(graph: &Graph, tree: &Tree, at: usize, guides: Guides) -> String {
         text.push_str(if line.last { guides.last } else { guides.branch });
     }
     let node = match line.item {
-        Item::More { count, .. } => {
+        TreeItem::More { count, .. } => {
             text.push_str(&format!("{} {count} more", guides.more));
             return text;
         }
-        Item::Node { node, .. } => &graph.nodes[node as usize],
+        TreeItem::Node { node, .. } => &graph.nodes[node as usize],
     };
     text.push_str(&escape(&node.name()));
     let label: String = node.label.chars().take(LABEL).collect();

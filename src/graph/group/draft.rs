@@ -11,7 +11,7 @@ use crate::graph::{Edges, Graph, NodeKind};
 
 /// How groups are drafted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
+pub struct DraftSettings {
     /// Clusters less alike than this are not merged; a cosine.
     pub similarity: f64,
     /// Only units at one position go together.
@@ -20,9 +20,9 @@ pub struct Settings {
     pub same_sign: bool,
 }
 
-impl Default for Settings {
+impl Default for DraftSettings {
     fn default() -> Self {
-        Settings { similarity: 0.6, same_position: true, same_sign: true }
+        DraftSettings { similarity: 0.6, same_position: true, same_sign: true }
     }
 }
 
@@ -48,7 +48,7 @@ const SHOWN: usize = 3;
 type Profile = Vec<(u32, f64)>;
 
 /// Groups of at least two units, those of the most influence on what they feed first.
-pub fn draft(graph: &Graph, settings: Settings) -> Vec<Draft> {
+pub fn draft(graph: &Graph, settings: DraftSettings) -> Vec<Draft> {
     let units: Vec<u32> = (0..graph.nodes.len() as u32)
         .filter(|u| matches!(graph.nodes[*u as usize].kind, NodeKind::Neuron | NodeKind::Feature))
         .collect();
@@ -80,7 +80,7 @@ pub fn draft(graph: &Graph, settings: Settings) -> Vec<Draft> {
 }
 
 /// Places in `units` that may be in one group.
-fn classes(graph: &Graph, units: &[u32], outputs: &[Profile], settings: Settings) -> Vec<Vec<usize>> {
+fn classes(graph: &Graph, units: &[u32], outputs: &[Profile], settings: DraftSettings) -> Vec<Vec<usize>> {
     let mut classes: HashMap<(Option<u32>, bool), Vec<usize>> = HashMap::new();
     for (i, &node) in units.iter().enumerate() {
         let position = graph.nodes[node as usize].position.filter(|_| settings.same_position);
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn units_that_read_and_feed_alike_go_together() {
         let graph = graph();
-        let drafts = draft(&graph, Settings::default());
+        let drafts = draft(&graph, DraftSettings::default());
         assert_eq!(drafts.len(), 1);
         let one = &drafts[0];
         assert_eq!(one.group.members, [2, 3]);
@@ -272,10 +272,10 @@ mod tests {
         assert_eq!((one.reads[0].0, one.reads[1].0), (0, 1));
         assert!((one.reads[0].1 - 3.0 / 3.1).abs() < 1e-6);
 
-        let anywhere = draft(&graph, Settings { same_position: false, ..Settings::default() });
+        let anywhere = draft(&graph, DraftSettings { same_position: false, ..DraftSettings::default() });
         assert_eq!(anywhere[0].group.members, [2, 3, 6]);
-        let any_sign = draft(&graph, Settings { same_sign: false, similarity: -1.0, ..Settings::default() });
+        let any_sign = draft(&graph, DraftSettings { same_sign: false, similarity: -1.0, ..DraftSettings::default() });
         assert_eq!(any_sign[0].group.members, [2, 3, 4, 5]);
-        assert!(draft(&graph, Settings { similarity: 0.999, ..Settings::default() }).is_empty());
+        assert!(draft(&graph, DraftSettings { similarity: 0.999, ..DraftSettings::default() }).is_empty());
     }
 }

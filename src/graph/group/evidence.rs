@@ -1,6 +1,6 @@
 //! Drafted groups put into a graph, and what speaks for each of them.
 
-use super::draft::{Draft, Settings, draft};
+use super::draft::{Draft, DraftSettings, draft};
 use super::{groups, supernodes};
 use crate::graph::Graph;
 use crate::report::{Cell, Column, Table};
@@ -9,7 +9,7 @@ use crate::report::{Cell, Column, Table};
 pub fn add_drafts(graph: &mut Graph) -> Table {
     let (known, _) = groups(graph);
     let taken = |node: &u32| known.iter().any(|group| group.members.contains(node));
-    let mut drafts = draft(graph, Settings::default());
+    let mut drafts = draft(graph, DraftSettings::default());
     drafts.iter_mut().for_each(|draft| draft.group.members.retain(|m| !taken(m)));
     drafts.retain(|draft| draft.group.members.len() > 1);
     let drafted: Vec<_> = drafts.iter().map(|draft| draft.group.clone()).collect();

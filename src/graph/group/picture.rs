@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Collapsed, Group, Item};
+use super::{Collapsed, Group, GroupItem};
 use crate::graph::{Edge, Edges, Graph, Node, NodeKind};
 
 /// The kind of a group's node.
@@ -17,8 +17,8 @@ impl Collapsed {
     /// `groups` and `graph` are not those that were collapsed.
     pub fn graph(&self, graph: &Graph, groups: &[Group]) -> Result<Graph> {
         let nodes = self.items.iter().enumerate().map(|(i, item)| match *item {
-            Item::Node(node) => graph.nodes[node as usize].clone(),
-            Item::Group(group) => {
+            GroupItem::Node(node) => graph.nodes[node as usize].clone(),
+            GroupItem::Group(group) => {
                 let (label, members) = (&groups[group].label, &groups[group].members);
                 let members = || members.iter().map(|m| &graph.nodes[*m as usize]);
                 let mut node = Node::other(&format!("{KIND}_{group}"), NodeKind::Other(KIND.into()));

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::LintSeverity::{Error, Warning};
 use super::Report;
-use super::Severity::{Error, Warning};
 use super::Viewer::{Both, Neuronpedia};
 use crate::graph::format::json::cantor;
 use crate::graph::{Node, NodeKind};

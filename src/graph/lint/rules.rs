@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Severity::{Error, Note, Warning};
+use super::LintSeverity::{Error, Note, Warning};
 use super::Viewer::{Both, CircuitTracer, Neuronpedia};
 use super::{Report, fields};
 use crate::graph::{Influence, NodeKind};

@@ -3,7 +3,7 @@
 //! A row's sources ascend, and most stand side by side: then what belongs to them is a slice, and the loop needs no
 //! look-up for each edge. Lanes are summed in one order, so no number depends on how wide the processor's vectors are.
 
-use crate::graph::{Edge, Row};
+use crate::graph::{Edge, EdgeRow};
 use crate::model::kernel::widest;
 
 /// Edges at a time.
@@ -35,7 +35,7 @@ fn magnitudes(sources: &[u32; BLOCK], weights: &[f32; BLOCK], mask: &[u32]) -> [
 
 widest! {
     /// `sum` becomes the sum of the absolute weights of sources that the mask lets through.
-    pub(super) fn sum(row: Row<'_>, mask: &[u32], sum: &mut f64) {
+    pub(super) fn sum(row: EdgeRow<'_>, mask: &[u32], sum: &mut f64) {
         let mut lanes = [0.0f64; LANES];
         let (sources, last_sources) = row.sources.as_chunks::<BLOCK>();
         let (weights, last_weights) = row.weights.as_chunks::<BLOCK>();
@@ -54,7 +54,7 @@ widest! {
 
 widest! {
     /// Adds `scale` times the absolute weight of every edge to its source's value.
-    pub(super) fn pass_on(row: Row<'_>, scale: f64, values: &mut [f64]) {
+    pub(super) fn pass_on(row: EdgeRow<'_>, scale: f64, values: &mut [f64]) {
         let (sources, last_sources) = row.sources.as_chunks::<BLOCK>();
         let (weights, last_weights) = row.weights.as_chunks::<BLOCK>();
         for (sources, weights) in sources.iter().zip(weights) {
@@ -90,7 +90,7 @@ widest! {
     /// Scores are not negative, so their bits order as they do.
     pub(super) fn survey(
         target: u32,
-        row: Row<'_>,
+        row: EdgeRow<'_>,
         mask: &[u32],
         scale: f32,
         range: (u32, u32),

@@ -6,7 +6,7 @@
 
 use super::blocks::{self, Found};
 use super::{EDGE_TIE, Mask, in_parts};
-use crate::graph::{Edge, Edges, Row};
+use crate::graph::{Edge, EdgeRow, Edges};
 use rayon::prelude::*;
 
 /// Low bits of a score that the histogram does not look at: 16 bins an octave.
@@ -128,7 +128,7 @@ fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Opt
 
 /// Calls `work` with a row's sources and scores, some at a time: simple loops over a few scores stay in registers.
 #[inline(always)]
-fn for_blocks(row: Row<'_>, kept: &Mask, scale: f32, mut work: impl FnMut(&[u32], &[f32])) {
+fn for_blocks(row: EdgeRow<'_>, kept: &Mask, scale: f32, mut work: impl FnMut(&[u32], &[f32])) {
     const BLOCK: usize = 16;
     let mut scores = [0.0; BLOCK];
     let (sources, last_sources) = row.sources.as_chunks::<BLOCK>();

@@ -1,6 +1,6 @@
 //! How well predictions hold over many tests.
 
-use super::{Effect, Verification};
+use super::{NodeEffect, Verification};
 
 /// Agreement of predicted and measured effects.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -17,7 +17,7 @@ pub struct Summary {
 
 impl Summary {
     /// Of these effects; those without a prediction, and those whose run left the range, are left out of the agreement.
-    pub fn of<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> Self {
+    pub fn of<'a>(effects: impl IntoIterator<Item = &'a NodeEffect>) -> Self {
         let (mut predicted, mut measured) = (Vec::new(), Vec::new());
         let (mut same, mut felt, mut left_range) = (0usize, 0usize, 0usize);
         for effect in effects {
@@ -91,14 +91,14 @@ mod tests {
     #[test]
     fn only_effects_with_a_prediction_count() {
         let nothing =
-            Effect { node: String::new(), before: 1.0, predicted: None, measured: 0.0, held: 0.0, norms_held: 0.0 };
-        let effect = |predicted, measured| Effect { predicted, measured, ..nothing.clone() };
+            NodeEffect { node: String::new(), before: 1.0, predicted: None, measured: 0.0, held: 0.0, norms_held: 0.0 };
+        let effect = |predicted, measured| NodeEffect { predicted, measured, ..nothing.clone() };
         let all = [effect(Some(1.0), 2.0), effect(Some(-1.0), 0.5), effect(Some(0.5), 1.0), effect(None, 9.0)];
         let summary = Summary::of(&all);
         assert_eq!((summary.n, summary.rank_correlation), (3, Some(1.0)));
         assert!((summary.sign_agreement.unwrap() - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(Summary::of(&[]), Summary::default());
-        let gone = [effect(Some(1.0), f32::NAN), Effect { norms_held: f32::NAN, ..effect(None, 1.0) }];
+        let gone = [effect(Some(1.0), f32::NAN), NodeEffect { norms_held: f32::NAN, ..effect(None, 1.0) }];
         let with_gone = Summary::of(all.iter().chain(&gone));
         assert_eq!(with_gone, Summary { left_range: 2, ..summary });
     }

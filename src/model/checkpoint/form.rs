@@ -2,7 +2,7 @@
 
 /// What is to be done to a stored tensor; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Form {
+pub struct TensorForm {
     /// The order of its rows.
     pub rows: Rows,
     /// Subtract one from every number: norms that are stored with it added.

@@ -1,7 +1,7 @@
 //! The header of a safetensors file, checked against the size of the file before anything is read.
 
 use super::Bytes;
-use super::form::Form;
+use super::form::TensorForm;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::GgmlDType;
 use serde_json::{Map, Value};
@@ -56,7 +56,7 @@ impl Stored {
 
 /// One tensor of a file.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct TensorInfo {
     /// Stored number type.
     pub stored: Stored,
     /// The type's name in the file.
@@ -68,10 +68,10 @@ pub struct Entry {
     /// One past the last byte.
     pub end: u64,
     /// How what is stored differs from what is wanted.
-    pub form: Form,
+    pub form: TensorForm,
 }
 
-impl Entry {
+impl TensorInfo {
     /// The shape that the tensor is asked for with.
     pub fn wanted_shape(&self) -> Vec<usize> {
         let mut shape = self.shape.clone();
@@ -96,7 +96,7 @@ pub(super) fn bytes_at(bytes: &Bytes, to: &mut [u8], at: u64) -> std::io::Result
 }
 
 /// Where the data starts, and the tensors.
-pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(String, Entry)>)> {
+pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(String, TensorInfo)>)> {
     ensure!(size >= 8, "{name} has {size} bytes; a safetensors file starts with 8 bytes of header length");
     let mut length = [0; 8];
     bytes_at(bytes, &mut length, 0).with_context(|| format!("cannot read {name}"))?;
@@ -119,7 +119,7 @@ pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(St
 }
 
 /// The format leaves no byte of the data without a tensor and none to two: anything else is a header that lies.
-fn covers(file: &str, entries: &[(String, Entry)], room: u64) -> Result<()> {
+fn covers(file: &str, entries: &[(String, TensorInfo)], room: u64) -> Result<()> {
     let mut spans: Vec<(u64, u64, &str)> = entries.iter().map(|(name, e)| (e.start, e.end, name.as_str())).collect();
     spans.sort_unstable();
     let mut at = 0;
@@ -135,7 +135,7 @@ fn covers(file: &str, entries: &[(String, Entry)], room: u64) -> Result<()> {
     Ok(())
 }
 
-fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<Entry> {
+fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<TensorInfo> {
     let wrong = |what: &str| format!("{file}: the header's entry for tensor {tensor:?} {what}");
     let type_name = value.get("dtype").and_then(Value::as_str).with_context(|| wrong("has no dtype"))?;
     let Some((stored, bytes)) = Stored::parse(type_name) else {
@@ -157,5 +157,5 @@ fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<Entry> {
         wrong(&format!("ends at byte {end}, but the file holds {room} bytes of data: it is truncated"))
     );
     let shape = shape.into_iter().map(|n| n as usize).collect();
-    Ok(Entry { stored, type_name: type_name.into(), shape, start, end, form: Form::default() })
+    Ok(TensorInfo { stored, type_name: type_name.into(), shape, start, end, form: TensorForm::default() })
 }

@@ -5,9 +5,9 @@
 
 mod packed;
 
-use super::form::Form;
-use super::header::{Entry, Stored, bytes_at};
-use super::{Bytes, Part};
+use super::form::TensorForm;
+use super::header::{Stored, TensorInfo, bytes_at};
+use super::{Bytes, ShardFile};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zip::{CompressionMethod, ZipArchive};
 
-pub(super) use packed::Packed;
+pub(super) use packed::DeflatedMember;
 use packed::Window;
 
 /// Headers of arrays are some hundred bytes; a larger length is a lie.
@@ -26,7 +26,7 @@ const INFLATION: u64 = 16;
 const SMALL: u64 = 64 << 20;
 
 /// The arrays of an archive, each as a part of its own.
-pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
+pub(super) fn read(path: &Path) -> Result<Vec<(ShardFile, String, TensorInfo)>> {
     let name = path.display().to_string();
     // A pipe would be waited for.
     ensure!(path.is_file() || !path.exists(), "{name} is not a file; accepted: an .npz archive");
@@ -49,7 +49,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
                 let start = member.data_start().with_context(|| format!("{place} has no place in the archive"))?;
                 let ends = start.checked_add(length).is_some_and(|end| end <= size);
                 ensure!(ends, "{place} reaches beyond the end of the file: it is truncated");
-                let part = Part {
+                let part = ShardFile {
                     name: name.clone(),
                     bytes: Bytes::File(file.try_clone()?),
                     data: start,
@@ -74,9 +74,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
                 );
                 let entry = entry(&mut |to| Ok(member.read_exact(to)?), length);
                 (
-                    Part {
+                    ShardFile {
                         name: name.clone(),
-                        bytes: Bytes::Packed(Packed::new(&file, i, length)),
+                        bytes: Bytes::Packed(DeflatedMember::new(&file, i, length)),
                         data: 0,
                         accepted: super::FLOATS,
                     },
@@ -91,7 +91,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Part, String, Entry)>> {
 }
 
 /// Reads the header of an array of `length` bytes, the next of which `next` gives: where its numbers are, counted from its first byte.
-fn entry(next: &mut dyn FnMut(&mut [u8]) -> Result<()>, length: u64) -> Result<Entry> {
+fn entry(next: &mut dyn FnMut(&mut [u8]) -> Result<()>, length: u64) -> Result<TensorInfo> {
     let mut taken = 0;
     let mut read = |n: usize| -> Result<Vec<u8>> {
         taken += n as u64;
@@ -134,5 +134,5 @@ fn entry(next: &mut dyn FnMut(&mut [u8]) -> Result<()>, length: u64) -> Result<E
         "its header speaks of shape {shape:?} of {descr}, it holds {} bytes: it is truncated, or not what it says",
         length - start
     );
-    Ok(Entry { stored, type_name: descr.to_owned(), shape, start, end: length, form: Form::default() })
+    Ok(TensorInfo { stored, type_name: descr.to_owned(), shape, start, end: length, form: TensorForm::default() })
 }

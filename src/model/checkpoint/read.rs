@@ -1,8 +1,8 @@
 //! The numbers of one tensor: read in blocks, widened or kept, and checked to be finite on the way.
 
-use super::Part;
+use super::ShardFile;
 use super::form::Rows;
-use super::header::{Entry, Stored, bytes_at};
+use super::header::{Stored, TensorInfo, bytes_at};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, DType, Device, Tensor};
@@ -26,9 +26,9 @@ thread_local! {
 
 /// A tensor of a file, to be read in a given dtype.
 pub(super) struct Reader<'a> {
-    pub part: &'a Part,
+    pub part: &'a ShardFile,
     pub name: &'a str,
-    pub entry: &'a Entry,
+    pub entry: &'a TensorInfo,
 }
 
 impl Reader<'_> {

@@ -3,28 +3,28 @@
 //! Lieberum et al. 2024 (arXiv 2408.05147) as `.npz` without a config; Gemma Scope 2 as safetensors with a config that
 //! names modules of transformers.
 
-use super::layer::{Fit, Form, Layer, Reach};
+use super::layer::{Fit, LayerTranscoder, Reach, TranscoderForm};
+use super::location::Location;
 use super::opened::{Candidate, Opened, one_each};
-use super::place::Place;
 use super::settings::{Config, Nonlinearity, Points, ReadPoint, WritePoint};
 use crate::model::arch::Decoder;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// The tensors of Gemma Scope 2.
-pub(super) fn second_form(reach: Reach) -> Form {
-    Form {
+pub(super) fn second_form(reach: Reach) -> TranscoderForm {
+    TranscoderForm {
         encoder: "w_enc".into(),
         decoder: "w_dec".into(),
         skip: "affine_skip_connection".into(),
         skip_by_input: true,
         reach,
-        ..Form::sae_lens()
+        ..TranscoderForm::sae_lens()
     }
 }
 
 /// `layer_{i}/width_{w}/average_l0_{n}/params.npz`.
-pub(super) fn first(place: &Place, points: Points, model: &Decoder) -> Result<Opened> {
+pub(super) fn first(place: &Location, points: Points, model: &Decoder) -> Result<Opened> {
     if let Some((name, what)) = sae(&place.whole()) {
         bail!(
             "{}: {name} is by its name a sparse autoencoder of {what}, not a transcoder, though its files look the same; accepted: transcoders \
@@ -40,7 +40,7 @@ pub(super) fn first(place: &Place, points: Points, model: &Decoder) -> Result<Op
         Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu, skip: None })
     };
     let found = place.find("params.npz").into_iter().map(candidate).collect::<Result<_>>()?;
-    one_each(place, found, model, Form::sae_lens)
+    one_each(place, found, model, TranscoderForm::sae_lens)
 }
 
 /// The repository's name and what its features are of, where the name says that they are those of an autoencoder.
@@ -54,7 +54,7 @@ fn sae(place: &str) -> Option<(&str, &'static str)> {
 }
 
 /// Folders with `config.json` and `params.safetensors`; `top` is the config of the folder itself.
-pub(super) fn second(place: &Place, top: Option<&Config>, model: &Decoder) -> Result<Opened> {
+pub(super) fn second(place: &Location, top: Option<&Config>, model: &Decoder) -> Result<Opened> {
     if let Some(config) = top.filter(|_| place.has("params_layer_0.safetensors")) {
         return cross_layer(place, points(config)?.1, model);
     }
@@ -72,16 +72,16 @@ pub(super) fn second(place: &Place, top: Option<&Config>, model: &Decoder) -> Re
 }
 
 /// `params_layer_{i}.safetensors`, features writing to all layers above.
-pub(super) fn cross_layer(place: &Place, points: Points, model: &Decoder) -> Result<Opened> {
+pub(super) fn cross_layer(place: &Location, points: Points, model: &Decoder) -> Result<Opened> {
     let (n_layers, d) = (model.arch.n_layers, model.arch.d_model);
     let file = |l: usize| format!("params_layer_{l}.safetensors");
     ensure!(!place.has(&file(n_layers)), "{} belongs to a layer the model does not have", place.name(&file(n_layers)));
-    let open = |layer: usize| -> Result<Layer> {
+    let open = |layer: usize| -> Result<LayerTranscoder> {
         let weights = place.open(&file(layer), n_layers)?;
         let targets = weights.shape("w_dec")?.get(1).copied();
         let reach = if targets == Some(n_layers) { Reach::Every } else { Reach::Above };
         let fit = Fit { layer, n_layers, d, nonlinearity: Nonlinearity::JumpRelu, skip: None };
-        Layer::new(weights, None, second_form(reach), fit)
+        LayerTranscoder::new(weights, None, second_form(reach), fit)
     };
     let layers = (0..n_layers).map(open).collect::<Result<_>>()?;
     Ok(Opened { points, layers, cross_layer: true, model: None })

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 const BLOCK: usize = 4096;
 
 /// What the tensors are called and how they lie.
-pub(super) struct Form {
+pub(super) struct TranscoderForm {
     pub encoder: String,
     pub encoder_bias: String,
     pub decoder: String,
@@ -25,10 +25,10 @@ pub(super) struct Form {
     pub reach: Reach,
 }
 
-impl Form {
+impl TranscoderForm {
     /// As SAELens writes them and Gemma Scope was published: encoders `[d_model, features]`.
     pub fn sae_lens() -> Self {
-        Form {
+        TranscoderForm {
             encoder: "W_enc".into(),
             encoder_bias: "b_enc".into(),
             decoder: "W_dec".into(),
@@ -67,11 +67,11 @@ pub(super) struct Fit {
 }
 
 /// One layer's transcoder.
-pub(super) struct Layer {
+pub(super) struct LayerTranscoder {
     weights: Checkpoint<'static>,
     /// The decoder, where it is in a file of its own.
     apart: Option<Checkpoint<'static>>,
-    form: Form,
+    form: TranscoderForm,
     fit: Fit,
     pub n_features: usize,
 }
@@ -79,13 +79,18 @@ pub(super) struct Layer {
 /// An active feature of the layer: its position, number and pre-activation.
 pub(super) type Found = (usize, usize, f32);
 
-impl Layer {
+impl LayerTranscoder {
     /// Checks the tensors against the model.
     ///
     /// # Errors
     /// A tensor that is missing or of another shape; thresholds that are not finite, or that the config does not name; a skip that is there
     /// without the config, or the reverse.
-    pub fn new(weights: Checkpoint<'static>, apart: Option<Checkpoint<'static>>, form: Form, fit: Fit) -> Result<Self> {
+    pub fn new(
+        weights: Checkpoint<'static>,
+        apart: Option<Checkpoint<'static>>,
+        form: TranscoderForm,
+        fit: Fit,
+    ) -> Result<Self> {
         let Fit { layer, n_layers, d, .. } = fit;
         let shape = weights.shape(&form.encoder)?;
         let n = shape.get(usize::from(form.by_input)).copied().unwrap_or(0);
@@ -123,7 +128,7 @@ impl Layer {
                 form.threshold
             );
         }
-        Ok(Layer { weights, apart, form, fit, n_features: n })
+        Ok(LayerTranscoder { weights, apart, form, fit, n_features: n })
     }
 
     /// The active features for inputs `x` `[pos, d_model]`, by position, then by number.

@@ -8,10 +8,10 @@
 //! | Gemma Scope 2 | folders with `config.json` and `params.safetensors`, or `params_layer_{i}.safetensors` |
 //! | SAELens | folders with `cfg.json` and `sae_weights.safetensors` |
 
-use super::layer::{Fit, Form, Layer, Reach};
+use super::layer::{Fit, LayerTranscoder, Reach, TranscoderForm};
+use super::location::{Location, cached_file};
 use super::opened::Opened;
-use super::place::{Place, cached_file};
-use super::settings::{Config, Nonlinearity, ReadPoint, Settings, WritePoint};
+use super::settings::{CircuitTracerConfig, Config, Nonlinearity, ReadPoint, WritePoint};
 use super::{gemma_scope, sae_lens};
 use crate::model::arch::Decoder;
 use anyhow::{Context, Result, bail, ensure};
@@ -20,13 +20,13 @@ use anyhow::{Context, Result, bail, ensure};
 ///
 /// # Errors
 /// None is, or what is there does not fit the model.
-pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
+pub(super) fn open(place: &Location, model: &Decoder) -> Result<Opened> {
     for name in ["config.json", "config.yaml", "config.yml"] {
         let Some(config) = Config::read(place, name)? else { continue };
         if config.get("hf_hook_point_in").is_some() {
             return gemma_scope::second(place, Some(&config), model);
         }
-        let opened = circuit_tracer(place, &Settings::new(&config)?, model)?;
+        let opened = circuit_tracer(place, &CircuitTracerConfig::new(&config)?, model)?;
         return Ok(Opened { model: config.text("model_name").map(str::to_owned), ..opened });
     }
     if !place.find("cfg.json").is_empty() {
@@ -51,17 +51,17 @@ pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
 ///
 /// # Errors
 /// As [`Config::read`].
-pub(super) fn listed_files(place: &Place) -> Result<Option<Vec<String>>> {
+pub(super) fn listed_files(place: &Location) -> Result<Option<Vec<String>>> {
     for name in ["config.json", "config.yaml", "config.yml"] {
         let Some(config) = Config::read(place, name)? else { continue };
         if config.get("hf_hook_point_in").is_none() {
-            return Ok(Settings::new(&config)?.transcoders);
+            return Ok(CircuitTracerConfig::new(&config)?.transcoders);
         }
     }
     Ok(None)
 }
 
-fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result<Opened> {
+fn circuit_tracer(place: &Location, settings: &CircuitTracerConfig, model: &Decoder) -> Result<Opened> {
     let cross_layer = settings.cross_layer.unwrap_or_else(|| place.has("W_enc_0.safetensors"));
     if cross_layer && place.has("params_layer_0.safetensors") {
         return gemma_scope::cross_layer(place, settings.points, model);
@@ -87,26 +87,31 @@ fn circuit_tracer(place: &Place, settings: &Settings, model: &Decoder) -> Result
     };
     let beyond = format!("{stem}{n_layers}.safetensors");
     ensure!(!place.has(&beyond), "{} belongs to a layer the model does not have", place.name(&beyond));
-    let one = |(layer, file): (usize, &String)| -> Result<Layer> {
+    let one = |(layer, file): (usize, &String)| -> Result<LayerTranscoder> {
         let weights = place.open(file, n_layers)?;
         let apart = if cross_layer { Some(place.open(&format!("W_dec_{layer}.safetensors"), n_layers)?) } else { None };
         // A list may lead to Gemma Scope's own files.
         let (form, usual) = if weights.has("w_enc") {
             (gemma_scope::second_form(Reach::Own), Nonlinearity::JumpRelu)
         } else if file.ends_with(".npz") {
-            (Form::sae_lens(), Nonlinearity::JumpRelu)
+            (TranscoderForm::sae_lens(), Nonlinearity::JumpRelu)
         } else {
             (form(cross_layer, layer), Nonlinearity::Relu)
         };
         let nonlinearity = settings.nonlinearity.unwrap_or(usual);
-        Layer::new(weights, apart, form, Fit { layer, n_layers, d: model.arch.d_model, nonlinearity, skip: None })
+        LayerTranscoder::new(
+            weights,
+            apart,
+            form,
+            Fit { layer, n_layers, d: model.arch.d_model, nonlinearity, skip: None },
+        )
     };
     let layers = files.iter().enumerate().map(one).collect::<Result<_>>()?;
     Ok(Opened { points: settings.points, layers, cross_layer, model: None })
 }
 
 /// A listed file: in the folder, or in the Hugging Face cache.
-fn listed(place: &Place, file: &str) -> Result<String> {
+fn listed(place: &Location, file: &str) -> Result<String> {
     if file.starts_with("hf://") {
         return Ok(cached_file(file)?.display().to_string());
     }
@@ -128,9 +133,9 @@ fn one_layer_each(files: &[String]) -> Result<()> {
 }
 
 /// circuit-tracer's tensors.
-fn form(cross_layer: bool, layer: usize) -> Form {
+fn form(cross_layer: bool, layer: usize) -> TranscoderForm {
     let name = |tensor: &str| if cross_layer { format!("{tensor}_{layer}") } else { tensor.to_owned() };
-    Form {
+    TranscoderForm {
         encoder: name("W_enc"),
         encoder_bias: name("b_enc"),
         decoder: name("W_dec"),

@@ -1,7 +1,7 @@
 //! Transcoders of a folder whose layout is known: their layers and where they read and write.
 
-use super::layer::{Fit, Form, Layer};
-use super::place::Place;
+use super::layer::{Fit, LayerTranscoder, TranscoderForm};
+use super::location::Location;
 use super::settings::{Nonlinearity, Points, agree};
 use crate::model::arch::Decoder;
 use anyhow::{Result, bail, ensure};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// The transcoders of a folder, and the points they read and write at.
 pub(super) struct Opened {
     pub points: Points,
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LayerTranscoder>,
     pub cross_layer: bool,
     /// The model they were trained on, where a config names it.
     pub model: Option<String>,
@@ -31,10 +31,10 @@ pub(super) struct Candidate {
 /// # Errors
 /// A layer without one or with several, or that the model does not have; points that differ.
 pub(super) fn one_each(
-    place: &Place,
+    place: &Location,
     found: Vec<Candidate>,
     model: &Decoder,
-    form: impl Fn() -> Form,
+    form: impl Fn() -> TranscoderForm,
 ) -> Result<Opened> {
     let (n_layers, d) = (model.arch.n_layers, model.arch.d_model);
     let mut by_layer: BTreeMap<usize, Candidate> = BTreeMap::new();
@@ -62,7 +62,7 @@ pub(super) fn one_each(
     let points = agree(&points)?;
     let open = |c: &Candidate| {
         let fit = Fit { layer: c.layer, n_layers, d, nonlinearity: c.nonlinearity, skip: c.skip };
-        Layer::new(place.open(&c.file, n_layers)?, None, form(), fit)
+        LayerTranscoder::new(place.open(&c.file, n_layers)?, None, form(), fit)
     };
     let layers = by_layer.values().map(open).collect::<Result<_>>()?;
     Ok(Opened { points, layers, cross_layer: false, model: None })

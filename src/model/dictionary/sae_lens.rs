@@ -1,8 +1,8 @@
 //! SAELens's transcoders: for each layer a folder with `cfg.json` and `sae_weights.safetensors`.
 
-use super::layer::Form;
+use super::layer::TranscoderForm;
+use super::location::Location;
 use super::opened::{Candidate, Opened, one_each};
-use super::place::Place;
 use super::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
 use crate::model::arch::Decoder;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,12 +12,12 @@ use serde_json::Value;
 const WEIGHTS: &str = "sae_weights.safetensors";
 
 /// Opens the transcoder of every layer.
-pub(super) fn open(place: &Place, model: &Decoder) -> Result<Opened> {
+pub(super) fn open(place: &Location, model: &Decoder) -> Result<Opened> {
     let found = place.find("cfg.json").into_iter().map(|file| candidate(place, &file)).collect::<Result<_>>()?;
-    one_each(place, found, model, Form::sae_lens)
+    one_each(place, found, model, TranscoderForm::sae_lens)
 }
 
-fn candidate(place: &Place, file: &str) -> Result<Candidate> {
+fn candidate(place: &Location, file: &str) -> Result<Candidate> {
     let config = Config::read(place, file)?.with_context(|| format!("{} is missing", place.name(file)))?;
     let at = &config.place;
     let (nonlinearity, skip) = match config.required("architecture")? {

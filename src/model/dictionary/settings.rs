@@ -1,6 +1,6 @@
 //! What a config says of a dictionary: where features read and write, and what makes them active.
 
-use super::place::Place;
+use super::location::Location;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -71,7 +71,7 @@ pub(super) struct Config {
 }
 
 /// circuit-tracer's config.
-pub(super) struct Settings {
+pub(super) struct CircuitTracerConfig {
     pub points: Points,
     /// `None` when the config leaves it to the files.
     pub nonlinearity: Option<Nonlinearity>,
@@ -88,7 +88,7 @@ impl Config {
     ///
     /// # Errors
     /// It is not UTF-8 or not a JSON object.
-    pub fn read(place: &Place, file: &str) -> Result<Option<Self>> {
+    pub fn read(place: &Location, file: &str) -> Result<Option<Self>> {
         let Some(bytes) = place.read(file)? else { return Ok(None) };
         let name = place.name(file);
         let text = std::str::from_utf8(&bytes).with_context(|| format!("{name} is not UTF-8"))?;
@@ -119,7 +119,7 @@ impl Config {
     }
 }
 
-impl Settings {
+impl CircuitTracerConfig {
     /// Reads circuit-tracer's fields.
     ///
     /// # Errors
@@ -152,7 +152,13 @@ impl Settings {
             }
             Some(other) => bail!("{place}: field \"transcoders\" is {other}; accepted: a list of files"),
         };
-        Ok(Settings { points: (reads, writes), nonlinearity, cross_layer, transcoders, place: place.clone() })
+        Ok(CircuitTracerConfig {
+            points: (reads, writes),
+            nonlinearity,
+            cross_layer,
+            transcoders,
+            place: place.clone(),
+        })
     }
 }
 

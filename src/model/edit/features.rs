@@ -43,11 +43,11 @@ struct FeatureEdit {
     batch: usize,
     features: Range<usize>,
     rows: Vec<usize>,
-    value: Value,
+    value: FeatureValue,
 }
 
 #[derive(Clone, Debug)]
-enum Value {
+enum FeatureValue {
     Set(f32),
     Scale(f32),
     Add(f32),
@@ -55,13 +55,13 @@ enum Value {
     Replace(Vec<Vec<f32>>),
 }
 
-impl Value {
+impl FeatureValue {
     fn of(&self, old: f32, nth_feature: usize, nth_row: usize) -> f32 {
         match self {
-            Value::Set(v) => *v,
-            Value::Scale(f) => f * old,
-            Value::Add(v) => old + v,
-            Value::Replace(all) => match &all[nth_feature][..] {
+            FeatureValue::Set(v) => *v,
+            FeatureValue::Scale(f) => f * old,
+            FeatureValue::Add(v) => old + v,
+            FeatureValue::Replace(all) => match &all[nth_feature][..] {
                 [one] => *one,
                 rows => rows[nth_row],
             },
@@ -101,9 +101,9 @@ impl FeatureEdits {
         references: &mut dyn References,
     ) -> Result<()> {
         let value = match &edit.op {
-            Op::Set(v) => Value::Set(*v),
-            Op::Scale(f) => Value::Scale(*f),
-            Op::Add(v) => Value::Add(*v),
+            Op::Set(v) => FeatureValue::Set(*v),
+            Op::Scale(f) => FeatureValue::Scale(*f),
+            Op::Add(v) => FeatureValue::Add(*v),
             Op::Mean | Op::MeanOf(_) => {
                 let reference = match &edit.op {
                     Op::MeanOf(prompt) => Reference::Prompt(prompt),
@@ -112,13 +112,13 @@ impl FeatureEdits {
                 let (x, n) = self.input(layer, reference, references)?;
                 let all = self.activations(layer, features.clone(), &x, n)?;
                 let mean = |row: &Vec<f32>| vec![(row.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64) as f32];
-                Value::Replace(all.iter().map(mean).collect())
+                FeatureValue::Replace(all.iter().map(mean).collect())
             }
             Op::From(prompt) => {
                 let (x, n) = self.input(layer, Reference::Prompt(prompt), references)?;
                 let there = same_positions(&edit.target.positions, &rows, n, self.n_pos, edit)?;
                 let all = self.activations(layer, features.clone(), &x, n)?;
-                Value::Replace(all.iter().map(|row| there.iter().map(|p| row[*p]).collect()).collect())
+                FeatureValue::Replace(all.iter().map(|row| there.iter().map(|p| row[*p]).collect()).collect())
             }
             Op::Steer { .. } | Op::Ablate(_) | Op::Cap { .. } => {
                 bail!(

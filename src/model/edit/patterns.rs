@@ -14,11 +14,11 @@ pub(super) struct PatternEdit {
     heads: Range<usize>,
     /// `(query, key)`, all of them seen.
     entries: Vec<(usize, usize)>,
-    value: Value,
+    value: PatternValue,
 }
 
 #[derive(Clone, Debug)]
-enum Value {
+enum PatternValue {
     Set(f32),
     Scale(f32),
     Add(f32),
@@ -38,9 +38,9 @@ impl PatternEdit {
         references: &mut dyn References,
     ) -> Result<Self> {
         let value = match &edit.op {
-            Op::Set(v) => Value::Set(*v),
-            Op::Scale(f) => Value::Scale(*f),
-            Op::Add(v) => Value::Add(*v),
+            Op::Set(v) => PatternValue::Set(*v),
+            Op::Scale(f) => PatternValue::Scale(*f),
+            Op::Add(v) => PatternValue::Add(*v),
             Op::From(prompt) => {
                 let site = Site::Block(layer, BlockSite::Pattern);
                 let other = references.site(Reference::Prompt(prompt), site)?.to_dtype(DType::F32)?.contiguous()?;
@@ -52,7 +52,7 @@ impl PatternEdit {
                 );
                 let numbers: Vec<f32> = other.flatten_all()?.to_vec1()?;
                 let of_head = |h: usize| entries.iter().map(move |(q, k)| (h * n + q) * n + k);
-                Value::Replace(heads.clone().flat_map(of_head).map(|at| numbers[at]).collect())
+                PatternValue::Replace(heads.clone().flat_map(of_head).map(|at| numbers[at]).collect())
             }
             Op::Mean | Op::MeanOf(_) => {
                 bail!(
@@ -78,10 +78,10 @@ impl PatternEdit {
             for (at, (q, k)) in self.entries.iter().enumerate() {
                 let x = &mut numbers[first + q * n_pos + k];
                 match &self.value {
-                    Value::Set(v) => *x = *v,
-                    Value::Scale(f) => *x *= f,
-                    Value::Add(v) => *x += v,
-                    Value::Replace(all) => *x = all[nth * self.entries.len() + at],
+                    PatternValue::Set(v) => *x = *v,
+                    PatternValue::Scale(f) => *x *= f,
+                    PatternValue::Add(v) => *x += v,
+                    PatternValue::Replace(all) => *x = all[nth * self.entries.len() + at],
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::super::Model;
 use super::super::arch::Decoder;
 use super::super::dictionary::Dictionary;
 use super::super::site::{BlockSite as S, Site};
-use crate::address::{Address, Edit, Extent, Numbered, Op, Part, Parts, Place, Places, Target};
+use crate::address::{Address, Component, Edit, EditTarget, Extent, Numbered, Op, Part, Parts, Places};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -72,7 +72,7 @@ impl<'a> Scope<'a> {
         self.touched_by(&edit.target, &edit.op).with_context(|| edit.to_string())
     }
 
-    fn touched_by(&self, target: &Target, op: &Op) -> Result<Vec<Touched>> {
+    fn touched_by(&self, target: &EditTarget, op: &Op) -> Result<Vec<Touched>> {
         let reach = target.resolve(&self.extent(), self.tokens.as_deref())?;
         let rows = reach.positions;
         let parts = match &target.places {
@@ -174,7 +174,7 @@ impl<'a> Scope<'a> {
 }
 
 /// The entry of a pattern that an edge goes through, as an example of an edit.
-fn entry(edge: &Target) -> String {
+fn entry(edge: &EditTarget) -> String {
     let mut entry = edge.clone();
     if let Places::Layers(_, Parts::Numbered(kind, _)) = &mut entry.places {
         *kind = Numbered::Pattern;
@@ -190,15 +190,15 @@ pub fn place(model: &Decoder, address: &Address) -> Result<(Site, Range<usize>)>
     let scope = Scope::new(model, 0);
     let d = model.arch.d_model;
     match &address.place {
-        Place::Embed => Ok((Site::Embed, 0..d)),
-        Place::Logit(_) => {
+        Component::Embed => Ok((Site::Embed, 0..d)),
+        Component::Logit(_) => {
             bail!("{address} is a result; accepted: embed, heads, neurons, attn, mlp, resid_pre, resid_mid, resid_post")
         }
-        Place::Unit { part: Part::Feature(_) | Part::Error, .. } => bail!("{address}: no dictionary is loaded"),
-        Place::Unit { part: Part::Pattern(_), .. } => {
+        Component::Unit { part: Part::Feature(_) | Part::Error, .. } => bail!("{address}: no dictionary is loaded"),
+        Component::Unit { part: Part::Pattern(_), .. } => {
             bail!("{address}: a pattern has no value at one position; accepted: the head, its q, k or v")
         }
-        Place::Unit { layer, part } => match Parts::from(*part) {
+        Component::Unit { layer, part } => match Parts::from(*part) {
             Parts::Only(part) => Ok((scope.stream(*layer, part)?, 0..d)),
             Parts::Numbered(_, number) => {
                 let (site, width) = scope.numbered(*layer, *part);

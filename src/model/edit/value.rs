@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// What becomes of the columns of a change at each of its positions.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum ColumnValue {
     Set(f32),
     Scale(f32),
     Add(f32),
@@ -25,7 +25,7 @@ pub(super) enum Value {
     },
 }
 
-impl Value {
+impl ColumnValue {
     /// Resolves what an edit does to columns of `site` at `rows`; each of its units has `width` of them.
     pub fn new(
         edit: &Edit,
@@ -50,15 +50,15 @@ impl Value {
             Ok(())
         };
         Ok(match &edit.op {
-            Op::Set(v) => Value::Set(*v),
-            Op::Scale(f) => Value::Scale(*f),
-            Op::Add(v) => Value::Add(*v),
-            Op::Mean => Value::Replace(vec![mean(&read(Reference::Clean)?)]),
-            Op::MeanOf(prompt) => Value::Replace(vec![mean(&read(Reference::Prompt(prompt))?)]),
+            Op::Set(v) => ColumnValue::Set(*v),
+            Op::Scale(f) => ColumnValue::Scale(*f),
+            Op::Add(v) => ColumnValue::Add(*v),
+            Op::Mean => ColumnValue::Replace(vec![mean(&read(Reference::Clean)?)]),
+            Op::MeanOf(prompt) => ColumnValue::Replace(vec![mean(&read(Reference::Prompt(prompt))?)]),
             Op::From(prompt) => {
                 let other = read(Reference::Prompt(prompt))?;
                 let there = same_positions(&target.positions, rows, other.len(), n_pos, edit)?;
-                Value::Replace(there.into_iter().map(|p| other[p].clone()).collect())
+                ColumnValue::Replace(there.into_iter().map(|p| other[p].clone()).collect())
             }
             Op::Steer { direction, factor } => {
                 has_direction()?;
@@ -73,11 +73,11 @@ impl Value {
                     }
                 };
                 row.iter_mut().for_each(|x| *x *= factor);
-                Value::AddRow(row)
+                ColumnValue::AddRow(row)
             }
             Op::Ablate(name) => {
                 has_direction()?;
-                Value::Clamp {
+                ColumnValue::Clamp {
                     along: unit(references.direction(name, site.layer(), width)?, name)?,
                     min: 0.0,
                     max: 0.0,
@@ -86,7 +86,7 @@ impl Value {
             Op::Cap { name, min, max } => {
                 has_direction()?;
                 let along = unit(references.direction(name, site.layer(), width)?, name)?;
-                Value::Clamp { along, min: min.unwrap_or(f32::NEG_INFINITY), max: max.unwrap_or(f32::INFINITY) }
+                ColumnValue::Clamp { along, min: min.unwrap_or(f32::NEG_INFINITY), max: max.unwrap_or(f32::INFINITY) }
             }
         })
     }
@@ -94,15 +94,17 @@ impl Value {
     /// Changes `row`, the columns at the change's `nth` position.
     pub fn apply(&self, row: &mut [f32], nth: usize, width: usize) {
         match self {
-            Value::Set(v) => row.fill(*v),
-            Value::Scale(f) => row.iter_mut().for_each(|x| *x *= f),
-            Value::Add(v) => row.iter_mut().for_each(|x| *x += v),
-            Value::AddRow(v) => {
+            ColumnValue::Set(v) => row.fill(*v),
+            ColumnValue::Scale(f) => row.iter_mut().for_each(|x| *x *= f),
+            ColumnValue::Add(v) => row.iter_mut().for_each(|x| *x += v),
+            ColumnValue::AddRow(v) => {
                 let by = v.iter().cycle();
                 row.iter_mut().zip(by).for_each(|(x, v)| *x += v);
             }
-            Value::Replace(rows) => row.copy_from_slice(if rows.len() == 1 { &rows[0] } else { &rows[nth] }),
-            Value::Clamp { along, min, max } => row.chunks_exact_mut(width).for_each(|x| clamp(x, along, *min, *max)),
+            ColumnValue::Replace(rows) => row.copy_from_slice(if rows.len() == 1 { &rows[0] } else { &rows[nth] }),
+            ColumnValue::Clamp { along, min, max } => {
+                row.chunks_exact_mut(width).for_each(|x| clamp(x, along, *min, *max))
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::read::{self, NormKind};
 use crate::model::arch::{Attention, Block, HeadNorm, Mlp, Over};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::kernel::activation::Activation;
 use crate::model::rope::{Rope, Rotary, WIDEST_HEAD};
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,7 @@ pub struct Sizes {
 }
 
 /// Reads the sizes under their usual names.
-pub fn sizes(c: &mut Config) -> Result<Sizes> {
+pub fn sizes(c: &mut ModelConfig) -> Result<Sizes> {
     let (d, n_heads) = (c.usize("hidden_size")?, c.usize("num_attention_heads")?);
     let n_kv_heads = c.opt_usize("num_key_value_heads")?.unwrap_or(n_heads);
     read::part_of(c, ("num_attention_heads", n_heads), ("num_key_value_heads", n_kv_heads))?;
@@ -73,7 +73,7 @@ pub enum Norms {
 
 impl Variant {
     /// Llama's own choices.
-    pub fn plain(c: &mut Config, s: &Sizes) -> Result<Self> {
+    pub fn plain(c: &mut ModelConfig, s: &Sizes) -> Result<Self> {
         Ok(Variant {
             norm: NormKind::Rms,
             norms: Norms::Pre,
@@ -140,7 +140,7 @@ pub fn block(w: &Checkpoint, prefix: &str, l: usize, s: &Sizes, v: &Variant) -> 
 }
 
 /// Which layers are sliding, from `layer_types` or, without it, from `otherwise`.
-pub fn sliding(c: &mut Config, n_layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
+pub fn sliding(c: &mut ModelConfig, n_layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
     let place = c.place();
     let Some(types) = c.layer_names("layer_types", n_layers)? else {
         return Ok((0..n_layers).map(otherwise).collect());
@@ -165,14 +165,14 @@ pub struct LayerRopes {
 
 impl LayerRopes {
     /// Global and local rotary: one object for each layer type (transformers 5), or one scaling for the global ones (transformers 4).
-    pub fn read(self, c: &mut Config, d_head: usize) -> Result<Vec<Rope>> {
+    pub fn read(self, c: &mut ModelConfig, d_head: usize) -> Result<Vec<Rope>> {
         let by_type = c.section("rope_parameters")?.filter(|p| p.has("full_attention"));
         let Some(mut by_type) = by_type else {
             let global = Rope::from_config(c, Rotary::whole(d_head, self.global))?;
             return Ok(vec![global, Rope::new(self.local, d_head)]);
         };
         let theta = c.opt_positive("rope_theta")?.unwrap_or(self.global);
-        let mut one = |c: &mut Config, key: &str, theta| {
+        let mut one = |c: &mut ModelConfig, key: &str, theta| {
             let place = by_type.place();
             let mut section = by_type.section(key)?.with_context(|| format!("{place}: field {key:?} is missing"))?;
             Rope::from_section(c, &mut section, Rotary::whole(d_head, theta))

@@ -5,7 +5,7 @@ use super::read::{self, NormKind};
 use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -13,7 +13,7 @@ use anyhow::Result;
 pub const FAMILY: Family =
     Family { name: "Gemma", model_types: &["gemma"], about: "Llama with scaled embeddings and a GELU gate", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     c.usize("head_dim")?;
     c.usize("num_key_value_heads")?;
     // Whether there are biases, the tensors tell; transformers 4.57 reads the older spelling of the activation.

@@ -5,7 +5,7 @@ use super::read::{self, NormKind};
 use super::{Family, llama};
 use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = sizes(c)?;
     let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     // Fields that are left out have transformers' defaults; null switches them off.
@@ -33,7 +33,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// Gemma's sizes; the head width is its own.
-pub fn sizes(c: &mut Config) -> Result<Sizes> {
+pub fn sizes(c: &mut ModelConfig) -> Result<Sizes> {
     c.usize("head_dim")?;
     c.usize("num_key_value_heads")?;
     c.passes(&["attention_bias"]);
@@ -42,7 +42,11 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
 }
 
 /// Gemma's norms, activation and scores.
-pub fn variant(c: &mut Config, layers: Vec<(Option<usize>, Option<usize>)>, qk_norm: Option<Over>) -> Result<Variant> {
+pub fn variant(
+    c: &mut ModelConfig,
+    layers: Vec<(Option<usize>, Option<usize>)>,
+    qk_norm: Option<Over>,
+) -> Result<Variant> {
     // The older spelling is in the files of the first models; transformers reads only the newer one.
     c.passes(&["hidden_act"]);
     Ok(Variant {
@@ -58,7 +62,7 @@ pub fn variant(c: &mut Config, layers: Vec<(Option<usize>, Option<usize>)>, qk_n
 
 /// Gemma's embedding scale and final soft-cap around the decoder.
 pub fn finish(
-    c: &mut Config,
+    c: &mut ModelConfig,
     w: &Checkpoint,
     family: &'static str,
     s: Sizes,

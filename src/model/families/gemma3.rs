@@ -4,7 +4,7 @@ use super::gated::{self, LayerRopes};
 use super::{Family, gemma2};
 use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use anyhow::Result;
 use serde_json::json;
 
@@ -16,15 +16,15 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     if c.opt_str("model_type")?.as_deref() == Some("gemma3") { multimodal(c, w) } else { text(c, w) }
 }
 
 /// The text model's settings lie under `text_config`, where those that transformers has defaults for are left out.
-fn multimodal(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn multimodal(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let mut inner = match c.section("text_config")? {
         Some(inner) => inner,
-        None => Config::parse("config.json", b"{}")?,
+        None => ModelConfig::parse("config.json", b"{}")?,
     };
     inner.defaults([
         ("vocab_size", json!(262_208)),
@@ -47,7 +47,7 @@ fn multimodal(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
     Ok(decoder)
 }
 
-fn text(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn text(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = gemma2::sizes(c)?;
     let local = c.opt_positive("rope_local_base_freq")?.unwrap_or(10000.0);
     let ropes = LayerRopes { global: 1e6, local }.read(c, s.d_head)?;

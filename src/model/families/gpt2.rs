@@ -3,14 +3,14 @@
 use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use anyhow::Result;
 
 /// GPT-2 and its relatives of the same `config.json`.
 pub const FAMILY: Family =
     Family { name: "GPT-2", model_types: &["gpt2"], about: "LayerNorm, learned positions, plain MLP", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["transformer.", ""], "wte.weight")?;
     let (d, n_layers, n_heads) = (c.usize("n_embd")?, read::n_layers(c, "n_layer")?, c.usize("n_head")?);
     let (n_ctx, d_vocab) = (c.usize("n_positions")?, c.usize("vocab_size")?);

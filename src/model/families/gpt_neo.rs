@@ -3,7 +3,7 @@
 use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["transformer.", ""], "wte.weight")?;
     let (d, n_layers, n_heads) = (c.usize("hidden_size")?, read::n_layers(c, "num_layers")?, c.usize("num_heads")?);
     let (n_ctx, d_vocab) = (c.usize("max_position_embeddings")?, c.usize("vocab_size")?);
@@ -80,7 +80,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// The window of every layer, from `attention_types`: `[[["global", "local"], 12]]` repeats the inner list 12 times.
-fn windows(c: &mut Config, n_layers: usize) -> Result<Vec<Option<usize>>> {
+fn windows(c: &mut ModelConfig, n_layers: usize) -> Result<Vec<Option<usize>>> {
     let place = c.place();
     let types = match c.layer_names("attention_layers", n_layers)? {
         Some(types) => {

@@ -3,7 +3,7 @@
 use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Linear, Mlp};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 use candle_core::Tensor;
@@ -16,7 +16,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["gpt_neox.", ""], "embed_in.weight")?;
     let (d, d_mlp) = (c.usize("hidden_size")?, c.usize("intermediate_size")?);
     let (n_layers, n_heads) = (read::n_layers(c, "num_hidden_layers")?, c.usize("num_attention_heads")?);
@@ -96,7 +96,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// Rotates the first `rotary_pct` of every head.
-fn rope(c: &mut Config, d_head: usize) -> Result<Rope> {
+fn rope(c: &mut ModelConfig, d_head: usize) -> Result<Rope> {
     let share = Some(c.opt_positive("rotary_pct")?.unwrap_or(0.25));
     let theta = c.opt_positive("rotary_emb_base")?.unwrap_or(10000.0);
     Rope::from_config(c, Rotary { d_head, share, theta })

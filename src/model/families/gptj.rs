@@ -3,7 +3,7 @@
 use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::kernel::attention::Pairs;
 use crate::model::rope::Rope;
 use anyhow::{Result, ensure};
@@ -16,7 +16,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["transformer.", ""], "wte.weight")?;
     let (d, n_layers, n_heads) = (c.usize("n_embd")?, read::n_layers(c, "n_layer")?, c.usize("n_head")?);
     let (n_ctx, d_vocab) = (c.usize("n_positions")?, c.usize("vocab_size")?);
@@ -84,7 +84,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// Turns the first `rotary_dim` features of every head, neighbours together.
-fn rope(c: &mut Config, d_head: usize) -> Result<Rope> {
+fn rope(c: &mut ModelConfig, d_head: usize) -> Result<Rope> {
     let width = if c.lacks("rotary_dim") { 64 } else { c.usize("rotary_dim")? };
     ensure!(
         width.is_multiple_of(2) && width <= d_head,

@@ -7,7 +7,7 @@ use super::gated::{self, Variant};
 use super::{Family, llama, read};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -19,7 +19,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::sizes(c)?;
     // Whether there are biases, the tensors tell.
     c.passes(&["attention_bias", "mlp_bias"]);

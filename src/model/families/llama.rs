@@ -4,7 +4,7 @@ use super::gated::{self, Norms, Sizes, Variant};
 use super::{Family, read};
 use crate::model::arch::{Arch, Decoder};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -16,7 +16,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::sizes(c)?;
     // Whether there are biases, the tensors tell.
     c.passes(&["attention_bias", "mlp_bias"]);
@@ -27,7 +27,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 
 /// The decoder around gated blocks, for every family laid out like Llama.
 pub fn decoder(
-    c: &mut Config,
+    c: &mut ModelConfig,
     w: &Checkpoint,
     family: &'static str,
     s: Sizes,

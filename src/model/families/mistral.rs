@@ -4,7 +4,7 @@ use super::gated::{self, Variant};
 use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use anyhow::Result;
 pub const FAMILY: Family =
     Family { name: "Mistral", model_types: &["mistral"], about: "Llama with a sliding window", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     c.usize("num_key_value_heads")?;
     let s = gated::sizes(c)?;
     // Left out, it is transformers' default; null means none.

@@ -4,7 +4,7 @@ use super::gated::{self, Norms, Sizes, Variant};
 use super::{Family, llama};
 use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -16,7 +16,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = sizes(c)?;
     let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let variant = variant(c, &s, vec![(Some(0), None); s.n_layers])?;
@@ -24,7 +24,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// OLMo's sizes.
-pub fn sizes(c: &mut Config) -> Result<Sizes> {
+pub fn sizes(c: &mut ModelConfig) -> Result<Sizes> {
     // Whether there are biases, the tensors tell.
     c.passes(&["attention_bias"]);
     let mut s = gated::sizes(c)?;
@@ -33,6 +33,6 @@ pub fn sizes(c: &mut Config) -> Result<Sizes> {
 }
 
 /// OLMo's norms.
-pub fn variant(c: &mut Config, s: &Sizes, layers: Vec<(Option<usize>, Option<usize>)>) -> Result<Variant> {
+pub fn variant(c: &mut ModelConfig, s: &Sizes, layers: Vec<(Option<usize>, Option<usize>)>) -> Result<Variant> {
     Ok(Variant { norms: Norms::Post, qk_norm: Some(Over::All), layers, ..Variant::plain(c, s)? })
 }

@@ -4,14 +4,14 @@ use super::gated::{self, LayerRopes};
 use super::{Family, llama, olmo2};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use anyhow::Result;
 
 /// OLMo-3.
 pub const FAMILY: Family =
     Family { name: "OLMo-3", model_types: &["olmo3"], about: "OLMo-2 with three windows to one full layer", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = olmo2::sizes(c)?;
     let theta = c.opt_positive("rope_theta")?.unwrap_or(10000.0);
     let ropes = LayerRopes { global: theta, local: theta }.read(c, s.d_head)?;

@@ -3,7 +3,7 @@
 use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use anyhow::{Result, ensure};
 
 /// OPT.
@@ -16,7 +16,7 @@ const OFFSET: usize = 2;
 /// PyTorch's own, which OPT leaves alone.
 const EPS: f32 = 1e-5;
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["model.decoder.", "decoder.", ""], "embed_tokens.weight")?;
     let (d, n_heads) = (c.usize("hidden_size")?, c.usize("num_attention_heads")?);
     let n_layers = read::n_layers(c, "num_hidden_layers")?;
@@ -82,7 +82,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// Refuses what only OPT-350M and files of before 2022 have.
-fn check(c: &mut Config, d: usize) -> Result<()> {
+fn check(c: &mut ModelConfig, d: usize) -> Result<()> {
     let width = c.opt_usize("word_embed_proj_dim")?.unwrap_or(d);
     ensure!(
         width == d,

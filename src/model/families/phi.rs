@@ -3,7 +3,7 @@
 use super::{Family, read};
 use crate::model::arch::{Arch, Attention, Block, Decoder, HeadNorm, Mlp, Over};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -15,7 +15,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let p = w.prefix(&["model.", ""], "embed_tokens.weight")?;
     let (d, n_heads) = (c.usize("hidden_size")?, c.usize("num_attention_heads")?);
     let n_layers = read::n_layers(c, "num_hidden_layers")?;

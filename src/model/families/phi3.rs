@@ -4,7 +4,7 @@ use super::gated::{self, Variant};
 use super::{Family, llama, read};
 use crate::model::arch::{Attention, Block, Decoder, Mlp};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use anyhow::Result;
 pub const FAMILY: Family =
     Family { name: "Phi-3", model_types: &["phi3"], about: "Llama with fused projections, longrope", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let mut s = gated::sizes(c)?;
     if c.lacks("rms_norm_eps") {
         s.eps = 1e-5;

@@ -4,7 +4,7 @@ use super::gated::{self, Sizes, Variant};
 use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -16,7 +16,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     c.usize("num_key_value_heads")?;
     let s = gated::sizes(c)?;
     let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
@@ -25,7 +25,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// Windows: only with `use_sliding_window`, in the layers that `layer_types` names or from `max_window_layers` up.
-pub fn layers(c: &mut Config, s: &Sizes) -> Result<Vec<(Option<usize>, Option<usize>)>> {
+pub fn layers(c: &mut ModelConfig, s: &Sizes) -> Result<Vec<(Option<usize>, Option<usize>)>> {
     // Left out, it is transformers' default.
     let size = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let window = if c.opt_bool("use_sliding_window")?.unwrap_or(false) { size } else { None };

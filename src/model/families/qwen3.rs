@@ -4,7 +4,7 @@ use super::gated::{self, Variant};
 use super::{Family, llama, qwen2};
 use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use anyhow::Result;
 pub const FAMILY: Family =
     Family { name: "Qwen3", model_types: &["qwen3"], about: "Llama with query and key norms, own head width", build };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     c.usize("num_key_value_heads")?;
     c.usize("head_dim")?;
     let s = gated::sizes(c)?;

@@ -2,7 +2,7 @@
 
 use crate::model::arch::{Linear, Norm};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::kernel::activation::Activation;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
@@ -11,12 +11,12 @@ use candle_core::Tensor;
 const MOST_LAYERS: usize = 1 << 12;
 
 /// The number of layers.
-pub fn n_layers(c: &mut Config, key: &str) -> Result<usize> {
+pub fn n_layers(c: &mut ModelConfig, key: &str) -> Result<usize> {
     c.usize_to(key, MOST_LAYERS)
 }
 
 /// The nonlinearity that a field names.
-pub fn activation(c: &mut Config, key: &str, default: &str) -> Result<Activation> {
+pub fn activation(c: &mut ModelConfig, key: &str, default: &str) -> Result<Activation> {
     let name = c.opt_str(key)?;
     Activation::from_config(name.as_deref().unwrap_or(default)).with_context(|| format!("{}: field {key:?}", c.place()))
 }
@@ -85,7 +85,13 @@ pub fn rms_norm(w: &Checkpoint, name: &str, width: usize, eps: f32, plus_one: bo
 }
 
 /// The unembedding: the embedding itself when tied, else the matrix called `name`.
-pub fn unembed(c: &mut Config, w: &Checkpoint, name: &str, embed: &Tensor, tied_by_default: bool) -> Result<Linear> {
+pub fn unembed(
+    c: &mut ModelConfig,
+    w: &Checkpoint,
+    name: &str,
+    embed: &Tensor,
+    tied_by_default: bool,
+) -> Result<Linear> {
     let (rows, cols) = embed.dims2()?;
     let tied = c.opt_bool("tie_word_embeddings")?.unwrap_or(tied_by_default);
     let weight = if tied { embed.clone() } else { w.matrix(&format!("{name}.weight"), rows, cols)? };
@@ -97,7 +103,7 @@ pub fn unembed(c: &mut Config, w: &Checkpoint, name: &str, embed: &Tensor, tied_
 ///
 /// # Errors
 /// It does not divide.
-pub fn part_of(c: &Config, whole: (&str, usize), parts: (&str, usize)) -> Result<usize> {
+pub fn part_of(c: &ModelConfig, whole: (&str, usize), parts: (&str, usize)) -> Result<usize> {
     ensure!(
         whole.1.is_multiple_of(parts.1),
         "{}: {} is {}, which {} {} does not divide",

@@ -4,7 +4,7 @@ use super::gated::{self, Sizes, Variant};
 use super::{Family, llama};
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::sizes(c)?;
     // Whether there are biases, the tensors tell.
     c.passes(&["attention_bias", "mlp_bias"]);
@@ -27,7 +27,7 @@ fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
 }
 
 /// Rotary and window of every layer; without `layer_types` a window is where there is no rotary.
-fn layers(c: &mut Config, s: &Sizes) -> Result<Vec<(Option<usize>, Option<usize>)>> {
+fn layers(c: &mut ModelConfig, s: &Sizes) -> Result<Vec<(Option<usize>, Option<usize>)>> {
     let every = c.opt_usize("no_rope_layer_interval")?.unwrap_or(4);
     let rotary = match c.opt_value("no_rope_layers") {
         None => (0..s.n_layers).map(|l| (l + 1) % every != 0).collect(),

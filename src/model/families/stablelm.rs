@@ -5,7 +5,7 @@ use super::read::NormKind;
 use super::{Family, llama};
 use crate::model::arch::{Decoder, HeadNorm, Norm, Over};
 use crate::model::checkpoint::Checkpoint;
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 use candle_core::Tensor;
@@ -18,7 +18,7 @@ pub const FAMILY: Family = Family {
     build,
 };
 
-fn build(c: &mut Config, w: &Checkpoint) -> Result<Decoder> {
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let mut s = gated::sizes(c)?;
     s.eps = c.opt_positive("layer_norm_eps")?.unwrap_or(1e-5);
     // Whether there are biases, the tensors tell.

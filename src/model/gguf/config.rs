@@ -1,6 +1,6 @@
 //! The settings of a GGUF file as the `config.json` of the same model, so that families read one kind of settings.
 
-use super::{Gguf, Value};
+use super::{Gguf, MetadataValue};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value as Json, json};
 
@@ -58,9 +58,9 @@ impl Gguf {
         let key = self.key(key)?;
         let place = || format!("{}: setting {key:?}", self.place());
         let n = match self.value(&key) {
-            Some(Value::Int(n)) => *n,
-            Some(Value::Ints(all)) if !all.is_empty() && all.iter().all(|n| *n == all[0]) => all[0],
-            Some(Value::Ints(_)) => bail!("{} differs from layer to layer; accepted: the same in all", place()),
+            Some(MetadataValue::Int(n)) => *n,
+            Some(MetadataValue::Ints(all)) if !all.is_empty() && all.iter().all(|n| *n == all[0]) => all[0],
+            Some(MetadataValue::Ints(_)) => bail!("{} differs from layer to layer; accepted: the same in all", place()),
             Some(other) => bail!("{} is {other:?}; accepted: a whole number", place()),
             None => bail!("{} is missing", place()),
         };
@@ -317,18 +317,18 @@ impl Gguf {
 }
 
 /// A setting as JSON; a long list by its length.
-fn plain(value: &Value) -> Json {
+fn plain(value: &MetadataValue) -> Json {
     match value {
-        Value::Int(n) => json!(n),
-        Value::Float(x) => json!(x),
-        Value::Bool(b) => json!(b),
-        Value::Text(text) => json!(text),
-        Value::Ints(all) if all.len() < 256 => json!(all),
-        Value::Floats(all) if all.len() < 256 => json!(all),
-        Value::Texts(all) if all.len() < 256 => json!(all),
-        Value::Ints(all) => json!(format!("{} numbers", all.len())),
-        Value::Floats(all) => json!(format!("{} numbers", all.len())),
-        Value::Texts(all) => json!(format!("{} strings", all.len())),
-        Value::Nested => json!("lists of lists"),
+        MetadataValue::Int(n) => json!(n),
+        MetadataValue::Float(x) => json!(x),
+        MetadataValue::Bool(b) => json!(b),
+        MetadataValue::Text(text) => json!(text),
+        MetadataValue::Ints(all) if all.len() < 256 => json!(all),
+        MetadataValue::Floats(all) if all.len() < 256 => json!(all),
+        MetadataValue::Texts(all) if all.len() < 256 => json!(all),
+        MetadataValue::Ints(all) => json!(format!("{} numbers", all.len())),
+        MetadataValue::Floats(all) => json!(format!("{} numbers", all.len())),
+        MetadataValue::Texts(all) => json!(format!("{} strings", all.len())),
+        MetadataValue::Nested => json!("lists of lists"),
     }
 }

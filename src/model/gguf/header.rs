@@ -18,7 +18,7 @@ const MOST_DIMS: u32 = 4;
 
 /// One setting.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum MetadataValue {
     /// A whole number of any width.
     Int(i64),
     /// A floating-point number.
@@ -54,7 +54,7 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Header {
     /// Settings by name.
-    pub values: BTreeMap<String, Value>,
+    pub values: BTreeMap<String, MetadataValue>,
     /// The tensors.
     pub tensors: Vec<Listed>,
     /// Where the data starts.
@@ -124,42 +124,44 @@ impl Input {
         })
     }
 
-    fn value(&mut self, kind: u32) -> Result<Value> {
+    fn value(&mut self, kind: u32) -> Result<MetadataValue> {
         Ok(match kind {
-            6 => Value::Float(f64::from(f32::from_le_bytes(self.bytes()?))),
-            7 => Value::Bool(self.int(kind)? != 0),
-            8 => Value::Text(self.text()?),
+            6 => MetadataValue::Float(f64::from(f32::from_le_bytes(self.bytes()?))),
+            7 => MetadataValue::Bool(self.int(kind)? != 0),
+            8 => MetadataValue::Text(self.text()?),
             9 => self.list(0)?,
-            12 => Value::Float(f64::from_le_bytes(self.bytes()?)),
-            _ => Value::Int(self.int(kind)?),
+            12 => MetadataValue::Float(f64::from_le_bytes(self.bytes()?)),
+            _ => MetadataValue::Int(self.int(kind)?),
         })
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value> {
+    fn list(&mut self, depth: usize) -> Result<MetadataValue> {
         let kind = self.u32()?;
         Ok(match kind {
             6 => {
                 let n = self.count(4, "numbers")?;
-                Value::Floats((0..n).map(|_| Ok(f32::from_le_bytes(self.bytes()?))).collect::<Result<_>>()?)
+                MetadataValue::Floats((0..n).map(|_| Ok(f32::from_le_bytes(self.bytes()?))).collect::<Result<_>>()?)
             }
             8 => {
                 let n = self.count(8, "strings")?;
-                Value::Texts((0..n).map(|_| self.text()).collect::<Result<_>>()?)
+                MetadataValue::Texts((0..n).map(|_| self.text()).collect::<Result<_>>()?)
             }
             9 => {
                 ensure!(depth < 4, "lists lie in lists in lists: damaged");
                 for _ in 0..self.count(12, "lists")? {
                     self.list(depth + 1)?;
                 }
-                Value::Nested
+                MetadataValue::Nested
             }
             12 => {
                 let n = self.count(8, "numbers")?;
-                Value::Floats((0..n).map(|_| Ok(f64::from_le_bytes(self.bytes()?) as f32)).collect::<Result<_>>()?)
+                MetadataValue::Floats(
+                    (0..n).map(|_| Ok(f64::from_le_bytes(self.bytes()?) as f32)).collect::<Result<_>>()?,
+                )
             }
             _ => {
                 let n = self.count(1, "numbers")?;
-                Value::Ints((0..n).map(|_| self.int(kind)).collect::<Result<_>>()?)
+                MetadataValue::Ints((0..n).map(|_| self.int(kind)).collect::<Result<_>>()?)
             }
         })
     }
@@ -210,7 +212,7 @@ fn parse(mut input: Input) -> Result<Header> {
     let tensors = (0..n_tensors).map(|_| input.listed()).collect::<Result<Vec<_>>>()?;
     let alignment = match values.get("general.alignment") {
         None => ALIGNMENT,
-        Some(Value::Int(n)) if *n > 0 && n % 8 == 0 => n.unsigned_abs(),
+        Some(MetadataValue::Int(n)) if *n > 0 && n % 8 == 0 => n.unsigned_abs(),
         Some(other) => bail!("setting \"general.alignment\" is {other:?}; accepted: a multiple of 8"),
     };
     let data = input.at.next_multiple_of(alignment);

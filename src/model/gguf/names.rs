@@ -3,7 +3,7 @@
 //! As llama.cpp's `convert_hf_to_gguf.py` and `gguf-py/gguf/tensor_mapping.py` have it.
 
 use super::Gguf;
-use crate::model::checkpoint::{Entry, Form, Rows};
+use crate::model::checkpoint::{Rows, TensorForm, TensorInfo};
 use anyhow::{Context, Result, ensure};
 
 /// Tensors that are settings ([`super::config`]), or that follow from settings.
@@ -17,7 +17,7 @@ impl Gguf {
     ///
     /// # Errors
     /// A fused tensor that does not divide as the settings say.
-    pub fn renamed(&self) -> Result<Vec<(String, usize, Entry)>> {
+    pub fn renamed(&self) -> Result<Vec<(String, usize, TensorInfo)>> {
         let arch = self.architecture()?;
         let mut all = Vec::with_capacity(self.tensors.len());
         for t in self.tensors.iter().filter(|t| !SETTINGS.contains(&t.name.as_str())) {
@@ -45,8 +45,8 @@ impl Gguf {
         Ok(all)
     }
 
-    fn form(&self, arch: &str, name: &str) -> Result<Form> {
-        let mut form = Form::default();
+    fn form(&self, arch: &str, name: &str) -> Result<TensorForm> {
+        let mut form = TensorForm::default();
         let part = name.split('.').nth(2).unwrap_or_default();
         if ALTERNATING.contains(&arch) && ["attn_q", "attn_k"].contains(&part) {
             let d_head = self.d_head()?;

@@ -15,7 +15,7 @@ const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\
 
 /// One way to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Split {
+pub struct PieceSplit {
     /// Every digit by itself, before all else.
     digits: bool,
     /// The pattern of a piece.
@@ -32,25 +32,27 @@ pub struct Split {
 pub const KNOWN: &str = "gpt-2, phi-2, olmo, mpt, smollm, starcoder, refact, command-r, codeshell, exaone, minerva-7b, llama-bpe, llama3, \
      llama-v3, falcon3, pixtral, dbrx, smaug-bpe, qwen2, deepseek-r1-qwen, megrez, stablelm2, qwen35, tekken, gpt-4o, llama4, kanana2";
 
-impl Split {
+impl PieceSplit {
     /// The rule that a name stands for.
     pub fn named(name: &str) -> Option<Self> {
-        let plain = Split { digits: false, pattern: GPT2, composed: false, whole_tokens: false, adds_bos: false };
+        let plain = PieceSplit { digits: false, pattern: GPT2, composed: false, whole_tokens: false, adds_bos: false };
         Some(match name {
             "gpt-2" | "phi-2" => plain,
-            "olmo" | "mpt" => Split { composed: true, ..plain },
+            "olmo" | "mpt" => PieceSplit { composed: true, ..plain },
             "smollm" | "starcoder" | "refact" | "codeshell" | "exaone" | "minerva-7b" => {
-                Split { digits: true, ..plain }
+                PieceSplit { digits: true, ..plain }
             }
-            "command-r" => Split { digits: true, composed: true, ..plain },
+            "command-r" => PieceSplit { digits: true, composed: true, ..plain },
             "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" => {
-                Split { pattern: LLAMA3, whole_tokens: true, adds_bos: true, ..plain }
+                PieceSplit { pattern: LLAMA3, whole_tokens: true, adds_bos: true, ..plain }
             }
-            "dbrx" | "smaug-bpe" => Split { pattern: LLAMA3, ..plain },
-            "qwen2" | "deepseek-r1-qwen" | "megrez" | "stablelm2" => Split { pattern: QWEN2, composed: true, ..plain },
-            "qwen35" => Split { pattern: QWEN35, composed: true, ..plain },
-            "tekken" => Split { pattern: TEKKEN, whole_tokens: true, adds_bos: true, ..plain },
-            "gpt-4o" | "llama4" | "kanana2" => Split { pattern: GPT4O, ..plain },
+            "dbrx" | "smaug-bpe" => PieceSplit { pattern: LLAMA3, ..plain },
+            "qwen2" | "deepseek-r1-qwen" | "megrez" | "stablelm2" => {
+                PieceSplit { pattern: QWEN2, composed: true, ..plain }
+            }
+            "qwen35" => PieceSplit { pattern: QWEN35, composed: true, ..plain },
+            "tekken" => PieceSplit { pattern: TEKKEN, whole_tokens: true, adds_bos: true, ..plain },
+            "gpt-4o" | "llama4" | "kanana2" => PieceSplit { pattern: GPT4O, ..plain },
             _ => return None,
         })
     }
@@ -83,7 +85,7 @@ mod tests {
     use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper};
 
     fn pieces(name: &str, text: &str) -> Vec<String> {
-        let split = Split::named(name).unwrap();
+        let split = PieceSplit::named(name).unwrap();
         let pre: PreTokenizerWrapper = serde_json::from_value(split.pre_tokenizer()).unwrap();
         let mut string = PreTokenizedString::from(text);
         pre.pre_tokenize(&mut string).unwrap();
@@ -96,8 +98,8 @@ mod tests {
         for name in KNOWN.split(", ") {
             assert_eq!(pieces(name, "a b").concat(), "a b", "{name}");
         }
-        assert_eq!(Split::named("default"), None);
-        assert_eq!(Split::named(""), None);
+        assert_eq!(PieceSplit::named("default"), None);
+        assert_eq!(PieceSplit::named(""), None);
     }
 
     #[test]

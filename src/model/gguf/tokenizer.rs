@@ -1,7 +1,7 @@
 //! The tokenizer of a GGUF file, rebuilt from its vocabulary.
 
-use super::split::{KNOWN, Split};
-use super::{Gguf, Value, pieces};
+use super::split::{KNOWN, PieceSplit};
+use super::{Gguf, MetadataValue, pieces};
 use crate::model::text::chat::Chat;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value as Json, json};
@@ -41,7 +41,7 @@ pub fn check(file: &Gguf) -> Result<()> {
 }
 
 /// The cut of a byte-level tokenizer; nothing for SentencePiece.
-fn split(file: &Gguf) -> Result<Option<Split>> {
+fn split(file: &Gguf) -> Result<Option<PieceSplit>> {
     let beside = "a tokenizer.json beside the file is used instead where there is one";
     match file.text("tokenizer.ggml.model") {
         Some("llama") => Ok(None),
@@ -49,7 +49,7 @@ fn split(file: &Gguf) -> Result<Option<Split>> {
             let name = file.text("tokenizer.ggml.pre").unwrap_or("");
             let place =
                 || format!("{}: setting \"tokenizer.ggml.pre\" is {name:?}; accepted: {KNOWN}; {beside}", file.place());
-            Split::named(name).map(Some).with_context(place)
+            PieceSplit::named(name).map(Some).with_context(place)
         }
         found => {
             let found = found.unwrap_or("missing");
@@ -65,11 +65,11 @@ fn split(file: &Gguf) -> Result<Option<Split>> {
 pub fn rebuild(file: &Gguf) -> Result<Rebuilt> {
     let place = || format!("{}: the tokenizer", file.place());
     let split = split(file)?;
-    let Some(Value::Texts(tokens)) = file.value("tokenizer.ggml.tokens") else {
+    let Some(MetadataValue::Texts(tokens)) = file.value("tokenizer.ggml.tokens") else {
         bail!("{}: setting \"tokenizer.ggml.tokens\" is missing or no list of strings", file.place())
     };
     let kinds = match file.value("tokenizer.ggml.token_type") {
-        Some(Value::Ints(kinds)) => kinds.clone(),
+        Some(MetadataValue::Ints(kinds)) => kinds.clone(),
         None => vec![1; tokens.len()],
         Some(_) => bail!("{}: setting \"tokenizer.ggml.token_type\" is no list of whole numbers", file.place()),
     };
@@ -105,7 +105,7 @@ pub fn rebuild(file: &Gguf) -> Result<Rebuilt> {
 /// The chat template, with the special tokens it may name.
 pub fn chat(file: &Gguf) -> Option<Chat> {
     let template = file.text("tokenizer.chat_template")?.to_owned();
-    let Some(Value::Texts(tokens)) = file.value("tokenizer.ggml.tokens") else { return None };
+    let Some(MetadataValue::Texts(tokens)) = file.value("tokenizer.ggml.tokens") else { return None };
     let names = [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")];
     let special = names.iter().filter_map(|(name, key)| {
         let id = usize::try_from(file.int(&format!("tokenizer.ggml.{key}_token_id"))?).ok()?;
@@ -123,9 +123,9 @@ fn vocabulary(tokens: &[String]) -> Vocab {
     tokens.iter().cloned().zip(0..).collect()
 }
 
-fn byte_level(file: &Gguf, tokens: &[String], split: Split) -> Result<BPE> {
+fn byte_level(file: &Gguf, tokens: &[String], split: PieceSplit) -> Result<BPE> {
     let place = || format!("{}: setting \"tokenizer.ggml.merges\"", file.place());
-    let Some(Value::Texts(lines)) = file.value("tokenizer.ggml.merges") else {
+    let Some(MetadataValue::Texts(lines)) = file.value("tokenizer.ggml.merges") else {
         bail!("{} is missing or no list of strings", place())
     };
     // The space that parts them is not one that a token begins with.
@@ -140,7 +140,7 @@ fn byte_level(file: &Gguf, tokens: &[String], split: Split) -> Result<BPE> {
 }
 
 fn sentence_pieces(file: &Gguf, tokens: &[String], kinds: &[i64], unknown: Option<String>) -> Result<BPE> {
-    let Some(Value::Floats(scores)) = file.value("tokenizer.ggml.scores") else {
+    let Some(MetadataValue::Floats(scores)) = file.value("tokenizer.ggml.scores") else {
         bail!("setting \"tokenizer.ggml.scores\" is missing or no list of numbers")
     };
     let ids = vocabulary(tokens);
@@ -152,7 +152,7 @@ fn sentence_pieces(file: &Gguf, tokens: &[String], kinds: &[i64], unknown: Optio
     builder.build().map_err(|e| anyhow!("{e}"))
 }
 
-fn split_steps(split: Split) -> Steps {
+fn split_steps(split: PieceSplit) -> Steps {
     let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
     Steps { normalizer: split.normalizer(), pre_tokenizer: Some(split.pre_tokenizer()), decoder }
 }

@@ -8,7 +8,7 @@ use super::name::{Name, is_path};
 use super::store::{self, Store};
 use super::sum::Sum;
 use super::transfer::Wanted;
-use super::{Consent, Plan, Progress};
+use super::{Consent, DownloadPlan, DownloadProgress};
 use crate::model::checkpoint::shards;
 use crate::model::dictionary;
 use anyhow::{Context, Result, ensure};
@@ -27,7 +27,7 @@ struct Part {
 ///
 /// # Errors
 /// As [`super::obtain_model`].
-pub(super) fn obtain(name: &Name, kind: Kind, consent: Consent, progress: Progress) -> Result<()> {
+pub(super) fn obtain(name: &Name, kind: Kind, consent: Consent, progress: DownloadProgress) -> Result<()> {
     let client = Client::new()?;
     let mut part = Part::new(&client, name.clone())?;
     let parts = match kind {
@@ -37,7 +37,8 @@ pub(super) fn obtain(name: &Name, kind: Kind, consent: Consent, progress: Progre
         }
         Kind::Dictionary => part.choose_dictionary(&client)?,
     };
-    let mut plan = Plan { name: name.to_string(), endpoint: client.access.endpoint.clone(), files: 0, bytes: 0 };
+    let mut plan =
+        DownloadPlan { name: name.to_string(), endpoint: client.access.endpoint.clone(), files: 0, bytes: 0 };
     for part in &parts {
         for (_, size, sum) in part.missing() {
             let here = std::fs::metadata(part.store.partial(sum)).map_or(0, |m| m.len());
@@ -69,7 +70,7 @@ pub(super) fn obtain(name: &Name, kind: Kind, consent: Consent, progress: Progre
 
 /// # Errors
 /// The disk of the cache has less room than is needed.
-fn room(parts: &[Part], plan: &Plan) -> Result<()> {
+fn room(parts: &[Part], plan: &DownloadPlan) -> Result<()> {
     let Some(part) = parts.first() else { return Ok(()) };
     let cache = part.store.cache();
     let free = store::free(cache).unwrap_or(u64::MAX);

@@ -4,7 +4,7 @@
 use super::activation::{exp, tanh};
 use super::matmul::{Strided, gemm};
 use super::rows::{dot_strided, weighted_rows};
-use super::shared::{Block, Shared};
+use super::shared::{RowBlock, Shared};
 use super::widest;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -31,7 +31,7 @@ pub struct Shape {
 
 /// How scores become a pattern.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule<'a> {
+pub struct PatternRule<'a> {
     /// Multiplies `q . k`.
     pub scale: f32,
     /// `cap * tanh(score / cap)`.
@@ -59,7 +59,7 @@ thread_local! {
 ///
 /// # Panics
 /// When a slice does not have the size its shape says: a bug of the caller.
-pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule: Rule, mut wanted: Wanted) {
+pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule: PatternRule, mut wanted: Wanted) {
     let Shape { queries, keys, heads, kv_heads, width } = shape;
     assert!(q.len() == queries * heads * width && z.len() == q.len(), "query shape");
     assert!(k.len() == keys * kv_heads * width && v.len() == k.len() && queries <= keys, "key and value shape");
@@ -89,7 +89,7 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
             let s = &mut buffer[..rows * cols];
             let query = Strided { data: &q[(q0 - before) * ld + h * width..], row: ld, col: 1 };
             let key = Strided { data: read, row: 1, col: kv };
-            gemm(Block::rows(s, cols), width, query, key, rule.scale, 1);
+            gemm(RowBlock::rows(s, cols), width, query, key, rule.scale, 1);
             mask(s, cols, q0, first, &rule);
             for &(_, qc, kc) in
                 rule.cut.iter().filter(|c| c.0 == h && (q0..q1).contains(&c.1) && c.2 >= first && c.2 < q1)
@@ -122,7 +122,7 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
 
 /// [`attend`] for so few queries that packing keys for a matrix product would cost more than the product: every key
 /// and value is read once, in order. A generated token spends its attention here.
-fn attend_few(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule: Rule) {
+fn attend_few(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule: PatternRule) {
     let Shape { queries, keys, heads, kv_heads, width } = shape;
     let (group, kv) = (heads / kv_heads, kv_heads * width);
     z.par_chunks_mut(width).zip(q.par_chunks(width)).enumerate().for_each(|(job, (z, q))| {
@@ -179,7 +179,7 @@ pub fn mix(z: &mut [f32], pattern: &[f32], v: &[f32], shape: Shape, window: Opti
     });
 }
 
-fn mask(s: &mut [f32], cols: usize, q0: usize, first: usize, rule: &Rule) {
+fn mask(s: &mut [f32], cols: usize, q0: usize, first: usize, rule: &PatternRule) {
     for (r, row) in s.chunks_exact_mut(cols).enumerate() {
         let q = q0 + r;
         if let Some(cap) = rule.softcap {

@@ -14,13 +14,13 @@ pub const ROWS: usize = 24;
 
 /// A matrix of `rows x inner` in tiles of at most [`ROWS`] rows, each tile stored `[inner, rows of the tile]`.
 #[derive(Clone, Debug, Default)]
-pub struct Packed {
+pub struct PackedTiles {
     rows: usize,
     inner: usize,
     data: Vec<f32>,
 }
 
-impl Packed {
+impl PackedTiles {
     /// Packs the matrix whose element `(row, i)` is `at(row, i)`.
     pub fn new(rows: usize, inner: usize, at: impl Fn(usize, usize) -> f32) -> Self {
         let mut data = Vec::with_capacity(rows * inner);
@@ -29,7 +29,7 @@ impl Packed {
                 data.extend((r0..r1).map(|r| at(r, i)));
             }
         }
-        Packed { rows, inner, data }
+        PackedTiles { rows, inner, data }
     }
 
     /// Rows of the matrix.
@@ -167,7 +167,7 @@ mod tests {
         for (rows, inner, ldb, ldo) in [(1, 3, 16, 16), (24, 70, 16, 16), (25, 9, 48, 32), (64, 33, 16, 64)] {
             let at = |r: usize, i: usize| ((r * 31 + i * 17) % 23) as f32 - 11.0;
             let b: Vec<f32> = (0..inner * ldb).map(|i| ((i * 7) % 19) as f32 * 0.25 - 2.0).collect();
-            let packed = Packed::new(rows, inner, at);
+            let packed = PackedTiles::new(rows, inner, at);
             let mut out = vec![1.0; rows * ldo];
             packed.multiply_all(&b, ldb, &mut out, ldo, true);
             let mut again = vec![1.0; rows * ldo];

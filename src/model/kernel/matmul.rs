@@ -4,7 +4,7 @@
 //! the whole weight matrix for every call and does not split few rows well over threads, so with up to [`FEW_ROWS`] rows
 //! on AVX-512 machines the product runs here, as `yᵀ = W xᵀ`: `x` is packed once, the weights are read once and in order.
 
-use super::shared::{Block, Shared};
+use super::shared::{RowBlock, Shared};
 #[cfg(target_arch = "x86_64")]
 use super::{Level, level};
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ impl<'a> Strided<'a> {
 ///
 /// # Panics
 /// When an operand does not fit in its slice: a bug of the caller.
-pub fn gemm(dst: Block<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
+pub fn gemm(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
     let (m, n) = dst.shape();
     assert!(lhs.fits(m, k) && rhs.fits(k, n), "gemm operand out of bounds");
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
@@ -144,7 +144,7 @@ fn general(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: us
     if rows <= 4 {
         dots(y, x.data, w, inputs, outputs, rows);
     } else if rows > FEW_ROWS {
-        gemm(Block::rows(y, outputs), inputs, x, Strided::rows(w, inputs).t(), 1.0, threads);
+        gemm(RowBlock::rows(y, outputs), inputs, x, Strided::rows(w, inputs).t(), 1.0, threads);
     } else {
         let width = outputs.div_ceil(threads * 4).next_multiple_of(32);
         let out = Shared::new(y);

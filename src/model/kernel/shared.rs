@@ -39,17 +39,17 @@ impl<'a> Shared<'a> {
     ///
     /// # Panics
     /// When they lie outside or rows overlap: a bug of the caller.
-    pub unsafe fn block(self, from: usize, rows: usize, cols: usize, stride: usize) -> Block<'a> {
+    pub unsafe fn block(self, from: usize, rows: usize, cols: usize, stride: usize) -> RowBlock<'a> {
         assert!(cols <= stride || rows <= 1, "rows of a result overlap");
         let end = if rows == 0 { from } else { from + (rows - 1) * stride + cols };
         assert!(end <= self.len, "block of a result out of bounds");
         // SAFETY: in bounds.
-        Block { at: unsafe { self.at.add(from) }, rows, cols, stride, slice: PhantomData }
+        RowBlock { at: unsafe { self.at.add(from) }, rows, cols, stride, slice: PhantomData }
     }
 }
 
 /// Rows of a matrix that a product writes.
-pub struct Block<'a> {
+pub struct RowBlock<'a> {
     at: *mut f32,
     rows: usize,
     cols: usize,
@@ -57,7 +57,7 @@ pub struct Block<'a> {
     slice: PhantomData<&'a mut [f32]>,
 }
 
-impl<'a> Block<'a> {
+impl<'a> RowBlock<'a> {
     /// A whole row-major matrix of rows of `cols`.
     ///
     /// # Panics
@@ -65,7 +65,7 @@ impl<'a> Block<'a> {
     pub fn rows(slice: &'a mut [f32], cols: usize) -> Self {
         let rows = slice.len().checked_div(cols).unwrap_or(0);
         assert_eq!(slice.len(), rows * cols, "rows of a result");
-        Block { at: slice.as_mut_ptr(), rows, cols, stride: cols, slice: PhantomData }
+        RowBlock { at: slice.as_mut_ptr(), rows, cols, stride: cols, slice: PhantomData }
     }
 
     /// `[rows, cols]`.

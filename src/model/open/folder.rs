@@ -1,6 +1,6 @@
 //! Folders that are no model of ours, or not yet: what they are, and what to do about it.
 
-use crate::model::config::Config;
+use crate::model::config::ModelConfig;
 use crate::model::source::Source;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub fn without_config(source: &Source) -> Result<Error> {
 
 /// # Errors
 /// The weights are quantised in a way that only the library that made them reads.
-pub fn check_quantised(config: &mut Config) -> Result<()> {
+pub fn check_quantised(config: &mut ModelConfig) -> Result<()> {
     let place = config.place();
     let Some(how) = config.opt_value("quantization_config") else { return Ok(()) };
     let method = how.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Message {
+pub struct ChatMessage {
     /// `system`, `user` or `assistant`.
     pub role: &'static str,
     /// Its text.
@@ -84,7 +84,7 @@ impl Chat {
     ///
     /// # Errors
     /// The template is not Jinja, or refuses the messages.
-    pub fn prompt(&self, messages: &[Message], open: bool) -> Result<String> {
+    pub fn prompt(&self, messages: &[ChatMessage], open: bool) -> Result<String> {
         let mut env = Environment::new();
         env.set_trim_blocks(true);
         env.set_lstrip_blocks(true);

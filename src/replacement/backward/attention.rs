@@ -1,6 +1,6 @@
 //! From what attention writes to what it reads: by values, and where patterns are differentiated by queries and keys.
 
-use super::{Pass, Rule, Stream};
+use super::{GradientRule, Pass, Stream};
 use crate::model::arch::{Attention, Decoder, HeadNorm, Norm, Over};
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
@@ -64,8 +64,8 @@ impl Decoder {
         let to_heads = stream.whole(&to_heads)?;
         let values = block.attention.mixing_back(l, &through, stream, pass)?;
         let looks = match pass.rules.patterns {
-            Rule::Exact => Some(self.looks_back(l, &through, stream, pass)?),
-            Rule::Frozen => None,
+            GradientRule::Exact => Some(self.looks_back(l, &through, stream, pass)?),
+            GradientRule::Frozen => None,
         };
         let kept = stream.whole(&kept)?;
         stream.first = 0;
@@ -176,8 +176,8 @@ impl Decoder {
             let (g, x) = (g.contiguous()?, x.contiguous()?);
             let (_, scale) = ops::norm(route, &x, norm)?;
             Ok(match pass.rules.norms {
-                Rule::Frozen => norm_back(&g, norm, &scale)?,
-                Rule::Exact => norm_back_exact(&g, norm, &scale, &x)?,
+                GradientRule::Frozen => norm_back(&g, norm, &scale)?,
+                GradientRule::Exact => norm_back_exact(&g, norm, &scale, &x)?,
             })
         };
         let flat = |t: &Tensor, width: usize| t.reshape((rows * heads * raw.dim(2)? / width, width));

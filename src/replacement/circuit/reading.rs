@@ -1,19 +1,19 @@
 //! What a node reads: linear functionals of the residual stream.
 
-use super::{Circuit, Unit, one_row};
+use super::{Circuit, CircuitNode, one_row};
 use crate::model::arch::Linear;
 use crate::model::site::BlockSite as S;
 use crate::replacement::branches::Branches;
 use crate::replacement::norm::{FrozenNorm, dot, vector};
 use crate::replacement::rules::Gates;
-use crate::replacement::target::Entry;
+use crate::replacement::target::ResidualPoint;
 use crate::replacement::transpose::linear_back;
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 
 /// One direction that is read at several positions, each with its weight.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct ReadDirection {
     /// `[d_model]`
     pub direction: Vec<f32>,
     /// Positions with their weights.
@@ -22,18 +22,18 @@ pub struct Group {
 
 /// A linear functional of the residual stream at `entry`.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct StreamReading {
     /// Where it reads: what is written above is not seen.
-    pub entry: Entry,
+    pub entry: ResidualPoint,
     /// What is read.
-    pub groups: Vec<Group>,
+    pub groups: Vec<ReadDirection>,
     /// The part of the value that comes from biases on the way.
     pub bias: f32,
     /// Its value in the run.
     pub value: f32,
 }
 
-impl Reading {
+impl StreamReading {
     /// The covector that is read at a position, `[d_model]`; none where nothing is read.
     pub fn at(&self, position: usize) -> Option<Vec<f32>> {
         let mut found: Option<Vec<f32>> = None;
@@ -47,33 +47,32 @@ impl Reading {
     }
 
     /// Whether it can see what a unit writes: the unit is below where it reads.
-    pub fn sees(&self, unit: Unit) -> bool {
+    pub fn sees(&self, unit: CircuitNode) -> bool {
         match (unit, self.entry) {
-            (Unit::Embed { .. } | Unit::PosEmbed { .. }, _) => true,
-            (_, Entry::Embed) => false,
-            (Unit::Head { layer, .. }, Entry::Mid(l) | Entry::Post(l)) | (Unit::Mlp { layer, .. }, Entry::Post(l)) => {
-                layer <= l
-            }
-            (Unit::Mlp { layer, .. }, Entry::Mid(l)) => layer < l,
-            (Unit::Neuron { layer, .. }, Entry::Post(l)) => layer <= l,
-            (Unit::Neuron { layer, .. }, Entry::Mid(l)) => layer < l,
+            (CircuitNode::Embed { .. } | CircuitNode::PosEmbed { .. }, _) => true,
+            (_, ResidualPoint::Embed) => false,
+            (CircuitNode::Head { layer, .. }, ResidualPoint::Mid(l) | ResidualPoint::Post(l))
+            | (CircuitNode::Mlp { layer, .. }, ResidualPoint::Post(l)) => layer <= l,
+            (CircuitNode::Mlp { layer, .. }, ResidualPoint::Mid(l)) => layer < l,
+            (CircuitNode::Neuron { layer, .. }, ResidualPoint::Post(l)) => layer <= l,
+            (CircuitNode::Neuron { layer, .. }, ResidualPoint::Mid(l)) => layer < l,
         }
     }
 }
 
 impl Circuit<'_> {
     /// What the target reads.
-    pub fn target(&self) -> Reading {
-        let group = Group { direction: self.goal.covector.clone(), places: vec![(self.goal.position, 1.0)] };
-        let entry = Entry::Post(self.model.arch.n_layers - 1);
-        Reading { entry, groups: vec![group], bias: self.goal.bias, value: self.goal.value }
+    pub fn target(&self) -> StreamReading {
+        let group = ReadDirection { direction: self.goal.covector.clone(), places: vec![(self.goal.position, 1.0)] };
+        let entry = ResidualPoint::Post(self.model.arch.n_layers - 1);
+        StreamReading { entry, groups: vec![group], bias: self.goal.bias, value: self.goal.value }
     }
 
     /// What a head, MLP or neuron reads: a head and an MLP towards the target, in its units; a neuron by itself, in units of its activation.
     ///
     /// # Errors
     /// A unit that the run does not have, or that reads nothing: an embedding.
-    pub fn reading(&self, unit: Unit) -> Result<Reading> {
+    pub fn reading(&self, unit: CircuitNode) -> Result<StreamReading> {
         self.check(unit)?;
         let towards = |site| -> Result<Vec<f32>> {
             let layer = unit.layer().unwrap_or(0);
@@ -85,14 +84,14 @@ impl Circuit<'_> {
             }
         };
         match unit {
-            Unit::Head { .. } => self.reading_towards(unit, &towards(S::AttnOut)?),
-            Unit::Mlp { .. } => self.reading_towards(unit, &towards(S::MlpOut)?),
-            Unit::Neuron { layer, neuron, position } => {
+            CircuitNode::Head { .. } => self.reading_towards(unit, &towards(S::AttnOut)?),
+            CircuitNode::Mlp { .. } => self.reading_towards(unit, &towards(S::MlpOut)?),
+            CircuitNode::Neuron { layer, neuron, position } => {
                 let mut one = vec![0.0; self.model.arch.d_mlp];
                 one[neuron] = 1.0;
                 self.neurons_reading(layer, position, one)
             }
-            Unit::Embed { .. } | Unit::PosEmbed { .. } => {
+            CircuitNode::Embed { .. } | CircuitNode::PosEmbed { .. } => {
                 anyhow::bail!("an embedding reads nothing; accepted: heads, MLPs, neurons and the target")
             }
         }
@@ -102,20 +101,20 @@ impl Circuit<'_> {
     ///
     /// # Errors
     /// As [`Circuit::reading`].
-    pub fn reading_towards(&self, unit: Unit, reader: &[f32]) -> Result<Reading> {
+    pub fn reading_towards(&self, unit: CircuitNode, reader: &[f32]) -> Result<StreamReading> {
         self.check(unit)?;
         match unit {
-            Unit::Head { layer, head, position } => self.head_reading(layer, head, position, reader),
-            Unit::Mlp { layer, position } => {
+            CircuitNode::Head { layer, head, position } => self.head_reading(layer, head, position, reader),
+            CircuitNode::Mlp { layer, position } => {
                 let weights = self.to_neurons(layer, position, reader)?;
                 self.neurons_reading(layer, position, weights)
             }
-            Unit::Neuron { layer, neuron, position } => {
+            CircuitNode::Neuron { layer, neuron, position } => {
                 let mut weights = self.to_neurons(layer, position, reader)?;
                 weights.iter_mut().enumerate().filter(|(n, _)| *n != neuron).for_each(|(_, w)| *w = 0.0);
                 self.neurons_reading(layer, position, weights)
             }
-            Unit::Embed { .. } | Unit::PosEmbed { .. } => self.reading(unit),
+            CircuitNode::Embed { .. } | CircuitNode::PosEmbed { .. } => self.reading(unit),
         }
     }
 
@@ -123,30 +122,30 @@ impl Circuit<'_> {
     ///
     /// # Errors
     /// As [`Circuit::reading`].
-    pub fn rest(&self, layer: usize, position: usize, apart: &[usize]) -> Result<Reading> {
-        self.check(Unit::Mlp { layer, position })?;
+    pub fn rest(&self, layer: usize, position: usize, apart: &[usize]) -> Result<StreamReading> {
+        self.check(CircuitNode::Mlp { layer, position })?;
         let gradient = &self.frozen.neurons[layer];
         ensure!(position < gradient.dim(0)?, "position {position} is after the target's");
         let mut weights = vector(&gradient.narrow(0, position, 1)?)?;
         for &neuron in apart {
-            self.check(Unit::Neuron { layer, neuron, position })?;
+            self.check(CircuitNode::Neuron { layer, neuron, position })?;
             weights[neuron] = 0.0;
         }
         self.neurons_reading(layer, position, weights)
     }
 
     /// Whether there is such a unit.
-    fn check(&self, unit: Unit) -> Result<()> {
+    fn check(&self, unit: CircuitNode) -> Result<()> {
         let arch = &self.model.arch;
         let n_pos = self.trace.n_pos();
         ensure!(unit.position() < n_pos, "position {}: this prompt has positions 0..={}", unit.position(), n_pos - 1);
         let layer = unit.layer().unwrap_or(0);
         ensure!(layer < arch.n_layers, "layer {layer}: this model has layers 0..={}", arch.n_layers - 1);
         match unit {
-            Unit::Head { head, .. } => {
+            CircuitNode::Head { head, .. } => {
                 ensure!(head < arch.n_heads, "head {head}: this model has heads 0..={}", arch.n_heads - 1);
             }
-            Unit::Neuron { neuron, .. } => {
+            CircuitNode::Neuron { neuron, .. } => {
                 ensure!(neuron < arch.d_mlp, "neuron {neuron}: this model has neurons 0..={}", arch.d_mlp - 1);
             }
             _ => {}
@@ -159,12 +158,12 @@ impl Circuit<'_> {
     }
 
     /// Where attention of a layer reads.
-    fn before(layer: usize) -> Entry {
-        layer.checked_sub(1).map_or(Entry::Embed, Entry::Post)
+    fn before(layer: usize) -> ResidualPoint {
+        layer.checked_sub(1).map_or(ResidualPoint::Embed, ResidualPoint::Post)
     }
 
     /// `A[q, k] (reader W_O^h) W_V^h` at every key `k`, through the norm before attention.
-    fn head_reading(&self, layer: usize, head: usize, position: usize, reader: &[f32]) -> Result<Reading> {
+    fn head_reading(&self, layer: usize, head: usize, position: usize, reader: &[f32]) -> Result<StreamReading> {
         let block = &self.model.blocks[layer];
         let attention = &block.attention;
         let (width, written) = (attention.d_head, self.written(layer)?);
@@ -190,9 +189,9 @@ impl Circuit<'_> {
         norm.fold(&mut direction);
         let places = (0..=position).map(|k| (k, pattern[k] * norm.inverse[k])).filter(|(_, w)| *w != 0.0).collect();
         let z = &written.z[(position * heads + head) * width..][..width];
-        Ok(Reading {
+        Ok(StreamReading {
             entry: Self::before(layer),
-            groups: vec![Group { direction, places }],
+            groups: vec![ReadDirection { direction, places }],
             bias: (looked * f64::from(own)) as f32,
             value: dot(&to_z, z),
         })
@@ -209,7 +208,7 @@ impl Circuit<'_> {
     }
 
     /// What neurons read together, each as often as its weight says.
-    fn neurons_reading(&self, layer: usize, position: usize, weights: Vec<f32>) -> Result<Reading> {
+    fn neurons_reading(&self, layer: usize, position: usize, weights: Vec<f32>) -> Result<StreamReading> {
         let block = &self.model.blocks[layer];
         let mlp = &block.mlp;
         let row = |site| one_row(self.trace, layer, site, position);
@@ -221,7 +220,12 @@ impl Circuit<'_> {
         let norm = FrozenNorm::of(&block.ln2, self.trace, (layer, S::Ln2Scale), self.model.arch.d_model)?;
         let bias = branches.bias(mlp)? + dot(&direction, &norm.bias);
         norm.backward(&mut direction, position);
-        let entry = Entry::mlp_input(layer, self.model.arch.parallel);
-        Ok(Reading { entry, groups: vec![Group { direction, places: vec![(position, 1.0)] }], bias, value })
+        let entry = ResidualPoint::mlp_input(layer, self.model.arch.parallel);
+        Ok(StreamReading {
+            entry,
+            groups: vec![ReadDirection { direction, places: vec![(position, 1.0)] }],
+            bias,
+            value,
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! Rows: what a node reads, split by what wrote it.
 
-use super::{Circuit, Group, Reading, Unit};
+use super::{Circuit, CircuitNode, ReadDirection, StreamReading};
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::norm::vector;
-use crate::replacement::target::Entry;
+use crate::replacement::target::ResidualPoint;
 use crate::replacement::transpose::linear_back;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct CircuitRow {
     /// What each unit below wrote of what the node reads, at the positions it reads; in the model's order.
-    pub effects: Vec<(Unit, f32)>,
+    pub effects: Vec<(CircuitNode, f32)>,
     /// What biases wrote of it, those on the reader's way included.
     pub bias: f32,
     /// What all of them add up to.
@@ -27,7 +27,7 @@ pub struct CircuitRow {
 /// A row while it is summed.
 #[derive(Default)]
 struct Sums {
-    effects: BTreeMap<Unit, f64>,
+    effects: BTreeMap<CircuitNode, f64>,
     bias: f64,
 }
 
@@ -36,11 +36,11 @@ impl Circuit<'_> {
     ///
     /// # Errors
     /// A site was not recorded.
-    pub fn row(&self, reading: &Reading) -> Result<CircuitRow> {
+    pub fn row(&self, reading: &StreamReading) -> Result<CircuitRow> {
         let (attention, mlps) = match reading.entry {
-            Entry::Embed => (0, 0),
-            Entry::Mid(l) => (l + 1, l),
-            Entry::Post(l) => (l + 1, l + 1),
+            ResidualPoint::Embed => (0, 0),
+            ResidualPoint::Mid(l) => (l + 1, l),
+            ResidualPoint::Post(l) => (l + 1, l + 1),
         };
         let mut sums = Sums { bias: f64::from(reading.bias), ..Sums::default() };
         for group in &reading.groups {
@@ -66,8 +66,8 @@ impl Circuit<'_> {
     ///
     /// # Errors
     /// As [`Circuit::row`].
-    pub fn edge(&self, unit: Unit, reading: &Reading) -> Result<f32> {
-        if let (Unit::Neuron { layer, neuron, position }, true) = (unit, reading.sees(unit)) {
+    pub fn edge(&self, unit: CircuitNode, reading: &StreamReading) -> Result<f32> {
+        if let (CircuitNode::Neuron { layer, neuron, position }, true) = (unit, reading.sees(unit)) {
             let Some(reader) = reading.at(position) else { return Ok(0.0) };
             let weights = self.to_neurons(layer, position, &reader)?;
             return Ok(weights[neuron] * self.trace.row(Site::Block(layer, S::MlpPost), position)?[neuron]);
@@ -76,21 +76,21 @@ impl Circuit<'_> {
         Ok(row.effects.iter().find(|(u, _)| *u == unit).map_or(0.0, |(_, x)| *x))
     }
 
-    fn add_embeddings(&self, group: &Group, sums: &mut Sums) {
+    fn add_embeddings(&self, group: &ReadDirection, sums: &mut Sums) {
         let d = self.model.arch.d_model;
         for &(position, weight) in &group.places {
             let mut add = |unit, x: &[f32]| {
                 *sums.effects.entry(unit).or_default() +=
                     f64::from(weight) * wide_dot(&group.direction, &x[position * d..]);
             };
-            add(Unit::Embed { position }, &self.embed);
+            add(CircuitNode::Embed { position }, &self.embed);
             if let Some(pos_embed) = &self.pos_embed {
-                add(Unit::PosEmbed { position }, pos_embed);
+                add(CircuitNode::PosEmbed { position }, pos_embed);
             }
         }
     }
 
-    fn add_heads(&self, layer: usize, group: &Group, sums: &mut Sums) -> Result<()> {
+    fn add_heads(&self, layer: usize, group: &ReadDirection, sums: &mut Sums) -> Result<()> {
         let (written, width, heads) =
             (self.written(layer)?, self.model.blocks[layer].attention.d_head, self.model.arch.n_heads);
         let mut reader = group.direction.clone();
@@ -107,7 +107,7 @@ impl Circuit<'_> {
             let weight = f64::from(weight);
             let z = written.z[position * heads * width..].chunks_exact(width).zip(to_z.chunks_exact(width));
             for (head, (z, y)) in z.enumerate() {
-                *sums.effects.entry(Unit::Head { layer, head, position }).or_default() +=
+                *sums.effects.entry(CircuitNode::Head { layer, head, position }).or_default() +=
                     weight * scale * wide_dot(z, y);
             }
             sums.bias += weight * (scale * bias + after);
@@ -115,11 +115,11 @@ impl Circuit<'_> {
         Ok(())
     }
 
-    fn add_mlp(&self, layer: usize, group: &Group, sums: &mut Sums) -> Result<()> {
+    fn add_mlp(&self, layer: usize, group: &ReadDirection, sums: &mut Sums) -> Result<()> {
         let (written, d) = (self.written(layer)?, self.model.arch.d_model);
         for &(position, weight) in &group.places {
             let of = |x: &[f32]| f64::from(weight) * wide_dot(&group.direction, &x[position * d..]);
-            *sums.effects.entry(Unit::Mlp { layer, position }).or_default() += of(&written.mlp);
+            *sums.effects.entry(CircuitNode::Mlp { layer, position }).or_default() += of(&written.mlp);
             if !written.mlp_bias.is_empty() {
                 sums.bias += of(&written.mlp_bias);
             }

@@ -1,6 +1,6 @@
 //! What every unit does to the target.
 
-use super::{Circuit, Unit};
+use super::{Circuit, CircuitNode};
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::backward::Gradients;
 use crate::replacement::norm::{dot, vector};
@@ -11,7 +11,7 @@ use candle_core::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Total {
     /// The unit.
-    pub unit: Unit,
+    pub unit: CircuitNode,
     /// What it writes into the target by every path of the replacement model: those of embeddings and biases add up to the target.
     pub writes: f32,
     /// What the target would lose without it, to first order with nothing held.
@@ -37,7 +37,7 @@ impl Circuit<'_> {
                 let (position, head) = (i / heads, i % heads);
                 let of = i * width..(i + 1) * width;
                 let (writes, counts) = (dot(g, &z[of.clone()]), dot(&exact[of.clone()], &z[of]));
-                totals.push(Total { unit: Unit::Head { layer, head, position }, writes, counts });
+                totals.push(Total { unit: CircuitNode::Head { layer, head, position }, writes, counts });
             }
             let post = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
             let [frozen, exact] = pair(|g| &g.neurons)?;
@@ -45,11 +45,11 @@ impl Circuit<'_> {
             for (position, g) in frozen.chunks_exact(d_mlp).enumerate() {
                 let of = position * d_mlp..(position + 1) * d_mlp;
                 let (a, e) = (&post[of.clone()], &exact[of]);
-                totals.push(Total { unit: Unit::Mlp { layer, position }, writes: dot(g, a), counts: dot(e, a) });
+                totals.push(Total { unit: CircuitNode::Mlp { layer, position }, writes: dot(g, a), counts: dot(e, a) });
                 if neurons {
                     let all = a.iter().zip(g).zip(e).enumerate();
                     totals.extend(all.map(|(neuron, ((a, g), e))| Total {
-                        unit: Unit::Neuron { layer, neuron, position },
+                        unit: CircuitNode::Neuron { layer, neuron, position },
                         writes: a * g,
                         counts: a * e,
                     }));
@@ -68,9 +68,9 @@ impl Circuit<'_> {
                 let (writes, counts) = (dot(&frozen[of.clone()], x), dot(&exact[of.clone()], x));
                 totals.push(Total { unit, writes, counts });
             };
-            push(Unit::Embed { position }, &self.embed[of.clone()]);
+            push(CircuitNode::Embed { position }, &self.embed[of.clone()]);
             if let Some(pos_embed) = &self.pos_embed {
-                push(Unit::PosEmbed { position }, &pos_embed[of.clone()]);
+                push(CircuitNode::PosEmbed { position }, &pos_embed[of.clone()]);
             }
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! The lines of the tree.
 
 use crate::app::Slot;
-use crate::app::graph::{Field, Row, Shown};
-use crate::app::pane::Line;
-use crate::graph::tree::{Branch, Item};
+use crate::app::graph::{Field, GraphRow, Shown};
+use crate::app::pane::PaneLine;
+use crate::graph::tree::{Branch, TreeItem};
 use crate::report::{Body, Cell, Table};
-use crate::view::{Canvas, Hit, Memory, text};
+use crate::view::{Canvas, Hit, ViewMemory, text};
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
@@ -44,7 +44,7 @@ const WIDEST: usize = 44;
 
 impl Canvas<'_> {
     /// The lines around the cursor under their headings.
-    pub(super) fn graph_lines(&mut self, area: Rect, shown: &Shown, memory: &mut Memory, focused: bool) {
+    pub(super) fn graph_lines(&mut self, area: Rect, shown: &Shown, memory: &mut ViewMemory, focused: bool) {
         let pane = self.app.pane(Slot::Graph);
         let Some(report) = pane.report.clone() else { return };
         let Some(Body::Table(table)) = report.parts.first().map(|p| &p.body) else { return };
@@ -56,7 +56,7 @@ impl Canvas<'_> {
             .lines
             .iter()
             .enumerate()
-            .filter_map(|(at, line)| if let Line::Row(0, row) = line { Some((at, *row)) } else { None })
+            .filter_map(|(at, line)| if let PaneLine::Row(0, row) = line { Some((at, *row)) } else { None })
             .collect();
         let cursor = rows.iter().position(|(at, _)| *at == pane.cursor).unwrap_or(0);
         let height = usize::from(body.height);
@@ -101,7 +101,7 @@ impl Canvas<'_> {
         let token = window.iter().map(cell).max().unwrap_or(0).clamp(5, 14);
         let bar = if width >= 100 { 10 } else { 5 };
         let share = |row: &usize| match (shown.rows.get(*row).map(|r| r.item), table.rows.get(*row).map(|r| &r[7])) {
-            (Some(Item::Node { .. }), Some(Cell::Number(share))) => *share,
+            (Some(TreeItem::Node { .. }), Some(Cell::Number(share))) => *share,
             _ => 0.0,
         };
         let most = window.iter().map(share).fold(0.01, f32::max);
@@ -164,9 +164,9 @@ impl Canvas<'_> {
         };
         let end = self.put(column(area.x, columns.name), area.x, area.y, &name.0, theme.dim());
         let style = match row.item {
-            Item::Node { node, .. } if shown.graph.nodes[node as usize].kind.is_logit() => theme.target(),
-            Item::Node { .. } => theme.address(),
-            Item::More { .. } => theme.dim(),
+            TreeItem::Node { node, .. } if shown.graph.nodes[node as usize].kind.is_logit() => theme.target(),
+            TreeItem::Node { .. } => theme.address(),
+            TreeItem::More { .. } => theme.dim(),
         };
         self.put(column(area.x, columns.name), end, area.y, &name.1, style);
         let mut x = area.x.saturating_add(columns.name as u16 + 1);
@@ -175,7 +175,7 @@ impl Canvas<'_> {
         {
             self.put(area, x.saturating_sub(1), area.y, theme.mark(), theme.key());
         }
-        let is_node = matches!(row.item, Item::Node { .. });
+        let is_node = matches!(row.item, TreeItem::Node { .. });
         for field in &columns.fields {
             let width = columns.width(*field);
             let room = width.saturating_sub(1);
@@ -207,8 +207,8 @@ impl Canvas<'_> {
         let Some(row) = shown.rows.get(at) else { return Default::default() };
         let guides = if shown.flat { String::new() } else { self.guides(shown, row) };
         let name = match row.item {
-            Item::More { count, .. } => format!("{} {count} more", self.theme.ellipsis()),
-            Item::Node { node, .. } => {
+            TreeItem::More { count, .. } => format!("{} {count} more", self.theme.ellipsis()),
+            TreeItem::Node { node, .. } => {
                 let node = &shown.graph.nodes[node as usize];
                 if node.kind.is_logit() { format!("\"{}\"", node.label) } else { node.name() }
             }
@@ -216,7 +216,7 @@ impl Canvas<'_> {
         (guides, name)
     }
 
-    fn guides(&self, shown: &Shown, row: &Row) -> String {
+    fn guides(&self, shown: &Shown, row: &GraphRow) -> String {
         let ascii = self.theme.ascii;
         let mut text = String::new();
         for through in shown.tree.guides(row.line) {
@@ -234,7 +234,7 @@ impl Canvas<'_> {
                 (false, true) => "|-",
             });
         }
-        let Item::Node { branch, .. } = row.item else { return text };
+        let TreeItem::Node { branch, .. } = row.item else { return text };
         text.push_str(match (branch, ascii) {
             (Branch::Open, false) => "▾ ",
             (Branch::Open, true) => "v ",

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::budget::Budget;
 use super::parse::{Ids, Link, Parsed};
 use super::private::top;
-use super::{Form, Opened, PRIVATE, Warning, metadata, node, qparams};
+use super::{JsonForm, Opened, PRIVATE, Warning, metadata, node, qparams};
 use crate::graph::{Edge, Edges, Graph, Metadata, Node, NodeKind, UnresolvedLink, View};
 
 /// The scan whose published files name nodes in links by `jsNodeId`.
@@ -76,7 +76,7 @@ pub(super) fn assemble(parsed: Parsed, budget: &Budget) -> Result<Opened> {
 }
 
 /// What is said of links that are lost, repeated, or cannot be told apart; of the last there are `unresolved`.
-fn odd_links(form: &Form, first_lost: Option<&str>, unresolved: usize) -> Vec<Warning> {
+fn odd_links(form: &JsonForm, first_lost: Option<&str>, unresolved: usize) -> Vec<Warning> {
     let mut said = Vec::new();
     if let Some(first) = first_lost {
         let n = form.lost_links;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use self::link::OneLink;
 use super::budget::{AnyObject, AnyValue, Budget};
-use super::{Form, PRIVATE, node};
+use super::{JsonForm, PRIVATE, node};
 use crate::graph::Node;
 
 /// What stood in the file.
@@ -27,7 +27,7 @@ pub(super) struct Parsed {
     pub link_extras: BTreeMap<u32, Map<String, Value>>,
     pub ids: Ids,
     pub extras: Map<String, Value>,
-    pub form: Form,
+    pub form: JsonForm,
 }
 
 /// A link by the numbers of its ids.
@@ -70,7 +70,7 @@ impl Ids {
 
 /// Where the parser is, for errors.
 #[derive(Clone, Copy)]
-enum Place {
+enum ParsePosition {
     Top,
     Key(&'static str),
     Node(usize),
@@ -79,31 +79,31 @@ enum Place {
 
 struct Reader<'a> {
     budget: &'a Budget,
-    place: &'a Cell<Place>,
+    place: &'a Cell<ParsePosition>,
     parsed: Parsed,
 }
 
 /// Parses a whole file.
 pub(super) fn parse(input: impl Read, budget: &Budget) -> Result<Parsed> {
-    let place = Cell::new(Place::Top);
+    let place = Cell::new(ParsePosition::Top);
     let reader = Reader { budget, place: &place, parsed: Parsed::default() };
     let mut deserializer = serde_json::Deserializer::from_reader(input);
     let parsed = deserializer.deserialize_any(reader);
     let parsed = parsed.map_err(|error| locate(error, place.get()))?;
-    place.set(Place::Top);
-    deserializer.end().map_err(|error| locate(error, Place::Top))?;
+    place.set(ParsePosition::Top);
+    deserializer.end().map_err(|error| locate(error, ParsePosition::Top))?;
     Ok(parsed)
 }
 
-fn locate(error: serde_json::Error, place: Place) -> Error {
+fn locate(error: serde_json::Error, place: ParsePosition) -> Error {
     let cut_short = error.is_eof();
     let error = Error::new(error);
     let error = match place {
-        Place::Top => error,
-        Place::Key(key) => error.context(key),
-        Place::Node(i) => error.context(format!("nodes[{i}]")),
-        Place::Link(i, "") => error.context(format!("links[{i}]")),
-        Place::Link(i, field) => error.context(format!("links[{i}].{field}")),
+        ParsePosition::Top => error,
+        ParsePosition::Key(key) => error.context(key),
+        ParsePosition::Node(i) => error.context(format!("nodes[{i}]")),
+        ParsePosition::Link(i, "") => error.context(format!("links[{i}]")),
+        ParsePosition::Link(i, field) => error.context(format!("links[{i}].{field}")),
     };
     if cut_short { error.context("the file is cut short") } else { error }
 }
@@ -121,21 +121,21 @@ impl<'de> Visitor<'de> for Reader<'_> {
         while let Some(key) = access.next_key::<String>()? {
             match key.as_str() {
                 "metadata" => {
-                    self.place.set(Place::Key("metadata"));
+                    self.place.set(ParsePosition::Key("metadata"));
                     let value = access.next_value_seed(AnyObject(self.budget))?;
                     if self.parsed.metadata.replace(value).is_some() {
                         return twice("metadata");
                     }
                 }
                 "qParams" => {
-                    self.place.set(Place::Key("qParams"));
+                    self.place.set(ParsePosition::Key("qParams"));
                     let value = access.next_value_seed(AnyValue(self.budget))?;
                     if self.parsed.qparams.replace(value).is_some() {
                         return twice("qParams");
                     }
                 }
                 PRIVATE => {
-                    self.place.set(Place::Key(PRIVATE));
+                    self.place.set(ParsePosition::Key(PRIVATE));
                     let value = access.next_value_seed(AnyValue(self.budget))?;
                     if self.parsed.private.replace(value).is_some() {
                         return twice(PRIVATE);
@@ -145,14 +145,14 @@ impl<'de> Visitor<'de> for Reader<'_> {
                     if std::mem::replace(&mut nodes, true) {
                         return twice("nodes");
                     }
-                    self.place.set(Place::Key("nodes"));
+                    self.place.set(ParsePosition::Key("nodes"));
                     access.next_value_seed(Nodes(&mut self))?;
                 }
                 "links" => {
                     if std::mem::replace(&mut links, true) {
                         return twice("links");
                     }
-                    self.place.set(Place::Key("links"));
+                    self.place.set(ParsePosition::Key("links"));
                     access.next_value_seed(Links(&mut self))?;
                 }
                 _ => {
@@ -162,7 +162,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                     }
                 }
             }
-            self.place.set(Place::Top);
+            self.place.set(ParsePosition::Top);
         }
         for (key, found) in [("nodes", nodes), ("links", links)] {
             if !found {
@@ -198,7 +198,7 @@ impl<'de> Visitor<'de> for Nodes<'_, '_> {
         let mut missing = [0usize; node::REQUIRED.len()];
         let mut targets = 0;
         loop {
-            reader.place.set(Place::Node(parsed.nodes.len()));
+            reader.place.set(ParsePosition::Node(parsed.nodes.len()));
             let before = budget.used();
             let Some(map) = seq.next_element_seed(AnyObject(budget))? else {
                 break;
@@ -225,7 +225,7 @@ impl<'de> Visitor<'de> for Nodes<'_, '_> {
             budget.charge(size).map_err(de::Error::custom)?;
             parsed.nodes.push(node);
         }
-        reader.place.set(Place::Key("nodes"));
+        reader.place.set(ParsePosition::Key("nodes"));
         let lacking = node::REQUIRED.into_iter().zip(missing);
         parsed.form.missing_in_nodes = lacking.filter(|&(_, count)| count > 0).collect();
         Ok(())
@@ -254,14 +254,14 @@ impl<'de> Visitor<'de> for Links<'_, '_> {
         const SIZE: u64 = 2 * size_of::<Link>() as u64 + 8;
         loop {
             let i = self.0.parsed.links.len();
-            self.0.place.set(Place::Link(i, ""));
+            self.0.place.set(ParsePosition::Link(i, ""));
             let Some(link) = seq.next_element_seed(OneLink(&mut *self.0, i))? else {
                 break;
             };
             self.0.budget.charge(SIZE).map_err(de::Error::custom)?;
             self.0.parsed.links.push(link);
         }
-        self.0.place.set(Place::Key("links"));
+        self.0.place.set(ParsePosition::Key("links"));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 
 use super::{FAINT, INK, begin, colour, cut, fill, tooltip, xml};
-use crate::graph::tree::{Branch, Item, Limits, Source, Tree};
+use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
 use crate::graph::{Graph, NodeKind};
 
 /// Height of a line, width of a level, of names, of bars.
@@ -18,7 +18,7 @@ const TOP: f64 = 36.0;
 
 /// Writes the tree of what feeds each target.
 pub fn write(graph: &Graph, limits: &Limits, out: &mut dyn Write) -> Result<()> {
-    let source = Source { graph, columns: None, pruned: None };
+    let source = TreeSource { graph, columns: None, pruned: None };
     let trees: Vec<Tree> = graph.targets().map(|target| Tree::upstream(source, target as u32, limits)).collect();
     let lines: usize = trees.iter().map(|tree| tree.lines.len() + 1).sum();
     let deepest = trees.iter().flat_map(|tree| &tree.lines).map(|line| line.depth).max().unwrap_or(0);
@@ -37,8 +37,8 @@ pub fn write(graph: &Graph, limits: &Limits, out: &mut dyn Write) -> Result<()> 
 
 fn draw(graph: &Graph, tree: &Tree, top: f64, names: f64, out: &mut dyn Write) -> Result<()> {
     let weights = tree.lines.iter().filter_map(|line| match line.item {
-        Item::Node { weight, .. } => Some(weight.abs()),
-        Item::More { .. } => None,
+        TreeItem::Node { weight, .. } => Some(weight.abs()),
+        TreeItem::More { .. } => None,
     });
     let largest = f64::from(weights.fold(0f32, f32::max)).max(f64::MIN_POSITIVE);
     for (i, line) in tree.lines.iter().enumerate() {
@@ -52,8 +52,8 @@ fn draw(graph: &Graph, tree: &Tree, top: f64, names: f64, out: &mut dyn Write) -
             )?;
         }
         let (node, weight, share, branch) = match line.item {
-            Item::Node { node, weight, share, branch } => (&graph.nodes[node as usize], weight, share, branch),
-            Item::More { count, share } => {
+            TreeItem::Node { node, weight, share, branch } => (&graph.nodes[node as usize], weight, share, branch),
+            TreeItem::More { count, share } => {
                 let text = format!("{count} more");
                 writeln!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{text}</text>", y + 4.0)?;
                 let numbers = format!("{:>9}  {:>5.1}%", "", 100.0 * share);

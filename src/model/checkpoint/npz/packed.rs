@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zip::ZipArchive;
 
 /// A deflated member.
-pub struct Packed {
+pub struct DeflatedMember {
     archive: Arc<File>,
     member: usize,
     /// Bytes that it unpacks to.
@@ -17,10 +17,10 @@ pub struct Packed {
     unpacked: Mutex<Option<Arc<File>>>,
 }
 
-impl Packed {
+impl DeflatedMember {
     /// Member number `member`, which unpacks to `length` bytes.
     pub fn new(archive: &Arc<File>, member: usize, length: u64) -> Self {
-        Packed { archive: archive.clone(), member, length, unpacked: Mutex::default() }
+        DeflatedMember { archive: archive.clone(), member, length, unpacked: Mutex::default() }
     }
 
     /// Its contents, in a file that vanishes with its last user.

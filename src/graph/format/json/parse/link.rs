@@ -5,7 +5,7 @@ use std::fmt::{self, Formatter};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::super::budget::{AnyValue, Budget};
-use super::{Ids, Link, Place, Reader};
+use super::{Ids, Link, ParsePosition, Reader};
 
 /// The link of this number.
 pub(super) struct OneLink<'a, 'b>(pub &'a mut Reader<'b>, pub usize);
@@ -29,7 +29,7 @@ impl<'de> Visitor<'de> for OneLink<'_, '_> {
         let OneLink(reader, i) = self;
         let (mut source, mut target, mut weight) = (None, None, None);
         while let Some(key) = access.next_key_seed(Key)? {
-            let place = |field| reader.place.set(Place::Link(i, field));
+            let place = |field| reader.place.set(ParsePosition::Link(i, field));
             let repeated = match key {
                 LinkKey::Source => {
                     place("source");
@@ -59,7 +59,7 @@ impl<'de> Visitor<'de> for OneLink<'_, '_> {
             }
         }
         let field = |name| {
-            reader.place.set(Place::Link(i, name));
+            reader.place.set(ParsePosition::Link(i, name));
             move || de::Error::custom("missing")
         };
         Ok(Link {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::super::number::short;
-use crate::graph::verification::{Effect, Subject, Verification, With};
+use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 
 /// Reads the list.
 pub(super) fn read(list: Vec<Value>) -> Result<Vec<Verification>> {
@@ -25,11 +25,11 @@ fn read_one(value: &Value) -> Result<Verification> {
         bail!("found {value}, expected a node, a unit, or a group with its members");
     };
     let with = match value.get("with") {
-        Some(Value::String(word)) if word == "zero" => With::Zero,
-        Some(Value::String(word)) if word == "mean" => With::Mean,
+        Some(Value::String(word)) if word == "zero" => Intervention::Zero,
+        Some(Value::String(word)) if word == "mean" => Intervention::Mean,
         Some(Value::Object(map)) => match (map.get("resample").and_then(Value::as_str), map.get("scale")) {
-            (Some(prompt), None) => With::Resample(prompt.to_owned()),
-            (None, Some(factor)) => With::Scale(number(factor).context("scale")?),
+            (Some(prompt), None) => Intervention::Resample(prompt.to_owned()),
+            (None, Some(factor)) => Intervention::Scale(number(factor).context("scale")?),
             _ => bail!("with: found {map:?}, expected resample or scale"),
         },
         other => bail!("with: found {other:?}, expected zero, mean, resample or scale"),
@@ -39,14 +39,14 @@ fn read_one(value: &Value) -> Result<Verification> {
     Ok(Verification { subject, with, effects })
 }
 
-fn read_effect(value: &Value) -> Result<Effect> {
+fn read_effect(value: &Value) -> Result<NodeEffect> {
     let field = |key: &'static str| -> Result<f32> { number(value.get(key).unwrap_or(&Value::Null)).context(key) };
     // A key that is missing is a mistake; null is what a run that left the range is written as.
     let run = |key: &'static str| match value.get(key) {
         Some(Value::Null) => Ok(f32::NAN),
         _ => field(key),
     };
-    Ok(Effect {
+    Ok(NodeEffect {
         node: value.get("node").and_then(Value::as_str).context("node: missing, expected an id")?.to_owned(),
         before: run("before")?,
         predicted: match value.get("predicted") {
@@ -83,13 +83,13 @@ fn write_one(verification: &Verification) -> Value {
     set(
         "with",
         match &verification.with {
-            With::Zero => json!("zero"),
-            With::Mean => json!("mean"),
-            With::Resample(prompt) => json!({ "resample": prompt }),
-            With::Scale(factor) => json!({ "scale": short(*factor) }),
+            Intervention::Zero => json!("zero"),
+            Intervention::Mean => json!("mean"),
+            Intervention::Resample(prompt) => json!({ "resample": prompt }),
+            Intervention::Scale(factor) => json!({ "scale": short(*factor) }),
         },
     );
-    let effect = |e: &Effect| {
+    let effect = |e: &NodeEffect| {
         json!({
             "node": e.node,
             "before": short(e.before),
@@ -113,9 +113,9 @@ mod tests {
         prop_oneof![any::<u32>().prop_map(f32::from_bits), Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY)]
     }
 
-    fn any_effect() -> impl Strategy<Value = Effect> {
+    fn any_effect() -> impl Strategy<Value = NodeEffect> {
         let numbers = (any_bits(), proptest::option::of(any_bits()), any_bits(), any_bits(), any_bits());
-        (any::<String>(), numbers).prop_map(|(node, (before, predicted, measured, held, norms_held))| Effect {
+        (any::<String>(), numbers).prop_map(|(node, (before, predicted, measured, held, norms_held))| NodeEffect {
             node,
             before,
             predicted,
@@ -133,10 +133,10 @@ mod tests {
                 .prop_map(|(label, members)| Subject::Group { label, members }),
         ];
         let with = prop_oneof![
-            Just(With::Zero),
-            Just(With::Mean),
-            any::<String>().prop_map(With::Resample),
-            any::<f32>().prop_filter("finite", |x| x.is_finite()).prop_map(With::Scale),
+            Just(Intervention::Zero),
+            Just(Intervention::Mean),
+            any::<String>().prop_map(Intervention::Resample),
+            any::<f32>().prop_filter("finite", |x| x.is_finite()).prop_map(Intervention::Scale),
         ];
         (subject, with, prop::collection::vec(any_effect(), 0..3)).prop_map(|(subject, with, effects)| Verification {
             subject,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     /// The numbers of an effect as a file tells them apart: bits, and one value for all that is not finite.
-    fn bits(e: &Effect) -> [Option<u32>; 5] {
+    fn bits(e: &NodeEffect) -> [Option<u32>; 5] {
         let finite = |x: f32| x.is_finite().then(|| x.to_bits());
         [finite(e.before), e.predicted.and_then(finite), finite(e.measured), finite(e.held), finite(e.norms_held)]
     }

@@ -10,7 +10,7 @@ const UNDO: usize = 200;
 
 /// Text being typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct TextInput {
     text: String,
     /// Where the next character goes: a byte between two graphemes.
     cursor: usize,
@@ -21,15 +21,15 @@ pub struct Entry {
     suggested: bool,
 }
 
-impl Entry {
+impl TextInput {
     /// One line, the cursor at its end.
     pub fn line(text: &str) -> Self {
-        Entry { text: text.to_owned(), cursor: text.len(), ..Entry::default() }
+        TextInput { text: text.to_owned(), cursor: text.len(), ..TextInput::default() }
     }
 
     /// One line with a text that what is typed first replaces; keys that move or delete keep it.
     pub fn suggestion(text: &str) -> Self {
-        Entry { suggested: !text.is_empty(), ..Entry::line(text) }
+        TextInput { suggested: !text.is_empty(), ..TextInput::line(text) }
     }
 
     /// Whether what is typed takes the place of the text.
@@ -39,7 +39,7 @@ impl Entry {
 
     /// Several lines, the cursor at the end.
     pub fn lines(text: &str) -> Self {
-        Entry { multiline: true, ..Entry::line(text) }
+        TextInput { multiline: true, ..TextInput::line(text) }
     }
 
     /// What was typed.
@@ -188,7 +188,7 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn press(entry: &mut Entry, keys: &str) {
+    fn press(entry: &mut TextInput, keys: &str) {
         for key in keys.split(' ') {
             assert!(entry.key(key.parse().unwrap()), "{key}");
         }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_typed_replaces_a_suggestion() {
         let of = |keys: &str| {
-            let mut entry = Entry::suggestion("graph.json");
+            let mut entry = TextInput::suggestion("graph.json");
             press(&mut entry, keys);
             (entry.text().to_owned(), entry.is_suggestion())
         };
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn graphemes_are_never_split() {
-        let mut entry = Entry::line("a👩‍👩‍👧e\u{301}");
+        let mut entry = TextInput::line("a👩‍👩‍👧e\u{301}");
         press(&mut entry, "Backspace");
         assert_eq!(entry.text(), "a👩‍👩‍👧");
         press(&mut entry, "Left Delete Ctrl-z Ctrl-z Ctrl-y");
@@ -220,15 +220,15 @@ mod tests {
 
     #[test]
     fn lines_words_and_pastes() {
-        let mut entry = Entry::lines("one two\nthree");
+        let mut entry = TextInput::lines("one two\nthree");
         press(&mut entry, "Up");
         assert_eq!(entry.before(), "one t");
         press(&mut entry, "Ctrl-w Ctrl-k Down End !");
         assert_eq!(entry.text(), "one \nthree!");
-        let mut line = Entry::line("");
+        let mut line = TextInput::line("");
         line.insert("a\r\nb\u{1b}[31m\tc");
         assert_eq!(line.text(), "ab[31mc");
-        let mut lines = Entry::lines("");
+        let mut lines = TextInput::lines("");
         lines.insert("a\r\nb\u{7}");
         assert_eq!(lines.text(), "a\nb");
     }

@@ -14,7 +14,7 @@ const DEPTH: usize = 4;
 
 /// A folder, or the transcoders that travel with a built-in model.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Location {
     Folder(PathBuf),
     BuiltIn(&'static Builtin),
 }
@@ -22,28 +22,28 @@ pub(super) enum Place {
 /// The folder of a built-in model that holds its transcoders.
 const INSIDE: &str = "transcoders";
 
-impl Place {
+impl Location {
     /// A file's full name, for messages.
     pub fn name(&self, file: &str) -> String {
         match self {
-            Place::Folder(folder) => folder.join(file).display().to_string(),
-            Place::BuiltIn(b) => format!("built-in {}: {INSIDE}/{file}", b.name),
+            Location::Folder(folder) => folder.join(file).display().to_string(),
+            Location::BuiltIn(b) => format!("built-in {}: {INSIDE}/{file}", b.name),
         }
     }
 
     /// The name of the whole.
     pub fn whole(&self) -> String {
         match self {
-            Place::Folder(folder) => folder.display().to_string(),
-            Place::BuiltIn(b) => format!("built-in {}: {INSIDE}", b.name),
+            Location::Folder(folder) => folder.display().to_string(),
+            Location::BuiltIn(b) => format!("built-in {}: {INSIDE}", b.name),
         }
     }
 
     /// Whether a file is there.
     pub fn has(&self, file: &str) -> bool {
         match self {
-            Place::Folder(folder) => folder.join(file).is_file(),
-            Place::BuiltIn(b) => b.file(&format!("{INSIDE}/{file}")).is_some(),
+            Location::Folder(folder) => folder.join(file).is_file(),
+            Location::BuiltIn(b) => b.file(&format!("{INSIDE}/{file}")).is_some(),
         }
     }
 
@@ -53,8 +53,8 @@ impl Place {
     /// It is there but cannot be read.
     pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
-            Place::BuiltIn(b) => Ok(b.file(&format!("{INSIDE}/{file}")).map(Cow::Borrowed)),
-            Place::Folder(folder) => Ok(read_if_there(&folder.join(file))?.map(Cow::Owned)),
+            Location::BuiltIn(b) => Ok(b.file(&format!("{INSIDE}/{file}")).map(Cow::Borrowed)),
+            Location::Folder(folder) => Ok(read_if_there(&folder.join(file))?.map(Cow::Owned)),
         }
     }
 
@@ -65,13 +65,13 @@ impl Place {
     pub fn open(&self, file: &str, n_layers: usize) -> Result<Checkpoint<'static>> {
         ensure!(self.has(file), "{} is missing; the model has {n_layers} layers", self.name(file));
         match self {
-            Place::Folder(folder) if file.ends_with(".npz") => {
+            Location::Folder(folder) if file.ends_with(".npz") => {
                 Checkpoint::npz(&folder.join(file), &Device::Cpu, DType::F32)
             }
-            Place::Folder(folder) => {
+            Location::Folder(folder) => {
                 Checkpoint::open(&[folder.join(file)], &Device::Cpu, DType::F32, Box::new(|_, _| {}))
             }
-            Place::BuiltIn(b) => {
+            Location::BuiltIn(b) => {
                 let bytes = b.file(&format!("{INSIDE}/{file}")).context("a file of the program")?;
                 Checkpoint::built_in(&self.name(file), bytes, &Device::Cpu, DType::F32)
             }
@@ -80,7 +80,7 @@ impl Place {
 
     /// The files called `name` in this folder and some levels below, in order, by their paths from here.
     pub fn find(&self, name: &str) -> Vec<String> {
-        let Place::Folder(folder) = self else { return Vec::new() };
+        let Location::Folder(folder) = self else { return Vec::new() };
         let mut found = Vec::new();
         search(folder, Path::new(""), name, DEPTH, &mut found);
         found.sort_by(|a, b| natural(a).cmp(&natural(b)));

@@ -11,7 +11,7 @@ use crate::model::source;
 use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
-use crate::replacement::{Input, ReplacementModel};
+use crate::replacement::{MlpInput, ReplacementModel};
 use anyhow::{Context, Result, bail, ensure};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub type Run<'r> = &'r mut dyn FnMut(&[u32], BTreeSet<Site>) -> Result<Arc<Trace>>;
 
 /// A graph with the model, the dictionary and the run it was made from.
-pub struct Grounded<'a> {
+pub struct GraphRun<'a> {
     /// The model.
     pub model: &'a Model,
     /// The dictionary whose features are nodes.
@@ -33,23 +33,23 @@ pub struct Grounded<'a> {
     pub trace: Arc<Trace>,
     /// What was done about BOS: other prompts begin as the graph's does, so that positions stand for the same.
     pub bos: Bos,
-    frozen: Rc<OnceCell<ReplacementModel>>,
+    replacement: Rc<OnceCell<ReplacementModel>>,
 }
 
 /// What a graph stands on, to be kept from one question to the next: its run, and the model frozen there once that was asked for.
 #[derive(Clone)]
-pub struct Footing {
+pub struct RunState {
     trace: Arc<Trace>,
     bos: Bos,
-    frozen: Rc<OnceCell<ReplacementModel>>,
+    replacement: Rc<OnceCell<ReplacementModel>>,
 }
 
-impl Footing {
+impl RunState {
     /// Bytes that the run takes and, where there is one, the frozen model: about as much again, and copies of attention's weights.
     pub fn bytes(&self, model: &Model) -> usize {
         let attention = |b: &Block| b.attention.o.weight.elem_count() + b.attention.v.weight.elem_count();
         let weights: usize = model.decoder.blocks.iter().map(attention).sum();
-        let frozen = self.frozen.get().map_or(0, |_| self.trace.bytes() + weights * size_of::<f32>());
+        let frozen = self.replacement.get().map_or(0, |_| self.trace.bytes() + weights * size_of::<f32>());
         self.trace.bytes() + frozen
     }
 }
@@ -105,7 +105,7 @@ pub fn made_with_another(model: &Model, graph: &Graph) -> Option<String> {
     other.then(|| format!("made with {name}: pass -m {name}"))
 }
 
-impl<'a> Grounded<'a> {
+impl<'a> GraphRun<'a> {
     /// Runs the graph's prompt and checks that its units have the activations that the graph says.
     ///
     /// # Errors
@@ -117,10 +117,10 @@ impl<'a> Grounded<'a> {
         })
     }
 
-    /// [`Grounded::new`] on the run that `run` has, or makes, of these tokens with these sites and the last logits.
+    /// [`GraphRun::new`] on the run that `run` has, or makes, of these tokens with these sites and the last logits.
     ///
     /// # Errors
-    /// As [`Grounded::new`]; what `run` returns.
+    /// As [`GraphRun::new`]; what `run` returns.
     pub fn by(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, run: Run) -> Result<Self> {
         Self::checked(model, dictionary, graph, run).map_err(|e| match made_with_another(model, graph) {
             Some(hint) => e.context(hint),
@@ -129,23 +129,23 @@ impl<'a> Grounded<'a> {
     }
 
     /// The graph on what it stood on before; nothing is run or checked.
-    pub fn on(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, kept: &Footing) -> Self {
-        let Footing { trace, bos, frozen } = kept.clone();
-        Grounded { model, dictionary, graph, trace, bos, frozen }
+    pub fn on(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, kept: &RunState) -> Self {
+        let RunState { trace, bos, replacement } = kept.clone();
+        GraphRun { model, dictionary, graph, trace, bos, replacement }
     }
 
-    /// What it stands on, for [`Grounded::on`].
-    pub fn footing(&self) -> Footing {
-        Footing { trace: self.trace.clone(), bos: self.bos, frozen: self.frozen.clone() }
+    /// What it stands on, for [`GraphRun::on`].
+    pub fn run_state(&self) -> RunState {
+        RunState { trace: self.trace.clone(), bos: self.bos, replacement: self.replacement.clone() }
     }
 
     fn checked(model: &'a Model, dictionary: Option<&'a Dictionary>, graph: &'a Graph, run: Run) -> Result<Self> {
         let ids = prompt_ids(model, graph)?;
         let trace = run(&ids, sites(model, dictionary)?)?;
         let bos = bos(model, graph, &ids);
-        let grounded = Grounded { model, dictionary, graph, trace, bos, frozen: Rc::default() };
-        grounded.check()?;
-        Ok(grounded)
+        let graph_run = GraphRun { model, dictionary, graph, trace, bos, replacement: Rc::default() };
+        graph_run.check()?;
+        Ok(graph_run)
     }
 
     /// Whether the units are what the graph says they are.
@@ -331,29 +331,29 @@ impl<'a> Grounded<'a> {
     ///
     /// # Errors
     /// A dictionary that cannot be read.
-    pub fn frozen(&self) -> Result<&ReplacementModel> {
+    pub fn replacement(&self) -> Result<&ReplacementModel> {
         self.freeze(&mut || Ok(()))
     }
 
-    /// [`Grounded::frozen`], asking whether to go on once a layer or so.
+    /// [`GraphRun::replacement`], asking whether to go on once a layer or so.
     ///
     /// # Errors
-    /// As [`Grounded::frozen`]; what `go_on` returns.
+    /// As [`GraphRun::replacement`]; what `go_on` returns.
     pub fn freeze(&self, go_on: &mut dyn FnMut() -> Result<()>) -> Result<&ReplacementModel> {
-        if let Some(frozen) = self.frozen.get() {
-            return Ok(frozen);
+        if let Some(replacement) = self.replacement.get() {
+            return Ok(replacement);
         }
-        let mut frozen = ReplacementModel::new_while(&self.model.decoder, &self.trace, go_on)?;
+        let mut replacement = ReplacementModel::new_while(&self.model.decoder, &self.trace, go_on)?;
         if let Some(dictionary) = self.dictionary {
-            for layer in 0..frozen.n_layers() {
+            for layer in 0..replacement.n_layers() {
                 go_on()?;
                 if let Some(skip) = dictionary.skip(layer)? {
                     let before = dictionary.writes == WritePoint::BeforePostNorm;
-                    frozen.set_skip(layer, &skip, Self::reads(dictionary), before)?;
+                    replacement.set_skip(layer, &skip, Self::reads(dictionary), before)?;
                 }
             }
         }
-        Ok(self.frozen.get_or_init(|| frozen))
+        Ok(self.replacement.get_or_init(|| replacement))
     }
 
     /// What a feature with this activation writes: layers with vectors `[d_model]`, after any post-norm.
@@ -373,7 +373,7 @@ impl<'a> Grounded<'a> {
     /// What a vector written by the dictionary adds to the residual stream.
     fn after_norm(&self, dictionary: &Dictionary, layer: usize, position: usize, vector: Vec<f32>) -> Result<Vec<f32>> {
         let early = dictionary.writes == WritePoint::BeforePostNorm;
-        Ok(if early { self.frozen()?.written(layer, position, vector) } else { vector })
+        Ok(if early { self.replacement()?.written(layer, position, vector) } else { vector })
     }
 
     /// What the dictionary leaves of the MLP output of a layer at a position, `[d_model]`: the vector of an error node.
@@ -406,11 +406,11 @@ impl<'a> Grounded<'a> {
     }
 
     /// Where and in what form the dictionary reads.
-    pub fn reads(dictionary: &Dictionary) -> Input {
+    pub fn reads(dictionary: &Dictionary) -> MlpInput {
         match dictionary.reads {
-            ReadPoint::Normalized => Input::Normalized,
-            ReadPoint::Unweighted => Input::Unweighted,
-            ReadPoint::Residual => Input::Residual,
+            ReadPoint::Normalized => MlpInput::Normalized,
+            ReadPoint::Unweighted => MlpInput::Unweighted,
+            ReadPoint::Residual => MlpInput::Residual,
         }
     }
 

@@ -2,31 +2,31 @@
 
 use crate::action::Action;
 use crate::app::App;
-use crate::graph::verification::With;
+use crate::graph::verification::Intervention;
 use anyhow::{Context, Result, ensure};
 
 /// The ways that a key steps through, with the factor and the prompt that were typed last.
 #[derive(Clone, Debug)]
-pub struct Ways {
+pub struct InterventionCycle {
     at: usize,
     factor: f32,
     prompt: Option<String>,
 }
 
-impl Default for Ways {
+impl Default for InterventionCycle {
     fn default() -> Self {
-        Ways { at: 0, factor: 2.0, prompt: None }
+        InterventionCycle { at: 0, factor: 2.0, prompt: None }
     }
 }
 
-impl Ways {
+impl InterventionCycle {
     /// The way that holds.
-    pub fn with(&self) -> With {
+    pub fn with(&self) -> Intervention {
         match (self.at, &self.prompt) {
-            (1, _) => With::Mean,
-            (2, _) => With::Scale(self.factor),
-            (3, Some(prompt)) => With::Resample(prompt.clone()),
-            _ => With::Zero,
+            (1, _) => Intervention::Mean,
+            (2, _) => Intervention::Scale(self.factor),
+            (3, Some(prompt)) => Intervention::Resample(prompt.clone()),
+            _ => Intervention::Zero,
         }
     }
 
@@ -43,7 +43,7 @@ impl Ways {
 
 impl App {
     /// The way of the tests to come.
-    pub(super) fn tests_change_by(&self) -> With {
+    pub(super) fn tests_change_by(&self) -> Intervention {
         self.graph.ways.with()
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Encoded, Verifier};
 use crate::address::{Address, Edit, Op};
-use crate::graph::predict::{Change, How};
-use crate::graph::verification::{Subject, With};
+use crate::graph::predict::{NodeChange, ValueChange};
+use crate::graph::verification::{Intervention, Subject};
 use crate::graph::{Node, NodeKind};
 use crate::model::dictionary::Dictionary;
 use crate::model::edit;
@@ -17,13 +17,13 @@ use std::rc::Rc;
 
 /// What a test does.
 #[derive(Clone, Debug, Default)]
-pub struct Acts {
+pub struct TestPlan {
     /// Edits of the model's own units.
     pub edits: Vec<Edit>,
     /// What is added at a site and position besides.
     pub rows: Vec<(Site, usize, Vec<f32>)>,
     /// The changes of nodes, where the graph can follow all of them.
-    pub changes: Option<Vec<Change>>,
+    pub changes: Option<Vec<NodeChange>>,
     /// The changes of values, where all of them have a gradient in the frozen model of neurons.
     pub deltas: Option<Vec<Delta>>,
     /// The first block changed; `None` is the embedding.
@@ -39,13 +39,13 @@ pub struct Delta {
     pub by: Vec<f32>,
 }
 
-impl Acts {
+impl TestPlan {
     /// The first block that is changed; the embedding comes before block 0.
     pub fn first_layer(&self) -> Option<usize> {
         self.first
     }
 
-    fn join(mut self, other: Acts) -> Acts {
+    fn join(mut self, other: TestPlan) -> TestPlan {
         self.edits.extend(other.edits);
         self.rows.extend(other.rows);
         self.deltas = both(self.deltas, other.deltas);
@@ -63,23 +63,23 @@ fn both<T>(a: Option<Vec<T>>, b: Option<Vec<T>>) -> Option<Vec<T>> {
     Some(a)
 }
 
-impl With {
+impl Intervention {
     /// The operation that does this to a unit of the model.
     fn op(&self) -> Op {
         match self {
-            With::Zero => Op::Set(0.0),
-            With::Mean => Op::Mean,
-            With::Resample(prompt) => Op::From(prompt.clone()),
-            With::Scale(factor) => Op::Scale(*factor),
+            Intervention::Zero => Op::Set(0.0),
+            Intervention::Mean => Op::Mean,
+            Intervention::Resample(prompt) => Op::From(prompt.clone()),
+            Intervention::Scale(factor) => Op::Scale(*factor),
         }
     }
 
     /// The factor on what is there; `None` when the new value comes from elsewhere.
     fn factor(&self) -> Option<f32> {
         match self {
-            With::Zero => Some(0.0),
-            With::Scale(factor) => Some(*factor),
-            With::Mean | With::Resample(_) => None,
+            Intervention::Zero => Some(0.0),
+            Intervention::Scale(factor) => Some(*factor),
+            Intervention::Mean | Intervention::Resample(_) => None,
         }
     }
 }
@@ -89,7 +89,7 @@ impl Verifier<'_> {
     ///
     /// # Errors
     /// A subject that does not exist, or that cannot be changed this way; the error says why.
-    pub(super) fn acts(&self, subject: &Subject, with: &With) -> Result<Acts> {
+    pub(super) fn acts(&self, subject: &Subject, with: &Intervention) -> Result<TestPlan> {
         ensure!(with.factor().is_none_or(f32::is_finite), "{with}: accepted: a finite factor");
         match subject {
             Subject::Node(id) => self.node_acts(self.find(id)?, with),
@@ -110,7 +110,7 @@ impl Verifier<'_> {
         Ok(place.with_context(|| format!("the graph has no node {id:?}"))? as u32)
     }
 
-    pub(super) fn node_acts(&self, at: u32, with: &With) -> Result<Acts> {
+    pub(super) fn node_acts(&self, at: u32, with: &Intervention) -> Result<TestPlan> {
         let node = self.on.node(at);
         let acts = match &node.kind {
             NodeKind::Neuron => self.neuron_acts(at, node, with),
@@ -118,7 +118,7 @@ impl Verifier<'_> {
             NodeKind::Embedding { .. } => {
                 let address = node.address().context("the embedding has no position")?;
                 let mut acts = self.unit_acts(&address.to_string(), with)?;
-                acts.changes = with.factor().map(|f| vec![Change { node: at, how: How::Set(f.into()) }]);
+                acts.changes = with.factor().map(|f| vec![NodeChange { node: at, how: ValueChange::Set(f.into()) }]);
                 // The frozen model of neurons is not that of a graph of features.
                 if self.on.dictionary.is_some() {
                     acts.deltas = None;
@@ -144,7 +144,7 @@ impl Verifier<'_> {
         acts.with_context(|| node.name())
     }
 
-    fn neuron_acts(&self, at: u32, node: &Node, with: &With) -> Result<Acts> {
+    fn neuron_acts(&self, at: u32, node: &Node, with: &Intervention) -> Result<TestPlan> {
         let (layer, position, neuron) = self.on.place(node)?;
         let site = Site::Block(layer, S::MlpPost);
         let old = self.on.trace.row(site, position)?[neuron];
@@ -153,33 +153,33 @@ impl Verifier<'_> {
             None => self.elsewhere(with, site, position, neuron..neuron + 1)?[0],
         };
         let (op, how) = match with {
-            With::Scale(factor) => (Op::Scale(*factor), Some(How::Scale((*factor).into()))),
-            _ => (Op::Set(new), relative(old, new).map(|r| How::Set(1.0 + r))),
+            Intervention::Scale(factor) => (Op::Scale(*factor), Some(ValueChange::Scale((*factor).into()))),
+            _ => (Op::Set(new), relative(old, new).map(|r| ValueChange::Set(1.0 + r))),
         };
         let address = node.address().context("the neuron has no address")?;
-        Ok(Acts {
+        Ok(TestPlan {
             edits: vec![Edit { target: address.into(), op }],
-            changes: how.map(|how| vec![Change { node: at, how }]),
+            changes: how.map(|how| vec![NodeChange { node: at, how }]),
             deltas: Some(vec![Delta { site, position, cols: neuron..neuron + 1, by: vec![new - old] }]),
             first: Some(layer),
-            ..Acts::default()
+            ..TestPlan::default()
         })
     }
 
     /// The change of its activation times its decoder, in every layer that it writes to.
-    fn feature_acts(&self, at: u32, node: &Node, with: &With) -> Result<Acts> {
+    fn feature_acts(&self, at: u32, node: &Node, with: &Intervention) -> Result<TestPlan> {
         let (layer, position, feature) = self.on.place(node)?;
         let dictionary = self.on.dictionary.context("a dictionary is needed")?;
         let old = node.activation.context("the graph does not say its activation")?;
         let new = match with {
-            With::Zero => 0.0,
-            With::Scale(factor) => factor * old,
-            With::Mean => {
+            Intervention::Zero => 0.0,
+            Intervention::Scale(factor) => factor * old,
+            Intervention::Mean => {
                 let all = self.encoded(dictionary, None, layer)?;
                 let sum: f64 = all.iter().filter(|a| a.feature == feature).map(|a| f64::from(a.activation)).sum();
                 (sum / self.on.trace.n_pos() as f64) as f32
             }
-            With::Resample(prompt) => {
+            Intervention::Resample(prompt) => {
                 let n = self.other(prompt)?.n_pos();
                 ensure!(position < n, shorter(prompt, n, position));
                 let all = self.encoded(dictionary, Some(prompt), layer)?;
@@ -193,12 +193,12 @@ impl Verifier<'_> {
             let site = self.on.write_site(dictionary, layer + above);
             (site, position, row.into_iter().map(|x| by * x).collect())
         };
-        Ok(Acts {
+        Ok(TestPlan {
             rows: rows.map(row).collect(),
-            changes: relative(old, new).map(|r| vec![Change { node: at, how: How::Add(r) }]),
+            changes: relative(old, new).map(|r| vec![NodeChange { node: at, how: ValueChange::Add(r) }]),
             deltas: None,
             first: Some(layer),
-            ..Acts::default()
+            ..TestPlan::default()
         })
     }
 
@@ -219,7 +219,12 @@ impl Verifier<'_> {
     }
 
     /// A vector that is taken out or scaled where it is written.
-    fn added(&self, at: u32, with: &With, vector: impl Fn() -> Result<(Site, usize, Vec<f32>)>) -> Result<Acts> {
+    fn added(
+        &self,
+        at: u32,
+        with: &Intervention,
+        vector: impl Fn() -> Result<(Site, usize, Vec<f32>)>,
+    ) -> Result<TestPlan> {
         let Some(factor) = with.factor() else {
             bail!("{with} means nothing for it; accepted: zero, scale");
         };
@@ -228,17 +233,17 @@ impl Verifier<'_> {
         let delta = || Delta { site, position, cols: 0..row.len(), by: row.clone() };
         // Of these only positions have a gradient in the frozen model of neurons: they share that of the embeddings.
         let known = site == Site::PosEmbed && self.on.dictionary.is_none();
-        Ok(Acts {
+        Ok(TestPlan {
             deltas: known.then(|| vec![delta()]),
             rows: vec![(site, position, row)],
-            changes: Some(vec![Change { node: at, how: How::Add(f64::from(factor) - 1.0) }]),
+            changes: Some(vec![NodeChange { node: at, how: ValueChange::Add(f64::from(factor) - 1.0) }]),
             first: site.layer(),
-            ..Acts::default()
+            ..TestPlan::default()
         })
     }
 
     /// A unit of the model by its address, whether the graph has it or not.
-    fn unit_acts(&self, text: &str, with: &With) -> Result<Acts> {
+    fn unit_acts(&self, text: &str, with: &Intervention) -> Result<TestPlan> {
         let address: Address = text.parse()?;
         let n_pos = self.on.trace.n_pos();
         address.check(&edit::Scope::new(&self.on.model.decoder, n_pos).extent())?;
@@ -265,12 +270,12 @@ impl Verifier<'_> {
             }
         }
         let edits = vec![Edit { target: address.into(), op: with.op() }];
-        Ok(Acts { edits, deltas, first: site.layer(), ..Acts::default() })
+        Ok(TestPlan { edits, deltas, first: site.layer(), ..TestPlan::default() })
     }
 
     /// The value that a mean or another prompt gives.
-    fn elsewhere(&self, with: &With, site: Site, position: usize, cols: Range<usize>) -> Result<Vec<f32>> {
-        let With::Resample(prompt) = with else {
+    fn elsewhere(&self, with: &Intervention, site: Site, position: usize, cols: Range<usize>) -> Result<Vec<f32>> {
+        let Intervention::Resample(prompt) = with else {
             let n_pos = self.on.trace.n_pos();
             let mut sums = vec![0f64; cols.len()];
             for p in 0..n_pos {

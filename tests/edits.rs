@@ -444,7 +444,7 @@ fn with_dictionaries() -> Vec<(String, Model)> {
         }
     }
     let open = |(name, model, folder): (String, String, Option<String>)| {
-        let mut model = Model::open(&model, Options::default(), Box::new(|_, _| {})).unwrap();
+        let model = Model::open(&model, Options::default(), Box::new(|_, _| {})).unwrap();
         model.use_dictionary(Arc::new(Dictionary::of(&model, folder.as_deref()).unwrap()));
         (name, model)
     };

@@ -45,6 +45,7 @@ use pane::{Pane, RequestState};
 use session::Session;
 pub use slot::Slot;
 pub use tab::Tab;
+use tab::{HeadsTab, MethodTab, NeuronsTab};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,16 +183,14 @@ pub struct App {
     pub edits: Edits,
     /// What is marked, in every tab: units in the order they were marked.
     pub marks: Vec<Address>,
-    /// Whether the neurons of all layers are shown.
-    pub all_layers: bool,
-    /// The column that the grid of heads is shaded by.
-    pub statistic: usize,
+    /// What the tab Heads keeps.
+    pub heads: HeadsTab,
+    /// What the tab Neurons keeps.
+    pub neurons: NeuronsTab,
     /// The attribution graphs.
     pub graph: graph::GraphTab,
-    /// The method of the Method tab.
-    pub method: Option<&'static str>,
-    /// Its parameters that are not at their defaults.
-    pub method_params: Vec<(String, String)>,
+    /// What the tab of a method keeps.
+    pub method: MethodTab,
     /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
     pub options: Vec<(String, String)>,
     /// The shell command that runs.
@@ -218,8 +217,6 @@ pub struct App {
     /// What it began with, and whether anything was done since that is worth keeping.
     begun: Session,
     touched: bool,
-    /// The neuron that was gone to: the table has it whether it is strong or not.
-    sought: Option<(usize, usize)>,
     tickets: u64,
     effects: Vec<Effect>,
 }
@@ -250,12 +247,10 @@ impl App {
             panes: Slot::ALL.map(Pane::new).to_vec(),
             edits: Edits::new(session.edits),
             marks: Vec::new(),
-            sought: session.neuron,
-            all_layers: false,
-            statistic: 0,
+            heads: HeadsTab::default(),
+            neurons: NeuronsTab { sought: session.neuron, ..NeuronsTab::default() },
             graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_kept(session.works),
-            method: None,
-            method_params: Vec::new(),
+            method: MethodTab::default(),
             options: session.options,
             piping: None,
             output: None,
@@ -424,7 +419,7 @@ impl App {
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
                     let kept = self.works();
                     self.graph = graph::GraphTab::default().with_kept(kept);
-                    (self.marks, self.sought) = (Vec::new(), None);
+                    (self.marks, self.neurons.sought) = (Vec::new(), None);
                     self.break_notes();
                 }
                 self.model = Some(model);

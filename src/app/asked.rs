@@ -47,7 +47,7 @@ impl App {
     /// said.
     fn begin_anew(&mut self) {
         // Layers and heads are the model's, whatever the prompt.
-        (self.selection.neuron, self.sought) = (None, None);
+        (self.selection.neuron, self.neurons.sought) = (None, None);
         self.panes.iter_mut().filter(|pane| pane.slot != Slot::Graph).for_each(Pane::begin_anew);
         let mut kept = Vec::new();
         if let Some(target) = &self.selection.target {

@@ -3,20 +3,9 @@
 use super::Slot;
 use super::pane::RequestState;
 use super::{App, Effect, Tab};
-use crate::address::{Component, Edit, Part};
+use crate::address::Edit;
 use crate::analysis::attribution::GraphId;
 use crate::engine::{Ask, JobId, PromptQuestion, Request};
-
-/// What makes a neuron strong, so that the strongest are the first rows when sorted by this column; none where the method has no such order.
-fn strength(column: &str) -> Option<String> {
-    let column = match column.strip_suffix("_clean").unwrap_or(column) {
-        "neuron" => "address",
-        column => column,
-    };
-    let params = crate::analysis::named("neurons").ok()?.about().params;
-    let accepted = params.iter().find(|p| p.name == "sort").is_some_and(|p| p.kind.parse(column).is_ok());
-    accepted.then(|| column.to_owned())
-}
 
 /// The prompt with its edits that a request is about.
 fn about(ask: &Ask) -> Option<&PromptQuestion> {
@@ -48,75 +37,13 @@ impl App {
         }
         self.model.as_ref().filter(|_| self.pane(Slot::Model).fresh)?;
         if slot == Slot::Next {
-            return Some(Ask::Next(self.question()?));
+            return Tab::Prompt.room().asks(self, slot);
         }
         let (main, side) = self.tab.slots();
         if slot != main && Some(slot) != side {
             return None;
         }
-        let method = |name, params: &[(&str, String)]| {
-            let params = params.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
-            Some(Ask::Method { name: String::from(name), question: self.question()?, params })
-        };
-        let (layer, head) = self.selection.head;
-        match slot {
-            Slot::Lens => method("lens", &[]),
-            Slot::Heads => method("heads", &[]),
-            Slot::Head => method("heads", &[("head", format!("L{layer}.H{head}"))]),
-            Slot::LensCell => {
-                let address = self.pane(Slot::Lens).address().filter(|_| self.side)?;
-                let after = matches!(address.place, Component::Unit { part: Part::ResidPost, .. });
-                let layer = address.layer().filter(|_| after)?;
-                method("lens", &[("layer", layer.to_string()), ("top", "20".into())])
-            }
-            Slot::Neurons => {
-                let layer = if self.all_layers { "all".to_owned() } else { self.selection.layer.to_string() };
-                let mut params = vec![
-                    ("layer", layer),
-                    ("top", "100".into()),
-                    ("activations", "true".into()),
-                    ("target-position", self.target_position()),
-                ];
-                let pane = self.pane(Slot::Neurons);
-                if let Some((by, down)) = pane.sort.as_ref().and_then(|(column, down)| Some((strength(column)?, down)))
-                {
-                    params.extend([("sort", by), ("order", if *down { "high" } else { "low" }.into())]);
-                }
-                params.extend(pane.units_filter().map(|filter| ("filter", filter)));
-                let sought = self.sought.filter(|(layer, _)| self.all_layers || *layer == self.selection.layer);
-                params.extend(sought.map(|(layer, neuron)| ("include", format!("L{layer}.N{neuron}"))));
-                method("neurons", &params)
-            }
-            Slot::Neuron => {
-                // Open until it is closed, so that it follows the cursor.
-                let open = self.side || self.pane(Slot::Neuron).asked.is_some();
-                let (layer, neuron) = self.selected_neuron().filter(|_| open)?;
-                let neuron = ("neuron", format!("L{layer}.N{neuron}"));
-                method("neurons", &[neuron, ("tokens", "10".into()), ("target-position", self.target_position())])
-            }
-            Slot::Graph => self.wanted_graph(),
-            Slot::Method => {
-                let params: Vec<(&str, String)> =
-                    self.method_params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-                method(self.method.filter(|_| self.tab == Tab::Method)?, &params)
-            }
-            _ => None,
-        }
-    }
-
-    /// Where the target of attributions is read: the default one at the selected position, a named one at the end of the prompt.
-    pub(super) fn target_position(&self) -> String {
-        let here = self.selection.target.is_none() || self.position() + 1 == self.tokens();
-        if here { self.selection.position.to_string() } else { "-1".into() }
-    }
-
-    /// The selected neuron of the layer shown.
-    pub(super) fn selected_neuron(&self) -> Option<(usize, usize)> {
-        let known = self.selection.neuron.filter(|(layer, _)| self.all_layers || *layer == self.selection.layer);
-        known.or_else(|| match self.pane(Slot::Neurons).address()?.place {
-            Component::Unit { layer, part: Part::Neuron(neuron) } => Some((layer, neuron)),
-            _ => None,
-        })
+        self.tab.room().asks(self, slot)
     }
 
     /// Asks for every shown pane whose last request is another one than it should be.

@@ -21,7 +21,7 @@ pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
     let mut x = NAME.len() as u16;
     let mut tabs = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
-        let label = match (tab, app.method) {
+        let label = match (tab, app.method.name) {
             (Tab::Method, None) => continue,
             (Tab::Method, Some(method)) => format!(" {method} "),
             _ => {

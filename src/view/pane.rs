@@ -115,7 +115,7 @@ impl Canvas<'_> {
             Slot::Heads => format!("Heads by {}  at {at} \"{token}\"", app.shaded_by()),
             Slot::Head => format!("L{layer}.H{head}"),
             Slot::Neurons => {
-                let layers = match app.all_layers {
+                let layers = match app.neurons.all_layers {
                     true => "all layers".to_owned(),
                     false => format!("layer {}", app.selection.layer),
                 };

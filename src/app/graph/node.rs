@@ -65,12 +65,12 @@ impl App {
         self.run_method("features");
         self.selection.position = position.unwrap_or(self.selection.position);
         let feature = format!("L{layer}.F{feature}");
-        self.method_params.extend([("feature".to_owned(), feature), ("tokens".into(), "10".into())]);
+        self.method.params.extend([("feature".to_owned(), feature), ("tokens".into(), "10".into())]);
     }
 
     /// The row of a feature's report where it is looked at.
     pub(in crate::app) fn row_of_feature(&self) -> Option<Address> {
-        let (_, feature) = self.method_params.iter().find(|(name, _)| name == "feature")?;
+        let (_, feature) = self.method.params.iter().find(|(name, _)| name == "feature")?;
         let address: Address = feature.parse().ok()?;
         Some(address.at(self.position() as i64))
     }

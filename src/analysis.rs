@@ -29,6 +29,7 @@ use crate::address::{Edit, resolve_position};
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
+use crate::model::memory::Need;
 use crate::model::site::Site;
 use crate::model::trace::Trace;
 use crate::report::Report;
@@ -109,6 +110,11 @@ pub trait Analysis: Sync {
     /// # Errors
     /// A parameter does not fit the model (a layer that does not exist).
     fn reads(&self, model: &Model, values: &Values) -> Result<BTreeSet<Site>>;
+
+    /// What it takes of memory beside its run of `n_pos` tokens, where that is much.
+    fn needs(&self, _: &Model, _: usize) -> Need {
+        Need::default()
+    }
 
     /// Answers. `step` is called with the work done and in all; its error ends the job and is returned.
     ///
@@ -250,6 +256,12 @@ pub fn ask(analysis: &dyn Analysis, model: &Model, runs: &mut Runs, question: &Q
     let mut reads = analysis.reads(model, &question.values)?;
     if question.target.is_none() {
         reads.insert(target::last_stream(model));
+    }
+    if model.decoder.device().is_cpu() {
+        let beside = analysis.needs(model, runs.input().tokens.len());
+        if beside.total() > 0 {
+            beside.check_load(analysis.about().title)?;
+        }
     }
     runs.ensure(model, reads, step)?;
     let job = Job {

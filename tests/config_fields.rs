@@ -61,6 +61,22 @@ fn defaults_that_transformers_writes_change_nothing() {
         "tiny-qwen3",
         "tiny-gemma2",
         "tiny-gemma3",
+        "arcee-1",
+        "cohere-1",
+        "gemma-1",
+        "gptj-1",
+        "granite-1",
+        "nemotron-1",
+        "olmo-1",
+        "olmo2-1",
+        "olmo3-1",
+        "opt-1",
+        "phi-1",
+        "phi3-1",
+        "seed_oss-1",
+        "smollm3-1",
+        "stablelm-1",
+        "starcoder2-1",
     ];
     for name in models {
         let own = read(&test_data().join("models").join(name).join("config.json"));

@@ -237,3 +237,30 @@ fn what_is_wrong_is_named() {
         assert!(ran.err.contains(says), "{args:?}: {}", ran.err);
     }
 }
+
+/// What a dictionary leaves of the MLPs stands in every report that is made with it, and a warning where it is worse than nothing.
+#[test]
+fn the_share_explained_is_told_and_warned_of() {
+    let own = mechscope(&["features", "-p", PROMPT, "--top", "1", "--format", "json"]).json();
+    let share = own["mlp_explained"].as_str().unwrap_or_else(|| panic!("{own}"));
+    assert!(share.split(',').next().unwrap().parse::<f32>().unwrap() > 0.5, "{share}");
+    assert!(own.get("warning").is_none(), "{own}");
+    let graph = mechscope(&["graph", "-p", PROMPT, "--nodes", "features", "--max-nodes", "20", "--format", "json"]);
+    assert!(graph.err.contains("the transcoders explain this share of what the MLPs write: "), "{}", graph.err);
+    assert!(!graph.err.contains("warning"), "{}", graph.err);
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let shares = json(&graph.out)["metadata"]["generation_settings"]["mlp_explained"].as_array().unwrap().clone();
+    assert!(shares.len() > 1 && shares.iter().all(|x| x.as_f64().unwrap() > 0.0), "{shares:?}");
+    // Random transcoders.
+    let (model, random) = (test_data().join("models/tiny-gemma2"), test_data().join("transcoders/tiny-gemma2-gscope"));
+    let (model, random) = (model.to_str().unwrap(), random.to_str().unwrap());
+    let of = ["-m", model, "--dictionary", random];
+    let said = "explains less of what the MLPs write than its mean does";
+    let table = mechscope(&[&["features", "-p", "Hello world", "--format", "json"], &of[..]].concat()).json();
+    assert!(table["warning"].as_str().unwrap_or_default().contains(said), "{table}");
+    let graph = mechscope(&[&["graph", "-p", "Hello world", "--format", "json"], &of[..]].concat());
+    assert!(graph.err.contains(said), "{}", graph.err);
+    let doctor = mechscope(&[&["doctor", "--format", "json"], &of[..]].concat()).json();
+    assert!(doctor["warning"].as_str().unwrap_or_default().contains(said), "{doctor}");
+    assert_eq!(doctor["transcoders"].as_array().map(Vec::len), Some(4));
+}

@@ -18,6 +18,7 @@ use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
+use crate::model::dictionary::explained::MlpExplained;
 use crate::model::forward::{Logits, Step};
 use crate::model::memory::{Need, planning};
 use crate::model::site::{Site, Sites};
@@ -106,17 +107,27 @@ pub fn build(
 /// # Errors
 /// There is not enough.
 pub fn plan(model: &Model, n_pos: usize, features: bool, settings: GraphSettings) -> Result<()> {
+    if !model.decoder.device().is_cpu() {
+        return Ok(());
+    }
+    let run = Need::of_run(&model.decoder.arch, (1, n_pos), &ReplacementModel::sites(&model.decoder), false);
+    run.with(beside_run(model, n_pos, features, settings)).check_now("this graph")
+}
+
+/// What a graph takes beside its run, as far as that is known beforehand.
+fn beside_run(model: &Model, n_pos: usize, features: bool, settings: GraphSettings) -> Need {
     let arch = &model.decoder.arch;
     let all = arch.n_layers * n_pos * arch.d_mlp;
     let units = match settings.max_nodes {
         Some(n) if !features || planning() => n.min(all),
         _ => 0,
     };
-    if !model.decoder.device().is_cpu() {
-        return Ok(());
-    }
-    let run = Need::of_run(arch, (1, n_pos), &ReplacementModel::sites(&model.decoder), false);
-    run.with(Need::of_graph(arch, n_pos, units)).check_now("this graph")
+    let choosing = if features {
+        Need::default()
+    } else {
+        Need::of_choosing(arch, n_pos, &ReplacementModel::sites(&model.decoder))
+    };
+    choosing.with(Need::of_graph(arch, n_pos, units))
 }
 
 /// [`build`], with a look at the graph as it grows: `watch` is called as `step` is, with what has grown so far, whose
@@ -155,7 +166,9 @@ pub fn grow_on(
     watch: &mut dyn FnMut(&Growth, usize, usize) -> Result<()>,
 ) -> Result<Graph> {
     ensure!(!targets.is_empty(), "a graph needs at least one target");
-    plan(model, tokens.len(), dictionary.is_some(), settings)?;
+    if model.decoder.device().is_cpu() {
+        beside_run(model, tokens.len(), dictionary.is_some(), settings).check_now("this graph")?;
+    }
     let candidates = Candidates::new(model, trace, dictionary, targets, settings, go_on)?;
     let limit = candidates.limit;
     if model.decoder.device().is_cpu() {
@@ -262,6 +275,15 @@ impl Growth<'_> {
     }
 }
 
+/// The setting of a graph that says what share of the MLP's output its dictionary explains, layer by layer.
+const EXPLAINED: &str = "mlp_explained";
+
+/// How much of what the MLPs write the dictionary of a graph explains, where the graph says.
+pub fn explained(graph: &Graph) -> Option<MlpExplained> {
+    let shares = graph.metadata.setting(EXPLAINED)?.as_array()?;
+    MlpExplained::of(shares.iter().map(|x| x.as_f64().map(|x| x as f32)).collect::<Option<_>>()?)
+}
+
 /// The sites a graph is made from, those of its dictionary included.
 ///
 /// # Errors
@@ -271,7 +293,7 @@ pub fn sites(model: &Model, dictionary: Option<&Dictionary>) -> Result<BTreeSet<
     let Sites::Only(mut sites) = ReplacementModel::sites(decoder) else { bail!("a frozen model names its sites") };
     sites.extend(decoder.relp_sites());
     if let Some(d) = dictionary {
-        sites.extend((0..decoder.arch.n_layers).flat_map(|l| d.read_sites(l, decoder.arch.parallel)));
+        sites.extend(d.explained_sites(decoder));
     }
     Ok(sites)
 }

@@ -58,7 +58,7 @@ impl Analysis for Features {
 
     fn reads(&self, model: &Model, values: &Values) -> Result<BTreeSet<Site>> {
         // Wherever the dictionary reads: it is opened once, for the report.
-        let read = [S::Ln2Normalized, S::ResidPre, S::ResidMid, S::Ln2Scale];
+        let read = [S::Ln2Normalized, S::ResidPre, S::ResidMid, S::Ln2Scale, S::MlpOut, S::MlpOutPrePostNorm];
         let layers = 0..model.decoder.arch.n_layers;
         let mut sites: BTreeSet<Site> = layers.flat_map(|l| read.map(|s| Site::Block(l, s))).collect();
         if values.feature("feature")?.is_some() {
@@ -119,6 +119,12 @@ fn table(job: &Job, dictionary: &Dictionary, step: Step) -> Result<Report> {
     report.fact("position", job.position);
     report.fact("dictionary", dictionary.name.clone());
     report.fact("on", on);
+    if let Some(explained) = dictionary.explained(&job.model.decoder, job.clean, step)? {
+        report.fact("mlp_explained", explained.words());
+        if let Some(warning) = explained.warning(&dictionary.name) {
+            report.fact("warning", warning);
+        }
+    }
     report.table("features", "Features that are on", table);
     Ok(report)
 }

@@ -11,6 +11,7 @@ use crate::address::{Address, Part};
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::kernel::rows::exponential_sums;
+use crate::model::memory::Need;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use crate::report::{Axis, Cell, Column, Grid, Report, Table};
@@ -72,6 +73,10 @@ impl Analysis for Lens {
         Ok(streams(model).into_iter().map(|(site, _)| site).collect())
     }
 
+    fn needs(&self, model: &Model, n_pos: usize) -> Need {
+        Need::of_logits(&model.decoder.arch, n_pos.min(BATCH))
+    }
+
     fn run(&self, job: &Job, step: Step) -> Result<Report> {
         let target = job.target_at(job.position)?;
         let mut report = Report::default();
@@ -118,6 +123,9 @@ impl Analysis for Lens {
     }
 }
 
+/// So many positions at once that their logits over a large vocabulary stay in tens of megabytes.
+const BATCH: usize = 64;
+
 /// The streams in order: before the first block, and after every block.
 fn streams(model: &Model) -> Vec<(Site, Address)> {
     let after = (0..model.decoder.arch.n_layers)
@@ -135,8 +143,6 @@ fn look(
     top: usize,
     step: Step,
 ) -> Result<Vec<Vec<Seen>>> {
-    /// So many positions at once that their logits over a large vocabulary stay in tens of megabytes.
-    const BATCH: usize = 64;
     let streams = streams(model);
     let mut all = Vec::with_capacity(streams.len());
     for (done, (site, _)) in streams.iter().enumerate() {

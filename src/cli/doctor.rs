@@ -1,6 +1,8 @@
 //! `mechscope doctor`: is everything here as it should be? What the explorer would find, devices, folders, numbers.
 
-use super::{OutputArgs, models, output};
+mod transcoders;
+
+use super::{DeviceArgs, OutputArgs, models, output};
 use crate::builtin::{self, Builtin};
 use crate::model::Model;
 use crate::model::device::{DTypeChoice, DeviceChoice, device_name};
@@ -23,6 +25,11 @@ pub struct Doctor {
     /// A model to look at as well: what it is, and what of its settings is not read
     #[arg(short, long)]
     model: Option<String>,
+    /// Transcoders to look at with it: how much of what its MLPs write they explain
+    #[arg(long, value_name = "DIR", requires = "model")]
+    dictionary: Option<String>,
+    #[command(flatten)]
+    on: DeviceArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -49,9 +56,12 @@ impl Doctor {
     /// Prints what was found; fails when a number is wrong.
     pub fn run(self) -> Result<()> {
         let mut report = match &self.model {
-            Some(name) => models::about(name, &[])?,
+            Some(name) => models::about(name, &self.on.accept_config)?,
             None => Report::default(),
         };
+        if let (Some(model), Some(dictionary)) = (&self.model, &self.dictionary) {
+            transcoders::add(&mut report, model, dictionary, &self.on)?;
+        }
         report.fact("version", env!("CARGO_PKG_VERSION"));
         report.fact("vector_instructions", format!("{:?}", kernel::level()).to_lowercase());
         report.fact("threads", rayon::current_num_threads());

@@ -6,7 +6,7 @@ mod row;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
-use crate::analysis::attribution_graph::{GraphSettings, LogitTarget, build, most_probable, plan};
+use crate::analysis::attribution_graph::{GraphSettings, LogitTarget, build, explained, most_probable, plan};
 use crate::analysis::circuit::CircuitRowTarget;
 use crate::analysis::target::Target;
 use crate::graph::format::{dot, json, svg, text, tsv};
@@ -201,12 +201,6 @@ impl GraphArgs {
         let influence = Influence::of(&graph)?;
         let scores = influence.scores();
         let pruned = prune(&graph, &influence, thresholds)?;
-        let failed = graph.failed_certificates().count();
-        if failed > 0 {
-            output::remark(&format!(
-                "warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum"
-            ));
-        }
         let score = |s: Option<f64>| s.map_or("none".to_owned(), |s| format!("{s:.3}"));
         output::remark(&format!(
             "{} nodes and {} edges, pruned to {} and {}; before pruning: replacement {}, completeness {}",
@@ -217,6 +211,7 @@ impl GraphArgs {
             score(scores.replacement),
             score(scores.completeness)
         ));
+        remark_on_worth(&graph, dictionary.as_ref());
         let partial = graph.metadata.partial;
         if partial {
             output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));
@@ -279,6 +274,20 @@ impl GraphArgs {
             named.push(target);
         }
         Ok(named.iter().map(|target| LogitTarget::of(model, target, &next)).collect())
+    }
+}
+
+/// Says on standard error how far the rows of a graph, and the dictionary that it was made with, stand for the model.
+fn remark_on_worth(graph: &Graph, dictionary: Option<&Dictionary>) {
+    let failed = graph.failed_certificates().count();
+    if failed > 0 {
+        output::remark(&format!(
+            "warning: {failed} of the rows do not add up to their values to 1e-5 of their absolute sum"
+        ));
+    }
+    if let (Some(explained), Some(dictionary)) = (explained(graph), dictionary) {
+        output::remark(&format!("the transcoders explain this share of what the MLPs write: {}", explained.words()));
+        explained.warning(&dictionary.name).iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
     }
 }
 

@@ -1,5 +1,6 @@
 //! `--plan`: what a command needs of memory and what there is.
 
+use crate::model::memory::allocator::share_heap;
 use crate::model::memory::{Need, Room, Size};
 use anyhow::Result;
 use std::io::Write;
@@ -27,5 +28,6 @@ const BASE: u64 = 96 << 20;
 /// # Errors
 /// There is not; both numbers.
 pub fn check_base() -> Result<()> {
+    share_heap();
     Need::of("threads and tokenizer", BASE).check(&Room::now(), "the program")
 }

@@ -6,11 +6,9 @@ use crate::model::forward::Logits;
 use crate::model::site::{Site, Sites};
 use crate::model::trace;
 use anyhow::{Context, Result};
-use candle_core::DType;
 use clap::Args;
-use safetensors::tensor::{Dtype, View};
-use std::borrow::Cow;
-use std::collections::HashMap;
+use serde_json::{Map, Value, json};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Options of `mechscope trace`.
@@ -46,57 +44,52 @@ impl TraceArgs {
         } else {
             model.run_edited(&run, &self.edits.edits, self.prompt.bos, &sites, Logits::All, &mut |_, _| Ok(()))?
         };
-        let tensors = tensors(&run, &sites)?;
-        let count = tensors.len();
-        let size: usize = tensors.iter().map(|(_, t)| t.bytes.len()).sum();
         let about = about(&model, input.prompt.as_deref(), &self.edits);
+        let (mut count, mut size) = (0, 0);
         output::write_to(Some(&self.out), |to| {
-            let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n.as_str(), t)), Some(about))?;
-            Ok(to.write_all(&bytes)?)
+            (count, size) = write(&run, &sites, about, to)?;
+            Ok(())
         })?;
         output::remark(&format!("wrote {count} tensors, {:.1} MB, to {}", size as f64 / 1e6, self.out.display()));
         Ok(())
     }
 }
 
-/// A tensor as safetensors writes it.
-struct Stored {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for &Stored {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-/// Every recorded site in f32 without a batch dimension, and `tokens`.
-fn tensors(run: &trace::Trace, sites: &Sites) -> Result<Vec<(String, Stored)>> {
+/// Writes every recorded site in f32 without a batch dimension, and `tokens`, as a safetensors file, one tensor at a time; returns how many
+/// there are and their bytes.
+fn write(run: &trace::Trace, sites: &Sites, about: Map<String, Value>, to: &mut dyn Write) -> Result<(usize, usize)> {
     let ids = run.tokens();
-    let bytes = ids.iter().flat_map(|id| (*id as i64).to_le_bytes()).collect();
-    let mut out = vec![("tokens".to_owned(), Stored { dtype: Dtype::I64, shape: vec![ids.len()], bytes })];
-    let wanted: Vec<Site> = run.sites().map(|(s, _)| s).filter(|s| sites.has(*s)).collect();
-    for site in wanted {
-        let value = run.get(site)?.to_dtype(DType::F32)?;
-        let numbers: Vec<f32> = value.flatten_all()?.to_vec1()?;
-        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        out.push((site.to_string(), Stored { dtype: Dtype::F32, shape: value.dims().to_vec(), bytes }));
+    let mut wanted: Vec<(String, Site)> =
+        run.sites().map(|(s, _)| s).filter(|s| sites.has(*s)).map(|s| (s.to_string(), s)).collect();
+    wanted.sort();
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), about.into());
+    let mut at = 0;
+    let mut list = |name: &str, dtype: &str, shape: &[usize], width: usize| {
+        let from = at;
+        at += shape.iter().product::<usize>() * width;
+        header.insert(name.to_owned(), json!({"dtype": dtype, "shape": shape, "data_offsets": [from, at]}));
+    };
+    // Wider numbers come first: every tensor is aligned.
+    list("tokens", "I64", &[ids.len()], 8);
+    for (name, site) in &wanted {
+        list(name, "F32", run.get(*site)?.dims(), 4);
     }
-    Ok(out)
+    let mut header = Value::from(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    to.write_all(&(header.len() as u64).to_le_bytes())?;
+    to.write_all(&header)?;
+    to.write_all(&ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect::<Vec<u8>>())?;
+    for (_, site) in &wanted {
+        let numbers = run.numbers(*site)?;
+        for some in numbers.chunks(1 << 16) {
+            to.write_all(&some.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
+        }
+    }
+    Ok((wanted.len() + 1, at))
 }
 
-fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> HashMap<String, String> {
+fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> Map<String, Value> {
     let edits: Vec<String> = edits.edits.iter().map(ToString::to_string).collect();
     let facts = [
         ("model", model.source.to_string()),
@@ -104,5 +97,5 @@ fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> HashMap<Strin
         ("edits", edits.join(" ")),
         ("generator", format!("mechscope {}", env!("CARGO_PKG_VERSION"))),
     ];
-    facts.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+    facts.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect()
 }

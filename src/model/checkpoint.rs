@@ -312,6 +312,11 @@ impl<'a> Checkpoint<'a> {
         self.tensor(name, &[cols, rows], self.dtype, true)
     }
 
+    /// A matrix in f32, whatever the compute dtype (norms of heads).
+    pub fn matrix_f32(&self, name: &str, rows: usize, cols: usize) -> Result<Tensor> {
+        self.tensor(name, &[rows, cols], DType::F32, false)
+    }
+
     /// A vector in the compute dtype.
     pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
         self.tensor(name, &[len], self.dtype, false)

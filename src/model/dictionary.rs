@@ -2,10 +2,11 @@
 //! all layers above as well (CLT).
 //!
 //! `features = act(x W_encᵀ + b_enc)`, `output = features W_dec + b_dec (+ skip)`; Dunefsky et al. 2024 (arXiv
-//! 2406.11944), Ameisen et al. 2025. Read in the layouts of circuit-tracer, Gemma Scope, Gemma Scope 2 and SAELens, with
+//! 2406.11944), Ameisen et al. 2025. Read in the layouts of circuit-tracer, Gemma Scope, Gemma Scope 2, SAELens and sparsify, with
 //! the read and write points that their configs name. Encoders are read in blocks when a layer is encoded, decoders row
 //! by row for the features that are active: weights are never in memory as a whole.
 
+pub mod explained;
 mod gemma_scope;
 mod layer;
 mod layout;
@@ -13,6 +14,7 @@ mod location;
 mod opened;
 mod sae_lens;
 mod settings;
+mod sparsify;
 
 use super::Model;
 use super::arch::Decoder;

@@ -2,6 +2,8 @@
 //!
 //! A new family is one file here and its line in [`ALL`].
 
+mod arcee;
+mod cohere;
 mod gated;
 mod gemma;
 mod gemma2;
@@ -13,6 +15,8 @@ mod gptj;
 mod granite;
 mod llama;
 mod mistral;
+mod nemotron;
+mod olmo;
 mod olmo2;
 mod olmo3;
 mod opt;
@@ -23,6 +27,7 @@ mod qwen3;
 mod read;
 mod smollm3;
 mod stablelm;
+mod starcoder2;
 
 use super::arch::{Arch, Decoder};
 use super::checkpoint::Checkpoint;
@@ -58,11 +63,16 @@ pub const ALL: &[Family] = &[
     gemma3::FAMILY,
     phi::FAMILY,
     phi3::FAMILY,
+    olmo::FAMILY,
     olmo2::FAMILY,
     olmo3::FAMILY,
     stablelm::FAMILY,
     granite::FAMILY,
     smollm3::FAMILY,
+    starcoder2::FAMILY,
+    arcee::FAMILY,
+    nemotron::FAMILY,
+    cohere::FAMILY,
 ];
 
 /// The family a `config.json` belongs to.
@@ -79,6 +89,9 @@ pub fn of(config: &mut ModelConfig) -> Result<&'static Family> {
              not supported",
             config.place()
         );
+    }
+    if let Some((_, name, lacks)) = OTHERS.iter().find(|(model_type, ..)| *model_type == kind) {
+        bail!("{}: model_type {kind:?} ({name}) is not supported: {lacks}", config.place());
     }
     let accepted: Vec<&str> = ALL.iter().flat_map(|f| f.model_types).copied().collect();
     ALL.iter().find(|f| f.model_types.contains(&kind.as_str())).with_context(|| {
@@ -119,16 +132,66 @@ const MIXTURES: &[(&str, &str)] = &[
     ("dots1", "dots.llm1"),
 ];
 
+/// Other families that people have, and what keeps them from being read.
+const OTHERS: &[(&str, &str, &str)] = &[
+    (
+        "gemma3n",
+        "Gemma 3n",
+        "its embeddings for every layer and its several streams (AltUp) have no place in one residual stream",
+    ),
+    (
+        "gemma3n_text",
+        "Gemma 3n",
+        "its embeddings for every layer and its several streams (AltUp) have no place in one residual stream",
+    ),
+    ("falcon", "Falcon", "its queries, keys and values are fused by groups, in some with ALiBi positions"),
+    ("bloom", "BLOOM", "ALiBi positions are added to its attention scores"),
+    ("mpt", "MPT", "ALiBi positions are added to its attention scores"),
+    ("codegen", "CodeGen", "its queries, keys and values are fused in an order of their own"),
+    ("gpt_bigcode", "StarCoder, SantaCoder", "all its heads share one key and value, fused with the queries"),
+    ("cohere2", "Command R7B, Command A", "some of its layers have no rotary embedding beside windows"),
+    ("glm", "GLM-4-9B", "its rotary is interleaved on half of a head and its MLP fused"),
+    ("glm4", "GLM-4-0414", "its rotary is interleaved on half of a head and its MLP fused"),
+    ("apertus", "Apertus", "its activation (xIELU) is not computed here"),
+    ("exaone4", "EXAONE 4", "some of its layers have no rotary embedding beside windows"),
+    ("persimmon", "Persimmon", "its queries, keys and values are fused head by head"),
+    ("mllama", "Llama 3.2 Vision", "some of its layers attend to images"),
+    ("llava", "LLaVA", "its text model is read from a folder of its own, not beside images"),
+    ("qwen2_vl", "Qwen2-VL", "its positions have three axes"),
+    ("qwen2_5_vl", "Qwen2.5-VL", "its positions have three axes"),
+    ("qwen3_vl", "Qwen3-VL", "its positions have three axes"),
+    ("mamba", "Mamba", "it has no attention: a state space model"),
+    ("mamba2", "Mamba-2", "it has no attention: a state space model"),
+    ("falcon_mamba", "Falcon Mamba", "it has no attention: a state space model"),
+    ("falcon_h1", "Falcon-H1", "attention and state space layers side by side"),
+    ("lfm2", "LFM2", "most of its layers are convolutions"),
+    ("rwkv", "RWKV", "it has no attention: a recurrent model"),
+    ("recurrent_gemma", "RecurrentGemma", "most of its layers are recurrent"),
+    ("bert", "BERT", "it does not predict the next token"),
+    ("roberta", "RoBERTa", "it does not predict the next token"),
+    ("modernbert", "ModernBERT", "it does not predict the next token"),
+    ("t5", "T5", "an encoder and a decoder; models are read that have a decoder alone"),
+    ("bart", "BART", "an encoder and a decoder; models are read that have a decoder alone"),
+];
+
 /// Builds the decoder and checks that every field and every tensor has been used.
 ///
 /// # Errors
 /// Everything that is wrong with the folder: a missing or misshapen tensor, an unknown field, NaN.
 pub fn build(config: &mut ModelConfig, weights: &Checkpoint) -> Result<Decoder> {
+    build_beside(config, weights, Need::default())
+}
+
+/// [`build`] where there has to be room for `beside` as well.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_beside(config: &mut ModelConfig, weights: &Checkpoint, beside: Need) -> Result<Decoder> {
     let family = of(config)?;
     // Once without reading numbers: what is wrong with the folder is found before gigabytes have been read.
     let rehearsed = rehearse(family, config, weights)?;
     if weights.device().is_cpu() {
-        Need::of("weights", weights.bytes_rehearsed()).check_load("the model")?;
+        Need::of("weights", weights.bytes_rehearsed()).with(beside).check_load("the model")?;
     }
     if memory::planning() {
         return Ok(rehearsed);

@@ -16,6 +16,9 @@ use std::fmt;
 /// Below this many bytes nobody asks: reading what there is would cost more than what it guards.
 const SMALL: u64 = 32 << 20;
 
+/// What the program itself takes, with its threads.
+const PROGRAM: u64 = 20 << 20;
+
 /// What a job takes, part by part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Need(Vec<(&'static str, u64)>);
@@ -80,6 +83,25 @@ impl Need {
             .and("rows", 4 * n * (columns + layers * arch.n_heads as u64))
             .and("edges", 24 * n * columns / 2)
             .and("targets at once", threads * 3 * 4 * pos * d * 16)
+    }
+
+    /// What a graph of neurons takes until its units are chosen: the run frozen, which is its recorded sites once more, and the relevance of
+    /// every neuron.
+    pub fn of_choosing(arch: &Arch, n_pos: usize, sites: &Sites) -> Self {
+        let [pos, layers] = [n_pos, arch.n_layers].map(|x| x as u64);
+        let recorded = (0..arch.n_layers).map(|l| recorded(arch, l, n_pos, sites)).sum::<u64>();
+        Need::of("frozen run", 4 * pos * recorded).and("relevance", 20 * layers * pos * arch.d_mlp as u64)
+    }
+
+    /// What logits of `rows` positions take that are read out together, as a tensor and as numbers.
+    pub fn of_logits(arch: &Arch, rows: usize) -> Self {
+        Need::of("logits at once", 2 * 4 * rows as u64 * arch.d_vocab as u64)
+    }
+
+    /// What a process with a model takes beside its weights: the program with its threads, and a tokenizer. By measurement ten times the bytes of a
+    /// `tokenizer.json`, or 650 bytes for each token of a GGUF file.
+    pub fn beside_weights(tokenizer: u64) -> Self {
+        Need::of("program", PROGRAM).and("tokenizer", tokenizer)
     }
 
     /// This and all parts of another.

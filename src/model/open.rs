@@ -9,6 +9,7 @@ use super::config::ModelConfig;
 use super::device::{DTypeChoice, DeviceChoice};
 use super::families;
 use super::gguf::{self, Gguf};
+use super::memory::Need;
 use super::source::{Source, is_unfinished};
 use super::text::Text;
 use super::text::chat::Chat;
@@ -73,7 +74,8 @@ impl Model {
         // Loading a large tokenizer takes as long as reading a small model: do both at once.
         let (decoder, text) = std::thread::scope(|scope| {
             let reader = scope.spawn(|| tokenizer(&source, file.as_ref()));
-            let decoder = families::build(&mut config, &weights);
+            let beside = Need::beside_weights(tokenizer_bytes(&source, file.as_ref()));
+            let decoder = families::build_beside(&mut config, &weights, beside);
             let text = reader.join().unwrap_or_else(|_| anyhow::bail!("the tokenizer library failed on {source}"));
             (decoder, text)
         });
@@ -150,7 +152,7 @@ fn settings(source: &Source, file: Option<&Gguf>) -> Result<ModelConfig> {
 /// The tokenizer of the folder, or of the GGUF file: a `tokenizer.json` beside it is read only where its own vocabulary is of a kind that is
 /// not known.
 fn tokenizer(source: &Source, file: Option<&Gguf>) -> Result<Option<Text>> {
-    if let Some(file) = file {
+    if let Some(file) = file.filter(|file| !gguf::tokenizer::is_absent(file)) {
         match gguf::tokenizer::check(file) {
             Ok(()) => {
                 let text = gguf::tokenizer::rebuild(file).and_then(Text::rebuilt)?;
@@ -168,6 +170,17 @@ fn tokenizer(source: &Source, file: Option<&Gguf>) -> Result<Option<Text>> {
     let text = Text::from_files(&json, config.as_deref(), special.as_deref(), &place)?;
     let chat = Chat::from_files(&place, template.as_deref(), config.as_deref(), special.as_deref())?;
     Ok(Some(text.with_chat(chat)))
+}
+
+/// What the tokenizer takes in memory ([`Need::beside_weights`]).
+fn tokenizer_bytes(source: &Source, file: Option<&Gguf>) -> u64 {
+    match (source, file) {
+        (_, Some(file)) => 650 * file.shape("token_embd.weight").and_then(<[usize]>::first).map_or(0, |n| *n as u64),
+        (Source::Folder { path, .. }, None) => {
+            std::fs::metadata(path.join("tokenizer.json")).map_or(0, |file| 10 * file.len())
+        }
+        _ => 0,
+    }
 }
 
 /// Whether a folder's weights are all there: one file, or every file that the index lists.

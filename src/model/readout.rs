@@ -1,6 +1,7 @@
 //! From a residual stream to logits: the final norm and the unembedding, for any residual stream.
 
 use super::arch::Decoder;
+use super::memory::Need;
 use super::ops;
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -22,6 +23,10 @@ impl Decoder {
     /// # Errors
     /// A tensor of another width.
     pub fn read_out(&self, resid: &Tensor) -> Result<ReadOut> {
+        if self.device().is_cpu() {
+            let rows = resid.elem_count() / self.arch.d_model.max(1);
+            Need::of_logits(&self.arch, rows).check_load("reading out the logits")?;
+        }
         let (normalized, scale) = ops::norm(self.route(), &resid.contiguous()?, &self.ln_final)?;
         let pre_softcap = ops::linear(self.route(), &normalized, &self.unembed)?.to_dtype(DType::F32)?;
         let logits = match self.arch.final_softcap {

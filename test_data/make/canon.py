@@ -16,6 +16,7 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "silu": F.silu,
     "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
 }
 
 
@@ -92,10 +93,10 @@ class Model:
         self.kv = c.get("num_key_value_heads") or self.heads
         self.layers = c.get("num_hidden_layers") or c["n_layer"]
         self.width = c.get("head_dim") or self.d // self.heads
-        self.parallel = f in ("phi", "gptj") or c.get("use_parallel_residual", False)
-        self.interleaved = f == "gptj"
+        self.parallel = f in ("phi", "gptj", "cohere") or c.get("use_parallel_residual", False)
+        self.interleaved = f in ("gptj", "cohere")
         self.embed_scale = {"gemma": math.sqrt(self.d), "granite": c.get("embedding_multiplier", 1.0)}.get(f, 1.0)
-        self.added, self.logit_scale = c.get("residual_multiplier", 1.0), 1.0 / c.get("logits_scaling", 1.0)
+        self.added, self.logit_scale = c.get("residual_multiplier", 1.0), c.get("logit_scale", 1.0) / c.get("logits_scaling", 1.0)
         self.positions = None
         if f == "gptj":
             base, embed, self.head = "transformer.", "wte", "lm_head"
@@ -121,6 +122,14 @@ class Model:
     def norm(self, name):
         if self.family in ("phi", "stablelm"):
             return self.layer_norm(name)
+        if self.family == "starcoder2":
+            return Norm(self.w[name + ".weight"], self.w[name + ".bias"], self.config["norm_epsilon"], centre=True)
+        if self.family == "nemotron":
+            return Norm(self.w[name + ".weight"] + 1, self.w[name + ".bias"], self.config["norm_eps"], centre=True)
+        if self.family == "cohere":
+            return Norm(self.w[name + ".weight"], None, self.config["layer_norm_eps"], centre=True)
+        if self.family == "olmo":
+            return Norm(torch.ones(self.d).double(), None, 1e-5, centre=True)
         weight = self.w[name + ".weight"]
         return Norm(weight + 1 if self.family == "gemma" else weight, None, self.config["rms_norm_eps"])
 
@@ -134,6 +143,8 @@ class Model:
         if f in ("olmo2", "olmo3"):
             norm = self.norm(f"{at}{part}_norm")
             return lambda x: norm(x.flatten(1)).view(x.shape)
+        if f == "cohere":
+            return self.norm(f"{at}{part}_norm") if self.config["use_qk_norm"] else None
         if f == "qwen3":
             return self.norm(f"{at}{part}_norm")
         if not self.config.get("qk_layernorm"):
@@ -156,7 +167,8 @@ class Model:
             b["q"], b["k"], b["v"] = (self.linear(f"{attn}{part}_proj") for part in "qkv")
         out = {"phi": "dense", "gptj": "out_proj", "opt": "out_proj"}.get(f, "o_proj")
         b["o"] = self.linear(attn + out, self.added)
-        names = {"phi": ("mlp.fc1", "mlp.fc2"), "gptj": ("mlp.fc_in", "mlp.fc_out"), "opt": ("fc1", "fc2")}.get(f)
+        names = {"phi": ("mlp.fc1", "mlp.fc2"), "gptj": ("mlp.fc_in", "mlp.fc_out"), "opt": ("fc1", "fc2"),
+                 "starcoder2": ("mlp.c_fc", "mlp.c_proj"), "arcee": ("mlp.up_proj", "mlp.down_proj"), "nemotron": ("mlp.up_proj", "mlp.down_proj")}.get(f)
         if names:
             b["input"], b["output"] = self.linear(at + names[0]), self.linear(at + names[1])
         else:
@@ -175,8 +187,8 @@ class Model:
         else:
             b["ln1"], b["ln2"] = self.norm(at + "input_layernorm"), self.norm(at + "post_attention_layernorm")
         b["q_norm"], b["k_norm"] = self.head_norms(attn, "q"), self.head_norms(attn, "k")
-        sliding = f == "phi3" or (c.get("layer_types") or [""] * self.layers)[l] == "sliding_attention"
-        used = c.get("use_sliding_window", f in ("olmo3", "phi3"))
+        sliding = f in ("phi3", "starcoder2") or (c.get("layer_types") or [""] * self.layers)[l] == "sliding_attention"
+        used = c.get("use_sliding_window", f in ("olmo3", "phi3", "starcoder2"))
         b["window"] = c.get("sliding_window") if sliding and used else None
         if f == "granite":
             b["scale"] = c["attention_multiplier"]
@@ -190,7 +202,7 @@ class Model:
             return None
         if f == "gptj":
             return 10000.0, c["rotary_dim"], None
-        share = c.get("partial_rotary_factor", 1.0) if f in ("phi", "phi3", "stablelm") else 1.0
+        share = c.get("partial_rotary_factor", 1.0) if f in ("phi", "phi3", "stablelm", "nemotron") else 1.0
         scaling = c.get("rope_scaling")
         if f == "olmo3" and c["layer_types"][l] == "sliding_attention":
             scaling = None

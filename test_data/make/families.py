@@ -51,6 +51,12 @@ SPECS = {
     "qwen3-yarn": ("qwen3", SIZES | dict(num_key_value_heads=2, head_dim=14, rope_scaling=YARN), dict(rope_scaling=YARN | dict(beta_fast=4.0, truncate=False))),
     "llama-yarn": ("llama", SIZES | dict(num_key_value_heads=2, rope_scaling=YARN | dict(mscale=0.7, mscale_all_dim=0.5)),
                    dict(rope_scaling=dict(rope_type="dynamic", factor=4.0), max_position_embeddings=16)),
+    "olmo": ("olmo", SIZES | dict(num_key_value_heads=2), dict(tie_word_embeddings=True)),
+    "starcoder2": ("starcoder2", SIZES | dict(num_key_value_heads=2), dict(sliding_window=4, use_bias=False)),
+    "arcee": ("arcee", SIZES | dict(num_key_value_heads=2, head_dim=10), dict(mlp_bias=True, rope_scaling=YARN)),
+    "seed_oss": ("seed_oss", SIZES | dict(num_key_value_heads=2, head_dim=14), dict(attention_out_bias=True, mlp_bias=True)),
+    "nemotron": ("nemotron", SIZES | dict(num_key_value_heads=2, head_dim=10, partial_rotary_factor=0.4), dict(mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0)),
+    "cohere": ("cohere", SIZES | dict(num_key_value_heads=2), dict(use_qk_norm=True, logit_scale=0.4)),
 }
 
 
@@ -58,13 +64,14 @@ def lively(model, seed):
     """Weights that keep activations lively, norms around their neutral value, no bias that is zero."""
     g = torch.Generator().manual_seed(seed)
     gemma = model.config.model_type == "gemma"
+    plus_one = model.config.model_type in ("gemma", "nemotron")
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
             r = torch.randn(p.shape, generator=g)
             if name.endswith("bias"):
                 p.copy_(0.2 * r)
             elif "norm" in name or ".ln_" in name:
-                p.copy_((0.0 if gemma else 1.0) + 0.2 * r)
+                p.copy_((0.0 if plus_one else 1.0) + 0.2 * r)
             elif "embed_positions" in name:
                 p.copy_(0.3 * r)
             elif "lm_head" in name:

@@ -7,6 +7,8 @@ use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 use mechscope::graph::{Graph, NodeKind};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
+use mechscope::model::forward::Logits;
+use mechscope::model::site::Sites;
 use mechscope::model::source::Source;
 use std::path::Path;
 
@@ -178,4 +180,65 @@ fn a_built_in_model_brings_its_own() {
     let other = mechscope::builtin::get("induction").unwrap();
     let model = Model::open("induction", Default::default(), Box::new(|_, _| {})).unwrap();
     assert!(Dictionary::built_in(other, &model.decoder).unwrap().is_none());
+}
+
+#[test]
+fn in_sparsify_the_greatest_above_zero_are_on() {
+    const K: usize = 7;
+    let (model, layers) = gemma();
+    let temp = tempfile::tempdir().unwrap();
+    write::sparsify(temp.path(), &layers, K);
+    let dictionary = Dictionary::open(temp.path(), &model.decoder).unwrap();
+    let arch = &model.decoder.arch;
+    let sites = (0..arch.n_layers).flat_map(|l| dictionary.read_sites(l, false));
+    let run = model.run(&IDS, &Sites::only(sites), Logits::Last).unwrap();
+    for (l, tensors) in layers.iter().enumerate() {
+        let x = dictionary.input(l, false, &run).unwrap();
+        let found = dictionary.encode(l, &x).unwrap();
+        let x = Tensor::from_vec(x, (IDS.len(), arch.d_model), &Device::Cpu).unwrap();
+        let pre = x.matmul(&tensors["W_enc"].t().unwrap()).unwrap().broadcast_add(&tensors["b_enc"]).unwrap();
+        for (position, pre) in pre.to_vec2::<f32>().unwrap().into_iter().enumerate() {
+            let mut order: Vec<usize> = (0..pre.len()).filter(|f| pre[*f] > 0.0).collect();
+            order.sort_by(|a, b| pre[*b].total_cmp(&pre[*a]));
+            order.truncate(K);
+            order.sort_unstable();
+            let on: Vec<usize> = found.iter().filter(|a| a.position == position).map(|a| a.feature).collect();
+            assert_eq!(on, order, "layer {l}, position {position}");
+        }
+    }
+}
+
+/// The share of what the MLPs write, from the tensors themselves.
+#[test]
+fn the_share_explained_is_that_of_the_weights() {
+    let (model, layers) = gemma();
+    let own = test_data().join("transcoders/tiny-gemma2-gscope");
+    let dictionary = Dictionary::open(&own, &model.decoder).unwrap();
+    let arch = &model.decoder.arch;
+    let run = model.run(&IDS, &Sites::only(dictionary.explained_sites(&model.decoder)), Logits::Last).unwrap();
+    let found = dictionary.explained(&model.decoder, &run, &mut |_, _| Ok(())).unwrap().unwrap();
+    let graph = graph(&model, &dictionary);
+    let listed = mechscope::analysis::attribution_graph::explained(&graph).unwrap();
+    for (l, tensors) in layers.iter().enumerate() {
+        let x = dictionary.input(l, false, &run).unwrap();
+        let y = run.numbers(dictionary.written_site(l, &model.decoder)).unwrap();
+        let (w, b) = (tensors["W_dec"].to_vec2::<f32>().unwrap(), tensors["b_dec"].to_vec1::<f32>().unwrap());
+        let mut made = vec![b; IDS.len()];
+        for a in dictionary.encode(l, &x).unwrap() {
+            made[a.position].iter_mut().zip(&w[a.feature]).for_each(|(m, w)| *m += a.activation * w);
+        }
+        let (d, n) = (arch.d_model, IDS.len());
+        let mean = |i: usize| (1..n).map(|p| y[p * d + i]).sum::<f32>() / (n - 1) as f32;
+        let means: Vec<f32> = (0..d).map(mean).collect();
+        let sum = |of: &dyn Fn(usize, usize) -> f32| -> f32 {
+            (1..n).flat_map(|p| (0..d).map(move |i| (p, i))).map(|(p, i)| (y[p * d + i] - of(p, i)).powi(2)).sum()
+        };
+        let want = 1.0 - sum(&|p, i| made[p][i]) / sum(&|_, i| means[i]);
+        assert!(
+            (found.layers()[l] - want).abs() < 1e-3 * want.abs().max(1.0),
+            "layer {l}: {} for {want}",
+            found.layers()[l]
+        );
+        assert!((listed.layers()[l] - want).abs() < 1e-3 * want.abs().max(1.0), "layer {l} of the graph");
+    }
 }

@@ -155,3 +155,17 @@ pub fn sae_lens(folder: &Path, layers: &[Tensors], hooks: (&str, &str), nested: 
         safetensors(&inside.join("sae_weights.safetensors"), parts);
     }
 }
+
+/// sparsify's layout: the `k` greatest features of each layer, thresholds left out.
+pub fn sparsify(folder: &Path, layers: &[Tensors], k: usize) {
+    for (l, tensors) in layers.iter().enumerate() {
+        let folder = folder.join(format!("layers.{l}.mlp"));
+        let config = format!(
+            r#"{{"activation": "topk", "expansion_factor": 1, "normalize_decoder": true, "num_latents": 0, "k": {k}, "multi_topk": false,
+            "skip_connection": false, "transcode": true, "d_in": 64}}"#
+        );
+        text(&folder.join("cfg.json"), &config);
+        let names = [("encoder.weight", "W_enc"), ("encoder.bias", "b_enc"), ("W_dec", "W_dec"), ("b_dec", "b_dec")];
+        safetensors(&folder.join("sae.safetensors"), names.map(|(to, from)| (to, tensors[from].clone())));
+    }
+}

@@ -266,3 +266,54 @@ fn of_circuit_tracer() {
         ],
     );
 }
+
+/// What is no transcoder is named as what it is.
+#[test]
+fn autoencoders() {
+    const CONFIG: &str = "blocks.1/cfg.json";
+    check(
+        |folder, layers| write::sae_lens(folder, layers, HOOKS, true),
+        &[
+            (
+                |folder, _| replace(&folder.join(CONFIG), "jumprelu_transcoder", "jumprelu"),
+                &[
+                    "cfg.json",
+                    "architecture \"jumprelu\"",
+                    "sparse autoencoder of \"blocks.1.ln2.hook_normalized\"",
+                    "accepted: transcoder",
+                ],
+            ),
+            (
+                |folder, _| replace(&folder.join(CONFIG), "jumprelu_transcoder", "standard"),
+                &["architecture \"standard\"", "sparse autoencoder"],
+            ),
+        ],
+    );
+    check(
+        |folder, layers| write::circuit_tracer(folder, layers, HOOKS, "jumprelu"),
+        &[(
+            |folder, _| replace(&folder.join("config.yaml"), "ln2.hook_normalized", "hook_mlp_out"),
+            &["config.yaml", "read and write \"hook_mlp_out\"", "sparse autoencoder"],
+        )],
+    );
+    check(
+        |folder, layers| write::sparsify(folder, layers, 7),
+        &[
+            (
+                |folder, _| {
+                    replace(&folder.join("layers.1.mlp/cfg.json"), "\"transcode\": true", "\"transcode\": false")
+                },
+                &["layers.1.mlp", "cfg.json", "sparse autoencoder of \"layers.1.mlp\""],
+            ),
+            (
+                |folder, _| replace(&folder.join("layers.2.mlp/cfg.json"), "topk", "groupmax"),
+                &["activation \"groupmax\"", "accepted: topk"],
+            ),
+            (|folder, _| replace(&folder.join("layers.2.mlp/cfg.json"), "\"k\": 7", "\"k\": 0"), &["field \"k\" is 0"]),
+            (
+                |folder, _| std::fs::rename(folder.join("layers.2.mlp"), folder.join("layers.2")).unwrap(),
+                &["\"layers.2\" names no MLP", "accepted: layers.0.mlp"],
+            ),
+        ],
+    );
+}

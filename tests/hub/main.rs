@@ -2,7 +2,11 @@
 
 #[path = "../program/mod.rs"]
 mod program;
+#[path = "../explorer_terminal/program.rs"]
+#[allow(dead_code, reason = "of the explorer's tests, of which these need a part")]
+mod pseudo_terminal;
 mod server;
+mod terminal;
 
 use program::{Ran, arg, program, run};
 use server::{COMMIT, Manner, Server, git, sha256};

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -22,6 +23,10 @@ pub struct Manner {
     pub refuse: Option<(u16, &'static str)>,
     /// The list names no lengths and checksums.
     pub bare: bool,
+    /// The list says that weights have so many bytes.
+    pub claimed: Option<u64>,
+    /// The second half of weights comes this much later.
+    pub pause: Option<Duration>,
     /// Ranges are not known.
     pub whole: bool,
     /// Written, with so many bytes, before a file's second half is sent: fills a small disk.
@@ -118,7 +123,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     if let Some(rest) = path.strip_prefix("/api/models/") {
         let repository = rest.split("/revision/").next().unwrap_or_default();
         return match state.files.get(repository) {
-            Some(files) => answer(&mut stream, "200 OK", list(files, manner.bare).as_bytes(), &method),
+            Some(files) => answer(&mut stream, "200 OK", list(files, &manner).as_bytes(), &method),
             None => answer(&mut stream, "401 No\r\nX-Error-Code: RepoNotFound", b"", &method),
         };
     }
@@ -167,6 +172,14 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let _ = std::fs::write(file, vec![0; bytes]);
         return stream.write_all(two);
     }
+    if let Some(pause) = manner.pause.filter(|_| large && method == "GET") {
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+        let (one, two) = body.split_at(body.len() / 2);
+        stream.write_all(one)?;
+        stream.flush()?;
+        std::thread::sleep(pause);
+        return stream.write_all(two);
+    }
     answer(&mut stream, &status, &body, &method)
 }
 
@@ -175,14 +188,16 @@ fn answer(stream: &mut TcpStream, status: &str, body: &[u8], method: &str) -> st
     if method == "HEAD" { Ok(()) } else { stream.write_all(body) }
 }
 
-fn list(files: &BTreeMap<String, Vec<u8>>, bare: bool) -> String {
+fn list(files: &BTreeMap<String, Vec<u8>>, manner: &Manner) -> String {
     let one = |(path, bytes): (&String, &Vec<u8>)| {
         let mut json = serde_json::json!({ "rfilename": path });
-        if !bare {
-            json["size"] = bytes.len().into();
+        if !manner.bare {
+            let weights = path.ends_with(".safetensors");
+            let size = manner.claimed.filter(|_| weights).unwrap_or(bytes.len() as u64);
+            json["size"] = size.into();
             json["blobId"] = git(bytes).into();
-            if path.ends_with(".safetensors") {
-                json["lfs"] = serde_json::json!({ "sha256": sha256(bytes), "size": bytes.len(), "pointerSize": 134 });
+            if weights {
+                json["lfs"] = serde_json::json!({ "sha256": sha256(bytes), "size": size, "pointerSize": 134 });
             }
         }
         json

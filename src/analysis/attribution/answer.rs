@@ -4,7 +4,7 @@ use super::dictionaries::Dictionaries;
 use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
-use crate::analysis::attribution_graph::{GraphSettings, Growth, LogitTarget, grow_on, most_probable};
+use crate::analysis::attribution_graph::{GraphSettings, Growth, LogitTarget, explained, grow_on, most_probable};
 use crate::analysis::graph_run;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{Target, last_stream, next_token};
@@ -106,7 +106,8 @@ pub fn of_prompt(
     };
     let mut graph = grow_on(model, trace, tokens, dictionary, &targets, settings, &mut wait_for_rows, &mut watch)?;
     graph.metadata.prompt.clone_from(&wanted.prompt);
-    let warnings = dictionary.and_then(|d| d.of_another_model(&model.source)).into_iter().collect();
+    let worse = dictionary.and_then(|d| explained(&graph)?.warning(&d.name));
+    let warnings = dictionary.and_then(|d| d.of_another_model(&model.source)).into_iter().chain(worse).collect();
     described(model, dictionary, graph, warnings, &mut || go_on(1, 1))
 }
 

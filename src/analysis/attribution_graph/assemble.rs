@@ -1,5 +1,6 @@
 //! From rows to a graph.
 
+use super::EXPLAINED;
 use super::candidates::Candidates;
 use super::choose::LogitTarget;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
@@ -98,6 +99,11 @@ impl Candidates<'_> {
         let mut settings = serde_json::Map::new();
         settings.insert("max_feature_nodes".into(), self.limit.into());
         settings.insert("zero_positions".into(), self.zero_positions.into());
+        if let Some(explained) = &self.explained {
+            let rounded = |x: f32| (f64::from(x) * 1e4).round() / 1e4;
+            let shares: Vec<f64> = explained.layers().iter().map(|x| rounded(*x)).collect();
+            settings.insert(EXPLAINED.into(), shares.into());
+        }
         if self.model.decoder.blocks.iter().any(|block| block.mlp.gate.is_some()) {
             settings.insert("gate".into(), self.gate.name().into());
         }

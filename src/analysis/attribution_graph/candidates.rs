@@ -1,11 +1,12 @@
 //! What a graph grows on: the replacement model of a prompt, with the units that may become nodes.
 
 use super::choose::{self, LogitTarget, ranked_neurons};
-use super::sources::{feature_sources, input_of, neuron_sources};
+use super::sources::{UnitSources, feature_sources, input_of, neuron_sources};
 use super::unit::{LayerUnit, Unit};
 use super::{GraphSettings, always_on};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
+use crate::model::dictionary::explained::MlpExplained;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
 use crate::replacement::{EffectRow, ReplacementModel, ResidualTarget, SourceBlocks};
@@ -33,6 +34,8 @@ pub(super) struct Candidates<'a> {
     pub limit: usize,
     /// Layer and number of units that are on at nearly all positions.
     pub always_on: HashSet<LayerUnit>,
+    /// How much of what the MLPs write the dictionary explains.
+    pub explained: Option<MlpExplained>,
     /// Of every active feature.
     encoders: Encoders,
     pub gate: Gate,
@@ -50,7 +53,7 @@ impl<'a> Candidates<'a> {
     ) -> Result<Self> {
         let mut frozen = ReplacementModel::new_while(&model.decoder, &trace, go_on)?;
         let (gate, zero_positions) = (settings.gate, settings.zero_positions);
-        let (units, sources, always_on, limit) = match dictionary {
+        let (found, limit) = match dictionary {
             None => {
                 let mut ranked = ranked_neurons(model, &trace, &frozen, targets, settings, go_on)?;
                 let limit = settings.max_nodes.unwrap_or(usize::MAX);
@@ -59,15 +62,15 @@ impl<'a> Candidates<'a> {
                 let limit = limit.min(units.len());
                 let sources = neuron_sources(model, &trace, &frozen, &units)?;
                 let always_on = always_on::neurons(&units, &trace)?;
-                (units, sources, always_on, limit)
+                (UnitSources { units, sources, always_on, explained: None }, limit)
             }
             Some(d) => {
-                let (units, sources, always_on) =
-                    feature_sources(d, model, &trace, &mut frozen, zero_positions, go_on)?;
-                let limit = settings.max_nodes.unwrap_or(usize::MAX).min(units.len());
-                (units, sources, always_on, limit)
+                let found = feature_sources(d, model, &trace, &mut frozen, zero_positions, go_on)?;
+                let limit = settings.max_nodes.unwrap_or(usize::MAX).min(found.units.len());
+                (found, limit)
             }
         };
+        let UnitSources { units, sources, always_on, explained } = found;
         let encoders = HashMap::new();
         let mut candidates = Candidates {
             model,
@@ -79,6 +82,7 @@ impl<'a> Candidates<'a> {
             zero_positions,
             limit,
             always_on,
+            explained,
             encoders,
             gate,
         };

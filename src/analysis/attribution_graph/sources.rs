@@ -3,6 +3,7 @@
 use super::always_on;
 use super::unit::{LayerUnit, Unit};
 use crate::model::Model;
+use crate::model::dictionary::explained::{MlpExplained, Reconstruction};
 use crate::model::dictionary::{Active, Dictionary, ReadPoint, WritePoint};
 use crate::model::trace::Trace;
 use crate::replacement::{MlpInput, ReplacementModel, SourceBlocks, Write};
@@ -34,8 +35,19 @@ pub(super) fn input_of(dictionary: &Dictionary) -> MlpInput {
     }
 }
 
-/// Every active feature; remainders are what the whole dictionary leaves of each MLP output. Also the features that are
-/// on at nearly all positions.
+/// The units of a graph and what they write.
+pub(super) struct UnitSources {
+    /// The units, in the order of their columns.
+    pub units: Vec<Unit>,
+    /// Their columns; remainders are what is left of each MLP output, by the whole dictionary where there is one.
+    pub sources: SourceBlocks,
+    /// Those that are on at nearly all positions.
+    pub always_on: HashSet<LayerUnit>,
+    /// How much of what the MLPs write the dictionary explains.
+    pub explained: Option<MlpExplained>,
+}
+
+/// Every active feature and what it writes.
 pub(super) fn feature_sources(
     dictionary: &Dictionary,
     model: &Model,
@@ -43,7 +55,7 @@ pub(super) fn feature_sources(
     frozen: &mut ReplacementModel,
     zero_positions: usize,
     go_on: &mut dyn FnMut() -> Result<()>,
-) -> Result<(Vec<Unit>, SourceBlocks, HashSet<LayerUnit>)> {
+) -> Result<UnitSources> {
     let (decoder, n_layers, n_pos) = (&model.decoder, frozen.n_layers(), frozen.n_pos);
     let d = frozen.d_model;
     let before_norm = dictionary.writes == WritePoint::BeforePostNorm;
@@ -51,6 +63,7 @@ pub(super) fn feature_sources(
     let mut active: Vec<Active> = Vec::new();
     let (mut biases, mut skips) = (Vec::new(), Vec::new());
     let mut any_skip = false;
+    let mut sum = Reconstruction::new(n_layers, d, zero_positions.max(1)..n_pos);
     let through = |frozen: &ReplacementModel, l: usize, p: usize, v: Vec<f32>| {
         if before_norm { frozen.written(l, p, v) } else { v }
     };
@@ -69,10 +82,13 @@ pub(super) fn feature_sources(
             bias.iter_mut().zip(product(&constant)).for_each(|(b, c)| *b += c);
             for (p, written) in written.iter_mut().enumerate() {
                 let linear: Vec<f32> = x[p * d..(p + 1) * d].iter().zip(&constant).map(|(x, c)| x - c).collect();
-                *written = through(frozen, l, p, product(&linear));
+                let linear = product(&linear);
+                sum.add(l, p, &linear, 1.0);
+                *written = through(frozen, l, p, linear);
             }
             frozen.set_skip(l, w, reads, before_norm)?;
         }
+        (0..n_pos).for_each(|p| sum.add(l, p, &bias, 1.0));
         biases.push((0..n_pos).map(|p| through(frozen, l, p, bias.clone())).collect::<Vec<_>>());
         skips.push(written);
     }
@@ -85,6 +101,7 @@ pub(super) fn feature_sources(
         }
         for (above, row) in dictionary.decoder_rows(a.layer, a.feature)?.into_iter().enumerate() {
             let layer = a.layer + above;
+            sum.add(layer, a.position, &row, a.activation);
             let vector = row.into_iter().map(|x| x * a.activation).collect();
             let vector = through(frozen, layer, a.position, vector);
             writes.push(Write { column, layer, position: a.position, vector });
@@ -100,5 +117,7 @@ pub(super) fn feature_sources(
         value: a.pre,
         rank,
     };
-    Ok((active.iter().enumerate().map(unit).collect(), sources, always_on))
+    let units = active.iter().enumerate().map(unit).collect();
+    let explained = sum.explained(|layer| trace.numbers(dictionary.written_site(layer, decoder)))?;
+    Ok(UnitSources { units, sources, always_on, explained })
 }

@@ -103,6 +103,10 @@ fn points(config: &Config) -> Result<(Option<usize>, Points)> {
         Ok(text.with_context(|| format!("{place}: field {key:?} is missing or no string"))?.to_owned())
     };
     let (input, output) = (hook("hf_hook_point_in")?, hook("hf_hook_point_out")?);
+    ensure!(
+        input != output,
+        "{place}: features read and write {input:?}: this is a sparse autoencoder, not a transcoder; accepted: transcoders"
+    );
     // model.layers.3.pre_feedforward_layernorm.output
     let parts = |hook: &str| -> (Option<usize>, String) {
         let rest = hook.split_once("layers.").map_or(hook, |(_, rest)| rest);

@@ -20,7 +20,7 @@ pub(super) struct TranscoderForm {
     pub by_input: bool,
     /// The skip is `[in, out]`, else `[out, in]`.
     pub skip_by_input: bool,
-    /// A jump at a negative threshold still gives no negative activation.
+    /// A jump at a negative threshold, or a place among the greatest, still gives no negative activation.
     pub rectified: bool,
     pub reach: Reach,
 }
@@ -158,6 +158,7 @@ impl LayerTranscoder {
             let floor = self.floor();
             let on = |f: usize| match self.fit.nonlinearity {
                 Nonlinearity::JumpRelu => pre[f] > threshold[f].max(floor),
+                Nonlinearity::TopK(_) if self.form.rectified => pre[f] > 0.0,
                 Nonlinearity::TopK(_) => pre[f] != 0.0,
                 Nonlinearity::Relu => pre[f] > 0.0,
             };

@@ -7,12 +7,13 @@
 //! | Gemma Scope | `layer_{i}/width_16k/average_l0_{n}/params.npz` |
 //! | Gemma Scope 2 | folders with `config.json` and `params.safetensors`, or `params_layer_{i}.safetensors` |
 //! | SAELens | folders with `cfg.json` and `sae_weights.safetensors` |
+//! | sparsify | folders `layers.N.mlp` with `cfg.json` and `sae.safetensors` |
 
 use super::layer::{Fit, LayerTranscoder, Reach, TranscoderForm};
 use super::location::{Location, cached_file};
 use super::opened::Opened;
 use super::settings::{CircuitTracerConfig, Config, Nonlinearity, ReadPoint, WritePoint};
-use super::{gemma_scope, sae_lens};
+use super::{gemma_scope, sae_lens, sparsify};
 use crate::model::arch::Decoder;
 use anyhow::{Context, Result, bail, ensure};
 
@@ -29,6 +30,9 @@ pub(super) fn open(place: &Location, model: &Decoder) -> Result<Opened> {
         let opened = circuit_tracer(place, &CircuitTracerConfig::new(&config)?, model)?;
         return Ok(Opened { model: config.text("model_name").map(str::to_owned), ..opened });
     }
+    if !place.find(sparsify::WEIGHTS).is_empty() {
+        return sparsify::open(place, model);
+    }
     if !place.find("cfg.json").is_empty() {
         return sae_lens::open(place, model);
     }
@@ -42,7 +46,7 @@ pub(super) fn open(place: &Location, model: &Decoder) -> Result<Opened> {
     }
     bail!(
         "{}: no transcoders; accepted: config.json or config.yaml (circuit-tracer, Gemma Scope 2), folders with cfg.json \
-         (SAELens), params.npz or params.safetensors (Gemma Scope)",
+         (SAELens, sparsify), params.npz or params.safetensors (Gemma Scope)",
         place.whole()
     )
 }

@@ -25,6 +25,15 @@ fn candidate(place: &Location, file: &str) -> Result<Candidate> {
         "skip_transcoder" => (Nonlinearity::Relu, true),
         "jumprelu_transcoder" => (Nonlinearity::JumpRelu, false),
         "jumprelu_skip_transcoder" => (Nonlinearity::JumpRelu, true),
+        "standard" | "gated" | "jumprelu" | "topk" | "batchtopk" | "matryoshka_batchtopk" | "temporal" => {
+            let architecture = config.required("architecture")?;
+            let of = config.get("metadata").and_then(|m| m.get("hook_name")).and_then(Value::as_str);
+            let of = of.or_else(|| config.text("hook_name")).map_or_else(String::new, |hook| format!(" of {hook:?}"));
+            bail!(
+                "{at}: architecture {architecture:?}: this is a sparse autoencoder{of}, not a transcoder; accepted: transcoder, \
+                 skip_transcoder, jumprelu_transcoder, jumprelu_skip_transcoder"
+            )
+        }
         other => bail!(
             "{at}: architecture {other:?} is not supported; accepted: transcoder, skip_transcoder, jumprelu_transcoder, \
              jumprelu_skip_transcoder"

@@ -127,6 +127,12 @@ impl CircuitTracerConfig {
     pub fn new(config: &Config) -> Result<Self> {
         let place = &config.place;
         let hook = |key| config.required(key);
+        let (read, written) = (config.text("feature_input_hook"), config.text("feature_output_hook"));
+        if let (Some(read), true) = (read, read == written) {
+            bail!(
+                "{place}: features read and write {read:?}: this is a sparse autoencoder, not a transcoder; accepted: transcoders"
+            );
+        }
         let reads = ReadPoint::from_hook(place, "feature_input_hook", hook("feature_input_hook")?)?;
         let writes = WritePoint::from_hook(place, "feature_output_hook", hook("feature_output_hook")?)?;
         let cross_layer = match config.text("model_kind").or(config.text("kind")) {
@@ -163,7 +169,11 @@ impl CircuitTracerConfig {
 }
 
 impl Config {
-    fn k(&self) -> Result<usize> {
+    /// The field `k` of TopK.
+    ///
+    /// # Errors
+    /// It is no number from 1.
+    pub fn k(&self) -> Result<usize> {
         let k = self.get("k").and_then(Value::as_u64).filter(|k| (1..1 << 24).contains(k));
         let found = self.get("k").cloned().unwrap_or(Value::Null);
         let k = k.with_context(|| format!("{}: field \"k\" is {found}; topk needs a number from 1", self.place))?;

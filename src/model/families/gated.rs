@@ -1,4 +1,4 @@
-//! The block that Llama started and most families since vary: RMSNorm, rotary grouped-query attention, gated MLP.
+//! The block that Llama started and most families since vary: a norm, rotary grouped-query attention, an MLP that most of them gate.
 
 use super::read::{self, NormKind};
 use crate::model::arch::{Attention, Block, HeadNorm, Mlp, Over};
@@ -51,11 +51,21 @@ pub struct Variant {
     pub norms: Norms,
     /// Norms on queries and keys.
     pub qk_norm: Option<Over>,
+    pub mlp: MlpNames,
     pub activation: Activation,
     pub scale: f32,
     pub softcap: Option<f32>,
     /// For every layer: index of its rotary embedding if it has one, and its window.
     pub layers: Vec<(Option<usize>, Option<usize>)>,
+}
+
+/// What the projections of an MLP are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MlpNames {
+    /// `gate_proj`, `up_proj` and `down_proj`.
+    Gated,
+    /// Two of these names, in and out, without a gate.
+    Plain(&'static str, &'static str),
 }
 
 /// Where the norms of a block are, and under which names.
@@ -78,6 +88,7 @@ impl Variant {
             norm: NormKind::Rms,
             norms: Norms::Pre,
             qk_norm: None,
+            mlp: MlpNames::Gated,
             activation: read::activation(c, "hidden_act", "silu")?,
             scale: (s.d_head as f32).powf(-0.5),
             softcap: None,
@@ -129,13 +140,22 @@ pub fn block(w: &Checkpoint, prefix: &str, l: usize, s: &Sizes, v: &Variant) -> 
         },
         ln1_post,
         ln2,
-        mlp: Mlp {
-            gate: Some(read::linear(w, &name("mlp.gate_proj"), s.d, s.d_mlp)?),
-            input: read::linear(w, &name("mlp.up_proj"), s.d, s.d_mlp)?,
-            output: read::linear(w, &name("mlp.down_proj"), s.d_mlp, s.d)?,
-            activation: v.activation,
-        },
+        mlp: mlp(w, &name("mlp."), s, v)?,
         ln2_post,
+    })
+}
+
+fn mlp(w: &Checkpoint, at: &str, s: &Sizes, v: &Variant) -> Result<Mlp> {
+    let (gate, input, output) = match v.mlp {
+        MlpNames::Gated => (Some("gate_proj"), "up_proj", "down_proj"),
+        MlpNames::Plain(input, output) => (None, input, output),
+    };
+    let linear = |part: &str, from, to| read::linear(w, &format!("{at}{part}"), from, to);
+    Ok(Mlp {
+        gate: gate.map(|gate| linear(gate, s.d, s.d_mlp)).transpose()?,
+        input: linear(input, s.d, s.d_mlp)?,
+        output: linear(output, s.d_mlp, s.d)?,
+        activation: v.activation,
     })
 }
 

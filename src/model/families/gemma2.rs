@@ -52,6 +52,7 @@ pub fn variant(
     Ok(Variant {
         norm: NormKind::RmsPlusOne,
         norms: Norms::Both,
+        mlp: gated::MlpNames::Gated,
         qk_norm,
         activation: read::activation(c, "hidden_activation", "gelu_pytorch_tanh")?,
         scale: c.opt_positive("query_pre_attn_scalar")?.unwrap_or(256.0).powf(-0.5),

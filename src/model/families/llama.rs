@@ -11,15 +11,15 @@ use anyhow::Result;
 /// Llama.
 pub const FAMILY: Family = Family {
     name: "Llama",
-    model_types: &["llama"],
-    about: "Llama 2 and 3: RMSNorm, rotary, grouped-query attention, gated MLP",
+    model_types: &["llama", "seed_oss"],
+    about: "Llama 2 and 3, Seed-OSS: RMSNorm, rotary, grouped-query attention, gated MLP",
     build,
 };
 
 fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let s = gated::sizes(c)?;
     // Whether there are biases, the tensors tell.
-    c.passes(&["attention_bias", "mlp_bias"]);
+    c.passes(&["attention_bias", "attention_out_bias", "mlp_bias"]);
     let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let variant = Variant::plain(c, &s)?;
     decoder(c, w, FAMILY.name, s, variant, vec![rope], false)

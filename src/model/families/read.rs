@@ -5,7 +5,7 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::config::ModelConfig;
 use crate::model::kernel::activation::Activation;
 use anyhow::{Context, Result, ensure};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// More layers than any model has; vectors of this length are made before any tensor vouches for the number.
 const MOST_LAYERS: usize = 1 << 12;
@@ -64,6 +64,12 @@ pub enum NormKind {
     RmsPlusOne,
     /// LayerNorm with a bias (StableLM).
     Layer,
+    /// LayerNorm with a bias whose stored weight is the distance from one (Nemotron).
+    LayerPlusOne,
+    /// LayerNorm with a weight alone (Cohere).
+    LayerUnbiased,
+    /// LayerNorm without weight or bias (OLMo).
+    LayerBare,
 }
 
 impl NormKind {
@@ -73,6 +79,16 @@ impl NormKind {
             NormKind::Rms => rms_norm(w, name, width, eps, false),
             NormKind::RmsPlusOne => rms_norm(w, name, width, eps, true),
             NormKind::Layer => layer_norm(w, name, width, eps),
+            NormKind::LayerPlusOne => {
+                let norm = layer_norm(w, name, width, eps)?;
+                Ok(Norm { weight: (norm.weight + 1.0)?, ..norm })
+            }
+            NormKind::LayerUnbiased => {
+                Ok(Norm { centre: true, eps, weight: w.vector_f32(&format!("{name}.weight"), width)?, bias: None })
+            }
+            NormKind::LayerBare => {
+                Ok(Norm { centre: true, eps, weight: Tensor::ones(width, DType::F32, w.device())?, bias: None })
+            }
         }
     }
 }

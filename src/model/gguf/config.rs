@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 /// A family's fields for one architecture.
 type Fields = Vec<(&'static str, Json)>;
 
-/// Settings that are read, or that follow from others, without the architecture's prefix.
+/// Settings that are read, or that follow from others, without the architecture's prefix; factors only those architectures have that use them.
 const READ: &[&str] = &[
     "context_length",
     "embedding_length",
@@ -23,7 +23,6 @@ const READ: &[&str] = &[
     "attention.layer_norm_rms_epsilon",
     "attention.sliding_window",
     "attention.sliding_window_pattern",
-    "attention.scale",
     "attention.causal",
     "rope.freq_base",
     "rope.freq_base_swa",
@@ -33,16 +32,19 @@ const READ: &[&str] = &[
     "rope.scaling.attn_factor",
     "rope.scaling.original_context_length",
     "rope.scaling.finetuned",
-    "rope.scaling.yarn_log_multiplier",
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
     "rope.scale_linear",
     "attn_logit_softcapping",
     "final_logit_softcapping",
-    "embedding_scale",
-    "residual_scale",
-    "logit_scale",
     "tensor_data_layout",
+];
+
+/// Settings that are read of some architectures only: elsewhere they would change what is computed.
+const READ_OF: &[(&str, &[&str])] = &[
+    ("gemma2", &["attention.scale"]),
+    ("gemma3", &["attention.scale"]),
+    ("granite", &["attention.scale", "embedding_scale", "residual_scale", "logit_scale"]),
 ];
 
 impl Gguf {
@@ -97,6 +99,12 @@ impl Gguf {
         Ok(if self.has_key(key) { json!(self.size(key)?) } else { Json::Null })
     }
 
+    /// The window of local attention; 0 is written for none.
+    fn window(&self) -> Result<Json> {
+        let none = self.int(&self.key("attention.sliding_window")?) == Some(0);
+        if none { Ok(Json::Null) } else { self.count("attention.sliding_window") }
+    }
+
     /// The fields of a `config.json`. Settings that nobody reads stand among them under their own names.
     ///
     /// # Errors
@@ -121,7 +129,8 @@ impl Gguf {
         }
         let prefix = format!("{arch}.");
         for (key, value) in &self.values {
-            let unread = key.strip_prefix(&prefix).is_some_and(|rest| !READ.contains(&rest));
+            let own = |rest: &str| READ_OF.iter().any(|(of, keys)| *of == arch && keys.contains(&rest));
+            let unread = key.strip_prefix(&prefix).is_some_and(|rest| !READ.contains(&rest) && !own(rest));
             if unread {
                 fields.insert(key.clone(), plain(value));
             }
@@ -154,10 +163,10 @@ impl Gguf {
                 all.retain(|(k, _)| !["head_dim", "num_key_value_heads"].contains(k));
                 all
             }
-            "phi2" => self.partial("phi", "gelu_new")?,
-            "stablelm" => self.partial("stablelm", "silu")?,
+            "phi2" => self.phi2()?,
+            "stablelm" => self.stablelm()?,
             "phi3" => self.partial("phi3", "silu")?,
-            "llama" if self.has_key("attention.sliding_window") => self.common("mistral", "silu")?,
+            "llama" if !self.window()?.is_null() => self.common("mistral", "silu")?,
             "llama" => self.common("llama", "silu")?,
             "qwen2" => self.common("qwen2", "silu")?,
             "qwen3" => self.common("qwen3", "silu")?,
@@ -168,12 +177,7 @@ impl Gguf {
                 all.extend([
                     ("attn_logit_softcapping", or(self.optional("attn_logit_softcapping"), 50.0)),
                     ("final_logit_softcapping", or(self.optional("final_logit_softcapping"), 30.0)),
-                    (
-                        "sliding_window",
-                        or(self.count("attention.sliding_window")?, 4096.0)
-                            .as_f64()
-                            .map_or(Json::Null, |n| json!(n as u64)),
-                    ),
+                    ("sliding_window", or(self.window()?, 4096.0).as_f64().map_or(Json::Null, |n| json!(n as u64))),
                 ]);
                 all
             }
@@ -187,7 +191,7 @@ impl Gguf {
                 ]);
                 all
             }
-            "olmo2" if self.has_key("attention.sliding_window") => self.common("olmo3", "silu")?,
+            "olmo2" if !self.window()?.is_null() => self.common("olmo3", "silu")?,
             "olmo2" => self.common("olmo2", "silu")?,
             "granite" => {
                 let mut all = self.common("granite", "silu")?;
@@ -243,7 +247,7 @@ impl Gguf {
             ("layer_norm_eps", self.optional("attention.layer_norm_epsilon")),
             ("rope_theta", self.optional("rope.freq_base")),
             ("rope_scaling", self.scaling()?),
-            ("sliding_window", self.count("attention.sliding_window")?),
+            ("sliding_window", self.window()?),
             ("hidden_act", json!(activation)),
         ])
     }
@@ -262,6 +266,24 @@ impl Gguf {
         } else {
             all.retain(|(k, _)| *k != "head_dim");
         }
+        Ok(all)
+    }
+
+    /// The converter writes four times d_model as the width of the MLP, whatever it is.
+    fn phi2(&self) -> Result<Fields> {
+        let mut all = self.partial("phi", "gelu_new")?;
+        let width = self.shape("blk.0.ffn_up.weight").and_then(<[usize]>::first).map(|n| json!(n));
+        all.iter_mut().filter(|(k, _)| *k == "intermediate_size").for_each(|(_, v)| *v = json!(width));
+        Ok(all)
+    }
+
+    /// As llama.cpp does: blocks without a norm of their own before the MLP share attention's.
+    fn stablelm(&self) -> Result<Fields> {
+        let mut all = self.partial("stablelm", "silu")?;
+        all.extend([
+            ("use_parallel_residual", json!(!self.has("blk.0.ffn_norm.weight"))),
+            ("qk_layernorm", json!(self.has("blk.0.attn_q_norm.weight"))),
+        ]);
         Ok(all)
     }
 

@@ -29,6 +29,11 @@ impl Gguf {
                     let mut entry = t.entry.clone();
                     entry.shape[0] = rows;
                     entry.form.rows = Rows::From(first);
+                    // The norm of one head is a vector in the checkpoint: its numbers are rows of one.
+                    if let (true, &[_, width]) = (name.contains(".norms."), entry.shape.as_slice()) {
+                        entry.shape = vec![width];
+                        entry.form.rows = Rows::From(first * width);
+                    }
                     // Bytes are counted where the first part is read.
                     if first > 0 {
                         entry.end = entry.start;
@@ -62,14 +67,22 @@ impl Gguf {
         Ok(form)
     }
 
-    /// Queries, keys and values apart, of architectures whose checkpoints have them so: name, first row, rows.
+    /// Queries, keys and values apart, and the norm of each head, of architectures whose checkpoints have them so: name, first row, rows.
     fn unfused(&self, arch: &str, name: &str) -> Result<Option<Vec<(String, usize, usize)>>> {
         let mut words = name.splitn(4, '.');
-        let (Some("blk"), Some(layer), Some("attn_qkv"), Some(rest)) =
+        let (Some("blk"), Some(layer), Some(part), Some(rest)) =
             (words.next(), words.next(), words.next(), words.next())
         else {
             return Ok(None);
         };
+        if let ("stablelm", Some(which)) = (arch, part.strip_prefix("attn_").and_then(|p| p.strip_suffix("_norm"))) {
+            let heads = self.shape(name).and_then(<[usize]>::first).copied().unwrap_or(0);
+            let one = |h| format!("model.layers.{layer}.self_attn.{which}_layernorm.norms.{h}.{rest}");
+            return Ok(Some((0..heads).map(|h| (one(h), h, 1)).collect()));
+        }
+        if part != "attn_qkv" {
+            return Ok(None);
+        }
         if ["gpt2", "gptneox", "phi3"].contains(&arch) {
             return Ok(None);
         }

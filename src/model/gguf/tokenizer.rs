@@ -32,6 +32,11 @@ struct Steps {
     decoder: Json,
 }
 
+/// Whether the file says that it has no vocabulary: then only token ids can be run.
+pub fn is_absent(file: &Gguf) -> bool {
+    matches!(file.text("tokenizer.ggml.model"), Some("none" | "no_vocab"))
+}
+
 /// Why the file's own vocabulary cannot be used, if a `tokenizer.json` beside it could.
 ///
 /// # Errors

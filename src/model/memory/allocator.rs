@@ -136,6 +136,16 @@ fn checked(found: *mut u8, size: usize) -> *mut u8 {
     found
 }
 
+/// Under a limit on addresses (`ulimit -v`), lets all threads share one heap from here on: the C library keeps 64 MB of addresses for the heap of
+/// every thread, which count though nothing is there.
+pub fn share_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    if super::room::address_limit().is_some() {
+        // SAFETY: it sets a number of the allocator's; no thread of ours has begun.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    }
+}
+
 /// Ends the process with exit code 1.
 #[cold]
 #[inline(never)]
@@ -147,10 +157,12 @@ fn end(size: usize) -> ! {
         let last: fn() = unsafe { std::mem::transmute(last) };
         last();
     }
-    let mut text = Line { bytes: [0; 128], len: 0 };
+    let mut text = Line { bytes: [0; 160], len: 0 };
     text.add(b"error: out of memory: no room for ");
     text.number(size.div_ceil(1 << 10));
-    text.add(b" kB more; --plan says what a job needs\n");
+    text.add(b" kB more, and ");
+    text.room();
+    text.add(b"; --plan says what a job needs\n");
     #[cfg(unix)]
     // SAFETY: it reads what the line holds; `_exit` runs nothing that could need memory.
     unsafe {
@@ -163,11 +175,27 @@ fn end(size: usize) -> ! {
 
 /// A line of text on the stack.
 struct Line {
-    bytes: [u8; 128],
+    bytes: [u8; 160],
     len: usize,
 }
 
 impl Line {
+    /// What there is: what is left of a limit on addresses, else what the machine has free.
+    fn room(&mut self) {
+        let limit = super::room::address_limit().map(|bytes| (bytes >> 10) as usize);
+        if let (Some(limit), Some(used)) = (limit, kilobytes(c"/proc/self/status", b"VmSize:")) {
+            self.number(limit.saturating_sub(used));
+            self.add(b" kB are left of the ");
+            self.number(limit);
+            self.add(b" kB of ulimit -v");
+        } else if let Some(free) = kilobytes(c"/proc/meminfo", b"MemAvailable:") {
+            self.number(free);
+            self.add(b" kB are free");
+        } else {
+            self.add(b"nothing is free");
+        }
+    }
+
     fn add(&mut self, text: &[u8]) {
         let room = self.bytes.len() - self.len;
         let text = &text[..text.len().min(room)];
@@ -186,6 +214,31 @@ impl Line {
     }
 }
 
+/// A number of a file of the kernel's, read without memory.
+#[cfg(unix)]
+fn kilobytes(file: &std::ffi::CStr, field: &[u8]) -> Option<usize> {
+    let mut bytes = [0u8; 4096];
+    // SAFETY: the file is opened, read into the buffer that is there, and closed.
+    let length = unsafe {
+        let file = libc::open(file.as_ptr(), libc::O_RDONLY);
+        if file < 0 {
+            return None;
+        }
+        let length = libc::read(file, bytes.as_mut_ptr().cast(), bytes.len());
+        libc::close(file);
+        length
+    };
+    let text = bytes.get(..usize::try_from(length).ok()?)?;
+    let at = text.windows(field.len()).position(|w| w == field)? + field.len();
+    let digits = text.get(at..)?.iter().skip_while(|b| b.is_ascii_whitespace()).take_while(|b| b.is_ascii_digit());
+    Some(digits.fold(0usize, |n, b| n.saturating_mul(10).saturating_add(usize::from(b - b'0'))))
+}
+
+#[cfg(not(unix))]
+fn kilobytes(_: &std::ffi::CStr, _: &[u8]) -> Option<usize> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,13 +246,17 @@ mod tests {
     #[test]
     fn numbers_are_written_without_memory() {
         for n in [0, 7, 1024, usize::MAX] {
-            let mut line = Line { bytes: [0; 128], len: 0 };
+            let mut line = Line { bytes: [0; 160], len: 0 };
             line.number(n);
             assert_eq!(&line.bytes[..line.len], n.to_string().as_bytes());
         }
-        let mut line = Line { bytes: [0; 128], len: 0 };
+        let mut line = Line { bytes: [0; 160], len: 0 };
         (0..20).for_each(|_| line.add(b"0123456789"));
-        assert_eq!(line.len, 128);
+        assert_eq!(line.len, 160);
+        let mut line = Line { bytes: [0; 160], len: 0 };
+        line.room();
+        let text = str::from_utf8(&line.bytes[..line.len]).unwrap();
+        assert!(text.ends_with(" are free") || text.ends_with("ulimit -v"), "{text}");
     }
 
     #[test]

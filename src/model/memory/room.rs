@@ -70,21 +70,34 @@ fn left(group: &Path) -> Option<Room> {
     Some(Room { bytes, by: format!("are left of the {} of its control group", super::Size(limit)) })
 }
 
+/// The limit on addresses, where there is one.
+pub(super) fn address_limit() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        resource_limit(libc::RLIMIT_AS as _)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+#[cfg(unix)]
+fn resource_limit(resource: libc::c_int) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: it writes to the struct it is given, which lives.
+    let known = unsafe { libc::getrlimit(resource as _, &raw mut limit) } == 0;
+    (known && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 /// A limit of `ulimit` less what counts towards it.
 fn limit(name: &'static str, counted: &str) -> Option<Room> {
     #[cfg(unix)]
     {
         let resource = if name == "RLIMIT_AS" { libc::RLIMIT_AS } else { libc::RLIMIT_DATA };
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: it writes to the struct it is given, which lives.
-        let known = unsafe { libc::getrlimit(resource, &raw mut limit) } == 0;
-        if !known || limit.rlim_cur == libc::RLIM_INFINITY {
-            return None;
-        }
+        let limit = resource_limit(resource as _)?;
         let used = kilobytes(&fs::read_to_string("/proc/self/status").ok()?, counted)?;
         let option = if name == "RLIMIT_AS" { "ulimit -v" } else { "ulimit -d" };
-        let by = format!("are left of the {} of {option}", super::Size(limit.rlim_cur));
-        Some(Room { bytes: limit.rlim_cur.saturating_sub(used), by })
+        let by = format!("are left of the {} of {option}", super::Size(limit));
+        Some(Room { bytes: limit.saturating_sub(used), by })
     }
     #[cfg(not(unix))]
     {

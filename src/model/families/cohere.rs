@@ -1,0 +1,46 @@
+//! Command R: parallel blocks under one LayerNorm without bias, interleaved rotary, logits by a factor; Command R+ has a norm for every head.
+
+use super::gated::{self, Norms, Sizes, Variant};
+use super::read::NormKind;
+use super::{Family, llama, read};
+use crate::model::arch::{Decoder, HeadNorm, Norm, Over};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::config::ModelConfig;
+use crate::model::kernel::attention::Pairs;
+use crate::model::rope::{Rope, Rotary};
+use anyhow::Result;
+
+/// Cohere's first Command models.
+pub const FAMILY: Family = Family {
+    name: "Cohere",
+    model_types: &["cohere"],
+    about: "Command R: parallel blocks, LayerNorm without bias, interleaved rotary, scaled logits",
+    build,
+};
+
+fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
+    let s = gated::sizes(c)?;
+    let s = Sizes { eps: c.opt_positive("layer_norm_eps")?.unwrap_or(1e-5), ..s };
+    // Whether there are biases, the tensors tell.
+    c.passes(&["attention_bias"]);
+    let rope = Rope { pairs: Pairs::Interleaved, ..Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))? };
+    let logits = c.opt_positive("logit_scale")?.unwrap_or(0.0625);
+    let head_norms = c.opt_bool("use_qk_norm")?.unwrap_or(false);
+    let variant = Variant { norm: NormKind::LayerUnbiased, norms: Norms::Shared, ..Variant::plain(c, &s)? };
+    let sizes = Sizes { ..s };
+    let mut decoder = llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], true)?;
+    if head_norms {
+        let prefix = w.prefix(&["model.", ""], "embed_tokens.weight")?;
+        for (l, block) in decoder.blocks.iter_mut().enumerate() {
+            let norm = |part: &str, heads| -> Result<HeadNorm> {
+                let name = format!("{prefix}layers.{l}.self_attn.{part}.weight");
+                let weight = w.matrix_f32(&name, heads, sizes.d_head)?.flatten_all()?;
+                Ok(HeadNorm { norm: Norm { centre: true, eps: sizes.eps, weight, bias: None }, over: Over::HeadByOwn })
+            };
+            block.attention.q_norm = Some(norm("q_norm", sizes.n_heads)?);
+            block.attention.k_norm = Some(norm("k_norm", sizes.n_kv_heads)?);
+        }
+    }
+    decoder.unembed = read::scaled(w, decoder.unembed, logits)?;
+    Ok(decoder)
+}

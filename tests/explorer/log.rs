@@ -41,7 +41,7 @@ fn the_log_does_it_again() {
         "--with mean",
         "--with resample --from asdfasdfasdfasdfa",
         "mechscope verify graph-1.json --top 0 --groups",
-        "mechscope intervene ",
+        " --edit L",
     ] {
         assert!(all.contains(wanted), "{wanted} is not in the log:\n{all}");
     }

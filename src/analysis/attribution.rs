@@ -6,7 +6,7 @@ mod labelled;
 mod request;
 mod tokens;
 
-pub use answer::{KeptCircuit, circuit_of_prompt, of_file, of_prompt};
+pub use answer::{KeptCircuit, Stage, circuit_of_prompt, of_file, of_prompt};
 pub use dictionaries::Dictionaries;
 pub use labelled::{Attribution, GraphId};
 pub use request::{Basis, GraphRequest};

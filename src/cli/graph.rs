@@ -2,6 +2,7 @@
 
 mod circuit;
 mod groups;
+mod marks;
 mod row;
 
 use super::output;
@@ -50,7 +51,7 @@ pub struct GraphArgs {
     /// Whether attention is inside: heads and MLPs are nodes (nodes, the default for neurons), or effects run through held patterns and heads are on no
     /// node (through, the default with a dictionary)
     #[arg(long, value_enum)]
-    attention: Option<Attention>,
+    attention: Option<circuit::Attention>,
     /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1)
     #[arg(long, value_name = "auto|none|LIST")]
     sink: Option<Sink>,
@@ -120,14 +121,6 @@ enum Nodes {
     Neurons,
     /// Features of a dictionary
     Features,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Attention {
-    /// Heads and MLPs are nodes, edges run along the residual stream only
-    Nodes,
-    /// Effects run through the held attention patterns
-    Through,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -214,6 +207,10 @@ impl GraphArgs {
         };
         let mut graph = build(&model, &input.tokens, dictionary.as_ref(), &targets, settings, &mut step)?;
         progress(total, total)?;
+        if graph.metadata.partial && graph.edges.is_empty() {
+            output::remark("interrupted before the first row: there is no graph yet, and nothing was written");
+            return Ok(INTERRUPTED);
+        }
         if let Some(prompt) = &input.prompt {
             graph.metadata.prompt.clone_from(prompt);
         }
@@ -236,6 +233,13 @@ impl GraphArgs {
             output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));
         }
         let kept = graph.pruned(&influence, &pruned)?;
+        self.warn_of_bare_targets(&kept);
+        print(&kept, &self.output)?;
+        Ok(if partial { INTERRUPTED } else { 0 })
+    }
+
+    /// Says which targets that were named have nothing left that leads to them.
+    fn warn_of_bare_targets(&self, kept: &Graph) {
         let bare = |t: &usize| !self.target.is_empty() && kept.edges.row(*t).is_empty();
         for target in kept.targets().filter(bare) {
             output::remark(&format!(
@@ -243,8 +247,6 @@ impl GraphArgs {
                 kept.nodes[target].label
             ));
         }
-        print(&kept, &self.output)?;
-        Ok(if partial { INTERRUPTED } else { 0 })
     }
 
     fn open_dictionary(&self, model: &Model) -> Result<Option<Dictionary>> {
@@ -283,6 +285,7 @@ impl GraphArgs {
         for text in &self.target {
             let target = Target::parse(model, Some(text), self.contrast.as_deref())?;
             let target = target.context("--target names no token")?;
+            super::target::hint(model, "--target", text);
             ensure!(!named.contains(&target), "--target {text:?}: the token is named twice");
             named.push(target);
         }
@@ -416,6 +419,8 @@ pub struct ViewArgs {
     #[arg(long)]
     collapse: bool,
     #[command(flatten)]
+    marks: marks::Marks,
+    #[command(flatten)]
     output: GraphOutput,
 }
 
@@ -425,7 +430,7 @@ impl ViewArgs {
         let asked = self.check || self.draft_groups || self.collapse || self.compare.is_some();
         let shaped = self.node_threshold.is_some() || self.edge_threshold.is_some();
         let printed = self.output.format.is_some() || self.output.out.is_some() || self.output.ascii;
-        let printed = printed || self.output.heads.is_some();
+        let printed = printed || self.output.heads.is_some() || !self.marks.is_empty();
         let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
         (terminal && !asked && !shaped && !printed).then_some(self.file.as_path())
     }
@@ -454,6 +459,7 @@ impl ViewArgs {
             return Ok(());
         }
         let mut graph = self.pruned(opened.graph)?;
+        self.marks.put(&mut graph).with_context(|| self.file.display().to_string())?;
         if let Some(other) = &self.compare {
             let opened = open(other)?;
             opened.warn();

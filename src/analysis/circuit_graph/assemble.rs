@@ -106,7 +106,7 @@ impl Parts<'_> {
     }
 
     fn nodes(&self) -> Result<Vec<Node>> {
-        let on: HashSet<(usize, usize)> = always_on_neurons(&self.chosen.numbers(), self.trace)?;
+        let on: HashSet<(usize, usize)> = always_on_neurons(&self.chosen.numbers(), self.trace, &mut || Ok(()))?;
         let mut nodes = Vec::with_capacity(self.chosen.totals.len() + 3);
         for total in self.chosen.totals.values() {
             let (always_on, apart) = match total.unit {

@@ -1,6 +1,6 @@
 //! `mechscope graph --attention nodes`: heads and MLPs as nodes.
 
-use super::{Attention, GraphArgs, INTERRUPTED, interrupts, print};
+use super::{GraphArgs, INTERRUPTED, interrupts, print};
 use crate::analysis::attribution_graph::LogitTarget;
 use crate::analysis::circuit_graph::{self, CircuitSettings, Contrast, question};
 use crate::cli::output;
@@ -10,7 +10,16 @@ use crate::model::dictionary::Dictionary;
 use crate::model::forward::Logits;
 use crate::model::site::Sites;
 use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
 use std::sync::atomic::Ordering;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Attention {
+    /// Heads and MLPs are nodes, edges run along the residual stream only
+    Nodes,
+    /// Effects run through the held attention patterns
+    Through,
+}
 
 impl GraphArgs {
     /// Whether heads are nodes: as was asked for, else on neurons.

@@ -1,6 +1,7 @@
 //! `mechscope` without a command: the explorer.
 
 use super::hub::HubArgs;
+use super::plan;
 use super::sessions::{NEWEST, Sessions};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
@@ -112,6 +113,7 @@ pub enum SessionCommand {
 impl Explore {
     /// Runs the explorer; returns its exit code.
     pub fn run(self) -> Result<u8> {
+        plan::check_base()?;
         let config = load_config()?.with(self.look.into());
         let keymap = keymap(&config.keymap)?;
         let sessions = Sessions::here();

@@ -5,6 +5,7 @@ mod attribute;
 pub mod attribution;
 pub mod attribution_graph;
 pub mod circuit;
+mod copy_logits;
 pub mod detect;
 mod features;
 pub mod generate;
@@ -17,10 +18,13 @@ pub mod loadings;
 mod neurons;
 pub mod next_token;
 pub mod param;
+pub mod patch;
 pub mod prediction;
+pub mod prompt_set;
 mod qk;
 pub mod runs;
 pub mod target;
+pub mod trust;
 pub mod verify;
 pub mod verify_request;
 pub mod vocabulary;
@@ -54,6 +58,8 @@ pub const COMMANDS: &[&MethodCommand] = &[
     &loadings::LOADINGS,
     &verify::VERIFY,
     &verify::KEEP_ONLY,
+    &trust::TRUST,
+    &patch::PATCH,
 ];
 
 /// A method with a command of its own.

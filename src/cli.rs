@@ -13,12 +13,14 @@ mod methods;
 mod models;
 mod output;
 mod overview;
+mod patch;
 mod plan;
 mod predict;
 mod sessions;
 mod shell;
 mod target;
 mod trace;
+mod trust;
 mod verify;
 
 use crate::address::Edit;
@@ -77,6 +79,12 @@ pub enum Command {
     /// Test a graph file by intervention: measured effects beside predicted ones
     #[command(after_help = analysis::verify::VERIFY.about.footer())]
     Verify(verify::Verify),
+    /// Patch between two prompts: what of the gap between both answers a value of the other run closes
+    #[command(after_help = analysis::patch::PATCH.about.footer())]
+    Patch(patch::PatchArgs),
+    /// Say how far predicted effects can be trusted: heads, MLPs and neurons silenced one by one, beside both totals
+    #[command(after_help = analysis::trust::TRUST.about.footer())]
+    Trust(trust::Trust),
     /// Print which heads carried an edge of a graph file, or which edges a head carried
     #[command(after_help = analysis::loadings::LOADINGS.about.footer())]
     Loadings(loadings::LoadingsArgs),
@@ -333,6 +341,8 @@ impl Cli {
                 None => c.run(),
             },
             Some(Command::Verify(c)) => c.run(),
+            Some(Command::Patch(c)) => c.run(),
+            Some(Command::Trust(c)) => c.run(),
             Some(Command::Loadings(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),

@@ -175,6 +175,8 @@ fn every_report_ends_with_its_method_and_every_method_is_in_the_catalogue() {
         "loadings",
         "verify",
         "keep-only",
+        "trust",
+        "patch",
     ];
     assert_eq!(names, all);
     let parameter = |method: &str, name: &str| {

@@ -121,10 +121,10 @@ fn a_group_is_a_joint_edit_and_a_keep_only_run_edits_the_rest() {
         let want = intervened(&model, &ids, &edits(nodes, &Intervention::Mean), &weights) + kept.whole;
         assert!((got - want).abs() <= 2e-5 * want.abs().max(1.0), "{got} for {want}");
     }
-    // The whole graph is faithful and leaves nothing, by definition.
+    // The whole graph is faithful and complete, by definition.
     let all = verifier.keep_only(&units, &mut quiet).unwrap();
     assert!((all.faithfulness().unwrap() - 1.0).abs() < 1e-4);
-    assert!(all.completeness().unwrap().abs() < 1e-4);
+    assert!((all.completeness().unwrap() - 1.0).abs() < 1e-4);
     assert!(verifier.keep_only(&[verifier.target()], &mut quiet).is_err());
 }
 

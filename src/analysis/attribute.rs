@@ -35,6 +35,12 @@ static ABOUT: About = About {
             help: "Effects by every path, at every position, instead of what is written directly: `writes` with patterns, norms and gates held, \
                    `counts` with nothing held",
         },
+        Param {
+            name: "why",
+            kind: ParamKind::Flag,
+            default: "false",
+            help: "With --total: what of `counts - writes` comes through where heads look, norm scales and gates",
+        },
         Param { name: "neurons", kind: ParamKind::Flag, default: "false", help: "Every neuron instead of whole MLPs" },
         Param {
             name: "top",

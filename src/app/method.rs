@@ -17,6 +17,9 @@ const BEGUN_BY: [(&str, Action); 7] = [
     ("loadings", Action::ExplainEdge),
 ];
 
+/// Methods that only the command line has: they take two prompts, or a run for every unit of the model.
+const COMMANDS_ONLY: [&str; 2] = ["patch", "trust"];
+
 impl App {
     /// Runs a method with what was typed behind its name: `layer=2 top=50`, a flag by its name alone.
     ///
@@ -28,6 +31,10 @@ impl App {
                 typed.trim().is_empty(),
                 "{name} takes no parameters here: mechscope methods lists those of its command"
             );
+            if COMMANDS_ONLY.contains(&name) {
+                let run = analysis::catalogue().find(|entry| entry.about.name == name).map(|entry| entry.run);
+                bail!("{name} is asked on the command line: {}", run.unwrap_or_default());
+            }
             let begun_by = BEGUN_BY.iter().find(|(begun, _)| *begun == name);
             let (_, action) = begun_by.with_context(|| format!("{name} is a command: mechscope methods"))?;
             self.perform(*action, 1);
@@ -93,7 +100,7 @@ mod tests {
     fn everything_in_the_catalogue_is_begun_by_something() {
         for entry in analysis::catalogue() {
             let name = entry.about.name;
-            let begun = BEGUN_BY.iter().any(|(begun, _)| *begun == name);
+            let begun = BEGUN_BY.iter().any(|(begun, _)| *begun == name) || COMMANDS_ONLY.contains(&name);
             assert_ne!(begun, analysis::named(name).is_ok(), "{name}");
         }
     }

@@ -160,6 +160,34 @@ impl EditPlan {
         self.changes.entry(site).or_default().push(change);
     }
 
+    /// Writes `rows`, one for each of `positions`, over the columns `cols` of a site in prompt `batch` of the batch: values from another run. They
+    /// are written after the edits of that site.
+    pub fn replace(
+        &mut self,
+        batch: usize,
+        site: Site,
+        positions: Vec<usize>,
+        cols: Range<usize>,
+        rows: Vec<Vec<f32>>,
+    ) {
+        debug_assert!(rows.len() == positions.len() && rows.iter().all(|r| r.len() == cols.len()), "as many as places");
+        let change = Change { batch, rows: positions, width: cols.len(), cols, value: ColumnValue::Replace(rows) };
+        self.changes.entry(site).or_default().push(change);
+    }
+
+    /// Writes `numbers`, one for each head and `(query, key)` of `entries`, over entries of a layer's patterns in prompt `batch` of the batch.
+    pub fn replace_pattern(
+        &mut self,
+        batch: usize,
+        layer: usize,
+        heads: Range<usize>,
+        entries: Vec<(usize, usize)>,
+        numbers: Vec<f32>,
+    ) {
+        let edit = PatternEdit::replace(batch, heads, entries, numbers);
+        self.patterns.entry(layer).or_default().push(edit);
+    }
+
     /// Holds every attention pattern at that of `run`, for all prompts of the batch: what the edits change then acts by values alone. Cuts
     /// have no effect in such a run; edits of patterns have.
     ///

@@ -9,6 +9,7 @@
 
 mod reading;
 mod row;
+mod split;
 mod totals;
 
 use super::backward::{Backward, Gradients};
@@ -29,6 +30,7 @@ use std::sync::OnceLock;
 
 pub use reading::{ReadDirection, StreamReading};
 pub use row::CircuitRow;
+pub use split::TotalsSplit;
 pub use totals::Total;
 
 /// A node of the circuit graph. Orders as the model computes.
@@ -173,14 +175,14 @@ impl<'a> Circuit<'a> {
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
         let goal = Goal::new(model, trace, objective)?;
         let n_layers = model.arch.n_layers;
-        let sites = |of: [S; 2]| Sites::only((0..n_layers).flat_map(move |l| of.map(|s| Site::Block(l, s))));
+        let sites = |of: &[S]| Sites::only((0..n_layers).flat_map(|l| of.iter().map(move |s| Site::Block(l, *s))));
         let mut back = |half: usize, rules: Rules, keep: &Sites| {
             let direction = model.before_final_norm(trace, position, &goal.row, rules.norms)?;
             let by = Backward { trace, position, rules, passes: passes.clone(), keep };
             model.backward(direction, by, &mut |done, all| step(half * all + done, 2 * all))
         };
-        let frozen = back(0, Rules::relp(gate), &sites([S::AttnOut, S::MlpOut]))?;
-        let exact = back(1, Rules::EXACT, &sites([S::Q, S::K]))?;
+        let frozen = back(0, Rules::relp(gate), &sites(&[S::AttnOut, S::MlpOut]))?;
+        let exact = back(1, Rules::EXACT, &sites(&[S::Q, S::K, S::MlpOut]))?;
         Ok(Circuit {
             model,
             trace,
@@ -199,7 +201,12 @@ impl<'a> Circuit<'a> {
         self.goal.value
     }
 
-    /// The gradient with nothing held; it has kept queries and keys.
+    /// The gradient with everything held; it has kept what attention and MLPs write.
+    pub fn frozen(&self) -> &Gradients {
+        &self.frozen
+    }
+
+    /// The gradient with nothing held; it has kept queries, keys and what MLPs write.
     pub fn exact(&self) -> &Gradients {
         &self.exact
     }

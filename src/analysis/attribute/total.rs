@@ -5,7 +5,7 @@ use crate::analysis::circuit::{address, component};
 use crate::analysis::{About, Evidence, Job, MethodDirection};
 use crate::model::forward::Step;
 use crate::replacement::Gate;
-use crate::replacement::circuit::{Circuit, Objective, Total};
+use crate::replacement::circuit::{Circuit, Objective, Total, TotalsSplit};
 use crate::report::{Column, Report, Table};
 use anyhow::{Result, bail};
 
@@ -38,6 +38,7 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
     let passes = crate::analysis::passes(job)?;
     let circuit = Circuit::new(&job.model.decoder, job.trace(), &objective, Gate::default(), &passes, step)?;
     let totals = circuit.totals(neurons)?;
+    let split = if job.values.flag("why")? { circuit.split(neurons, &passes, step)? } else { Vec::new() };
 
     let mut report = Report::default();
     target.describe(&mut report, job.model, job.position);
@@ -46,22 +47,27 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
     let embeddings = totals.iter().filter(|t| t.unit.layer().is_none());
     report.fact("from_tokens", embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32);
     report.fact("from_biases", circuit.bias()?);
-    report.table("totals", "Total effects on the target", table(totals, top));
+    report.table("totals", "Total effects on the target", table(totals, split, top));
     Ok(report)
 }
 
-/// The strongest by what they count for first.
-fn table(mut totals: Vec<Total>, top: usize) -> Table {
-    let mut table = Table::new([
-        Column::address("address"),
-        Column::number("writes", "logit", 4),
-        Column::number("counts", "logit", 4),
-        Column::text("component"),
-    ]);
-    totals.sort_by(|a, b| b.counts.abs().total_cmp(&a.counts.abs()));
-    let shown = if top == 0 { totals.len() } else { top.min(totals.len()) };
-    for total in &totals[..shown] {
-        let row = [address(total.unit).into(), total.writes.into(), total.counts.into(), component(total.unit).into()];
+/// The strongest by what they count for first; with a split, what of the difference of both totals comes from what.
+fn table(totals: Vec<Total>, split: Vec<TotalsSplit>, top: usize) -> Table {
+    let mut columns =
+        vec![Column::address("address"), Column::number("writes", "logit", 4), Column::number("counts", "logit", 4)];
+    if !split.is_empty() {
+        columns.extend(["looks", "norms", "gates"].map(|name| Column::number(name, "logit", 4)));
+    }
+    columns.push(Column::text("component"));
+    let mut table = Table::new(columns);
+    let mut order: Vec<usize> = (0..totals.len()).collect();
+    order.sort_by(|a, b| totals[*b].counts.abs().total_cmp(&totals[*a].counts.abs()));
+    let shown = if top == 0 { order.len() } else { top.min(order.len()) };
+    for &i in &order[..shown] {
+        let total = &totals[i];
+        let mut row = vec![address(total.unit).into(), total.writes.into(), total.counts.into()];
+        row.extend(split.get(i).into_iter().flat_map(|s| [s.looks, s.norms, s.gates]).map(Into::into));
+        row.push(component(total.unit).into());
         table.push(row);
     }
     table

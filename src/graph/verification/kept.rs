@@ -3,7 +3,7 @@
 /// The target with parts of the graph's units mean-ablated.
 ///
 /// `m(C)` keeps the group and ablates every other unit of the graph, `m(M - C)` the reverse; inputs, remainders and what the graph does not
-/// show stay. Faithfulness and completeness are Wang et al.'s as Transluce's circuits measure them: 1 and 0 are ideal.
+/// show stay. Faithfulness and completeness are after Wang et al.; 1 is good in both, as in a graph's scores.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct KeepOnly {
     /// Units in the group.
@@ -30,9 +30,10 @@ impl KeepOnly {
         self.share(self.group)
     }
 
-    /// `(m(M - C) - m(0)) / (m(M) - m(0))`: how much is left without the group; `None` when the units do nothing.
+    /// `(m(M) - m(M - C)) / (m(M) - m(0))`: how much of what the graph's units do goes with the group: 1 when nothing of it is left outside; `None`
+    /// when they do nothing.
     pub fn completeness(&self) -> Option<f32> {
-        self.share(self.rest)
+        self.share(self.rest).map(|left| 1.0 - left)
     }
 
     fn share(&self, value: f32) -> Option<f32> {

@@ -66,6 +66,12 @@ impl PatternEdit {
         Ok(PatternEdit { batch, heads, entries, value })
     }
 
+    /// Given numbers, one for each head and entry.
+    pub fn replace(batch: usize, heads: Range<usize>, entries: Vec<(usize, usize)>, numbers: Vec<f32>) -> Self {
+        debug_assert_eq!(numbers.len(), heads.len() * entries.len(), "a number for each entry");
+        PatternEdit { batch, heads, entries, value: PatternValue::Replace(numbers) }
+    }
+
     /// Whether its prompt is one of `n`.
     pub fn is_in(&self, n: usize) -> bool {
         self.batch < n

@@ -1,0 +1,189 @@
+//! Patched grids as grids and tables: of one pair, and of a set in means.
+
+use super::{EffectEstimate, PatchAnswer, PatchCell, PatchCells, PatchQuestion};
+use crate::analysis::input::Input;
+use crate::model::Model;
+use crate::report::{self, Axis, Column, Grid, Report, Table};
+use anyhow::{Result, ensure};
+
+/// What a report says of a pair before its cells.
+pub fn describe(report: &mut Report, model: &Model, patch: &PatchQuestion, patched: &PatchAnswer, position: usize) {
+    patched.target.describe(report, model, position);
+    report.fact("site", patch.site.name());
+    report.fact("direction", patch.way.name());
+    report.fact("metric", patch.metric.name());
+    report.fact("metric_clean", patched.clean as f32);
+    report.fact("metric_corrupt", patched.corrupt as f32);
+    agreement(report, patch, patched);
+}
+
+/// How estimates agree with what the first way of finding effects gave.
+fn agreement(report: &mut Report, patch: &PatchQuestion, patched: &PatchAnswer) {
+    let Some((first, others)) = patched.effects.split_first() else { return };
+    for (approx, effects) in patch.approx[1..].iter().zip(others) {
+        if let Some(r) = pearson(first, effects) {
+            report.fact(&format!("correlation_{}_{}", patch.approx[0].name(), approx.name()), r as f32);
+        }
+    }
+}
+
+/// Pearson's correlation of those that are numbers in both; none where either list is constant.
+fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
+    let pairs: Vec<(f64, f64)> = a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))).collect();
+    let pairs: Vec<(f64, f64)> = pairs.into_iter().filter(|(a, b)| a.is_finite() && b.is_finite()).collect();
+    let n = pairs.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / n;
+    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
+    let sum = |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|(a, b)| of(a - x, b - y)).sum::<f64>();
+    let own = sum(&|a, _| a * a) * sum(&|_, b| b * b);
+    (own > 0.0).then(|| sum(&|a, b| a * b) / own.sqrt())
+}
+
+/// The columns that say which cell a row is.
+fn of_cell(cells: &[PatchCell], patch: &PatchQuestion) -> Vec<Column> {
+    let mut columns = vec![Column::address("address"), Column::integer("layer")];
+    if cells.iter().any(|c| c.unit.is_some()) {
+        columns.push(Column::integer(if patch.site == super::PatchSite::Neuron { "neuron" } else { "head" }));
+    }
+    if cells.iter().any(|c| c.position.is_some()) {
+        columns.push(Column::integer("position"));
+    }
+    columns
+}
+
+fn named(cell: &PatchCell, columns: &[Column]) -> Vec<report::Cell> {
+    let address = cell.address.clone().map_or_else(|| cell.name.clone().into(), Into::into);
+    let mut row = vec![address, cell.layer.into()];
+    for column in columns {
+        match column.name.as_str() {
+            "head" | "neuron" => row.push(cell.unit.into()),
+            "position" => row.push(cell.position.into()),
+            _ => {}
+        }
+    }
+    row
+}
+
+/// One row a cell, in the model's order; `top` of them, the strongest first, if that is not 0.
+pub fn cells(patched: &PatchAnswer, patch: &PatchQuestion, top: usize) -> Table {
+    let mut columns = of_cell(&patched.cells, patch);
+    let own = columns.clone();
+    columns.push(Column::number("effect", "", 4));
+    columns.extend(patch.approx[1..].iter().map(|a| Column::number(a.name(), "", 4)));
+    let mut table = Table::new(columns);
+    for i in order(patched, top) {
+        let mut row = named(&patched.cells[i], &own);
+        row.extend(patched.effects.iter().map(|effects| report::Cell::finite(effects[i])));
+        table.push(row);
+    }
+    table
+}
+
+fn order(patched: &PatchAnswer, top: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..patched.cells.len()).collect();
+    if top > 0 {
+        let first = &patched.effects[0];
+        order.sort_by(|a, b| first[*b].abs().total_cmp(&first[*a].abs()));
+        order.truncate(top);
+    }
+    order
+}
+
+/// The effects as a picture, layers down; none where cells have both a head and a position, or there is one layer of neurons.
+///
+/// # Errors
+/// The cells do not fill it.
+pub fn grid(patched: &PatchAnswer, patch: &PatchQuestion, pair: (&Input, &Input)) -> Result<Option<(String, Grid)>> {
+    let both = patched.cells.iter().any(|c| c.unit.is_some() && c.position.is_some());
+    let neurons = patch.site == super::PatchSite::Neuron && patch.by != Some(PatchCells::Position);
+    if both || neurons || patched.cells.is_empty() {
+        return Ok(None);
+    }
+    let mut layers: Vec<usize> = patched.cells.iter().map(|c| c.layer).collect();
+    layers.dedup();
+    let across: Vec<String> = patched
+        .cells
+        .iter()
+        .take_while(|c| c.layer == layers[0])
+        .map(|c| match (c.position, c.unit) {
+            (Some(p), _) => {
+                let (clean, corrupt) = (&pair.0.tokens[p].text, &pair.1.tokens[p].text);
+                if clean == corrupt { format!("{p} \"{clean}\"") } else { format!("{p} \"{clean}\"/\"{corrupt}\"") }
+            }
+            (None, unit) => format!("{}", unit.unwrap_or(0)),
+        })
+        .collect();
+    let name = if patched.cells[0].position.is_some() { "position" } else { "head" };
+    let rows = Axis::new("layer", layers.iter().map(|l| format!("L{l}")));
+    let grid = Grid::new(rows, Axis::new(name, across), patched.effects[0].clone(), "", 2)?;
+    let addresses: Option<Vec<_>> = patched.cells.iter().map(|c| c.address.clone()).collect();
+    let grid = match addresses {
+        Some(addresses) => grid.with_addresses(addresses)?,
+        None => grid,
+    };
+    let title = match patch.approx[0] {
+        EffectEstimate::Exact => "Effects: 0 is nothing, 1 the whole gap".to_owned(),
+        approx => format!("Effects estimated by {}: 0 is nothing, 1 the whole gap", approx.name()),
+    };
+    Ok(Some((title, grid)))
+}
+
+/// Means over the pairs of a set, cell by cell, with standard errors; `top` cells, the strongest first, if that is not 0.
+///
+/// # Errors
+/// The pairs' cells differ: their prompts have different lengths.
+pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, top: usize) -> Result<Table> {
+    let Some((first_id, first)) = set.first() else { return Ok(Table::default()) };
+    for (id, one) in set {
+        let same = |(a, b): (&PatchCell, &PatchCell)| (a.layer, a.unit, a.position) == (b.layer, b.unit, b.position);
+        ensure!(
+            one.cells.len() == first.cells.len() && one.cells.iter().zip(&first.cells).all(same),
+            "{id} has {} cells and {first_id} has {}: positions of prompts of different lengths cannot be averaged; accepted: --by head, or equal lengths",
+            one.cells.len(),
+            first.cells.len()
+        );
+    }
+    let mut columns = of_cell(&first.cells, patch);
+    let own = columns.clone();
+    columns.extend([Column::number("effect", "", 4), Column::number("effect_se", "", 4), Column::integer("n")]);
+    columns.extend(patch.approx[1..].iter().map(|a| Column::number(a.name(), "", 4)));
+    let mut table = Table::new(columns);
+    let values = |way: usize, cell: usize| -> Vec<f64> {
+        let all = set.iter().map(|(_, one)| f64::from(one.effects[way][cell]));
+        all.filter(|x| x.is_finite()).collect()
+    };
+    let mut rows: Vec<(f64, Vec<report::Cell>)> = Vec::new();
+    for (i, cell) in first.cells.iter().enumerate() {
+        let of = values(0, i);
+        let mean = |of: &[f64]| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
+        let (middle, n) = (mean(&of), of.len() as f64);
+        let error = middle.filter(|_| of.len() > 1).map(|m| {
+            let spread = of.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (n - 1.0);
+            (spread / n).sqrt() as f32
+        });
+        let mut row = named(cell, &own);
+        row.extend([middle.map(|m| m as f32).into(), error.into(), of.len().into()]);
+        row.extend((1..patch.approx.len()).map(|way| mean(&values(way, i)).map(|m| m as f32).into()));
+        rows.push((middle.unwrap_or(0.0).abs(), row));
+    }
+    if top > 0 {
+        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+        rows.truncate(top);
+    }
+    rows.into_iter().for_each(|(_, row)| table.push(row));
+    Ok(table)
+}
+
+/// Every cell of every pair of a set.
+pub fn pairs(set: &[(String, PatchAnswer)], patch: &PatchQuestion) -> Table {
+    let mut columns = vec![Column::text("pair")];
+    let mut rows = Vec::new();
+    for (id, one) in set {
+        let table = cells(one, patch, 0);
+        if columns.len() == 1 {
+            columns.extend(table.columns);
+        }
+        rows.extend(table.rows.into_iter().map(|row| [vec![id.clone().into()], row].concat()));
+    }
+    Table { columns, rows }
+}

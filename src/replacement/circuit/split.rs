@@ -1,0 +1,109 @@
+//! Why the two totals of a unit differ: its way to the target leads through where heads look, through the scales of norms and through gates, which
+//! `writes` holds and `counts` does not.
+//!
+//! Each of the three rules is switched on in every order, and what it changes is averaged over the orders (Shapley's value), so that the three
+//! parts add up to the difference and none depends on which came first.
+
+use super::{Circuit, CircuitNode};
+use crate::model::edit::Passes;
+use crate::model::forward::Step;
+use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::replacement::backward::{Backward, Gradients};
+use crate::replacement::norm::{dot, vector};
+use crate::replacement::rules::{Gates, GradientRule, Rules};
+use anyhow::Result;
+
+/// What of `counts - writes` comes from what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TotalsSplit {
+    /// The unit.
+    pub unit: CircuitNode,
+    /// From where heads look: patterns that change with what they read.
+    pub looks: f32,
+    /// From the scales of norms.
+    pub norms: f32,
+    /// From MLP nonlinearities.
+    pub gates: f32,
+}
+
+/// The rules that are switched on, as bits.
+const LOOKS: usize = 1;
+const NORMS: usize = 2;
+const GATES: usize = 4;
+const ALL: usize = LOOKS | NORMS | GATES;
+
+impl Circuit<'_> {
+    /// The parts of the difference of both totals, for the units of [`Circuit::totals`] in their order. `passes` are the edits of the run. Six
+    /// backward passes.
+    ///
+    /// # Errors
+    /// A site was not recorded, or what `step` returns.
+    pub fn split(&self, neurons: bool, passes: &Passes, step: Step) -> Result<Vec<TotalsSplit>> {
+        let totals = self.totals(neurons)?;
+        let mut by_rules: Vec<Vec<f32>> = vec![Vec::new(); ALL + 1];
+        by_rules[0] = totals.iter().map(|t| t.writes).collect();
+        by_rules[ALL] = totals.iter().map(|t| t.counts).collect();
+        for (nth, on) in (1..ALL).enumerate() {
+            let gradients = self.by(on, passes, &mut |done, all| step(nth * all + done, (ALL - 1) * all))?;
+            by_rules[on] = self.effects(&gradients, neurons)?;
+        }
+        let of = |rule: usize, unit: usize| -> f32 {
+            let gain = |before: usize| f64::from(by_rules[before | rule][unit]) - f64::from(by_rules[before][unit]);
+            let others = ALL & !rule;
+            // The two others by themselves: the lowest bit of what is left, and the rest.
+            let one = others & others.wrapping_neg();
+            let parts = [(0, 2.0), (one, 1.0), (others & !one, 1.0), (others, 2.0)];
+            (parts.into_iter().map(|(before, weight)| weight * gain(before)).sum::<f64>() / 6.0) as f32
+        };
+        let split = totals.iter().enumerate().map(|(i, total)| TotalsSplit {
+            unit: total.unit,
+            looks: of(LOOKS, i),
+            norms: of(NORMS, i),
+            gates: of(GATES, i),
+        });
+        Ok(split.collect())
+    }
+
+    /// The backward pass with some of the rules switched on.
+    fn by(&self, on: usize, passes: &Passes, step: Step) -> Result<Gradients> {
+        let rule = |bit: usize| if on & bit == 0 { GradientRule::Frozen } else { GradientRule::Exact };
+        let gates = if on & GATES == 0 { Gates::Held(self.gate) } else { Gates::Exact };
+        let rules = Rules { norms: rule(NORMS), patterns: rule(LOOKS), gates };
+        let position = self.goal.position;
+        let direction = self.model.before_final_norm(self.trace, position, &self.goal.row, rules.norms)?;
+        let keep = &Sites::None;
+        self.model.backward(
+            direction,
+            Backward { trace: self.trace, position, rules, passes: passes.clone(), keep },
+            step,
+        )
+    }
+
+    /// Gradient times activation, unit by unit in the order of [`Circuit::totals`].
+    fn effects(&self, by: &Gradients, neurons: bool) -> Result<Vec<f32>> {
+        let d = self.model.arch.d_model;
+        let mut effects = Vec::new();
+        let embed = vector(&by.embed)?;
+        for position in 0..=self.goal.position {
+            let of = position * d..(position + 1) * d;
+            effects.push(dot(&embed[of.clone()], &self.embed[of.clone()]));
+            if let Some(pos_embed) = &self.pos_embed {
+                effects.push(dot(&embed[of.clone()], &pos_embed[of]));
+            }
+        }
+        for layer in 0..self.model.arch.n_layers {
+            let (z, width) = (&self.written(layer)?.z, self.model.blocks[layer].attention.d_head);
+            let heads = vector(&by.heads[layer])?;
+            effects.extend(heads.chunks_exact(width).zip(z.chunks_exact(width)).map(|(g, z)| dot(g, z)));
+            let post = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
+            let (gradients, d_mlp) = (vector(&by.neurons[layer])?, self.model.arch.d_mlp);
+            for (g, a) in gradients.chunks_exact(d_mlp).zip(post.chunks_exact(d_mlp)) {
+                effects.push(dot(g, a));
+                if neurons {
+                    effects.extend(g.iter().zip(a).map(|(g, a)| g * a));
+                }
+            }
+        }
+        Ok(effects)
+    }
+}

@@ -233,7 +233,10 @@ class Model:
         pattern = scores.softmax(-1)
         z = torch.einsum("hqk,khd->qhd", pattern, v.repeat_interleave(group, 1))
         result = torch.einsum("qhd,chd->qhc", z, b["o"][0].view(self.d, self.heads, self.width))
-        out |= {at + "hook_rot_q": q, at + "hook_rot_k": k, at + "hook_attn_scores": scores, at + "hook_pattern": pattern}
+        out |= {at + "hook_attn_scores": scores, at + "hook_pattern": pattern}
+        # Where nothing is rotated these are q and k themselves, or no site at all.
+        if b["rope"] or b["q_norm"] is None:
+            out |= {at + "hook_rot_q": q, at + "hook_rot_k": k}
         out |= {at + "hook_z": z, at + "hook_result": result}
         return result
 

@@ -182,7 +182,15 @@ fn progress(said: &Said) -> String {
 }
 
 fn question(prompt: &str) -> PromptQuestion {
-    PromptQuestion { prompt: prompt.into(), ids: None, edits: Vec::new(), position: -1, target: None, contrast: None }
+    PromptQuestion {
+        prompt: prompt.into(),
+        ids: None,
+        edits: Vec::new(),
+        position: -1,
+        target: None,
+        contrast: None,
+        dictionary: None,
+    }
 }
 
 fn graph(prompt: &str, units: usize) -> Ask {

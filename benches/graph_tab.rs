@@ -94,6 +94,8 @@ fn explorer() -> App {
                 contrast: None,
                 by_default: true,
                 change: None,
+                decided: Vec::new(),
+                warnings: Vec::new(),
                 report: Arc::new(Report::default()),
             }),
             Ask::Graph(_) => Answer::Graph(attribution.clone()),

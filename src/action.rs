@@ -1,7 +1,9 @@
 //! The one list of actions: everything that can be done, by name.
 
+mod context;
 mod table;
 
+pub use context::Context;
 pub(crate) use table::actions;
 
 use std::fmt::{self, Display, Formatter};
@@ -19,7 +21,7 @@ pub enum Argument {
 }
 
 macro_rules! names {
-    ($($group:literal { $($variant:ident $name:literal $about:literal
+    ($($group:literal { $($variant:ident $name:literal $about:literal $(in $context:ident)?
         $(: $argument:literal opens $opens:expr, takes $takes:expr)? $(=> $does:expr)?;)* })*) => {
         /// Something that can be done.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,12 +48,19 @@ macro_rules! names {
                 match self { $($(Action::$variant => $group,)*)* }
             }
 
+            /// The context that it belongs to: done elsewhere, it goes there first. None is done wherever one is.
+            pub fn context(self) -> Option<Context> {
+                match self { $($(Action::$variant => names!(@in $($context)?),)*)* }
+            }
+
             /// Whether it takes an argument.
             pub fn argument(self) -> Argument {
                 match self { $($(Action::$variant => names!(@ $($argument)?),)*)* }
             }
         }
     };
+    (@in) => { None };
+    (@in $context:ident) => { Some(Context::$context) };
     (@) => { Argument::No };
     (@ $word:literal) => { Argument::Asked($word) };
 }

@@ -1,6 +1,7 @@
 //! The state of the explorer and what events do to it: no input or output, no clock, no terminal.
 
 mod asked;
+mod chat;
 mod command;
 mod editing;
 pub mod edits;
@@ -21,6 +22,7 @@ mod pipe;
 mod places;
 mod program;
 mod question;
+mod record;
 mod rows;
 pub mod session;
 mod shade;
@@ -33,7 +35,7 @@ pub mod yank;
 use crate::address::Address;
 pub use crate::analysis::prediction::Next;
 pub use crate::engine::ModelInfo;
-use crate::engine::{Answer, JobId, Reply, Request, Said};
+use crate::engine::{Answer, Ask, JobId, Reply, Request, Said};
 use crate::keymap::{Context, Key, Keymap};
 use edits::Edits;
 use history::History;
@@ -43,6 +45,7 @@ use pane::{Pane, RequestState};
 use session::Session;
 pub use slot::Slot;
 pub use tab::Tab;
+use tab::{HeadsTab, MethodTab, NeuronsTab};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +171,8 @@ pub struct App {
     pub prompt: Option<String>,
     /// Its tokens where they are not those of its text: some were generated.
     pub ids: Option<Vec<u32>>,
+    /// A prompt in the chat template, and what it was before.
+    chat: Option<(String, String)>,
     /// Prompts typed before, the latest last.
     pub prompts: Vec<String>,
     /// The prompt's tokens and target, of the newest answer.
@@ -178,16 +183,14 @@ pub struct App {
     pub edits: Edits,
     /// What is marked, in every tab: units in the order they were marked.
     pub marks: Vec<Address>,
-    /// Whether the neurons of all layers are shown.
-    pub all_layers: bool,
-    /// The column that the grid of heads is shaded by.
-    pub statistic: usize,
+    /// What the tab Heads keeps.
+    pub heads: HeadsTab,
+    /// What the tab Neurons keeps.
+    pub neurons: NeuronsTab,
     /// The attribution graphs.
     pub graph: graph::GraphTab,
-    /// The method of the Method tab.
-    pub method: Option<&'static str>,
-    /// Its parameters that are not at their defaults.
-    pub method_params: Vec<(String, String)>,
+    /// What the tab of a method keeps.
+    pub method: MethodTab,
     /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
     pub options: Vec<(String, String)>,
     /// The shell command that runs.
@@ -214,8 +217,6 @@ pub struct App {
     /// What it began with, and whether anything was done since that is worth keeping.
     begun: Session,
     touched: bool,
-    /// The neuron that was gone to: the table has it whether it is strong or not.
-    sought: Option<(usize, usize)>,
     tickets: u64,
     effects: Vec<Effect>,
 }
@@ -240,17 +241,16 @@ impl App {
             model_name: session.model,
             prompt: session.prompt,
             ids: session.ids,
+            chat: None,
             prompts: session.prompts,
             next: None,
             panes: Slot::ALL.map(Pane::new).to_vec(),
             edits: Edits::new(session.edits),
             marks: Vec::new(),
-            sought: session.neuron,
-            all_layers: false,
-            statistic: 0,
+            heads: HeadsTab::default(),
+            neurons: NeuronsTab { sought: session.neuron, ..NeuronsTab::default() },
             graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_kept(session.works),
-            method: None,
-            method_params: Vec::new(),
+            method: MethodTab::default(),
             options: session.options,
             piping: None,
             output: None,
@@ -297,6 +297,7 @@ impl App {
         self.show_output();
         self.ask_what_is_missing();
         self.end_what_is_obsolete();
+        self.close_needless_question();
         std::mem::take(&mut self.effects)
     }
 
@@ -376,8 +377,10 @@ impl App {
         let slot = pane.slot;
         match reply.said {
             Said::Progress(far) => {
-                (pane.state, pane.seconds_left) = (RequestState::Running(far.done, far.of), far.seconds_left)
+                (pane.state, pane.seconds_left) = (RequestState::Running(far.done, far.of), far.seconds_left);
+                pane.work = Some(far.what);
             }
+            Said::Partial(Answer::Tested(found)) => self.take_some_tests(found),
             Said::Partial(answer) => self.answer(slot, answer),
             Said::Failed(error) => {
                 pane.state = RequestState::Failed(error.clone());
@@ -385,17 +388,19 @@ impl App {
                     self.graph_failed();
                 }
                 if let (Slot::Model, Some(model)) = (slot, &self.model) {
-                    // The model that is open stays open.
+                    // The model that is open stays open, and nothing is wrong with it.
                     self.model_name = model.name.clone();
                     let name = self.model_name.clone();
                     let pane = self.pane_mut(slot);
-                    (pane.asked, pane.fresh) = (Some(crate::engine::Ask::Open(name)), true);
+                    (pane.asked, pane.fresh) = (Some(Ask::Open(name)), true);
+                    pane.state = RequestState::Idle;
                 }
                 self.fail(error);
             }
             Said::Done(answer, _) => {
                 pane.state = RequestState::Idle;
                 pane.fresh = true;
+                pane.answered.clone_from(&pane.asked);
                 self.answer(slot, answer);
             }
         }
@@ -414,15 +419,17 @@ impl App {
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
                     let kept = self.works();
                     self.graph = graph::GraphTab::default().with_kept(kept);
-                    (self.marks, self.sought) = (Vec::new(), None);
+                    (self.marks, self.neurons.sought) = (Vec::new(), None);
                     self.break_notes();
                 }
                 self.model = Some(model);
             }
             Answer::Next(next) => {
                 self.pane_mut(slot).show(next.report.clone());
+                let news = self.next.as_ref().is_none_or(|before| before.warnings != next.warnings);
                 self.next = Some(next);
                 self.announce();
+                self.warn_of_prompt(news);
                 if self.tab == Tab::Prompt {
                     self.log_command();
                 }
@@ -436,6 +443,7 @@ impl App {
             Answer::Kept(kept) => self.take_kept(kept),
             Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(longer) => self.generated(longer),
+            Answer::Chat(prompt, ids) => self.put_into_chat(prompt, ids),
             Answer::Report(report) => {
                 if slot == Slot::LensCell {
                     // The grid is in the pane beside it already.

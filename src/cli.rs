@@ -32,8 +32,7 @@ use crate::model::device::{DTypeChoice, DeviceChoice, dtype_name};
 use crate::model::memory::{Planned, plan_only, planned};
 use crate::model::open::Options;
 use crate::model::source;
-use crate::model::text::chat::ChatMessage;
-use crate::model::text::{Bos, BosDone};
+use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
@@ -195,8 +194,13 @@ pub struct PromptArgs {
 impl PromptArgs {
     /// Reads and tokenizes the prompt.
     pub fn read(&self, model: &Model) -> Result<Input> {
+        let input = self.input(model)?;
+        input.warnings(model).iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
+        Ok(input)
+    }
+
+    fn input(&self, model: &Model) -> Result<Input> {
         if let Some(ids) = &self.ids {
-            warn_of_length(model, ids.len());
             return Input::of_ids(model, ids, self.bos).context("--ids");
         }
         let prompt = match self.prompt.as_deref() {
@@ -204,45 +208,10 @@ impl PromptArgs {
             Some(text) => text.to_owned(),
             None => bail!("a prompt is needed (--prompt TEXT, or --ids 1,2,3)"),
         };
-        let input = if self.chat {
-            // The template writes its own BOS.
-            let bos = if self.bos == Bos::Auto { Bos::Never } else { self.bos };
-            Input { asked: self.bos, ..Input::of_prompt(model, self.templated(model, prompt)?, bos)? }
-        } else {
-            Input::of_prompt(model, prompt, self.bos)?
-        };
-        if matches!(input.bos, BosDone::Doubled(_)) {
-            eprintln!("warning: {}; --bos never adds none", input.bos);
+        if self.chat {
+            return Input::of_chat(model, prompt, self.system.clone(), self.bos).context("--chat");
         }
-        warn_of_length(model, input.tokens.len());
-        Ok(input)
-    }
-}
-
-impl PromptArgs {
-    /// The prompt in the model's chat template.
-    fn templated(&self, model: &Model, prompt: String) -> Result<String> {
-        let chat = model.text()?.chat().with_context(|| {
-            format!(
-                "--chat: {} has no chat template; accepted: models with chat_template in tokenizer_config.json, chat_template.jinja, or \
-                 tokenizer.chat_template in a GGUF file",
-                model.source
-            )
-        })?;
-        let system = self.system.clone().map(|content| ChatMessage { role: "system", content });
-        let messages: Vec<ChatMessage> =
-            system.into_iter().chain([ChatMessage { role: "user", content: prompt }]).collect();
-        chat.prompt(&messages, true)
-    }
-}
-
-/// Rotary models run beyond their trained length, where what they say is another matter.
-fn warn_of_length(model: &Model, n: usize) {
-    let trained = model.decoder.arch.n_ctx;
-    if n > trained && model.decoder.pos_embed.is_none() {
-        eprintln!(
-            "warning: the prompt has {n} tokens; this model was trained on at most {trained}, and numbers beyond may mean little"
-        );
+        Input::of_prompt(model, prompt, self.bos)
     }
 }
 
@@ -324,7 +293,7 @@ impl Cli {
     fn done(self) -> Result<u8> {
         match self.command {
             None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => return self.explore.run(),
-            None => overview::print(),
+            None => self.explore.without_terminal(),
             Some(Command::Predict(c)) => c.run(),
             Some(Command::Ask(c)) => c.run(),
             Some(Command::Intervene(c)) => c.run(),

@@ -102,6 +102,11 @@ impl Graph {
         numbered.filter_map(move |(i, node)| fails(node).then_some(i))
     }
 
+    /// Place of the node of this address or id.
+    pub fn node_called(&self, text: &str) -> Option<usize> {
+        self.nodes.iter().position(|n| &*n.id == text || n.address().is_some_and(|a| a.to_string() == text))
+    }
+
     /// Place of each node by its id; of nodes that share one, the first.
     pub fn by_id(&self) -> HashMap<&str, usize> {
         let mut ids = HashMap::with_capacity(self.nodes.len());

@@ -37,8 +37,8 @@ use site::{Site, Sites};
 use source::Source;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use text::Bos;
 use text::{Encoding, Piece, Text};
 use trace::Trace;
@@ -58,7 +58,7 @@ pub struct Model {
     /// Tokens that end a text, as the model's settings name them; `generation_config.json` may name others.
     pub ends: Vec<u32>,
     /// The dictionary whose features edits can name.
-    pub dictionary: Option<Arc<Dictionary>>,
+    dictionary: RwLock<Option<Arc<Dictionary>>>,
     /// Forward passes that began at tokens.
     passes: AtomicU64,
 }
@@ -79,9 +79,19 @@ impl Model {
             directions: Vec::new(),
             unread: None,
             ends: Vec::new(),
-            dictionary: None,
+            dictionary: RwLock::default(),
             passes,
         }
+    }
+
+    /// The dictionary whose features edits can name, if there is one.
+    pub fn dictionary(&self) -> Option<Arc<Dictionary>> {
+        self.dictionary.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on edits can name this dictionary's features.
+    pub fn use_dictionary(&self, dictionary: Arc<Dictionary>) {
+        *self.dictionary.write().unwrap_or_else(PoisonError::into_inner) = Some(dictionary);
     }
 
     /// How many forward passes began at tokens so far; those that go on from a recorded residual stream do not count.

@@ -8,6 +8,7 @@ use crate::app::message::Message as Saying;
 use crate::app::session::Session;
 use crate::app::{App, Effect, Event};
 use crate::engine::{Engine, Reply, Said, Setup};
+use crate::graph::format::json;
 use crate::keymap::{Key, Keymap};
 use crate::terminal::signals::Signal;
 use crate::terminal::{Screen, clipboard, guard, input, signals};
@@ -310,7 +311,13 @@ impl Explorer {
                         continue;
                     }
                     // Here and now: the program does not end in the middle of it.
-                    let written = crate::files::replace(Path::new(&file), |to| Ok(to.write_all(&bytes)?));
+                    let is_graph = file.ends_with(".json");
+                    let written = crate::files::replace_if(
+                        Path::new(&file),
+                        |to| Ok(to.write_all(&bytes)?),
+                        // What cannot be opened again takes the place of nothing.
+                        |part| if is_graph { json::check_written(part, &bytes) } else { Ok(()) },
+                    );
                     self.app.message = Some(match written {
                         Ok(()) => Saying::info(format!("wrote {file}, {} bytes", bytes.len())),
                         Err(e) => Saying::error(format!("{e:#}")),

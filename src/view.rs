@@ -14,6 +14,7 @@ mod hints;
 mod pane;
 pub mod picture;
 mod popup;
+mod progress;
 mod prompt;
 mod table;
 pub mod text;
@@ -111,6 +112,7 @@ pub fn draw(frame: &mut Frame, app: &App, memory: &mut ViewMemory, theme: Theme)
     canvas.status(status);
     let line_cursor = canvas.hints(hints);
     let popup_cursor = canvas.popup(body);
+    canvas.message(Rect { height: body.height + status.height, ..body });
     let cursor = match &app.overlay {
         Some(Overlay::Prompt(..)) if app.tab == Tab::Prompt => prompt_cursor,
         Some(Overlay::Line(..)) => line_cursor,

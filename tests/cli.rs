@@ -539,3 +539,63 @@ fn models_open_from_the_hugging_face_cache() {
         assert!(ran.err.contains(says) && ran.err.contains(arg(&hub)), "{name}: {}", ran.err);
     }
 }
+
+#[test]
+fn without_a_terminal_what_was_asked_of_the_explorer_fails_by_its_reason() {
+    for (args, says) in [
+        (&["-m", "nosuch"][..], "no model is called \"nosuch\""),
+        (&["--resume", "99"], "no session is kept yet"),
+        (&["-m", "induction"], "needs a terminal"),
+        (&["-p", "abc"], "needs a terminal"),
+        (&["--graph", "g.json"], "needs a terminal"),
+    ] {
+        let ran = mechscope(args);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{args:?}: {}", ran.err);
+        assert!(ran.err.starts_with("error: ") && ran.err.contains(says), "{args:?}: {}", ran.err);
+    }
+    // How it looks is no question.
+    assert!(mechscope(&["--ascii"]).output().contains("mechscope predict"));
+}
+
+#[test]
+fn a_missing_file_is_not_looked_for_on_a_hub() {
+    for name in ["missing.gguf", "./folder/missing.gguf", "/no/such/folder", "nosuch"] {
+        let ran = mechscope(&["predict", "-m", name, "-p", "x"]);
+        assert_eq!(ran.code, Some(1), "{name}");
+        assert!(ran.err.contains("a GGUF file") && !ran.err.contains(&format!("hf download {name}")), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_token_that_is_likely_meant_with_a_space_is_hinted_at() {
+    let hint = |target: &str| {
+        let ran = mechscope(&["predict", "-m", "hello", "-p", "The capital of Texas is", "--target", target]);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        ran.err
+    };
+    assert!(hint("in").contains("--target ' in'"), "{}", hint("in"));
+    // Exactly named, or already with a space.
+    for exact in ["\"in\"", " in", "300"] {
+        assert_eq!(hint(exact), "", "{exact}");
+    }
+}
+
+#[test]
+fn negative_numbers_are_refused_by_what_is_accepted() {
+    for (option, accepted) in [("--temperature", "0 and above"), ("--top-p", "above 0")] {
+        let ran = mechscope(&["generate", "-m", "induction", "-p", "abc", option, "-1"]);
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        assert!(ran.err.contains(&format!("{option} -1")) && ran.err.contains(accepted), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_text_is_refused_as_a_graph_by_how_it_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text.txt");
+    std::fs::write(&file, "\n  once upon a time\n").unwrap();
+    let ran = mechscope(&["view", arg(&file), "--format", "text"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("no graph file: it begins with \"once upon a time\""), "{}", ran.err);
+    assert!(ran.err.contains("text.txt") && ran.err.contains("Neuronpedia"), "{}", ran.err);
+}

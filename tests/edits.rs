@@ -444,8 +444,8 @@ fn with_dictionaries() -> Vec<(String, Model)> {
         }
     }
     let open = |(name, model, folder): (String, String, Option<String>)| {
-        let mut model = Model::open(&model, Options::default(), Box::new(|_, _| {})).unwrap();
-        model.dictionary = Some(Arc::new(Dictionary::of(&model, folder.as_deref()).unwrap()));
+        let model = Model::open(&model, Options::default(), Box::new(|_, _| {})).unwrap();
+        model.use_dictionary(Arc::new(Dictionary::of(&model, folder.as_deref()).unwrap()));
         (name, model)
     };
     all.into_iter().map(open).collect()
@@ -454,7 +454,7 @@ fn with_dictionaries() -> Vec<(String, Model)> {
 #[test]
 fn a_feature_writes_what_its_new_activation_adds() {
     for (name, model) in with_dictionaries() {
-        let dictionary = model.dictionary.clone().unwrap();
+        let dictionary = model.dictionary().unwrap();
         let clean = clean(&model, PROMPT);
         let input = |run: &Trace, l| dictionary.input(l, model.decoder.arch.parallel, run).unwrap();
         let active = dictionary.encode(1, &input(&clean, 1)).unwrap();

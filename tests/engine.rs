@@ -85,7 +85,15 @@ fn graph() -> Ask {
 }
 
 fn question(prompt: &str) -> PromptQuestion {
-    PromptQuestion { prompt: prompt.into(), ids: None, edits: Vec::new(), position: -1, target: None, contrast: None }
+    PromptQuestion {
+        prompt: prompt.into(),
+        ids: None,
+        edits: Vec::new(),
+        position: -1,
+        target: None,
+        contrast: None,
+        dictionary: None,
+    }
 }
 
 fn tests(graph: &Attribution, what: Subjects) -> Ask {

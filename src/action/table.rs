@@ -1,6 +1,6 @@
 //! The table of actions: name, help, and what each does, in one place.
 //!
-//! An action is one line here and its key in `keymaps/default.toml`. Most are done at once, with the count that was typed (`n`); those with an
+//! An action is one line here and its key in `keymaps/default.toml`. `in` says which context it belongs to, where it is not done everywhere. Most are done at once, with the count that was typed (`n`); those with an
 //! argument say what their line is called, how it opens, and what becomes of the text typed into it. What is done is written in the words of
 //! [`crate::app`], which reads the table with a macro of its own; here it is not looked at.
 
@@ -48,6 +48,8 @@ macro_rules! actions {
             Generate "generate" "Add the most probable token to the prompt" => |app, n| app.generate(n, None);
             Sample "sample" "Add a token drawn by probability to the prompt" => |app, n| app.sample(n);
             GenerateMany "generate_many" "Add tokens to the prompt (20, or 20 temperature=0.8 seed=7)" : "tokens" opens |_| TextInput::suggestion("20"), takes |app, text| app.generate_many(text);
+            Chat "chat" "Put the prompt into the model's chat template, or take it out again" => |app, _| app.turn_chat();
+            ChatAfter "chat_after" "Put the prompt into the chat template, after what the system says" : "the system says" opens |_| TextInput::line(""), takes |app, text| app.chat_after(text);
             OpenModel "open_model" "Open another model" : "model" opens |app| TextInput::suggestion(&app.model_name), takes |app, text| app.open_model(text);
             Qk "qk" "What the query and key of the selected head read: why it looks where it looks" => |app, _| app.ask_why_it_looks();
             Statistic "statistic" "Shade the grid by the next statistic" => |app, n| app.next_statistic(n);
@@ -66,38 +68,38 @@ macro_rules! actions {
         }
         "Graph" {
             InGraph "in_graph" "Show the selected unit in the attribution graph" => |app, _| app.enter_graph_here();
-            StrongestPath "strongest_path" "Follow what gives most (in the graph)" => |app, n| app.walk(|app| app.follow_path(n));
-            NextInfluence "next_influence" "To the next unit by influence (in the graph)" => |app, n| app.walk(|app| app.step_by_influence(rows(n)));
-            PreviousInfluence "previous_influence" "To the unit before by influence (in the graph)" => |app, n| app.walk(|app| app.step_by_influence(-rows(n)));
-            Downstream "downstream" "What the selected node feeds, or again what feeds it" => |app, _| app.walk(App::turn);
-            Root "root" "Start the tree at the selected node; once more goes back to the target" => |app, _| app.walk(App::reroot);
-            GraphList "graph_list" "Nodes as a list, or as a tree again" => |app, _| app.walk(App::toggle_list);
-            UnfoldTo "unfold_to" "Unfold the tree to so many levels" : "levels" opens |_| TextInput::line(""), takes |app, text| app.unfold_to(text);
-            FewerNodes "fewer_nodes" "Keep fewer nodes of the graph" => |app, _| app.walk(|app| app.step_threshold(true, -1));
-            MoreNodes "more_nodes" "Keep more nodes of the graph" => |app, _| app.walk(|app| app.step_threshold(true, 1));
-            FewerEdges "fewer_edges" "Keep fewer edges of the graph" => |app, _| app.walk(|app| app.step_threshold(false, -1));
-            MoreEdges "more_edges" "Keep more edges of the graph" => |app, _| app.walk(|app| app.step_threshold(false, 1));
-            SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" : "thresholds" opens |_| TextInput::line(""), takes |app, text| app.submit_thresholds(text);
+            StrongestPath "strongest_path" "Follow what gives most (in the graph)" in Graph => |app, n| app.walk(|app| app.follow_path(n));
+            NextInfluence "next_influence" "To the next unit by influence (in the graph)" in Graph => |app, n| app.walk(|app| app.step_by_influence(rows(n)));
+            PreviousInfluence "previous_influence" "To the unit before by influence (in the graph)" in Graph => |app, n| app.walk(|app| app.step_by_influence(-rows(n)));
+            Downstream "downstream" "What the selected node feeds, or again what feeds it" in Graph => |app, _| app.walk(App::turn);
+            Root "root" "Start the tree at the selected node; once more goes back to the target" in Graph => |app, _| app.walk(App::reroot);
+            GraphList "graph_list" "Nodes as a list, or as a tree again" in Graph => |app, _| app.walk(App::toggle_list);
+            UnfoldTo "unfold_to" "Unfold the tree to so many levels" in Graph : "levels" opens |_| TextInput::line(""), takes |app, text| app.unfold_to(text);
+            FewerNodes "fewer_nodes" "Keep fewer nodes of the graph" in Graph => |app, _| app.walk(|app| app.step_threshold(true, -1));
+            MoreNodes "more_nodes" "Keep more nodes of the graph" in Graph => |app, _| app.walk(|app| app.step_threshold(true, 1));
+            FewerEdges "fewer_edges" "Keep fewer edges of the graph" in Graph => |app, _| app.walk(|app| app.step_threshold(false, -1));
+            MoreEdges "more_edges" "Keep more edges of the graph" in Graph => |app, _| app.walk(|app| app.step_threshold(false, 1));
+            SetThresholds "thresholds" "Keep nodes and edges that carry these shares (0.9 0.99)" in Graph : "thresholds" opens |_| TextInput::line(""), takes |app, text| app.submit_thresholds(text);
             Basis "basis" "Graph of neurons, or of features" => |app, _| app.turn_basis();
             Dictionary "dictionary" "Take features from this folder of transcoders" : "folder" opens |_| TextInput::line(""), takes |app, text| app.take_features_from(text);
             OpenGraph "open_graph" "Open a graph file" : "file" opens |_| TextInput::line(""), takes |app, text| app.open_graph(text);
             SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file" opens |_| TextInput::suggestion("graph.json"), takes |app, text| app.save_graph(text);
-            Label "label" "Name the selected node" : "label" opens |app| TextInput::line(&app.graph_label()), takes |app, text| app.relabel(text);
-            ExplainEdge "explain_edge" "Which heads carried the edge to the node above; on a tested head, which edges it carried" => |app, _| app.explain_edge();
-            TestNode "test_node" "Test the selected node: change it, run the model, measure" => |app, _| app.test_selected();
-            TestTop "test_top" "Test the 20 units with the most influence" => |app, _| app.test_top();
-            TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge" => |app, _| app.test_heads();
-            TestWith "test_with" "Test by the next way: zero, mean, a factor, another prompt" => |app, _| app.next_way();
-            Resample "resample" "Test by what another prompt gives" : "prompt" opens |_| TextInput::line(""), takes |app, text| app.test_by_prompt(text);
-            Scale "scale" "Test by multiplying with a factor (0.5)" : "factor" opens |_| TextInput::line(""), takes |app, text| app.test_by_factor(text);
-            Tests "tests" "What was measured, beside the tree" => |app, _| app.toggle_tests();
-            Group "group" "Name the marked nodes as a group" : "name of the group" opens |_| TextInput::line(""), takes |app, text| app.group_marks(text);
-            Groups "groups" "Groups and the edges between them, beside the tree" => |app, _| app.toggle_groups();
-            DraftGroups "draft_groups" "Group the units that read the same and feed the same, with what speaks for it" => |app, _| app.draft_groups();
-            Compare "compare" "The graphs of neurons and of features side by side" => |app, _| app.compare_graphs();
-            KeepOnly "keep_only" "Keep only the selected group (or the marked nodes): mean-ablate every other unit of the graph" => |app, _| app.keep_only();
-            Pin "pin" "Pin the selected node, or take its pin away" => |app, _| app.pin();
-            Beside "beside" "Into the pane beside the tree, or back" => |app, _| app.turn_beside();
+            Label "label" "Name the selected node" in Graph : "label" opens |app| TextInput::line(&app.graph_label()), takes |app, text| app.relabel(text);
+            ExplainEdge "explain_edge" "Which heads carried the edge to the node above; on a tested head, which edges it carried" in Graph => |app, _| app.explain_edge();
+            TestNode "test_node" "Test the selected node: change it, run the model, measure" in Graph => |app, _| app.test_selected();
+            TestTop "test_top" "Test the 20 units with the most influence" in Graph => |app, _| app.test_top();
+            TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge" in Graph => |app, _| app.test_heads();
+            TestWith "test_with" "Test by the next way: zero, mean, a factor, another prompt" in Graph => |app, _| app.next_way();
+            Resample "resample" "Test by what another prompt gives" in Graph : "prompt" opens |_| TextInput::line(""), takes |app, text| app.test_by_prompt(text);
+            Scale "scale" "Test by multiplying with a factor (0.5)" in Graph : "factor" opens |_| TextInput::line(""), takes |app, text| app.test_by_factor(text);
+            Tests "tests" "What was measured, beside the tree" in Graph => |app, _| app.toggle_tests();
+            Group "group" "Name the marked nodes as a group" in Graph : "name of the group" opens |_| TextInput::line(""), takes |app, text| app.group_marks(text);
+            Groups "groups" "Groups and the edges between them, beside the tree" in Graph => |app, _| app.toggle_groups();
+            DraftGroups "draft_groups" "Group the units that read the same and feed the same, with what speaks for it" in Graph => |app, _| app.draft_groups();
+            Compare "compare" "The graphs of neurons and of features side by side" in Graph => |app, _| app.compare_graphs();
+            KeepOnly "keep_only" "Keep only the selected group (or the marked nodes): mean-ablate every other unit of the graph" in Graph => |app, _| app.keep_only();
+            Pin "pin" "Pin the selected node, or take its pin away" in Graph => |app, _| app.pin();
+            Beside "beside" "Into the pane beside the tree, or back" in Graph => |app, _| app.turn_beside();
         }
         "Edits" {
             Edit "edit" "Change the selected or marked units and run again (=0 =mean *=2 =from:\"...\")" : "edit" opens |app| app.edit_line(), takes |app, text| app.submit_edit(text);
@@ -125,6 +127,7 @@ macro_rules! actions {
             Help "help" "This help" => |app, _| app.list_actions(PickerKind::Help);
             Methods "methods" "The methods, what they show and what they assume" => |app, _| app.list_methods();
             Cancel "cancel" "Close, or stop what is running" => |app, _| app.cancel();
+            AskAgain "ask_again" "Ask again what was stopped or has failed" => |app, _| app.ask_again();
             Interrupt "interrupt" "Stop what is running; quit when nothing is" => |app, _| app.interrupt();
             Quit "quit" "Quit" => |app, _| app.quit();
             Repaint "repaint" "Paint the screen again" => |app, _| app.effects.push(Effect::Repaint);

@@ -63,6 +63,11 @@ impl Edit {
     pub fn check(&self, extent: &Extent) -> Result<()> {
         self.target.resolve(extent, None).map(drop).with_context(|| self.to_string())
     }
+
+    /// Whether it is of a dictionary's feature.
+    pub fn names_a_feature(&self) -> bool {
+        matches!(self.target.places, Places::Layers(_, Parts::Numbered(Numbered::Feature, _)))
+    }
 }
 
 impl EditTarget {

@@ -6,7 +6,7 @@ mod labelled;
 mod request;
 mod tokens;
 
-pub use answer::{of_file, of_prompt};
+pub use answer::{Stage, of_file, of_prompt};
 pub use dictionaries::Dictionaries;
 pub use labelled::{Attribution, GraphId};
 pub use request::{Basis, GraphRequest};

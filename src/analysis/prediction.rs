@@ -36,6 +36,12 @@ pub struct Next {
     pub by_default: bool,
     /// What the edits did to the target where it is explained; none without edits.
     pub change: Option<PredictionChange>,
+    /// What was decided on the way from the text to the model: about BOS, and about settings that nobody reads.
+    #[serde(default)]
+    pub decided: Vec<String>,
+    /// What is odd about the prompt for this model.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The next-token table at the position, before and after where there are edits.
     #[serde(with = "crate::report::shared")]
     pub report: Arc<Report>,
@@ -94,6 +100,8 @@ pub fn next(model: &Model, runs: &mut Runs, position: i64, target: Option<Target
         contrast: target.contrast.map(token),
         by_default: target.by_default,
         change,
+        decided: runs.input().decided(model),
+        warnings: runs.input().warnings(model),
         report: Arc::new(report),
     })
 }

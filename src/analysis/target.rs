@@ -82,6 +82,14 @@ pub fn token(model: &Model, text: &str) -> Result<u32> {
     model.text()?.token_id(text)
 }
 
+/// Behind a word most tokens begin with a space: the token that was likely meant where a text without one was named, as it is written on a
+/// command line. None where the text was named exactly, or where there is no such token.
+pub fn likely_meant(model: &Model, text: &str) -> Option<String> {
+    let bare = text.starts_with(char::is_alphabetic);
+    let spaced = format!(" {text}");
+    (bare && model.text().ok()?.token_id(&spaced).is_ok()).then_some(spaced)
+}
+
 /// The site that logits are read from: the residual stream after the last block.
 pub fn last_stream(model: &Model) -> Site {
     Site::Block(model.decoder.arch.n_layers.saturating_sub(1), BlockSite::ResidPost)

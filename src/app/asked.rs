@@ -1,8 +1,9 @@
 //! What is asked about: the model, the prompt, the token that is explained.
 
-use super::App;
 use super::overlay::Overlay;
+use super::pane::Pane;
 use super::text_input::TextInput;
+use super::{App, Slot};
 use crate::action::Action;
 use crate::report::Cell;
 use anyhow::Result;
@@ -38,7 +39,50 @@ impl App {
             (self.prompt, self.ids) = (Some(text.to_owned()), None);
             self.selection.position = -1;
             self.forget_named_target();
+            self.begin_anew();
         }
+    }
+
+    /// Another prompt is asked about: what was scrolled to and selected in the answers of the one before is none of its own. What holds on is
+    /// said.
+    fn begin_anew(&mut self) {
+        // Layers and heads are the model's, whatever the prompt.
+        (self.selection.neuron, self.neurons.sought) = (None, None);
+        self.panes.iter_mut().filter(|pane| pane.slot != Slot::Graph).for_each(Pane::begin_anew);
+        let mut kept = Vec::new();
+        if let Some(target) = &self.selection.target {
+            let contrast =
+                self.selection.contrast.as_ref().map_or(String::new(), |c| format!(" less {}", self.named(c)));
+            kept.push(format!(
+                "target {}{contrast} ({} clears it)",
+                self.named(target),
+                self.key_of(Action::ClearTarget)
+            ));
+        }
+        let edits = self.edits.on().len();
+        if edits > 0 {
+            let s = if edits == 1 { "" } else { "s" };
+            kept.push(format!(
+                "{edits} edit{s} ({} lists, {} undoes)",
+                self.key_of(Action::ListEdits),
+                self.key_of(Action::Undo)
+            ));
+        }
+        let marks = self.marks.len();
+        if marks > 0 {
+            kept.push(format!("{marks} marked ({} unmarks)", self.key_of(Action::ClearMarks)));
+        }
+        if !kept.is_empty() {
+            self.say(format!("kept from the prompt before: {}", kept.join("; ")));
+        }
+    }
+
+    /// A token as readers know it, where it was named by its id.
+    fn named(&self, token: &str) -> String {
+        let known = self.next.iter().flat_map(|next| [Some(&next.target), next.contrast.as_ref()]).flatten();
+        let found =
+            known.filter(|known| known.id.to_string() == token).map(|known| format!("\"{}\"", known.text)).next();
+        found.unwrap_or_else(|| token.to_owned())
     }
 
     /// Explains the selected token.

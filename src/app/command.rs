@@ -28,6 +28,9 @@ impl App {
                 // Half of each run's, when there are two.
                 let rows = if edited { prediction::ROWS / 2 } else { prediction::ROWS };
                 words.extend(["--top".into(), rows.to_string()]);
+                if edited {
+                    words.extend(question.dictionary.iter().flat_map(|folder| ["--dictionary".into(), folder.clone()]));
+                }
                 self.asked(&mut words, &question);
             }
             Ask::Method { name, question, params } => {
@@ -38,7 +41,7 @@ impl App {
             Ask::Graph(wanted) => self.graph_command(&mut words, wanted),
             _ => bail!("nothing is asked here yet"),
         }
-        Ok(words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "))
+        Ok(line(&words))
     }
 
     /// Model, prompt and whatever else a question holds.
@@ -54,7 +57,7 @@ impl App {
     }
 
     /// Tokens that the prompt's text would not give are named themselves.
-    fn of_the_prompt(&self, words: &mut Vec<String>, prompt: &str, ids: &Option<Vec<u32>>) {
+    pub(super) fn of_the_prompt(&self, words: &mut Vec<String>, prompt: &str, ids: &Option<Vec<u32>>) {
         words.extend(["--model".into(), self.model_name.clone()]);
         words.extend(match ids {
             Some(ids) => ["--ids".into(), ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")],
@@ -73,13 +76,28 @@ impl App {
             words.extend(["view".into(), file, "--model".into(), self.model_name.clone()]);
             return words.extend(cut);
         }
+        self.graph_words(words, wanted);
+        words.extend(cut);
+    }
+
+    /// The command that makes the graph of a prompt, uncut.
+    pub(super) fn graph_words(&self, words: &mut Vec<String>, wanted: GraphRequest) {
         words.extend(["graph".into(), "--nodes".into(), wanted.basis.name().into()]);
         words.extend(wanted.dictionary.into_iter().flat_map(|folder| ["--dictionary".into(), folder]));
         words.extend(wanted.max_nodes.into_iter().flat_map(|n| ["--max-nodes".into(), n.to_string()]));
-        words.extend(cut);
         self.of_the_prompt(words, &wanted.prompt, &wanted.ids);
         targets(words, &wanted.target, &wanted.contrast);
     }
+}
+
+/// Words of a command.
+pub(super) fn words(all: &[&str]) -> Vec<String> {
+    all.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Words as a line for a POSIX shell.
+pub(super) fn line(words: &[String]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn targets(words: &mut Vec<String>, target: &Option<String>, contrast: &Option<String>) {

@@ -99,7 +99,7 @@ impl App {
         let address = self.pane(self.focus()).address().or_else(|| self.pane(self.tab.slots().0).address())?;
         match address.place {
             Component::Logit(_) => None,
-            Component::Unit { part: Part::Feature(_) | Part::Error, .. } => None,
+            Component::Unit { part: Part::Error, .. } => None,
             _ => Some(address),
         }
     }
@@ -112,7 +112,7 @@ impl App {
         self.announced = Some(names);
         self.edits.add(edits);
         // What was changed stays in the table, weak or not.
-        self.sought = self.selection.neuron.or(self.sought);
+        self.neurons.sought = self.selection.neuron.or(self.neurons.sought);
     }
 
     /// Says what the edits just made did to the target, now that it is known.

@@ -1,29 +1,18 @@
-//! Keeping the cursors and the shared selection together, and remembering what is looked at.
+//! Keeping the cursors and the shared selection together.
 
-use super::Slot;
-use super::{App, Selection, Tab};
+use super::{App, Slot};
 use crate::address::{Address, Component, Part};
-
-/// Commands remembered.
-const LOGGED: usize = 1000;
 
 impl App {
     /// After the cursor moved: what it is on becomes the selection.
     pub(super) fn selection_follows_cursor(&mut self) {
-        let (main, _) = self.tab.slots();
+        let ((main, _), room) = (self.tab.slots(), self.tab.room());
         if self.focus() != main {
             return;
         }
-        if main == Slot::Graph {
-            self.graph_cursor_moved();
-        }
-        let pane = self.pane(main);
-        if let (Tab::Lens, Some(_)) = (self.tab, pane.grid()) {
-            let n = self.next.as_ref().map_or(0, |n| n.tokens.len());
-            self.selection.position = if pane.column + 1 >= n { -1 } else { pane.column as i64 };
-        }
+        room.cursor_moved(self);
         if let Some(Address { place: Component::Unit { layer, part }, .. }) = self.pane(main).address() {
-            if self.tab != Tab::Neurons || !self.all_layers {
+            if room.chooses_layer(self) {
                 self.selection.layer = layer;
             }
             match part {
@@ -36,32 +25,7 @@ impl App {
 
     /// After the selection moved, or a report arrived: the main pane's cursor goes where the selection is.
     pub(super) fn cursors_follow_selection(&mut self) {
-        let position = self.position();
-        let Selection { layer, head, neuron, .. } = self.selection.clone();
-        let part = match self.tab {
-            Tab::Heads => Some((head.0, Part::Head(head.1))),
-            Tab::Neurons => neuron.map(|(layer, neuron)| (layer, Part::Neuron(neuron))),
-            Tab::Lens => Some((layer, Part::ResidPost)),
-            _ => None,
-        };
-        if self.tab == Tab::Graph {
-            return;
-        }
-        if let (Tab::Method, Some(row)) = (self.tab, self.row_of_feature()) {
-            self.pane_mut(Slot::Method).select(&row);
-        }
-        let (main, _) = self.tab.slots();
-        let tab = self.tab;
-        let pane = self.pane_mut(main);
-        if let Some((layer, part)) = part {
-            pane.select(&Address::unit(layer, part));
-        }
-        if tab == Tab::Lens {
-            pane.column = position;
-        }
-        if main == Slot::Heads {
-            pane.column = head.1;
-        }
+        self.tab.room().selection_moved(self);
     }
 
     /// After a report arrived: the cursor and the selection find each other again.
@@ -73,16 +37,5 @@ impl App {
             return self.selection_follows_cursor();
         }
         self.cursors_follow_selection();
-    }
-
-    /// Remembers what is looked at as a command.
-    pub(super) fn log_command(&mut self) {
-        if let Ok(command) = self.command()
-            && self.log.last() != Some(&command)
-        {
-            self.log.push(command);
-            let surplus = self.log.len().saturating_sub(LOGGED);
-            self.log.drain(..surplus);
-        }
     }
 }

@@ -41,9 +41,10 @@ impl App {
     /// Takes the longer prompt, and says how it was made so that it can be made again, why it is shorter than asked for, and which edits
     /// moved on with its end.
     pub(super) fn generated(&mut self, longer: Longer) {
-        if let Some(Ask::Generate { sampling, .. }) = &self.pane(Slot::Generate).asked {
+        if let Some(Ask::Generate { question, count, sampling }) = self.pane(Slot::Generate).asked.clone() {
+            self.log_generation(&question, count, sampling);
             let tokens = if longer.count == 1 { "1 token".to_owned() } else { format!("{} tokens", longer.count) };
-            let mut said = match sampling {
+            let mut said = match &sampling {
                 None => format!("added {tokens}, the most probable"),
                 Some(s) => format!("added {tokens}, drawn with seed={} temperature={}", s.seed, s.temperature),
             };

@@ -2,7 +2,6 @@
 
 use super::overlay::Overlay;
 use super::{App, Slot, Tab};
-use crate::action::Action;
 use crate::address::{Address, Component, Part};
 use crate::report::Cell;
 use crate::report::filter::plain;
@@ -11,36 +10,10 @@ use anyhow::Result;
 impl App {
     /// Goes deeper: from a tab's main pane to the one beside it; a row without more behind it is shown with all its columns.
     pub(super) fn open(&mut self) {
-        let here = self.here();
-        match self.tab {
-            Tab::Prompt => return self.perform(Action::EditPrompt, 1),
-            Tab::Heads | Tab::Lens | Tab::Neurons if !self.side => {
-                self.side = true;
-                self.history.leave(here);
-                return;
-            }
-            _ => {}
+        if self.tab.room().enter(self) {
+            return;
         }
         let pane = self.pane(self.focus());
-        // A source of a head is a token: its place is that position.
-        if let (Slot::Head, Some(Cell::Integer(key))) = (pane.slot, pane.cell("key")) {
-            self.selection.position = *key;
-            self.history.leave(here);
-            return self.cursors_follow_selection();
-        }
-        if self.tab == Tab::Graph && !self.side {
-            return self.open_node();
-        }
-        if let (Tab::Graph, Some(group)) = (self.tab, self.selected_group()) {
-            return self.open_group(&group);
-        }
-        if let (Tab::Graph, Some(address)) = (self.tab, pane.address()) {
-            return self.open_beside(&address);
-        }
-        // A row about a unit leads to that unit: the methods' reports, and what feeds or reads a neuron.
-        if let (true, Some(address)) = (self.tab == Tab::Method || pane.slot == Slot::Neuron, pane.address()) {
-            return self.show_address(&address);
-        }
         if let Some((table, row)) = pane.table() {
             let cells = table.columns.iter().zip(&table.rows[row]);
             let lines = cells.map(|(c, cell)| format!("{:<18} {}", c.name, plain(cell)));
@@ -54,11 +27,16 @@ impl App {
     pub(super) fn run_method(&mut self, name: &'static str) {
         let here = self.here();
         self.history.leave(here);
-        self.method = Some(name);
+        if self.method.name != Some(name) {
+            // Another method's columns are others: nothing of how the one before was looked at holds.
+            self.end(Slot::Method);
+            *self.pane_mut(Slot::Method) = self.pane(Slot::Method).emptied();
+        }
+        self.method.name = Some(name);
         // Transcoders that were named hold for every method that asks for some.
         let asks = |name: &str| crate::analysis::named(name).is_ok_and(|a| a.about().asks_for("dictionary"));
         let dictionary = self.graph.dictionary.clone().filter(|_| asks(name));
-        self.method_params = dictionary.map(|folder| ("dictionary".to_owned(), folder)).into_iter().collect();
+        self.method.params = dictionary.map(|folder| ("dictionary".to_owned(), folder)).into_iter().collect();
         self.tab = Tab::Method;
         self.side = false;
     }
@@ -82,7 +60,7 @@ impl App {
         let (layer, head) = self.selection.head;
         let mut params = vec![("head".to_owned(), format!("L{layer}.H{head}"))];
         params.extend(key.map(|key| ("key".to_owned(), key)));
-        self.method_params = params;
+        self.method.params = params;
     }
 
     /// Goes to an address that was typed.
@@ -141,7 +119,7 @@ impl App {
                     }
                     Part::Neuron(neuron) => {
                         self.selection.neuron = Some((*layer, *neuron));
-                        self.sought = self.selection.neuron;
+                        self.neurons.sought = self.selection.neuron;
                         Tab::Neurons
                     }
                     _ => Tab::Lens,

@@ -70,6 +70,8 @@ pub struct GraphTab {
     pub(super) kept_file: Option<String>,
     /// How tests change units.
     pub(super) ways: intervention_cycle::InterventionCycle,
+    /// Of the tests that run, so many are made.
+    measured: usize,
     /// What stands beside the tree.
     pub beside: Beside,
     /// The target that was named on the way out of the graph: it names what the graph explains already.

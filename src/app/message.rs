@@ -80,7 +80,7 @@ impl App {
     }
 
     /// The key that does something here; what the palette is told where no key does.
-    pub(super) fn key_of(&self, action: Action) -> String {
+    pub fn key_of(&self, action: Action) -> String {
         self.key_in(self.context(), action)
     }
 

@@ -43,18 +43,18 @@ impl App {
         let params = method.about().params;
         let given = given(params, typed).with_context(|| name.to_owned())?;
         self.run_method(name);
-        self.method_params = given;
+        self.method.params = given;
         Ok(())
     }
 
     /// The method of the Method tab with its parameters, as they are typed.
     pub fn method_title(&self) -> String {
-        let params = self.method_params.iter().map(|(name, value)| match name.as_str() {
+        let params = self.method.params.iter().map(|(name, value)| match name.as_str() {
             // The unit that it is about.
             "feature" | "neuron" | "head" => format!(" {value}"),
             _ => format!(" {name}={value}"),
         });
-        self.method.unwrap_or("Method").to_owned() + &params.collect::<String>()
+        self.method.name.unwrap_or("Method").to_owned() + &params.collect::<String>()
     }
 }
 

@@ -74,12 +74,6 @@ impl App {
         }
     }
 
-    /// Neurons of all layers, or of one.
-    pub(super) fn toggle_all_layers(&mut self) {
-        self.all_layers = !self.all_layers;
-        self.say(if self.all_layers { "neurons of all layers" } else { "neurons of one layer" });
-    }
-
     /// Keys into the pane beside, or back.
     pub(super) fn turn_beside(&mut self) {
         self.side = !self.side && self.tab.slots().1.is_some();

@@ -103,7 +103,7 @@ impl Overlay {
             choice: Choice::Action(*action),
             group: action.group(),
             name: action.name().to_owned(),
-            keys: keymap.keys(context, *action).join("  "),
+            keys: keymap.keys(action.context().unwrap_or(context), *action).join("  "),
             about: action.about().to_owned(),
         };
         let mut all: Vec<PickerItem> = Action::ALL.iter().map(item).collect();

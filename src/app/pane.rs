@@ -1,12 +1,15 @@
 //! A pane: a report and a cursor in it, what was asked for, and how far that is.
 
 mod find;
+mod scroll;
 
 use crate::address::Address;
 use crate::app::Slot;
+pub use crate::engine::WorkUnit as Counted;
 use crate::engine::{Ask, JobId};
 use crate::report::filter::{Filter, plain};
 use crate::report::{Body, Cell, Grid, Report, Table};
+use std::cell::Cell as Seen;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -50,6 +53,8 @@ pub struct Pane {
     pub job: Option<JobId>,
     /// How far that is.
     pub state: RequestState,
+    /// What is counted meanwhile.
+    pub work: Option<Counted>,
     /// Seconds until its end, as far as that can be told.
     pub seconds_left: Option<f32>,
     /// The newest report; it answers `asked` when `fresh`.
@@ -74,6 +79,12 @@ pub struct Pane {
     pub sort: Option<(String, bool)>,
     /// Columns that notes are broken at.
     pub width: usize,
+    /// What the report answers.
+    pub answered: Option<Ask>,
+    /// The first line of the window, and the cursor that it was scrolled away from; none: the window follows the cursor.
+    scrolled: Option<(usize, usize)>,
+    /// The window as it was drawn last: its first line and how many there are. Whoever draws says so.
+    pub window: Seen<(usize, usize)>,
     /// The next report begins at its first unit: it is in another order.
     anew: bool,
 }
@@ -86,6 +97,7 @@ impl Pane {
             asked: None,
             job: None,
             state: RequestState::Idle,
+            work: None,
             seconds_left: None,
             report: None,
             fresh: false,
@@ -98,14 +110,23 @@ impl Pane {
             filter: String::new(),
             sort: None,
             width: 78,
+            answered: None,
+            scrolled: None,
+            window: Seen::new((0, 0)),
             anew: false,
         }
+    }
+
+    /// An empty pane in its place.
+    pub fn emptied(&self) -> Self {
+        Pane { width: self.width, ..Pane::new(self.slot) }
     }
 
     /// Takes a new report; the cursor stays on its line as far as there is one.
     pub fn show(&mut self, report: Arc<Report>) {
         // What is said of another unit is read from its beginning.
         let same = self.report.as_ref().is_none_or(|before| subject(before) == subject(&report));
+        self.scrolled = self.scrolled.filter(|_| same);
         let address = self.address().filter(|_| same);
         let part = self.part_name().map(str::to_owned);
         let before = self.report.as_ref().map(|_| if same { self.cursor } else { 0 });
@@ -248,36 +269,6 @@ impl Pane {
     pub fn report_order(&mut self) {
         (self.sort, self.anew) = (None, true);
         self.arrange();
-    }
-
-    /// Moves by rows; headings and notes are passed over.
-    pub fn step(&mut self, by: i64) {
-        self.anew = false;
-        let rows: Vec<usize> = self.row_lines().collect();
-        let Some(last) = rows.len().checked_sub(1) else {
-            // Nothing but notes: they scroll.
-            let end = self.lines.len().saturating_sub(1) as i64;
-            self.cursor = (self.cursor as i64).saturating_add(by).clamp(0, end) as usize;
-            return;
-        };
-        let at = rows.iter().position(|line| *line >= self.cursor).unwrap_or(last);
-        let to = (at as i64).saturating_add(by).clamp(0, last as i64) as usize;
-        self.cursor = rows[to];
-    }
-
-    /// To the first or last row of the table that the cursor is in; from there to that of the pane.
-    pub fn edge(&mut self, last: bool) {
-        let part = |line: usize| match self.lines.get(line) {
-            Some(PaneLine::Row(part, _)) => Some(*part),
-            _ => None,
-        };
-        let here = part(self.cursor);
-        let rows: Vec<usize> = self.row_lines().filter(|line| here.is_some() && part(*line) == here).collect();
-        let edge = if last { rows.last() } else { rows.first() }.copied();
-        match edge.filter(|edge| *edge != self.cursor) {
-            Some(edge) => self.cursor = edge,
-            None => self.step(if last { i64::from(i32::MAX) } else { -i64::from(i32::MAX) }),
-        }
     }
 
     /// Puts the cursor on a row of the first part; whether it is shown.

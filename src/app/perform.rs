@@ -16,7 +16,7 @@ enum Does {
 }
 
 macro_rules! does {
-    ($($group:literal { $($variant:ident $name:literal $about:literal
+    ($($group:literal { $($variant:ident $name:literal $about:literal $(in $context:ident)?
         $(: $argument:literal opens $opens:expr, takes $takes:expr)? $(=> $does:expr)?;)* })*) => {
         fn does(action: Action) -> Does {
             match action {
@@ -36,8 +36,16 @@ fn rows(n: usize) -> i64 {
 }
 
 impl App {
+    /// Goes to the tab whose own an action is: nothing is done unseen.
+    fn go_where_it_is_done(&mut self, action: Action) {
+        let context = action.context().filter(|context| *context != self.context());
+        let tab = context.and_then(|context| Tab::ALL.into_iter().find(|tab| tab.context() == context));
+        tab.into_iter().for_each(|tab| self.go_to_tab(tab));
+    }
+
     /// Does an action so many times, or opens the line that asks for its argument.
     pub(super) fn perform(&mut self, action: Action, count: usize) {
+        self.go_where_it_is_done(action);
         match does(action) {
             Does::Now(does) => does(self, count),
             Does::Asks { opens, .. } => self.overlay = Some(Overlay::Line(action, opens(self))),
@@ -47,6 +55,7 @@ impl App {
     /// Does an action with its argument; a line that cannot be used stays open under the complaint.
     pub(super) fn submit(&mut self, action: Action, text: &str) {
         let Does::Asks { takes, .. } = does(action) else { return self.perform(action, 1) };
+        self.go_where_it_is_done(action);
         if let Err(e) = takes(self, text) {
             self.effects.push(Effect::Log(format!("{action} {text} failed: {e:#}")));
             self.fail(format!("{e:#}"));

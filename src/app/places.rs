@@ -22,7 +22,7 @@ impl App {
     }
 
     pub(super) fn go_to_tab(&mut self, tab: Tab) {
-        if tab == Tab::Method && self.method.is_none() {
+        if tab == Tab::Method && self.method.name.is_none() {
             return self.list_methods();
         }
         if tab != self.tab {
@@ -35,7 +35,7 @@ impl App {
     }
 
     pub(super) fn turn_tab(&mut self, by: i64) {
-        let n = if self.method.is_some() { 6 } else { 5 };
+        let n = if self.method.name.is_some() { 6 } else { 5 };
         let at = Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0) as i64;
         self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
     }

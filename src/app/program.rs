@@ -1,8 +1,10 @@
 //! The program itself: lists of what can be done, stopping, leaving, pictures.
 
 use super::overlay::{Overlay, PickerKind};
+use super::pane::RequestState;
 use super::yank::{self, Copied};
 use super::{App, Effect, Slot, Tab};
+use crate::action::Action;
 use anyhow::Result;
 
 impl App {
@@ -21,8 +23,11 @@ impl App {
         if self.overlay.take().is_some() {
             return;
         }
+        let (kept, piped) = (self.tests_kept(), self.piping.is_some());
         if self.stop() {
-            self.say("stopped");
+            // A shell command was no question.
+            let said = if piped { "stopped".to_owned() } else { self.stopped(kept, Action::AskAgain, "asks again") };
+            self.say(said);
         } else if self.side {
             self.side = false;
         } else if self.tab == Tab::Neurons {
@@ -38,10 +43,35 @@ impl App {
         if self.overlay.take().is_some() {
             return;
         }
+        let kept = self.tests_kept();
         if self.stop() {
-            self.say("stopped; once more quits");
+            self.say(self.stopped(kept, Action::Interrupt, "once more quits"));
         } else {
             self.effects.push(Effect::Quit(0));
+        }
+    }
+
+    /// What is said of work that was stopped: what of it is kept, and the key for what comes next.
+    fn stopped(&self, kept: Option<String>, next: Action, does: &str) -> String {
+        let kept = kept.map_or(String::new(), |kept| format!(": {kept}"));
+        format!("stopped{kept}; {} {does}", self.key_of(next))
+    }
+
+    /// Asks again what was stopped or has failed, and whatever else is shown.
+    pub(super) fn ask_again(&mut self) {
+        let (main, side) = self.tab.slots();
+        for slot in [Some(Slot::Next), Some(main), side].into_iter().flatten() {
+            let pane = self.pane_mut(slot);
+            if matches!(pane.state, RequestState::Cancelled | RequestState::Failed(_)) {
+                (pane.asked, pane.state) = (None, RequestState::Idle);
+            }
+        }
+        if self.pane(Slot::Verify).state == RequestState::Cancelled {
+            self.test_again();
+        }
+        self.ask_what_is_missing();
+        if !self.busy() {
+            self.say("everything that is shown is answered");
         }
     }
 
@@ -54,6 +84,14 @@ impl App {
             self.overlay = Some(Overlay::Quit);
         } else {
             self.effects.push(Effect::Quit(0));
+        }
+    }
+
+    /// Whether to quit in spite of running work is no question any more when the work has ended.
+    pub(super) fn close_needless_question(&mut self) {
+        if matches!(self.overlay, Some(Overlay::Quit)) && !self.busy() {
+            self.overlay = None;
+            self.say(format!("the work has ended; {} quits", self.key_of(Action::Quit)));
         }
     }
 

@@ -5,6 +5,7 @@ use super::work::GraphWork;
 use super::{App, Tab};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The version of the file; those before it are read too.
 const VERSION: u32 = 2;
@@ -129,6 +130,27 @@ impl Session {
     /// None that is known.
     pub fn write(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// How many graphs were looked at: one for every question, however it was cut, and those that were worked on.
+    pub fn graphs(&self) -> usize {
+        // What was written to a file was looked at before.
+        let graph = |line: &&String| {
+            let begins = ["mechscope graph ", "mechscope view "].iter().any(|begin| line.starts_with(begin));
+            begins && !line.contains(" -o ")
+        };
+        let question = |line: &String| {
+            let mut words: Vec<&str> = line.split(' ').collect();
+            // How much of it is kept is no question.
+            for option in ["--node-threshold", "--edge-threshold"] {
+                while let Some(at) = words.iter().position(|word| *word == option) {
+                    words.drain(at..(at + 2).min(words.len()));
+                }
+            }
+            words.join(" ")
+        };
+        let looked_at: BTreeSet<String> = self.log.iter().filter(graph).map(question).collect();
+        looked_at.len().max(self.works.len())
     }
 
     /// Whether nothing was done since it was `begun`: to look at places of the model's own example is nothing.

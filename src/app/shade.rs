@@ -14,13 +14,13 @@ impl App {
     pub fn shaded_by(&self) -> String {
         let table = self.pane(Slot::Heads).report.as_deref().and_then(heads);
         let columns = table.map(statistics).unwrap_or_default();
-        let at = self.statistic.checked_rem(columns.len());
+        let at = self.heads.statistic.checked_rem(columns.len());
         at.and_then(|at| columns.get(at)).map_or(String::new(), |(_, name)| (*name).to_owned())
     }
 
     /// Shades the grid by the statistic so many further on.
     pub(super) fn next_statistic(&mut self, count: usize) {
-        self.statistic = self.statistic.wrapping_add(count);
+        self.heads.statistic = self.heads.statistic.wrapping_add(count);
         self.shade_heads();
         if self.tab != Tab::Heads {
             self.warn("statistics are those of the Heads tab");
@@ -37,7 +37,7 @@ impl App {
 
     /// The report on heads with the grid of the chosen statistic before its table.
     pub(super) fn shaded(&self, report: Arc<Report>) -> Arc<Report> {
-        let Some(grid) = heads(&report).and_then(|table| grid(table, self.statistic)) else { return report };
+        let Some(grid) = heads(&report).and_then(|table| grid(table, self.heads.statistic)) else { return report };
         let mut shaded = Report::clone(&report);
         shaded.parts.retain(|p| p.name != NAME);
         shaded.grid(NAME, "", grid);

@@ -1,6 +1,18 @@
 //! The tabs.
 
-use super::Slot;
+mod graph;
+mod heads;
+mod lens;
+mod method;
+mod neurons;
+mod prompt;
+
+pub use heads::HeadsTab;
+pub use method::MethodTab;
+pub use neurons::NeuronsTab;
+
+use super::{App, Slot};
+use crate::engine::Ask;
 use crate::keymap::Context;
 
 /// The tabs.
@@ -38,26 +50,72 @@ impl Tab {
         }
     }
 
-    /// Its main pane and the one beside it.
-    pub fn slots(self) -> (Slot, Option<Slot>) {
+    /// What it does.
+    pub(super) fn room(self) -> &'static dyn TabRoom {
         match self {
-            Tab::Prompt => (Slot::Next, None),
-            Tab::Lens => (Slot::Lens, Some(Slot::LensCell)),
-            Tab::Heads => (Slot::Heads, Some(Slot::Head)),
-            Tab::Neurons => (Slot::Neurons, Some(Slot::Neuron)),
-            Tab::Graph => (Slot::Graph, Some(Slot::GraphSide)),
-            Tab::Method => (Slot::Method, None),
+            Tab::Prompt => &prompt::Room,
+            Tab::Lens => &lens::Room,
+            Tab::Heads => &heads::Room,
+            Tab::Neurons => &neurons::Room,
+            Tab::Graph => &graph::Room,
+            Tab::Method => &method::Room,
         }
     }
 
+    /// Its main pane and the one beside it.
+    pub fn slots(self) -> (Slot, Option<Slot>) {
+        self.room().panes()
+    }
+
     pub(super) fn context(self) -> Context {
-        match self {
-            Tab::Prompt => Context::Prompt,
-            Tab::Lens => Context::Lens,
-            Tab::Heads => Context::Heads,
-            Tab::Neurons => Context::Neurons,
-            Tab::Graph => Context::Graph,
-            Tab::Method => Context::Normal,
+        self.room().context()
+    }
+}
+
+/// What tells one tab from another: its panes, where its keys are read, what it asks, what Enter does in it, and how its cursor and the one
+/// selection of all tabs find each other. A tab is a file that says this, its line in [`Tab::room`], and what it keeps in [`App`].
+pub(super) trait TabRoom {
+    /// Its main pane and the one beside it.
+    fn panes(&self) -> (Slot, Option<Slot>);
+
+    /// Where its keys are read.
+    fn context(&self) -> Context;
+
+    /// What one of its panes would have to ask now; none while it cannot be asked.
+    fn asks(&self, app: &App, pane: Slot) -> Option<Ask>;
+
+    /// Enter, where it is more than reading a row; whether it was.
+    fn enter(&self, _: &mut App) -> bool {
+        false
+    }
+
+    /// After the cursor of its main pane moved, before what it is on is selected.
+    fn cursor_moved(&self, _: &mut App) {}
+
+    /// Whether the layer under the cursor becomes the selected one.
+    fn chooses_layer(&self, _: &App) -> bool {
+        true
+    }
+
+    /// After the selection moved, or a report arrived: its cursor goes where the selection is.
+    fn selection_moved(&self, _: &mut App) {}
+}
+
+impl App {
+    /// The question of a method as it stands, with these parameters.
+    fn of_method(&self, name: &str, params: &[(&str, String)]) -> Option<Ask> {
+        let params = params.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
+        Some(Ask::Method { name: name.to_owned(), question: self.question()?, params })
+    }
+
+    /// Enter in a main pane with another one beside it: keys go there.
+    fn enter_beside(&mut self) -> bool {
+        let enters = !self.side;
+        if enters {
+            let here = self.here();
+            self.side = true;
+            self.history.leave(here);
         }
+        enters
     }
 }

@@ -1,8 +1,8 @@
 //! `mechscope` without a command: the explorer.
 
 use super::hub::HubArgs;
-use super::plan;
 use super::sessions::{NEWEST, Sessions};
+use super::{overview, plan};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
 use crate::app::Tab;
@@ -23,7 +23,7 @@ use crate::run::{self, ExplorerSettings};
 use crate::terminal::color::{Depth, depth};
 use crate::view::theme::{Colors, Theme, ThemeName};
 use crate::{log, paths, report};
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::path::Path;
@@ -111,6 +111,24 @@ pub enum SessionCommand {
 }
 
 impl Explore {
+    /// What is said where there is no terminal: the overview, unless something was asked for. What cannot be opened is named first.
+    pub fn without_terminal(self) -> Result<()> {
+        match self.resume.as_deref() {
+            Some(LIST) => return SessionCommand::List.run(),
+            Some(which) => drop(Sessions::here()?.find(which)?),
+            None => {}
+        }
+        self.model.as_deref().map(source::Source::find).transpose()?;
+        let anything = [&self.model, &self.prompt, &self.target, &self.dictionary, &self.graph, &self.resume];
+        if anything.into_iter().all(Option::is_none) && self.edits.is_empty() {
+            return overview::print();
+        }
+        bail!(
+            "the explorer needs a terminal for its input and its output; commands print without one: mechscope predict -m MODEL -p PROMPT \
+             (mechscope --help lists them)"
+        )
+    }
+
     /// Runs the explorer; returns its exit code.
     pub fn run(self) -> Result<u8> {
         plan::check_base()?;
@@ -130,8 +148,9 @@ impl Explore {
             session.ids = session.ids.filter(|_| session.model == model);
             session.model = model;
         }
-        if self.prompt.is_some() {
-            (session.prompt, session.ids, session.position) = (self.prompt, None, -1);
+        // A file's graph is of its own prompt: what the other tabs show is of it too.
+        if let Some(prompt) = self.prompt.or(made_with.prompt) {
+            (session.prompt, session.ids, session.position) = (Some(prompt), None, -1);
         }
         if self.target.is_some() {
             (session.target, session.contrast) = (self.target, self.contrast);
@@ -185,8 +204,8 @@ impl Explore {
             log: if self.verbose { log::line } else { log::nothing },
         };
         // Without a home folder there is nowhere to keep anything.
-        let place = sessions.ok().map(|sessions| (sessions.new_file(), sessions));
-        run::run(settings, move |session| place.as_ref().map_or(Ok(()), |(file, to)| to.save(file, session)))
+        let sessions = sessions.ok();
+        run::run(settings, move |session| sessions.as_ref().map_or(Ok(()), |sessions| sessions.save(session)))
     }
 }
 

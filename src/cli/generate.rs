@@ -25,13 +25,13 @@ pub struct Generate {
     #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
     tokens: usize,
     /// Draw by probability, logits divided by this (0: the most probable token)
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Draw among the K most probable tokens
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Draw among the fewest tokens that have probability P together
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
     /// Draw: the same seed draws the same tokens
     #[arg(long, value_name = "N")]

@@ -1,6 +1,7 @@
 //! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
 
 mod groups;
+mod marks;
 mod row;
 
 use super::output;
@@ -190,6 +191,10 @@ impl GraphArgs {
         };
         let mut graph = build(&model, &input.tokens, dictionary.as_ref(), &targets, settings, &mut step)?;
         progress(total, total)?;
+        if graph.metadata.partial && graph.edges.is_empty() {
+            output::remark("interrupted before the first row: there is no graph yet, and nothing was written");
+            return Ok(INTERRUPTED);
+        }
         if let Some(prompt) = &input.prompt {
             graph.metadata.prompt.clone_from(prompt);
         }
@@ -212,6 +217,13 @@ impl GraphArgs {
             output::remark(&format!("interrupted: the graph is partial, {done} of {total} rows"));
         }
         let kept = graph.pruned(&influence, &pruned)?;
+        self.warn_of_bare_targets(&kept);
+        print(&kept, &self.output)?;
+        Ok(if partial { INTERRUPTED } else { 0 })
+    }
+
+    /// Says which targets that were named have nothing left that leads to them.
+    fn warn_of_bare_targets(&self, kept: &Graph) {
         let bare = |t: &usize| !self.target.is_empty() && kept.edges.row(*t).is_empty();
         for target in kept.targets().filter(bare) {
             output::remark(&format!(
@@ -219,8 +231,6 @@ impl GraphArgs {
                 kept.nodes[target].label
             ));
         }
-        print(&kept, &self.output)?;
-        Ok(if partial { INTERRUPTED } else { 0 })
     }
 
     fn open_dictionary(&self, model: &Model) -> Result<Option<Dictionary>> {
@@ -259,6 +269,7 @@ impl GraphArgs {
         for text in &self.target {
             let target = Target::parse(model, Some(text), self.contrast.as_deref())?;
             let target = target.context("--target names no token")?;
+            super::target::hint(model, "--target", text);
             ensure!(!named.contains(&target), "--target {text:?}: the token is named twice");
             named.push(target);
         }
@@ -392,6 +403,8 @@ pub struct ViewArgs {
     #[arg(long)]
     collapse: bool,
     #[command(flatten)]
+    marks: marks::Marks,
+    #[command(flatten)]
     output: GraphOutput,
 }
 
@@ -401,7 +414,7 @@ impl ViewArgs {
         let asked = self.check || self.draft_groups || self.collapse || self.compare.is_some();
         let shaped = self.node_threshold.is_some() || self.edge_threshold.is_some();
         let printed = self.output.format.is_some() || self.output.out.is_some() || self.output.ascii;
-        let printed = printed || self.output.heads.is_some();
+        let printed = printed || self.output.heads.is_some() || !self.marks.is_empty();
         let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
         (terminal && !asked && !shaped && !printed).then_some(self.file.as_path())
     }
@@ -430,6 +443,7 @@ impl ViewArgs {
             return Ok(());
         }
         let mut graph = self.pruned(opened.graph)?;
+        self.marks.put(&mut graph).with_context(|| self.file.display().to_string())?;
         if let Some(other) = &self.compare {
             let opened = open(other)?;
             opened.warn();

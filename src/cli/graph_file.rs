@@ -104,8 +104,7 @@ fn made_with(graph: &Graph) -> Result<&str> {
 
 /// The node of this address or id.
 pub fn node(graph: &Graph, text: &str) -> Option<u32> {
-    let is = |n: &crate::graph::Node| &*n.id == text || n.address().is_some_and(|a| a.to_string() == text);
-    graph.nodes.iter().position(is).map(|at| at as u32)
+    graph.node_called(text).map(|at| at as u32)
 }
 
 /// The target of this text, token id or id.

@@ -4,7 +4,7 @@ use super::graph::warn_of_another_model;
 use super::output::{self, OutputFormat};
 use super::target::TargetArgs;
 use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked};
-use crate::address::{Edit, Numbered, Parts, Places, resolve_position};
+use crate::address::{Edit, resolve_position};
 use crate::analysis::intervene::INTERVENE;
 use crate::analysis::next_token::{NextToken, changes};
 use crate::analysis::runs::Runs;
@@ -77,13 +77,12 @@ impl Intervene {
     /// Runs the model twice and prints what the edits changed.
     pub fn run(self) -> Result<()> {
         ensure!(!self.edits.edits.is_empty(), "nothing to do: give at least one --edit, such as --edit L0.H0=0");
-        let mut model = self.model.open()?;
-        if self.dictionary.is_some() || self.edits.edits.iter().any(names_a_feature) {
+        let model = self.model.open()?;
+        if self.dictionary.is_some() || self.edits.edits.iter().any(Edit::names_a_feature) {
             let dictionary = Dictionary::of(&model, self.dictionary.as_deref())?;
             warn_of_another_model(Some(&dictionary), &model);
-            model.dictionary = Some(Arc::new(dictionary));
+            model.use_dictionary(Arc::new(dictionary));
         }
-        let model = model;
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
         if let [target, contrast] = targets[..] {
@@ -119,9 +118,4 @@ impl Intervene {
         report.table("differences", "Before and after", changes(&before, &after, &shown, |id| model.piece(id)));
         output::print(&report, &self.output)
     }
-}
-
-/// Whether an edit is of a dictionary's feature.
-fn names_a_feature(edit: &Edit) -> bool {
-    matches!(edit.target.places, Places::Layers(_, Parts::Numbered(Numbered::Feature, _)))
 }

@@ -19,7 +19,7 @@ Try:
   mechscope doctor                                                 is everything as it should be?
 
 Models: built in are {models}; -m also takes a folder in Hugging Face layout (config.json,
-model.safetensors, tokenizer.json) or org/name from the Hugging Face cache.
+model.safetensors, tokenizer.json), a GGUF file, or org/name from the Hugging Face cache.
 All options: mechscope --help, mechscope COMMAND --help
 ",
         version = env!("CARGO_PKG_VERSION"),

@@ -9,16 +9,22 @@ use crate::report::{Cell, Column, Report, Table};
 use crate::{log, paths};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Sessions that are kept; older ones go when a new one comes.
 const KEPT: usize = 100;
+
+/// Runs that may begin at once and look for a number.
+const RUNS: u64 = 1000;
 
 /// The folder of the sessions.
 pub struct Sessions {
     folder: PathBuf,
     /// Where versions before this one kept the last session.
     before: PathBuf,
+    /// The file of this run, once it has one.
+    own: OnceLock<PathBuf>,
 }
 
 impl Sessions {
@@ -28,13 +34,7 @@ impl Sessions {
     /// There is no home folder.
     pub fn here() -> Result<Self> {
         let state = paths::state().context("there is no home folder to keep sessions in")?;
-        Ok(Sessions { folder: state.join("sessions"), before: state.join("session.json") })
-    }
-
-    /// The file of a run that begins now.
-    pub fn new_file(&self) -> PathBuf {
-        let began: String = log::now().chars().filter(|c| c.is_ascii_digit() || *c == 'T').collect();
-        self.folder.join(format!("{began}-{}.json", std::process::id()))
+        Ok(Sessions { folder: state.join("sessions"), before: state.join("session.json"), own: OnceLock::new() })
     }
 
     /// The files, the one saved last first.
@@ -48,7 +48,7 @@ impl Sessions {
         files
     }
 
-    /// The session of this number in the list, 1 for the newest, or of the file of this name.
+    /// The session of this number, or of the file of this name.
     ///
     /// # Errors
     /// There is none, or it cannot be read.
@@ -60,63 +60,83 @@ impl Sessions {
                 self.folder.display()
             );
         };
-        let named = |(_, path): &&(_, PathBuf)| path.file_stem().is_some_and(|stem| stem == which);
-        let file = match which.parse::<usize>() {
-            _ if which == NEWEST => newest,
-            Ok(number @ 1..) if number <= files.len() => &files[number - 1].1,
-            _ => {
-                let accepted = || {
-                    format!("found {which:?}; accepted: 1 to {}, the numbers of mechscope session list", files.len())
-                };
-                &files.iter().find(named).with_context(accepted)?.1
-            }
+        if which == NEWEST {
+            return read(newest);
+        }
+        let named =
+            |(_, path): &&(_, PathBuf)| name(path) == which || number(path).is_some_and(|n| which == n.to_string());
+        let accepted = || {
+            let known: Vec<String> = files.iter().take(8).map(|(_, path)| name(path)).collect();
+            let more = if files.len() > known.len() { ", ..." } else { "" };
+            format!("found {which:?}; accepted: {}{more} (mechscope session list)", known.join(", "))
         };
-        read(file)
+        read(&files.iter().find(named).with_context(accepted)?.1)
     }
 
-    /// Every session: when it was saved, and what it is about.
+    /// Every session: its number, when it was saved, and what it is about, in lines that a terminal of 80 columns holds.
     pub fn list(&self) -> Report {
         let mut table = Table::new([
-            Column::integer("session"),
+            Column::text("session"),
             Column::text("saved"),
             Column::text("model"),
             Column::text("prompt"),
             Column::integer("edits"),
             Column::integer("graphs"),
-            Column::integer("commands"),
         ]);
-        for (at, (saved, file)) in self.files().iter().enumerate() {
-            let start = [(at + 1).into(), log::time(*saved).into()];
-            let about: [Cell; 5] = match read(file) {
+        for (saved, file) in &self.files() {
+            // To the minute.
+            let time: String = log::time(*saved).replace('T', " ").chars().take(16).collect();
+            let about: [Cell; 4] = match read(file) {
                 Ok(session) => [
-                    session.model.into(),
+                    end(&session.model).into(),
                     begin(session.prompt.as_deref().unwrap_or_default()).into(),
                     session.edits.len().into(),
-                    session.works.len().into(),
-                    session.log.len().into(),
+                    session.graphs().into(),
                 ],
-                Err(e) => [Cell::Empty, format!("{e:#}").into(), Cell::Empty, Cell::Empty, Cell::Empty],
+                Err(e) => [Cell::Empty, begin(&format!("{e:#}")).into(), Cell::Empty, Cell::Empty],
             };
-            table.push(start.into_iter().chain(about));
+            table.push([name(file).into(), time.into()].into_iter().chain(about));
         }
         let mut report = Report::default();
         report.table("sessions", "", table);
         report
     }
 
-    /// Keeps a session in the file of its run, whole or not at all, readable by its owner only.
+    /// Keeps a session in the file of its run, whole or not at all, readable by its owner only. The first time that file gets the next number,
+    /// which stays its own.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, file: &Path, session: &Session) -> Result<()> {
-        std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
-        let new = !file.exists();
+    pub fn save(&self, session: &Session) -> Result<()> {
         let text = session.write()?;
-        replace_private(file, |out| Ok(out.write_all(text.as_bytes())?))?;
-        if new {
-            self.forget_the_oldest();
+        let write = |file: &Path| replace_private(file, |out| Ok(out.write_all(text.as_bytes())?));
+        if let Some(file) = self.own.get() {
+            return write(file);
         }
+        std::fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
+        let part = self.folder.join(format!("{}.new", std::process::id()));
+        write(&part)?;
+        let file = self.with_next_number(&part);
+        // With its number or without, it is no session of its own.
+        let _ = std::fs::remove_file(&part);
+        let _ = self.own.set(file?);
+        self.forget_the_oldest();
         Ok(())
+    }
+
+    /// Gives a file the next number that no other run has.
+    fn with_next_number(&self, part: &Path) -> Result<PathBuf> {
+        let last = self.files().iter().filter_map(|(_, file)| number(file)).max().unwrap_or(0);
+        for next in last + 1..=last + RUNS {
+            let file = self.folder.join(format!("{next}.json"));
+            match std::fs::hard_link(part, &file) {
+                Ok(()) => return Ok(file),
+                Err(_) if file.exists() => {}
+                // Not every file system has links.
+                Err(_) => return std::fs::copy(part, &file).map(|_| file).context("cannot keep the session"),
+            }
+        }
+        bail!("{}: no number is free from {} on", self.folder.display(), last + 1)
     }
 
     /// Removes what is more than is kept; what this version cannot read is somebody else's.
@@ -137,12 +157,79 @@ fn read(file: &Path) -> Result<Session> {
     Session::read(&text.unwrap_or_default()).with_context(|| file.display().to_string())
 }
 
+/// What a session is called: its number; those of versions before have none, but the name of their file.
+fn name(file: &Path) -> String {
+    file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn number(file: &Path) -> Option<u64> {
+    name(file).parse().ok()
+}
+
+/// Characters of a model and of a prompt in the list.
+const MODEL: usize = 16;
+const PROMPT: usize = 20;
+
 /// The beginning of a prompt: enough to know it again.
 fn begin(prompt: &str) -> String {
-    const LENGTH: usize = 48;
-    let mut begin: String = prompt.chars().take(LENGTH).collect();
-    if begin.len() < prompt.len() {
-        begin.push_str("...");
+    if prompt.chars().count() <= PROMPT {
+        return prompt.to_owned();
     }
-    begin
+    prompt.chars().take(PROMPT - 3).collect::<String>() + "..."
+}
+
+/// The end of a model's name: of a path that is what tells it from others.
+fn end(model: &str) -> String {
+    let surplus = model.chars().count().saturating_sub(MODEL);
+    if surplus == 0 { model.to_owned() } else { "...".chars().chain(model.chars().skip(surplus + 3)).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions(folder: &Path) -> Sessions {
+        Sessions { folder: folder.join("sessions"), before: folder.join("session.json"), own: OnceLock::new() }
+    }
+
+    #[test]
+    fn numbers_stay_whatever_is_added_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = |prompt: &str| {
+            let mut session = Session::new("induction");
+            session.prompt = Some(prompt.into());
+            session
+        };
+        let (first, second) = (sessions(folder.path()), sessions(folder.path()));
+        first.save(&session("abc")).unwrap();
+        second.save(&session("def")).unwrap();
+        first.save(&session("abcd")).unwrap();
+        let prompt = |which: &str| first.find(which).map(|found| found.prompt.unwrap());
+        assert_eq!((prompt("1").unwrap(), prompt("2").unwrap()), ("abcd".into(), "def".into()));
+        std::fs::remove_file(folder.path().join("sessions/1.json")).unwrap();
+        let third = sessions(folder.path());
+        third.save(&session("ghi")).unwrap();
+        assert_eq!((prompt("2").unwrap(), prompt("3").unwrap()), ("def".into(), "ghi".into()));
+        assert_eq!(prompt("newest").unwrap(), "ghi");
+        let error = prompt("1").unwrap_err().to_string();
+        assert!(error.contains("found \"1\"") && error.contains("3, 2"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path().join("sessions")).unwrap().count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn the_list_fits_a_terminal() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = "/home/somebody/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+        let mut session = Session::new(long);
+        session.prompt = Some("When Mary and John went to the store, John gave a drink to".repeat(3));
+        session.log = vec!["mechscope graph --nodes neurons --prompt a".into(), "mechscope predict".into()];
+        (0..12).for_each(|_| sessions(folder.path()).save(&session).unwrap());
+        let mut text = Vec::new();
+        sessions(folder.path()).list().write(crate::report::Format::Text, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("uct.Q4_1.gguf") && text.contains("When Mary and"), "{text}");
+        let row = text.lines().last().unwrap();
+        assert!(row.trim_end().ends_with("1"), "a graph was looked at: {text}");
+    }
 }

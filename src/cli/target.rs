@@ -1,7 +1,8 @@
 //! The tokens a question is about: `--target` and `--contrast`.
 
+use super::output;
 use crate::analysis::next_token::NextToken;
-use crate::analysis::target::{Target, token};
+use crate::analysis::target::{Target, likely_meant, token};
 use crate::model::Model;
 use crate::report::Report;
 use anyhow::{Context, Result};
@@ -21,14 +22,36 @@ pub struct TargetArgs {
 impl TargetArgs {
     /// What is to be explained, if that was said.
     pub fn read(&self, model: &Model) -> Result<Option<Target>> {
-        Target::parse(model, self.target.as_deref(), self.contrast.as_deref())
+        let found = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
+        self.hint(model);
+        Ok(found)
+    }
+
+    /// Says on standard error where another token was likely meant.
+    fn hint(&self, model: &Model) {
+        for (option, text) in [("--target", &self.target), ("--contrast", &self.contrast)] {
+            text.iter().for_each(|text| hint(model, option, text));
+        }
     }
 
     /// The ids of target and contrast.
     pub fn ids(&self, model: &Model) -> Result<Vec<u32>> {
         let named = [("--target", &self.target), ("--contrast", &self.contrast)];
         let given = named.into_iter().filter_map(|(option, text)| text.as_ref().map(|t| (option, t)));
-        given.map(|(option, text)| token(model, text).with_context(|| option.to_owned())).collect()
+        let ids = given.map(|(option, text)| token(model, text).with_context(|| option.to_owned()));
+        let ids = ids.collect::<Result<_>>()?;
+        self.hint(model);
+        Ok(ids)
+    }
+}
+
+/// Says on standard error that behind a word the token with a space is likely meant. JSON strings and ids are exact.
+pub fn hint(model: &Model, option: &str, text: &str) {
+    if let Some(meant) = likely_meant(model, text) {
+        output::remark(&format!(
+            "hint: {option} {text} is the token {text:?} without a space before it; behind a word it is {meant:?}: {option} '{meant}' \
+             ({option} '{text:?}' leaves this hint out)"
+        ));
     }
 }
 

@@ -5,6 +5,7 @@ use super::jobs::RunningJob;
 use super::kept::Open;
 use super::protocol::{Answer, Ask, ModelInfo, Progress, PromptQuestion, Reply, Said, WorkUnit};
 use super::worker::Worker;
+use crate::address::Edit;
 use crate::analysis::attribution::{self, GraphRequest};
 use crate::analysis::generate::{self, Sampling};
 use crate::analysis::input::Input;
@@ -20,8 +21,13 @@ use crate::model::device::{device_name, dtype_name};
 use crate::model::forward::Step;
 use crate::model::source::Source;
 use anyhow::Result;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The least time between two tellings of what tests have measured so far.
+const TOLD: Duration = Duration::from_millis(200);
 
 impl Worker {
     pub(super) fn answer(&self, job: &RunningJob, ask: Ask) -> Result<Answer> {
@@ -33,6 +39,11 @@ impl Worker {
             Ask::Open(name) => self.load(job, &name),
             Ask::Next(question) => self.predict(job, &question),
             Ask::Generate { question, count, sampling } => self.generate(job, &question, (count, sampling)),
+            Ask::Chat { prompt, system } => {
+                let chat = Input::of_chat(&self.opened()?.model, prompt, system, self.setup.bos)?;
+                let ids = chat.ids();
+                Ok(Answer::Chat(chat.prompt.unwrap_or_default(), ids))
+            }
             Ask::Graph(wanted) => self.graph(job, &wanted),
             Ask::Edge(edge) => self.edge(job, &edge),
             Ask::EdgesOf(wanted) => self.edges_of(job, &wanted),
@@ -72,8 +83,22 @@ impl Worker {
         Ok(Answer::Opened(info))
     }
 
+    /// Has the transcoders at hand that features in edits are of.
+    fn features(&self, open: &Open, question: &PromptQuestion) -> Result<()> {
+        if !question.edits.iter().any(Edit::names_a_feature) {
+            return Ok(());
+        }
+        let wanted = open.dictionaries.find(&open.model, question.dictionary.as_deref())?;
+        if open.model.dictionary().is_none_or(|known| !Arc::ptr_eq(&known, &wanted)) {
+            open.model.use_dictionary(wanted);
+            open.runs.forget_edited();
+        }
+        Ok(())
+    }
+
     /// The runs of a prompt, as far as they are kept.
     fn runs(&self, open: &Open, question: &PromptQuestion) -> Result<Runs> {
+        self.features(open, question)?;
         let input = self.input(open, &question.prompt, question.ids.as_deref())?;
         Ok(Runs::kept_in(open.runs.clone(), input, question.edits.clone()))
     }
@@ -95,6 +120,7 @@ impl Worker {
 
     fn generate(&self, job: &RunningJob, question: &PromptQuestion, how: (usize, Option<Sampling>)) -> Result<Answer> {
         let open = self.opened()?;
+        self.features(&open, question)?;
         let input = self.input(&open, &question.prompt, question.ids.as_deref())?;
         let step = &mut self.step(job);
         generate::longer(&open.model, &input, &question.edits, how, step).map(Answer::Prompt)
@@ -132,7 +158,7 @@ impl Worker {
                 self.say(job.id, Said::Partial(numbered(graph)));
             }
         };
-        let step = &mut self.step(job);
+        let step = &mut self.stages(job);
         attribution::of_prompt(&open.model, &open.dictionaries, &mut runs, wanted, preview, step).map(numbered)
     }
 
@@ -170,7 +196,21 @@ impl Worker {
         if let Subjects::KeepOnly(label, members) = &wanted.what {
             return verifier.kept(label, members, step).map(Answer::Kept);
         }
-        Ok(Answer::Tested(verifier.run(&wanted.tests(&verifier)?, step)?))
+        let tests = wanted.tests(&verifier)?;
+        let (mut found, told, mut last) = (vec![None; tests.len()], RefCell::new(Vec::new()), Instant::now());
+        // What was measured is told as it is known: whoever stops the rest keeps it.
+        let mut go_on = |done: usize, of: usize| {
+            if last.elapsed() >= TOLD && !told.borrow().is_empty() && self.live.has(job.id) {
+                self.say(job.id, Said::Partial(Answer::Tested(told.take())));
+                last = Instant::now();
+            }
+            step(done, of)
+        };
+        verifier.run_each(&tests, &mut go_on, &mut |at, one| {
+            told.borrow_mut().push(one.clone());
+            found[at] = Some(one);
+        })?;
+        Ok(Answer::Tested(found.into_iter().flatten().collect()))
     }
 }
 

@@ -38,10 +38,12 @@ fn named(ask: &Ask) -> Option<&str> {
         Ask::Edge(wanted) => wanted.dictionary.as_deref(),
         Ask::EdgesOf(wanted) => wanted.dictionary.as_deref(),
         Ask::Test(wanted) => wanted.dictionary.as_deref(),
-        Ask::Method { params, .. } => {
-            params.iter().find(|(name, _)| name == "dictionary").map(|(_, value)| value.as_str())
+        Ask::Method { params, question, .. } => {
+            let param = params.iter().find(|(name, _)| name == "dictionary").map(|(_, value)| value.as_str());
+            param.or(question.dictionary.as_deref())
         }
-        Ask::Open(_) | Ask::Next(_) | Ask::Generate { .. } => None,
+        Ask::Next(question) | Ask::Generate { question, .. } => question.dictionary.as_deref(),
+        Ask::Open(_) | Ask::Chat { .. } => None,
     }
 }
 

@@ -34,6 +34,10 @@ pub enum WorkUnit {
     Loading,
     /// Parts of a method's work: layers, or what its loops run over.
     Parts,
+    /// Layers of a forward pass that something longer begins with.
+    Layers,
+    /// What a graph may hold is ranked: nothing is counted.
+    Ranking,
     /// New tokens.
     Tokens,
     /// Rows of a graph.
@@ -72,6 +76,9 @@ pub struct PromptQuestion {
     pub target: Option<String>,
     /// The token to subtract.
     pub contrast: Option<String>,
+    /// The transcoders that features in edits are of; none are the model's own.
+    #[serde(default)]
+    pub dictionary: Option<String>,
 }
 
 /// A request's content.
@@ -89,6 +96,13 @@ pub enum Ask {
         count: usize,
         /// Drawn by probability rather than the most probable.
         sampling: Option<Sampling>,
+    },
+    /// A prompt in the model's chat template; answered with [`Answer::Chat`].
+    Chat {
+        /// What the user says.
+        prompt: String,
+        /// What the system says before it.
+        system: Option<String>,
     },
     /// The attribution graph of a prompt; answered with [`Answer::Graph`].
     Graph(GraphRequest),
@@ -146,6 +160,8 @@ pub enum Answer {
     Next(Next),
     /// To [`Ask::Generate`].
     Prompt(Longer),
+    /// To [`Ask::Chat`]: the prompt in the template, and its tokens.
+    Chat(String, Vec<u32>),
     /// To [`Ask::Method`].
     Report(#[serde(with = "crate::report::shared")] Arc<Report>),
     /// To [`Ask::Graph`].
@@ -207,7 +223,7 @@ impl Ask {
             Ask::Graph(_) => WorkUnit::Rows,
             Ask::Test(_) => WorkUnit::Tests,
             Ask::EdgesOf(_) => WorkUnit::Edges,
-            Ask::Next(_) | Ask::Edge(_) | Ask::Method { .. } => WorkUnit::Parts,
+            Ask::Next(_) | Ask::Chat { .. } | Ask::Edge(_) | Ask::Method { .. } => WorkUnit::Parts,
         }
     }
 

@@ -4,7 +4,7 @@ use super::Setup;
 use super::jobs::{Live, RunningJob};
 use super::kept::Open;
 use super::protocol::{JobId, Lane, Progress, Reply, Request, Said, WorkUnit};
-use crate::analysis::attribution::Attribution;
+use crate::analysis::attribution::{Attribution, Stage};
 use anyhow::{Context, Result, anyhow, ensure};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -137,6 +137,21 @@ impl Worker {
         move |done, of| {
             self.pulse(job)?;
             self.say(job.id, Said::Progress(job.progress(done, of)));
+            Ok(())
+        }
+    }
+
+    /// [`Worker::pulse`], and tells how far a graph is.
+    pub fn stages<'a>(&'a self, job: &'a RunningJob) -> impl FnMut(Stage, usize, usize) -> Result<()> + 'a {
+        move |stage, done, of| {
+            self.pulse(job)?;
+            let far = match stage {
+                // What is left of the rows is not known by the layers.
+                Stage::Run => Progress { what: WorkUnit::Layers, done, of, seconds_left: None },
+                Stage::Ranking => Progress { what: WorkUnit::Ranking, done, of, seconds_left: None },
+                Stage::Rows => job.progress(done, of),
+            };
+            self.say(job.id, Said::Progress(far));
             Ok(())
         }
     }

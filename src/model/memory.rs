@@ -86,11 +86,11 @@ impl Need {
     }
 
     /// What a graph of neurons takes until its units are chosen: the run frozen, which is its recorded sites once more, and the relevance of
-    /// every neuron.
+    /// every neuron, with its gradient.
     pub fn of_choosing(arch: &Arch, n_pos: usize, sites: &Sites) -> Self {
         let [pos, layers] = [n_pos, arch.n_layers].map(|x| x as u64);
         let recorded = (0..arch.n_layers).map(|l| recorded(arch, l, n_pos, sites)).sum::<u64>();
-        Need::of("frozen run", 4 * pos * recorded).and("relevance", 20 * layers * pos * arch.d_mlp as u64)
+        Need::of("frozen run", 4 * pos * recorded).and("relevance", 12 * layers * pos * arch.d_mlp as u64)
     }
 
     /// What logits of `rows` positions take that are read out together, as a tensor and as numbers.
@@ -182,20 +182,32 @@ impl fmt::Display for Need {
     }
 }
 
-/// Bytes as readers see them: `1.5 GB`, `38 MB`; a GB is 1024 MB.
+/// Bytes as readers see them: `1.5 GB`, `38 MB`, `2.4 MB`, `12 kB`, never less than there are; a GB is 1024 MB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let mb = self.0.div_ceil(1 << 20);
-        if mb < 1024 { write!(f, "{mb} MB") } else { write!(f, "{:.1} GB", self.0 as f64 / (1u64 << 30) as f64) }
+        match self.0 {
+            0..1_048_576 => write!(f, "{} kB", self.0.div_ceil(1 << 10)),
+            // Tenths that are rounded up too.
+            1_048_576..10_485_760 => write!(f, "{:.1} MB", (self.0 * 10).div_ceil(1 << 20) as f64 / 10.0),
+            _ if mb < 1024 => write!(f, "{mb} MB"),
+            _ => write!(f, "{:.1} GB", self.0 as f64 / (1u64 << 30) as f64),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_told_as_exactly_as_they_are_small() {
+        let told = [0, 1, 20_000, 1 << 20, (1 << 20) + 1, 38 << 20, 3 << 30].map(|bytes| Size(bytes).to_string());
+        assert_eq!(told, ["0 kB", "1 kB", "20 kB", "1.0 MB", "1.1 MB", "38 MB", "3.0 GB"]);
+    }
 
     #[test]
     fn a_refusal_names_both_numbers_and_what_the_limit_is() {

@@ -71,12 +71,15 @@ impl Source {
             return Ok(Source::Gguf { name: name.into(), path });
         }
         let built_in: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
+        // A file and a path are on no hub; nor is a name of one word.
+        let fill = match looks_like_path || name.ends_with(".gguf") || !name.contains('/') {
+            true => "filled with: hf download ORG/NAME".to_owned(),
+            false => format!("fill it with: {}", download_hint(name, "")),
+        };
         bail!(
-            "no model is called {name:?}; accepted: a built-in name ({}), a folder, or a name in the Hugging Face cache {} \
-             (fill it with: {})",
+            "no model is called {name:?}; accepted: a built-in name ({}), a folder, a GGUF file, or a name in the Hugging Face cache {} ({fill})",
             built_in.join(", "),
             cache().map_or("(no home folder)".into(), |p| p.display().to_string()),
-            download_hint(name, "")
         )
     }
 

@@ -87,6 +87,7 @@ fn what(ask: &Ask) -> String {
         Ask::Open(name) => format!("open {name}"),
         Ask::Next(question) => format!("next token {}, prompt {:?}", of(question), begin(&question.prompt)),
         Ask::Generate { question, count, sampling } => format!("{count} tokens more, {sampling:?}, {}", of(question)),
+        Ask::Chat { prompt, .. } => format!("chat template, prompt {:?}", begin(prompt)),
         Ask::Method { name, question, params } => {
             let params: String = params.iter().map(|(name, value)| format!(" {name}={value}")).collect();
             format!("{name}{params} {}", of(question))

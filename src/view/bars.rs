@@ -1,11 +1,12 @@
 //! The lines above and below the tab: names of tabs, what is selected, what can be done.
 
+use super::progress::left;
 use super::{Canvas, text};
 use crate::action::{Action, Argument};
 use crate::app::graph::Origin;
 use crate::app::message::Severity;
 use crate::app::overlay::Overlay;
-use crate::app::pane::{Pane, RequestState};
+use crate::app::pane::RequestState;
 use crate::app::{App, Tab};
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
@@ -20,7 +21,7 @@ pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
     let mut x = NAME.len() as u16;
     let mut tabs = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
-        let label = match (tab, app.method) {
+        let label = match (tab, app.method.name) {
             (Tab::Method, None) => continue,
             (Tab::Method, Some(method)) => format!(" {method} "),
             _ => {
@@ -47,24 +48,17 @@ impl Canvas<'_> {
             let style = if tab == self.app.tab { theme.selected() } else { Style::new() };
             end = self.put(area, area.x + columns.start, area.y, &label, style);
         }
-        let model = &self.app.model_name;
-        let width = text::width(model).min(usize::from(area.width)) as u16;
-        let x = area.right().saturating_sub(width);
-        if x > end {
-            self.put(area, x, area.y, model, theme.dim());
-        }
+        // The end of a long path says most.
+        let room = usize::from(area.right().saturating_sub(end.saturating_add(1)));
+        let model = text::cut_left(&self.app.model_name, room, theme);
+        let x = area.right().saturating_sub(text::width(&model) as u16);
+        self.put(area, x, area.y, &model, theme.dim());
     }
 
     /// What is selected, what it is measured on, how fresh it is.
     pub(super) fn status(&mut self, area: Rect) {
         let (app, theme) = (self.app, self.theme);
-        if let Some(message) = &app.message {
-            let style = match message.severity {
-                Severity::Info => Style::new().add_modifier(Modifier::BOLD),
-                Severity::Warning => theme.warning(),
-                Severity::Error => theme.error(),
-            };
-            self.put(area, area.x, area.y, message, style);
+        if app.message.is_some() {
             return;
         }
         let mut right = Vec::new();
@@ -111,6 +105,28 @@ impl Canvas<'_> {
         }
     }
 
+    /// What is said, on the status line at the bottom of `area`; what is longer takes lines above it, and its end is seen.
+    pub(super) fn message(&mut self, area: Rect) {
+        let Some(message) = &self.app.message else { return };
+        let style = match message.severity {
+            Severity::Info => Style::new().add_modifier(Modifier::BOLD),
+            Severity::Warning => self.theme.warning(),
+            Severity::Error => self.theme.error(),
+        };
+        let mut lines = text::wrap(message.trim_end(), usize::from(area.width));
+        let most = (usize::from(area.height) / 2).max(1);
+        if lines.len() > most {
+            // The last line that there is room for says that there is more.
+            let rest = lines.split_off(most - 1).concat();
+            lines.push(rest);
+        }
+        let area = Rect { y: area.bottom() - lines.len() as u16, height: lines.len() as u16, ..area };
+        self.blank(area);
+        for (y, line) in (area.y..area.bottom()).zip(lines) {
+            self.put(area, area.x, y, &line, style);
+        }
+    }
+
     /// The line typed into, or the keys that mean something now.
     pub(super) fn hints(&mut self, area: Rect) -> Option<Position> {
         let (app, theme) = (self.app, self.theme);
@@ -153,12 +169,6 @@ impl Canvas<'_> {
     }
 }
 
-/// The time until the end of a pane's job, where it is long enough to be told.
-fn left(pane: &Pane) -> String {
-    let seconds = pane.seconds_left.filter(|s| *s >= 2.0);
-    seconds.map_or_else(String::new, |s| format!(", {s:.0} s left"))
-}
-
 /// How far the shown panes are from being what was asked for.
 fn freshness(app: &App) -> String {
     if let Some(count) = app.count {
@@ -168,24 +178,25 @@ fn freshness(app: &App) -> String {
         // The command's first word: what it is about is for the line where it was typed.
         return format!("piping to {}", pipe.command.split_whitespace().next().unwrap_or_default());
     }
-    use crate::app::Slot::{Generate, Model, Next};
+    use crate::app::Slot::{Generate, Graph, Model, Next, Verify};
     let model = app.pane(Model);
     let (main, side) = app.tab.slots();
-    let running = [Some(Model), Some(Generate), Some(Next), Some(main), side, Some(crate::app::Slot::Verify)];
+    let running = [Some(Model), Some(Generate), Some(Next), Some(main), side, Some(Verify)];
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
-            // What came of it is in the prompt.
-            RequestState::Cancelled | RequestState::Failed(_) if slot == Generate => {}
+            // What came of it is in the prompt or among the tests; that it did not end well was said.
+            RequestState::Cancelled | RequestState::Failed(_) if matches!(slot, Generate | Verify) => {}
             RequestState::Running(done, total) if slot == Model && *total > 0 => {
                 return format!("loading {done} %");
             }
             RequestState::Running(..) if slot == Model => return "loading".into(),
             RequestState::Running(_, 0) => return "running".into(),
-            RequestState::Running(done, total) if slot == crate::app::Slot::Graph => {
+            RequestState::Running(done, total) if slot == Graph => {
                 return format!("row {done}/{total}{}", left(app.pane(slot)));
             }
-            RequestState::Running(done, total) if slot == crate::app::Slot::Verify => {
-                return format!("test {done}/{total}{}", left(app.pane(slot)));
+            // Every test has three runs.
+            RequestState::Running(done, total) if slot == Verify => {
+                return format!("test {}/{}{}", done / 3, total / 3, left(app.pane(slot)));
             }
             RequestState::Running(done, total) => return format!("layer {}/{total}", done + 1),
             RequestState::Cancelled => return "stopped".into(),

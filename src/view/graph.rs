@@ -14,9 +14,11 @@ mod line;
 
 use super::{Canvas, ViewMemory};
 use crate::app::graph::Shown;
+use crate::app::pane::RequestState;
 use crate::app::{Slot, WIDE};
 use crate::graph::tree::TreeDirection;
 use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Modifier;
 
 impl Canvas<'_> {
     /// The tree, with the selected node beside it where there is room or when keys move there.
@@ -48,10 +50,15 @@ impl Canvas<'_> {
         if self.app.graph.shown().is_none() || self.app.pane(Slot::Graph).report.is_none() || area.height < 3 {
             return self.pane(area, Slot::Graph, memory, focused);
         }
-        self.pane_heading(area, Slot::Graph, focused);
+        let stale = self.pane_heading(area, Slot::Graph, focused);
         if let Some(shown) = self.app.graph.shown() {
             let dim = self.theme.dim();
-            self.put(area, area.x, area.y + 1, &summary(shown, usize::from(area.width)), dim);
+            let pane = self.app.pane(Slot::Graph);
+            if stale && matches!(pane.state, RequestState::Running(..)) {
+                self.progress(area, area.y + 1, pane);
+            } else {
+                self.put(area, area.x, area.y + 1, &summary(shown, usize::from(area.width)), dim);
+            }
             let mut above = 2;
             if let Some(verified) = shown.verified() {
                 let edited = self.theme.edited();
@@ -60,6 +67,10 @@ impl Canvas<'_> {
             }
             let lines = Rect { y: area.y + above, height: area.height.saturating_sub(above), ..area };
             self.graph_lines(lines, shown, memory, focused);
+            if stale {
+                let below = Rect { y: area.y + 2, height: area.height.saturating_sub(2), ..area };
+                self.buffer.set_style(below, Modifier::DIM);
+            }
         }
     }
 
@@ -77,7 +88,7 @@ impl Canvas<'_> {
             (false, TreeDirection::Upstream) => format!("what feeds {root}"),
             (false, TreeDirection::Downstream) => format!("what {root} feeds"),
         };
-        let edits = if self.app.edits.on().is_empty() { "" } else { " (of the run without edits)" };
+        let edits = if self.app.edits.on().is_empty() { "" } else { " (run without edits)" };
         format!("Graph of {of}, {what}{edits}")
     }
 

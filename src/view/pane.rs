@@ -1,6 +1,7 @@
 //! A pane: the lines of a report around the cursor.
 
 use super::{Canvas, Hit, ViewMemory, text};
+use crate::action::Action;
 use crate::app::Slot;
 use crate::app::pane::{Pane, PaneLine, RequestState};
 use crate::report::{Body, Report};
@@ -47,10 +48,12 @@ impl Canvas<'_> {
         let stale = self.pane_heading(area, slot, focused);
         let inner = Rect { y: area.y + 1, height: area.height - 1, ..area };
         let Some(report) = pane.report.clone() else {
+            let stopped = format!("stopped; {} asks again", app.key_of(Action::AskAgain));
+            self.progress(inner, inner.y, pane);
             let text = match &pane.state {
-                RequestState::Running(..) => "running",
+                RequestState::Running(..) => return,
                 RequestState::Failed(error) => error,
-                RequestState::Cancelled => "stopped; change the question to run again",
+                RequestState::Cancelled => &stopped,
                 RequestState::Idle => "",
             };
             for (y, line) in (inner.y..inner.bottom()).zip(text::wrap(text, usize::from(inner.width))) {
@@ -70,16 +73,23 @@ impl Canvas<'_> {
         let (app, theme) = (self.app, self.theme);
         let pane = app.pane(slot);
         let (title, what) = self.title(slot);
-        let stale = !pane.fresh && pane.report.is_some() && pane.asked.is_some();
-        let state = match &pane.state {
-            RequestState::Failed(_) => "  failed",
-            RequestState::Cancelled => "  stopped",
-            RequestState::Running(_, 1..) if stale => "  (of the question before)",
-            _ => "",
+        let before = app.outdated(slot);
+        let state = match (&pane.state, before) {
+            (RequestState::Failed(_), None) => "  failed".to_owned(),
+            (RequestState::Failed(_), Some(before)) => format!("  failed; this is {before}"),
+            (RequestState::Cancelled, None) => "  stopped".to_owned(),
+            (RequestState::Cancelled, Some(before)) => format!("  stopped; this is {before}"),
+            (RequestState::Running(..), Some(before)) if slot == Slot::Graph => format!("  ({before})"),
+            // What ends within a frame is not worth two headings.
+            (RequestState::Running(_, 1..), Some(before)) => format!("  ({before})"),
+            _ => String::new(),
         };
         let style = if focused { theme.title() } else { theme.dim() };
-        self.heading(area, area.y, &format!("{title}{what}{state}"), style);
-        stale
+        // How fresh it is stands at the end of the line, whatever else there is room for.
+        let room = usize::from(area.width).saturating_sub(text::width(&state));
+        let title = text::cut(&format!("{title}{what}"), room, theme);
+        self.heading(area, area.y, &format!("{title}{state}"), style);
+        before.is_some()
     }
 
     /// What a pane shows, and of what.
@@ -105,7 +115,7 @@ impl Canvas<'_> {
             Slot::Heads => format!("Heads by {}  at {at} \"{token}\"", app.shaded_by()),
             Slot::Head => format!("L{layer}.H{head}"),
             Slot::Neurons => {
-                let layers = match app.all_layers {
+                let layers = match app.neurons.all_layers {
                     true => "all layers".to_owned(),
                     false => format!("layer {}", app.selection.layer),
                 };
@@ -143,7 +153,8 @@ impl Canvas<'_> {
         // A row under the sticky heading would be hidden: one line of margin.
         scroll.0 = scroll.0.min(want.saturating_sub(usize::from(above && height > 2)));
         scroll.0 = scroll.0.max((pane.cursor + 1).saturating_sub(height));
-        scroll.0 = scroll.0.min(pane.lines.len().saturating_sub(height));
+        scroll.0 = pane.top().unwrap_or(scroll.0).min(pane.lines.len().saturating_sub(height));
+        pane.window.set((scroll.0, height));
         let mut offset = *scroll;
         let window = pane.lines.iter().enumerate().skip(offset.0).take(height);
         let mut layouts: Vec<Option<super::table::Widths>> = vec![None; report.parts.len()];

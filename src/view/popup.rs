@@ -1,10 +1,13 @@
 //! What lies over the tab: pickers, lists, texts, which-key.
 
 use super::{Canvas, text};
+use crate::app::Tab;
 use crate::app::overlay::{Overlay, Picker, PickerKind};
+use crate::app::text_input::TextInput;
 use crate::keymap::spell;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
+use unicode_width::UnicodeWidthStr;
 
 impl Canvas<'_> {
     /// Draws what lies over the tab; returns where its cursor is.
@@ -36,6 +39,8 @@ impl Canvas<'_> {
                 self.list(area, "Work is running", &["Quit all the same? y, or Esc to stay".to_owned()], None, 0);
                 None
             }
+            // On its own tab it is typed where it stands.
+            Overlay::Prompt(entry, _) if app.tab != Tab::Prompt => Some(self.prompt_entry(area, entry)),
             Overlay::Prompt(..) | Overlay::Line(..) => None,
         }
     }
@@ -48,6 +53,21 @@ impl Canvas<'_> {
         let style = self.theme.key();
         self.heading(outer, outer.y, title, style);
         Rect { y: outer.y + 1, height: height.saturating_sub(1), ..outer }
+    }
+
+    /// The prompt while it is typed on another tab than its own, the lines around the cursor.
+    fn prompt_entry(&mut self, area: Rect, entry: &TextInput) -> Position {
+        let columns = usize::from(area.width.saturating_sub(1));
+        let (lines, before) = (text::wrap(entry.text(), columns), text::wrap(entry.before(), columns));
+        let most = usize::from(area.height / 2).max(1);
+        let inner = self.frame(area, super::prompt::TYPING, lines.len().clamp(1, most));
+        let line = before.len().saturating_sub(1);
+        let first = (line + 1).saturating_sub(usize::from(inner.height));
+        for (y, line) in (inner.y..inner.bottom()).zip(lines.iter().skip(first)) {
+            self.put(inner, inner.x, y, line, Style::new());
+        }
+        let x = before.last().map_or(0, |line| line.width()) as u16;
+        Position::new((inner.x + x).min(inner.right().saturating_sub(1)), inner.y + (line - first) as u16)
     }
 
     fn list(&mut self, area: Rect, title: &str, lines: &[String], cursor: Option<usize>, scroll: usize) {

@@ -3,9 +3,13 @@
 use super::{Canvas, ViewMemory, text};
 use crate::app::Slot;
 use crate::app::overlay::Overlay;
+use crate::app::pane::RequestState;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use unicode_width::UnicodeWidthStr;
+
+/// The heading of a prompt that is being typed.
+pub(super) const TYPING: &str = "Prompt (typing: Enter runs it, Esc leaves)";
 
 impl Canvas<'_> {
     /// ```text
@@ -13,6 +17,7 @@ impl Canvas<'_> {
     /// The capital of Texas is
     /// Tokens  6 ──────────────────
     /// 0 <bos>│The│ capital│ of│ Texas│ is
+    /// BOS added (token 0)
     /// After 5 " is" ──────────────
     ///  rank  id  text        logit   prob
     ///     0 311  " Austin"  11.234  0.912 ████████
@@ -34,7 +39,7 @@ impl Canvas<'_> {
                 .areas(area);
 
         let (title, style) = match entry {
-            Some(_) => ("Prompt (typing: Enter runs it, Esc leaves)", theme.key()),
+            Some(_) => (TYPING, theme.key()),
             None => ("Prompt", theme.title()),
         };
         self.heading(prompt, prompt.y, title, style);
@@ -64,7 +69,10 @@ impl Canvas<'_> {
         let at = app.position();
         let selected = next.tokens.get(at);
         let id = selected.map(|t| format!("   {at}: \"{}\" id {}", t.text, t.id)).unwrap_or_default();
-        self.heading(area, area.y, &format!("Tokens {}{id}", next.tokens.len()), theme.title());
+        let before =
+            app.outdated(Slot::Next).filter(|_| !matches!(app.pane(Slot::Next).state, RequestState::Running(_, 0)));
+        let of = before.map_or(String::new(), |before| format!("  ({before})"));
+        self.heading(area, area.y, &format!("Tokens {}{id}{of}", next.tokens.len()), theme.title());
         let widths: Vec<usize> = next.tokens.iter().map(|t| text::width(&t.text).max(1) + 1).collect();
         let columns = usize::from(area.width).saturating_sub(2);
         let fits = |from: usize| widths[from..=at].iter().sum::<usize>() <= columns;
@@ -80,6 +88,11 @@ impl Canvas<'_> {
         while memory.strip < at && !fits(memory.strip) {
             memory.strip += 1;
         }
+        // What is odd comes before what was decided.
+        let warns = !next.warnings.is_empty();
+        let notes = if warns { &next.warnings } else { &next.decided };
+        let style = if warns { theme.warning() } else { theme.dim() };
+        self.put(area, area.x, area.y + 2, &notes.join("; "), style);
         let y = area.y + 1;
         let mut x = area.x;
         if memory.strip > 0 {
@@ -95,6 +108,10 @@ impl Canvas<'_> {
             let shown = if shown.is_empty() { " ".to_owned() } else { shown };
             x = self.put(area, x, y, &shown, style);
             x = self.put(area, x, y, theme.divider(), theme.dim());
+        }
+        if before.is_some() {
+            let below = Rect { y, height: area.height.saturating_sub(1), ..area };
+            self.buffer.set_style(below, Modifier::DIM);
         }
     }
 }

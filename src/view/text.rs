@@ -31,6 +31,23 @@ pub fn cut(text: &str, columns: usize, theme: Theme) -> String {
     if columns > 0 { kept + theme.ellipsis() } else { String::new() }
 }
 
+/// Text in at most `columns` columns as [`cut`], but its end is kept: of a path that is what tells it from others.
+pub fn cut_left(text: &str, columns: usize, theme: Theme) -> String {
+    let text = escape(text);
+    if text.width() <= columns {
+        return text.into_owned();
+    }
+    let room = columns.saturating_sub(theme.ellipsis().width());
+    let (mut from, mut used) = (text.len(), 0);
+    for (at, grapheme) in text.grapheme_indices(true).rev() {
+        if used + grapheme.width() > room {
+            break;
+        }
+        (from, used) = (at, used + grapheme.width());
+    }
+    if columns > 0 { format!("{}{}", theme.ellipsis(), &text[from..]) } else { String::new() }
+}
+
 /// Draws text at a place inside `area`, cut at its right edge; returns the column after it.
 pub fn put(buffer: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, style: Style, theme: Theme) -> u16 {
     let area = area.intersection(buffer.area);
@@ -79,6 +96,10 @@ mod tests {
         assert_eq!(cut("語語", 2, theme), "…");
         assert_eq!(cut("a\u{1b}[2J", 20, theme), "a\\u{1b}[2J");
         assert_eq!(cut("abc", 0, theme), "");
+        assert_eq!(cut_left("hello", 5, theme), "hello");
+        assert_eq!(cut_left("hello", 4, theme), "…llo");
+        assert_eq!(cut_left("語語語", 4, theme), "…語");
+        assert_eq!(cut_left("abc", 0, theme), "");
     }
 
     #[test]

@@ -279,7 +279,7 @@ fn every_method_of_the_catalogue_runs_from_the_list() {
         h.press("M");
         h.type_text(name);
         h.press("Enter");
-        assert_eq!(h.app.method, Some(name));
+        assert_eq!(h.app.method.name, Some(name));
         let pane = h.app.pane(Slot::Method);
         assert!(pane.fresh && pane.state == RequestState::Idle, "{name}: {:?}", pane.state);
         assert!(h.screen().contains(name));

@@ -43,7 +43,7 @@ fn effect(h: &Harness, unit: &Address) -> NodeEffect {
 }
 
 fn qk(h: &Harness) -> Report {
-    assert_eq!((h.app.tab, h.app.method), (Tab::Method, Some("qk")));
+    assert_eq!((h.app.tab, h.app.method.name), (Tab::Method, Some("qk")));
     (*h.app.pane(Slot::Method).report.clone().expect("a report")).clone()
 }
 

@@ -53,7 +53,7 @@ fn enter_opens_a_feature_in_detail() {
     let node = shown(&h).graph.nodes[h.app.graph_node().unwrap() as usize].clone();
     let address = node.address().unwrap();
     h.press("Enter");
-    assert_eq!((h.app.tab, h.app.method), (Tab::Method, Some("features")));
+    assert_eq!((h.app.tab, h.app.method.name), (Tab::Method, Some("features")));
     let report = h.app.pane(Slot::Method).report.clone().expect("the feature in detail");
     assert_eq!(fact(&report, "feature"), Cell::Address(Address { position: None, ..address.clone() }));
     let Cell::Number(activation) = fact(&report, "activation") else { panic!("no number") };

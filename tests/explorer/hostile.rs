@@ -56,6 +56,8 @@ fn show(h: &mut Harness, tokens: &[String]) {
         tokens,
         by_default: true,
         change: None,
+        decided: Vec::new(),
+        warnings: vec!["\u{1b}[2J\u{202e}odd".into()],
         report: Arc::new(report),
     };
     h.event(Event::Key("[".parse().unwrap()));

@@ -1,10 +1,12 @@
 //! What lies around the tabs: overlays and the wheel, methods in the palette, shell commands, what is kept.
 
 use crate::harness::Harness;
+use mechscope::action::{Action, Argument};
 use mechscope::app::overlay::{Overlay, PickerKind};
 use mechscope::app::session::Session;
 use mechscope::app::{Effect, Event, Slot, Tab};
 use mechscope::engine::Ask;
+use mechscope::keymap::{Context, Keymap};
 use mechscope::{analysis, report::Cell};
 
 fn line(h: &Harness) -> usize {
@@ -76,7 +78,7 @@ fn the_palette_offers_every_method_with_every_parameter() {
         assert_eq!(found(&h), all);
         h.type_text(&all.join(" "));
         h.press("Enter");
-        assert_eq!((h.app.tab, h.app.method), (Tab::Method, Some(about.name)));
+        assert_eq!((h.app.tab, h.app.method.name), (Tab::Method, Some(about.name)));
         let pane = h.app.pane(Slot::Method);
         assert!(pane.fresh && pane.report.is_some(), "{}: {:?}", about.name, pane.state);
         let Some(Ask::Method { params: asked, .. }) = &pane.asked else { panic!("{:?}", pane.asked) };
@@ -98,7 +100,7 @@ fn parameters_are_checked_before_anything_runs() {
         let said = h.app.message.clone().unwrap_or_default();
         assert!(said.contains(says), "{typed}: {said}");
         let Some(Overlay::Picker(picker)) = &h.app.overlay else { panic!("what was typed is lost") };
-        assert_eq!((picker.entry.text(), picker.kind, h.app.method), (typed, PickerKind::Palette, None));
+        assert_eq!((picker.entry.text(), picker.kind, h.app.method.name), (typed, PickerKind::Palette, None));
         h.press("Esc");
     }
     palette(&mut h, "neurons layer=1 top=3 activations");
@@ -118,7 +120,7 @@ fn parameters_are_checked_before_anything_runs() {
     h.press("M");
     h.type_text("lens layer=1");
     h.press("Enter");
-    assert_eq!((h.app.method, h.app.method_params.len()), (Some("lens"), 1));
+    assert_eq!((h.app.method.name, h.app.method.params.len()), (Some("lens"), 1));
     palette(&mut h, "graph");
     h.press("Enter");
     assert_eq!(h.app.tab, Tab::Graph);
@@ -184,4 +186,36 @@ fn pipes_take_what_is_marked_or_selected() {
     assert!(input.starts_with("L0.H1") && input.lines().count() == 1, "{input:?}");
     h.event(Event::Key("q".parse().unwrap()));
     assert!(matches!(h.app.overlay, Some(Overlay::Quit)), "work is running");
+}
+
+#[test]
+fn what_is_a_tabs_own_is_done_on_it() {
+    let keymap = Keymap::load(&[], &[]).unwrap();
+    for action in Action::ALL {
+        if let Some(context) = action.context() {
+            // Every action of a context can be reached by a key there, or else takes an argument in the palette.
+            let keys = keymap.keys(context, *action);
+            assert!(
+                !keys.is_empty() || action.argument() != Argument::No,
+                "{action} has no key in [{}]",
+                context.name()
+            );
+            let elsewhere = keymap.iter().find(|(c, _, a)| a == action && *c != context && *c != Context::Normal);
+            assert!(elsewhere.is_none(), "{action} is bound in another context: {elsewhere:?}");
+        }
+    }
+    let mut h = Harness::new(80, 24);
+    h.press(":");
+    h.type_text("graph_list");
+    h.press("Enter");
+    assert_eq!(h.app.tab, Tab::Graph, "the palette leads to where it is done");
+    h.press("1 :");
+    h.type_text("unfold_to 3");
+    h.press("Enter");
+    assert_eq!((h.app.tab, h.app.graph.shown().unwrap().limits.depth), (Tab::Graph, 3));
+    // Its key is named wherever the help is opened.
+    h.press("1 ?");
+    h.type_text("test_top");
+    let screen = h.screen();
+    assert!(screen.lines().any(|line| line.starts_with("test_top") && line.contains('V')), "{screen}");
 }

@@ -113,8 +113,9 @@ fn two_at_once_keep_both_and_an_older_one_can_be_gone_on_with() {
     let list = listed(&["session", "list"]);
     let line = |text: &str| list.lines().position(|l| l.contains(text)).unwrap_or_else(|| panic!("{text}: {list}"));
     assert!(line("xyzxyzx") < line("abcab"), "the one saved last first: {list}");
-    assert!(listed(&["session", "log", "2"]).contains("abcab"));
-    let mut older = start(&["--resume", "2"]);
+    let number = |text: &str| list.lines().nth(line(text)).unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(listed(&["session", "log", &number("abcab")]).contains("abcab"));
+    let mut older = start(&["--resume", &number("abcab")]);
     older.see("Tokens 6");
     older.send("q");
     assert_eq!(older.ends(), 0);

@@ -74,6 +74,7 @@ fn a_graph_file_is_opened_with_the_model_and_the_dictionary_it_names() {
     assert_eq!(p.ends(), 0);
     let session = p.session();
     assert_eq!((&session["model"], &session["dictionary"]), (&model.into(), &dictionary.into()));
+    assert_eq!(session["prompt"], "The king said to", "what the other tabs show is of the file's prompt");
     assert_eq!(session["graph"], file);
 }
 

@@ -47,7 +47,7 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
     let embeddings = totals.iter().filter(|t| t.unit.layer().is_none());
     report.fact("from_tokens", embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32);
     report.fact("from_biases", circuit.bias()?);
-    report.table("totals", "Total effects on the target", table(totals, split, top));
+    report.table("totals", "Total effects on the target, by the size of counts", table(totals, split, top));
     Ok(report)
 }
 

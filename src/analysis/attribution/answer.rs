@@ -12,7 +12,6 @@ use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
-use crate::model::forward::Step;
 use anyhow::Result;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -46,7 +45,21 @@ pub fn of_file(
     described(model, dictionary.as_deref(), graph, warnings, go_on)
 }
 
-/// The graph of a prompt. `preview` is given what has grown so far, now and then; `step` rows done and rows in all.
+/// What is done for a graph, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The prompt runs: layers done, and in all.
+    Run,
+    /// The run is frozen and its units are ranked: nothing is counted.
+    Ranking,
+    /// Rows: done, and in all.
+    Rows,
+}
+
+/// Told what is done and how much of it, of how much; an error ends the work.
+pub type Stages<'a> = &'a mut dyn FnMut(Stage, usize, usize) -> Result<()>;
+
+/// The graph of a prompt. `preview` is given what has grown so far, now and then; `step` is told how far the work is.
 ///
 /// # Errors
 /// A target that is no token; a dictionary that does not fit; a run that fails; what `step` returns.
@@ -56,7 +69,7 @@ pub fn of_prompt(
     runs: &mut Runs,
     wanted: &GraphRequest,
     preview: &mut dyn FnMut(Attribution),
-    step: Step,
+    step: Stages,
 ) -> Result<Attribution> {
     let dictionary = match wanted.basis {
         Basis::Neurons => None,
@@ -65,7 +78,7 @@ pub fn of_prompt(
     let dictionary = dictionary.as_deref();
     let mut sites = graph_run::sites(model, dictionary)?;
     sites.insert(last_stream(model));
-    runs.ensure(model, sites, &mut |_, _| step(0, 0))?;
+    runs.ensure(model, sites, &mut |done, of| step(Stage::Run, done, of))?;
     let input = runs.input().clone();
     let next = next_token(model, runs.clean()?, input.tokens.len() - 1)?;
     let targets = match Target::parse(model, wanted.target.as_deref(), wanted.contrast.as_deref())? {
@@ -76,14 +89,14 @@ pub fn of_prompt(
     let settings = GraphSettings { max_nodes: wanted.max_nodes, zero_positions, ..GraphSettings::default() };
     let (mut shown, mut rows, mut wait) = (Instant::now(), 0, PREVIEW);
     let step = RefCell::new(step);
-    let go_on = |done, total| (step.borrow_mut())(done, total);
+    let go_on = |done, total| (step.borrow_mut())(Stage::Rows, done, total);
     let (trace, tokens) = (runs.owned()?, &input.tokens);
-    let mut wait_for_rows = || go_on(0, 0);
+    let mut wait_for_rows = || (step.borrow_mut())(Stage::Ranking, 0, 0);
     let mut watch = |growth: &Growth, done: usize, total: usize| {
         go_on(done, total)?;
         if done > targets.len().max(rows) && done < total && shown.elapsed() >= wait {
             let begun = Instant::now();
-            let mut graph = growth.graph()?;
+            let mut graph = growth.graph_while(&mut || go_on(done, total))?;
             graph.metadata.prompt.clone_from(&wanted.prompt);
             preview(described(model, dictionary, graph, Vec::new(), &mut || go_on(done, total))?);
             // Most of the time is the graph's.

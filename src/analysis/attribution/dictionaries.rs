@@ -5,12 +5,12 @@ use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use anyhow::Result;
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The transcoders that were opened last, and by what name.
 #[derive(Default)]
 pub struct Dictionaries {
-    open: RefCell<Option<(Option<String>, Rc<Dictionary>)>>,
+    open: RefCell<Option<(Option<String>, Arc<Dictionary>)>>,
 }
 
 impl Dictionaries {
@@ -23,13 +23,13 @@ impl Dictionaries {
     ///
     /// # Errors
     /// There are none, or they do not fit the model.
-    pub fn find(&self, model: &Model, name: Option<&str>) -> Result<Rc<Dictionary>> {
+    pub fn find(&self, model: &Model, name: Option<&str>) -> Result<Arc<Dictionary>> {
         if let Some((open, found)) = &*self.open.borrow()
             && open.as_deref() == name
         {
             return Ok(found.clone());
         }
-        let found = Rc::new(Dictionary::of(model, name)?);
+        let found = Arc::new(Dictionary::of(model, name)?);
         *self.open.borrow_mut() = Some((name.map(str::to_owned), found.clone()));
         Ok(found)
     }
@@ -38,7 +38,7 @@ impl Dictionaries {
     ///
     /// # Errors
     /// As [`Dictionaries::find`].
-    pub fn of_graph(&self, model: &Model, graph: &Graph, name: Option<&str>) -> Result<Option<Rc<Dictionary>>> {
+    pub fn of_graph(&self, model: &Model, graph: &Graph, name: Option<&str>) -> Result<Option<Arc<Dictionary>>> {
         let features = graph.nodes.iter().any(|n| n.kind == NodeKind::Feature);
         let name = name.or(graph.metadata.dictionary.as_deref());
         if features { self.find(model, name).map(Some) } else { Ok(None) }

@@ -88,11 +88,12 @@ pub fn heads_of_edge(graph_run: &GraphRun, source: u32, target: u32) -> Result<R
     report.note(
         "edge",
         format!(
-            "{} to {}: {:+.4} = {:+.4} by the residual stream + {by_heads:+.4} through heads",
+            "{} to {}: {:+.4}, of it {:+.4} by the residual stream and {:+.4} through heads",
             source.name(),
             target.name(),
             loadings.edge,
-            loadings.direct
+            loadings.direct,
+            by_heads
         ),
     );
     report.table("heads", "Heads that carry it", table);

@@ -61,6 +61,11 @@ impl RunCache {
         Ok(made)
     }
 
+    /// Forgets the runs of edits: what they name is another thing from now on.
+    pub fn forget_edited(&self) {
+        self.runs.borrow_mut().retain(|(key, _)| key.edits.is_empty());
+    }
+
     /// Bytes that all runs take.
     pub fn bytes(&self) -> usize {
         self.runs.borrow().iter().map(|(_, run)| run.bytes()).sum()

@@ -44,6 +44,11 @@ impl App {
     }
 }
 
+/// How much of what feeds a node comes from no unit that is shown.
+fn unexplained(share: f32) -> String {
+    format!("{:.0} % of it (in absolute values) comes from units that are not shown", 100.0 * share)
+}
+
 fn about(shown: &Shown, at: u32) -> Report {
     let node = &shown.graph.nodes[at as usize];
     let mut report = Report::default();
@@ -68,11 +73,10 @@ fn about(shown: &Shown, at: u32) -> Report {
     if let Some(row) = node.certificate {
         let fault = if row.holds() { "" } else { ": IT DOES NOT" };
         lines.push(format!(
-            "its row adds up to {:.4} within {:.1e} of {:.4}{fault}; {:.0} % of it comes from no unit shown",
+            "what feeds it adds up to {:.4}, as it must (off by {:.1e}){fault}; {}",
             row.value,
             row.residual.abs(),
-            row.abs_sum,
-            100.0 * row.unexplained
+            unexplained(row.unexplained)
         ));
     }
     let elsewhere = same_unit(shown, at);

@@ -32,7 +32,13 @@ impl App {
         let supernodes = &mut shown.graph.view.supernodes;
         supernodes.iter_mut().for_each(|s| s.members.retain(|m| !ids.contains(m)));
         supernodes.retain(|s| !s.members.is_empty() && s.label != label);
-        supernodes.push(Supernode { label: label.to_owned(), members: ids });
+        let of = |node: &u32| {
+            let node = &shown.graph.nodes[*node as usize];
+            node.address().map_or_else(|| node.id.to_string(), |address| address.to_string())
+        };
+        let named = members.iter().map(of).collect();
+        shown.graph.view.supernodes.push(Supernode { label: label.to_owned(), members: ids });
+        self.log_group(label, named);
         self.marks.clear();
         (self.graph.beside, self.side) = (Beside::Groups, true);
         self.say(format!("{label}: {} nodes; {}", members.len(), self.what_groups_take()));
@@ -72,6 +78,15 @@ impl App {
             None => pinned.push(id),
         }
         self.relay_keeping_line();
+        self.log_node_mark("--pin", node, "");
+    }
+
+    /// Remembers a mark on a node.
+    pub(in crate::app) fn log_node_mark(&mut self, option: &str, node: u32, text: &str) {
+        let Some(node) = self.graph.shown().map(|shown| &shown.graph.nodes[node as usize]) else { return };
+        let name = node.address().map_or_else(|| node.id.to_string(), |address| address.to_string());
+        let mark = if option == "--pin" { name } else { format!("{name}={text}") };
+        self.log_mark(option, &mark);
     }
 
     /// The group on the selected row of the pane beside.

@@ -65,12 +65,12 @@ impl App {
         self.run_method("features");
         self.selection.position = position.unwrap_or(self.selection.position);
         let feature = format!("L{layer}.F{feature}");
-        self.method_params.extend([("feature".to_owned(), feature), ("tokens".into(), "10".into())]);
+        self.method.params.extend([("feature".to_owned(), feature), ("tokens".into(), "10".into())]);
     }
 
     /// The row of a feature's report where it is looked at.
     pub(in crate::app) fn row_of_feature(&self) -> Option<Address> {
-        let (_, feature) = self.method_params.iter().find(|(name, _)| name == "feature")?;
+        let (_, feature) = self.method.params.iter().find(|(name, _)| name == "feature")?;
         let address: Address = feature.parse().ok()?;
         Some(address.at(self.position() as i64))
     }
@@ -187,11 +187,13 @@ impl App {
     pub(in crate::app) fn relabel(&mut self, label: &str) -> Result<()> {
         let label = label.trim();
         let Some((node, shown)) = self.graph_node().zip(self.graph.shown_mut()) else { bail!("no node is selected") };
+        let at = node;
         let node = &mut shown.graph.nodes[node as usize];
         if node.kind.is_logit() || matches!(node.kind, NodeKind::Embedding { .. }) {
             bail!("{} is named by its token", node.name());
         }
         node.relabel(label);
+        self.log_node_mark("--label", at, label);
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
         self.pane_mut(Slot::Graph).cursor = cursor;

@@ -7,6 +7,7 @@ use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::app::App;
 use crate::app::Slot;
 use crate::app::message::Message;
+use crate::app::pane::RequestState;
 use crate::engine::Ask;
 use crate::graph::NodeKind;
 use crate::graph::tree::TreeDirection;
@@ -14,8 +15,8 @@ use crate::graph::verification::{Cause, Intervention, Kept, NodeEffect, Subject,
 use crate::report::{Cell, Column, Report, Table};
 
 /// What the words of the table mean.
-const READING: &str = "why: what the measured effect has beside the predicted one. patterns: heads look elsewhere; norms: \
-    norm scales answer; nonlinear: neurons do. The graph holds all three.";
+const READING: &str = "patterns_held: what was measured with attention patterns held, as in files. why: what the measured effect has beside \
+    the predicted one. patterns: heads look elsewhere; norms: norm scales answer; nonlinear: neurons do. The graph holds all three.";
 
 /// Characters of another prompt that are shown.
 const PROMPT: usize = 20;
@@ -110,7 +111,16 @@ impl App {
         };
         let (graph, target) = (shown.source.id, shown.first_target());
         let dictionary = self.graph.dictionary.clone();
+        self.graph.measured = 0;
         self.ask(Slot::Verify, Ask::Test(TestRequest { graph, dictionary, target, what, with }));
+        self.show_about();
+    }
+
+    /// Asks for the tests that were stopped once more.
+    pub(in crate::app) fn test_again(&mut self) {
+        if let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() {
+            self.ask_tests_with(tests.what, tests.with);
+        }
     }
 
     /// Measurements arrived.
@@ -138,6 +148,7 @@ impl App {
         };
         self.message = said.map(Message::info);
         shown.record(found);
+        self.log_tests(&tests);
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
         self.pane_mut(Slot::Graph).cursor = cursor;
@@ -150,6 +161,24 @@ impl App {
         }
     }
 
+    /// Some of the measurements that were asked for arrived: they are kept, whatever becomes of the others.
+    pub(in crate::app) fn take_some_tests(&mut self, found: Vec<Verification>) {
+        let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
+        let Some(shown) = self.graph.shown_mut().filter(|shown| shown.was(tests.graph)) else { return };
+        shown.record(found.clone());
+        self.graph.measured += found.len();
+        self.relay_keeping_line();
+        self.show_about();
+    }
+
+    /// What is said of tests that are stopped: what they had measured by then is kept.
+    pub(in crate::app) fn tests_kept(&self) -> Option<String> {
+        let RequestState::Running(_, of) = self.pane(Slot::Verify).state else { return None };
+        let kept = self.graph.measured;
+        // Every test has three runs.
+        (kept > 0).then(|| format!("{kept} of {} tests were made and are kept", of / 3))
+    }
+
     /// What a group does alone was measured.
     pub(in crate::app) fn take_kept(&mut self, kept: Kept) {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
@@ -157,6 +186,7 @@ impl App {
             Some(shown) => shown.graph.record_kept(kept.clone()),
             None => return self.warn("the graph has changed since the test was asked for"),
         }
+        self.log_tests(&tests);
         self.say(kept_alone(&kept));
         self.show_about();
     }
@@ -164,8 +194,10 @@ impl App {
     /// What was measured, under why the unit that was asked about is no node.
     pub(super) fn tests_report(&self, shown: &Shown) -> Report {
         let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.graph_key(a));
-        let before =
-            format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads");
+        let before = match self.pane(Slot::Verify).state {
+            RequestState::Running(..) => "the tests run; what they measure comes here as it is known".to_owned(),
+            _ => format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads"),
+        };
         report(shown, self.why_no_node(), before)
     }
 }
@@ -308,7 +340,7 @@ fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
         Column::text("how"),
         Column::number("predicted", "", 3),
         Column::number("measured", "", 3),
-        Column::number("patterns", "", 3),
+        Column::number("patterns_held", "", 3),
         Column::text("why"),
     ]);
     // A file may hold tests of another target.
@@ -335,7 +367,7 @@ fn report(shown: &Shown, why_none: Option<String>, before: String) -> Report {
             in_short(&test.with).into(),
             effect.predicted.map_or(Cell::Empty, Cell::Number),
             Cell::finite(effect.measured),
-            Cell::finite(effect.through_patterns()),
+            Cell::finite(effect.held),
             effect.cause().map(why).or(effect.left_range()).map_or(Cell::Empty, |c| c.into()),
         ]);
     }
@@ -373,7 +405,9 @@ fn scatter<'a>(effects: impl Iterator<Item = &'a NodeEffect>, columns: usize, ro
         grid[rows - 1 - place(*measured, rows)][place(*predicted, columns)] = 'o';
     }
     let lines = grid.into_iter().map(|row| format!("|{}", row.into_iter().collect::<String>().trim_end()));
-    let head =
-        format!("measured (up) against predicted (right), both {:.2} to {:.2} by square roots; . equal", -most, most);
+    let head = format!(
+        "measured (up) against predicted (right), both from {:.2} to {:.2} on square-root axes; the dots: where the two are equal",
+        -most, most
+    );
     std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
 }

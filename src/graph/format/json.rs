@@ -117,14 +117,31 @@ pub fn save(graph: &Graph, path: &Path) -> Result<()> {
     })
 }
 
+/// Checks that a file has the bytes that were to be written, and that they are a graph: before they take the place of one that could be read.
+///
+/// # Errors
+/// They are not.
+pub fn check_written(path: &Path, bytes: &[u8]) -> Result<()> {
+    ensure!(std::fs::read(path)? == bytes, "it is not what was written");
+    read(bytes, u64::MAX).map(|_| ())
+}
+
 /// Names the formats that are often taken for a graph file; leaves the file at its start.
 fn refuse_other_formats(file: &mut File) -> Result<()> {
     let mut start = Vec::new();
-    file.take(4).read_to_end(&mut start)?;
+    file.take(64).read_to_end(&mut start)?;
     match start[..] {
         [b'P', b'K', ..] => bail!("a torch (.pt) or zip file: have circuit-tracer write JSON (create_graph_files)"),
         [0x1f, 0x8b, ..] => bail!("compressed with gzip: unpack it first"),
         _ => {}
+    }
+    let text = String::from_utf8_lossy(&start);
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    if !text.is_empty() && !text.starts_with('{') {
+        let begin: String = text.lines().next().unwrap_or_default().chars().take(24).collect();
+        bail!(
+            "no graph file: it begins with {begin:?}; accepted: JSON that mechscope, circuit-tracer or Neuronpedia wrote, an object {{...}}"
+        );
     }
     file.rewind()?;
     Ok(())

@@ -75,7 +75,7 @@ impl FeatureEdits {
     /// # Errors
     /// No dictionary is loaded.
     pub(super) fn new(scope: &Scope) -> Result<Self> {
-        let dictionary = scope.dictionary.context("no dictionary is loaded")?.clone();
+        let dictionary = scope.dictionary.clone().context("no dictionary is loaded")?;
         let write = |layer| {
             let before = Site::Block(layer, S::MlpOutPrePostNorm);
             let early = dictionary.writes == WritePoint::BeforePostNorm && scope.decoder.has_site(before);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Scope<'a> {
     pub(super) decoder: &'a Decoder,
     /// The dictionary whose features can be edited.
-    pub(super) dictionary: Option<&'a Arc<Dictionary>>,
+    pub(super) dictionary: Option<Arc<Dictionary>>,
     n_pos: usize,
     /// The texts of the prompt's tokens, where they are known.
     tokens: Option<Vec<String>>,
@@ -41,7 +41,7 @@ impl<'a> Scope<'a> {
     /// A prompt of a model, with the model's dictionary.
     pub fn of(model: &'a Model, tokens: &[u32]) -> Self {
         let texts = tokens.iter().map(|id| model.piece(*id)).collect();
-        let dictionary = model.dictionary.as_ref();
+        let dictionary = model.dictionary();
         Scope { decoder: &model.decoder, dictionary, n_pos: tokens.len(), tokens: Some(texts) }
     }
 
@@ -60,7 +60,7 @@ impl<'a> Scope<'a> {
             d_mlp: a.d_mlp,
             d_vocab: a.d_vocab,
             n_pos: self.n_pos,
-            n_features: self.dictionary.map(|d| d.n_features.iter().copied().max().unwrap_or(0)),
+            n_features: self.dictionary.as_ref().map(|d| d.n_features.iter().copied().max().unwrap_or(0)),
         }
     }
 
@@ -108,7 +108,7 @@ impl<'a> Scope<'a> {
                     Touched::Cut { layer, edges }
                 }
                 (Parts::Numbered(Numbered::Feature, _), None) => {
-                    let there = self.dictionary.and_then(|d| d.n_features.get(layer)).copied().unwrap_or(0);
+                    let there = self.dictionary.as_ref().and_then(|d| d.n_features.get(layer)).copied().unwrap_or(0);
                     ensure!(numbers.end <= there, "feature {}: layer {layer} has {there} features", numbers.end - 1);
                     Touched::Features { layer, features: numbers, rows: rows.clone() }
                 }
@@ -221,7 +221,7 @@ pub fn needs(scope: &Scope, edits: &[Edit]) -> Result<BTreeSet<Site>> {
             let layer = match touched {
                 Touched::Cut { layer, .. } | Touched::Pattern { layer, .. } => Some(layer),
                 Touched::Features { layer, .. } => {
-                    if let (Op::Mean, Some(dictionary)) = (&edit.op, scope.dictionary) {
+                    if let (Op::Mean, Some(dictionary)) = (&edit.op, &scope.dictionary) {
                         sites.extend(dictionary.read_sites(layer, scope.decoder.arch.parallel));
                     }
                     Some(layer)

@@ -15,6 +15,8 @@ pub struct MadeWith {
     pub model: Option<String>,
     /// The dictionary whose features are nodes.
     pub dictionary: Option<String>,
+    /// The prompt.
+    pub prompt: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +30,7 @@ struct Top {
 #[derive(Default, Deserialize)]
 struct Metadata {
     scan: Option<String>,
+    prompt: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -36,12 +39,13 @@ struct Private {
     dictionary: Option<String>,
 }
 
-/// Model and dictionary of a file. Nothing is said of one that cannot be read: opening it will.
+/// Model, dictionary and prompt of a file. Nothing is said of one that cannot be read: opening it will.
 pub fn made_with(path: &Path) -> MadeWith {
     let found = open_regular(path).ok().and_then(|file| {
         let input = BufReader::with_capacity(1 << 16, StringGuard::new(file));
         serde_json::from_reader::<_, Top>(input).ok()
     });
     let Some(Top { metadata, mechscope }) = found else { return MadeWith::default() };
-    MadeWith { model: mechscope.model.or(metadata.scan), dictionary: mechscope.dictionary }
+    let prompt = metadata.prompt.filter(|prompt| !prompt.is_empty());
+    MadeWith { model: mechscope.model.or(metadata.scan), dictionary: mechscope.dictionary, prompt }
 }

@@ -20,6 +20,7 @@ mod freeze;
 mod lane;
 mod layer;
 mod loadings;
+mod mixing;
 mod norm;
 mod pack;
 mod packed;

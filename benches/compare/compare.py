@@ -1,10 +1,13 @@
 """mechscope beside transformers on the same cores, round by round, so that a busy machine is as busy for both.
 
     cargo build --release; cargo bench --bench compare --no-run        # prints the path of the bench
-    python benches/compare/compare.py BENCH [--model FOLDER] [--program target/release/mechscope] [--rounds 9]
+    python benches/compare/compare.py BENCH [--model FOLDER] [--program target/release/mechscope [--own MODEL]] [--rounds 9]
 
-Without --model a random model of GPT-2 small's shape is made in a folder of its own. Needs torch and transformers (4.57).
-Printed: the least and the median time of each side in milliseconds, their ratios, and the share of the run's own matmul peak.
+Without --model a random model of GPT-2 small's shape is made in a folder of its own; --own names the same model in another form (a GGUF file)
+for the whole program. Needs torch and transformers (4.57).
+Printed: the least and the median time of each side in milliseconds, their ratios, the share of the run's own matmul peak, and the most memory
+of a process that opens the model and runs once, beside that of its weights in f32. Forward passes come with the logits of every position; ours
+some positions at a time, as `mechscope trace` writes them.
 """
 import argparse, os, statistics, subprocess, sys, tempfile, time
 
@@ -31,6 +34,24 @@ def flops(model, n):
     c = model.config
     width = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     return n * 2 * (weights - (0 if model.config.tie_word_embeddings else head) + head) + 2 * n * n * c.num_hidden_layers * c.num_attention_heads * width
+
+
+MEMORY = """
+import resource, sys, torch; from transformers import AutoModelForCausalLM
+torch.set_num_threads({2})
+m = AutoModelForCausalLM.from_pretrained({0!r}, dtype=torch.float32).eval(); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with torch.no_grad(): m(torch.tensor([[5 + (i * 7919) % 40000 for i in range({1})]]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def memory(path, folder, model, n):
+    """The most megabytes of a process of each side that opens the model and runs it once."""
+    own = subprocess.run([path, folder], input=f"forward {n}\nmemory 0\n", capture_output=True, text=True, check=True).stdout.split()[-1]
+    other = subprocess.run([sys.executable, "-c", MEMORY.format(folder, n, THREADS)], capture_output=True, text=True, check=True).stdout
+    weights = sum(p.numel() for p in model.parameters()) * 4 / 2**20
+    own, other = float(own) / 2**20, float(other)
+    print(f"most memory, {n} tokens: mechscope {own:.0f} MB, weights and {100 * (own / weights - 1):.0f} %; transformers {other:.0f} MB, weights and {100 * (other / weights - 1):.0f} %; weights {weights:.0f} MB", flush=True)
 
 
 class Bench:
@@ -61,6 +82,7 @@ def main():
     args.add_argument("bench")
     args.add_argument("--model")
     args.add_argument("--program")
+    args.add_argument("--own")
     args.add_argument("--rounds", type=int, default=9)
     args.add_argument("--tokens", type=int, nargs="*", default=[64, 200, 512, 1024])
     args.add_argument("--attention", default="eager", choices=["eager", "sdpa"])
@@ -82,6 +104,8 @@ def main():
             other.append(timed(lambda: model(x)))
         rate = flops(model, n) / min(own) / 1e6
         show(f"forward, {n} tokens", own, other, f"   {rate:.0f} of {max(peaks):.0f} GFLOP/s: {100 * rate / max(peaks):.0f} %")
+    for n in args.tokens[-1:]:
+        memory(args.bench, folder, model, n)
     own, other, x = [], [], ids(13)
     for _ in range(max(3, args.rounds // 3)):
         own.append(bench.ask("generate 50"))
@@ -90,7 +114,7 @@ def main():
     if args.program and args.model:
         own, other = [], []
         for _ in range(max(3, args.rounds // 3)):
-            own.append(timed(lambda: subprocess.run([args.program, "predict", "-m", folder, "-p", PROMPT], check=True, stdout=subprocess.DEVNULL)))
+            own.append(timed(lambda: subprocess.run([args.program, "predict", "-m", args.own or folder, "-p", PROMPT], check=True, stdout=subprocess.DEVNULL)))
             other.append(timed(lambda: subprocess.run([sys.executable, "-c", FIRST.format(folder, PROMPT)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)))
         show("first answer, whole process", own, other)
 

@@ -1,7 +1,8 @@
 //! One side of a comparison: does what its standard input asks and prints how long it took. `compare.py` drives it, round by round beside
 //! transformers, so that both see the same machine.
 //!
-//! `forward N` and `generate N` print milliseconds, `peak` GFLOP/s of a large product. `cargo bench --bench compare --no-run`
+//! `forward N` (all logits, some positions at a time), `whole N` (all logits at once) and `generate N` print milliseconds, `peak` GFLOP/s of a
+//! large product, `memory` the most bytes that the process has had. `cargo bench --bench compare --no-run`
 
 #![allow(clippy::print_stdout, reason = "its answers")]
 
@@ -12,7 +13,7 @@ use mechscope::model::forward::Logits;
 use mechscope::model::kernel::matmul::{Strided, gemm};
 use mechscope::model::kernel::shared::RowBlock;
 use mechscope::model::open::Options;
-use mechscope::model::site::Sites;
+use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::text::Bos;
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -42,6 +43,30 @@ fn peak() -> f64 {
     2.0 * (n * n * n) as f64 / ms / 1e6
 }
 
+/// All logits of a prompt of `n` tokens, each looked at as it comes.
+fn forward(model: &Model, n: usize) {
+    let last = Site::Block(model.decoder.arch.n_layers - 1, BlockSite::ResidPost);
+    let run = model.run(&ids(n), &Sites::only([last]), Logits::None).expect("a run");
+    let (stream, mut rows) = (run.get(last).expect("the stream"), 0);
+    model
+        .decoder
+        .each_logits(&stream, &mut |first, some| {
+            assert_eq!(first, rows, "positions in order");
+            rows += some.len() / model.decoder.arch.d_vocab;
+            Ok(())
+        })
+        .expect("logits");
+    assert_eq!(rows, n, "every position");
+}
+
+/// The most memory that this process has had, in bytes; 0 where the system does not tell.
+fn memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
+    peak.unwrap_or(0.0) * 1024.0
+}
+
 fn main() {
     let Some(folder) = std::env::args().skip(1).find(|a| !a.starts_with("--")) else {
         return println!("the folder of a model is missing: compare.py says how this is used");
@@ -55,13 +80,16 @@ fn main() {
         let n: usize = n.parse().expect("a number");
         let answer = match what {
             "peak" => peak(),
-            "forward" => timed(|| drop(model.run(&ids(n), &Sites::None, Logits::All).expect("a run"))),
+            "forward" => timed(|| forward(&model, n)),
+            "whole" => timed(|| drop(model.run(&ids(n), &Sites::None, Logits::All).expect("a run"))),
+            // Bytes.
+            "memory" => memory(),
             "generate" => timed(|| {
                 let settings = GenerateSettings { count: n, ..GenerateSettings::default() };
                 let run = generate(&model, &ids(13), &[], Bos::Never, &settings, &mut |_, _| Ok(()), &mut |_| Ok(true));
                 run.expect("a text");
             }),
-            _ => panic!("found {what:?}; accepted: peak, forward N, generate N"),
+            _ => panic!("found {what:?}; accepted: peak, memory, forward N, whole N, generate N"),
         };
         println!("{answer}");
         std::io::stdout().flush().expect("standard output");

@@ -176,7 +176,8 @@ pub fn grow_on(
     }
     let mut growth = Growth { candidates, tokens, targets, rows: HashMap::new(), chosen: Vec::new(), complete: false };
     growth.complete = growth.run(limit, settings, watch)?;
-    growth.graph()
+    // Whoever wants what has grown so far goes on; others are told at once.
+    growth.graph_while(go_on)
 }
 
 impl Growth<'_> {
@@ -185,7 +186,15 @@ impl Growth<'_> {
     /// # Errors
     /// Rows that are not finite.
     pub fn graph(&self) -> Result<Graph> {
-        self.candidates.graph(self.tokens, self.targets, &self.chosen, &self.rows, self.complete)
+        self.graph_while(&mut || Ok(()))
+    }
+
+    /// [`Growth::graph`], asking whether to go on now and then.
+    ///
+    /// # Errors
+    /// As [`Growth::graph`]; what `go_on` returns.
+    pub fn graph_while(&self, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
+        self.candidates.graph(self.tokens, self.targets, &self.chosen, &self.rows, self.complete, go_on)
     }
 
     /// Attributes rounds of units until `limit`; false when `watch` ended it.
@@ -225,6 +234,9 @@ impl Growth<'_> {
             rest.truncate(round(self.chosen.len()));
             if rest.is_empty() {
                 break;
+            }
+            if watch(self, self.rows.len(), total).is_err() {
+                return Ok(false);
             }
             let keys: Vec<usize> = rest.iter().map(|u| n + u).collect();
             let targets = self.candidates.targets(&rest)?;

@@ -2,13 +2,16 @@
 
 use super::{EditArgs, ModelArgs, PromptArgs, output};
 use crate::model::Model;
+use crate::model::arch::Decoder;
 use crate::model::forward::Logits;
-use crate::model::site::{Site, Sites};
+use crate::model::kernel::rows;
+use crate::model::ops::{host, numbers};
+use crate::model::site::{BlockSite, Site, Sites};
 use crate::model::trace;
 use anyhow::{Context, Result};
 use clap::Args;
-use serde_json::{Map, Value, json};
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 /// Options of `mechscope trace`.
@@ -38,58 +41,121 @@ impl TraceArgs {
             Some(list) => Sites::parse(list, decoder.arch.n_layers, |s| decoder.has_site(s)).context("--sites")?,
             None => Sites::Standard,
         };
-        let run = model.run(&input.ids(), &sites, Logits::All)?;
-        let run = if self.edits.edits.is_empty() {
-            run
-        } else {
-            model.run_edited(&run, &self.edits.edits, self.prompt.bos, &sites, Logits::All, &mut |_, _| Ok(()))?
-        };
+        let run = self.traced(&model, &input.ids(), &sites)?;
+        let tensors = tensors(&run, &sites, decoder)?;
         let about = about(&model, input.prompt.as_deref(), &self.edits);
-        let (mut count, mut size) = (0, 0);
-        output::write_to(Some(&self.out), |to| {
-            (count, size) = write(&run, &sites, about, to)?;
-            Ok(())
-        })?;
+        output::write_to(Some(&self.out), |to| write(to, &tensors, &about, &run, decoder))?;
+        let (count, size) = (tensors.len(), tensors.iter().map(Listed::bytes).sum::<usize>());
         output::remark(&format!("wrote {count} tensors, {:.1} MB, to {}", size as f64 / 1e6, self.out.display()));
         Ok(())
     }
-}
 
-/// Writes every recorded site in f32 without a batch dimension, and `tokens`, as a safetensors file, one tensor at a time; returns how many
-/// there are and their bytes.
-fn write(run: &trace::Trace, sites: &Sites, about: Map<String, Value>, to: &mut dyn Write) -> Result<(usize, usize)> {
-    let ids = run.tokens();
-    let mut wanted: Vec<(String, Site)> =
-        run.sites().map(|(s, _)| s).filter(|s| sites.has(*s)).map(|s| (s.to_string(), s)).collect();
-    wanted.sort();
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), about.into());
-    let mut at = 0;
-    let mut list = |name: &str, dtype: &str, shape: &[usize], width: usize| {
-        let from = at;
-        at += shape.iter().product::<usize>() * width;
-        header.insert(name.to_owned(), json!({"dtype": dtype, "shape": shape, "data_offsets": [from, at]}));
-    };
-    // Wider numbers come first: every tensor is aligned.
-    list("tokens", "I64", &[ids.len()], 8);
-    for (name, site) in &wanted {
-        list(name, "F32", run.get(*site)?.dims(), 4);
-    }
-    let mut header = Value::from(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    to.write_all(&(header.len() as u64).to_le_bytes())?;
-    to.write_all(&header)?;
-    to.write_all(&ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect::<Vec<u8>>())?;
-    for (_, site) in &wanted {
-        let numbers = run.numbers(*site)?;
-        for some in numbers.chunks(1 << 16) {
-            to.write_all(&some.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
+    /// The run, with the last stream beside what is asked for: logits are made from it as they are written.
+    fn traced(&self, model: &Model, ids: &[u32], sites: &Sites) -> Result<trace::Trace> {
+        let stream = last_stream(&model.decoder);
+        let sites = match sites {
+            Sites::Only(set) => Sites::only(set.iter().copied().chain([stream])),
+            _ => sites.clone(),
+        };
+        // Where logits are soft-capped, both are asked for at once.
+        let logits = if sites.has(Site::LogitsPreSoftcap) && model.decoder.has_site(Site::LogitsPreSoftcap) {
+            Logits::All
+        } else {
+            Logits::None
+        };
+        let run = |logits| -> Result<trace::Trace> {
+            let run = model.run(ids, &sites, logits)?;
+            if self.edits.edits.is_empty() {
+                return Ok(run);
+            }
+            model.run_edited(&run, &self.edits.edits, self.prompt.bos, &sites, logits, &mut |_, _| Ok(()))
+        };
+        let made = run(logits)?;
+        match rows::all_finite(numbers(&host(&made.get(stream)?)?)?.get()) {
+            true => Ok(made),
+            // With logits it is refused with the place where it left the range.
+            false => run(Logits::All),
         }
     }
-    Ok((wanted.len() + 1, at))
 }
 
-fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> Map<String, Value> {
+fn last_stream(model: &Decoder) -> Site {
+    Site::Block(model.blocks.len() - 1, BlockSite::ResidPost)
+}
+
+/// A tensor of the file.
+struct Listed {
+    name: String,
+    /// `None`: the token ids.
+    site: Option<Site>,
+    shape: Vec<usize>,
+}
+
+impl Listed {
+    fn bytes(&self) -> usize {
+        let width = if self.site.is_none() { size_of::<i64>() } else { size_of::<f32>() };
+        self.shape.iter().product::<usize>() * width
+    }
+}
+
+/// Every recorded site in f32 without a batch dimension, the logits where they are asked for, and `tokens`; in the order of the file: the widest
+/// numbers first, then by name.
+fn tensors(run: &trace::Trace, sites: &Sites, model: &Decoder) -> Result<Vec<Listed>> {
+    let mut all = Vec::new();
+    let recorded = run.sites().map(|(site, _)| site).filter(|s| *s != Site::Logits);
+    for site in recorded.chain([Site::Logits]).filter(|s| sites.has(*s)) {
+        let shape = match site {
+            Site::Logits => vec![run.n_pos(), model.arch.d_vocab],
+            _ => run.get(site)?.dims().to_vec(),
+        };
+        all.push(Listed { name: site.to_string(), site: Some(site), shape });
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.insert(0, Listed { name: "tokens".to_owned(), site: None, shape: vec![run.n_pos()] });
+    Ok(all)
+}
+
+/// Writes a safetensors file, tensor by tensor: no other copy of them is made.
+fn write(
+    to: &mut dyn Write,
+    tensors: &[Listed],
+    about: &BTreeMap<String, String>,
+    run: &trace::Trace,
+    model: &Decoder,
+) -> Result<()> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), serde_json::to_value(about)?);
+    let mut at = 0;
+    for tensor in tensors {
+        let (dtype, end) = (if tensor.site.is_none() { "I64" } else { "F32" }, at + tensor.bytes());
+        let told = serde_json::json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": [at, end] });
+        header.insert(tensor.name.clone(), told);
+        at = end;
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    // Numbers begin where eight bytes do.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut to = BufWriter::with_capacity(1 << 20, to);
+    to.write_all(&(header.len() as u64).to_le_bytes())?;
+    to.write_all(&header)?;
+    for tensor in tensors {
+        match tensor.site {
+            None => run.tokens().iter().try_for_each(|id| to.write_all(&i64::from(*id).to_le_bytes()))?,
+            Some(Site::Logits) if run.batched(Site::Logits).is_none() => {
+                let stream = run.get(last_stream(model))?;
+                model.each_logits(&stream, &mut |_, rows| Ok(write_numbers(&mut to, rows)?))?;
+            }
+            Some(site) => write_numbers(&mut to, numbers(&host(&run.get(site)?)?)?.get())?,
+        }
+    }
+    Ok(to.flush()?)
+}
+
+fn write_numbers(to: &mut impl Write, numbers: &[f32]) -> std::io::Result<()> {
+    numbers.iter().try_for_each(|x| to.write_all(&x.to_le_bytes()))
+}
+
+fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> BTreeMap<String, String> {
     let edits: Vec<String> = edits.edits.iter().map(ToString::to_string).collect();
     let facts = [
         ("model", model.source.to_string()),
@@ -97,5 +163,5 @@ fn about(model: &Model, prompt: Option<&str>, edits: &EditArgs) -> Map<String, V
         ("edits", edits.join(" ")),
         ("generator", format!("mechscope {}", env!("CARGO_PKG_VERSION"))),
     ];
-    facts.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect()
+    facts.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }

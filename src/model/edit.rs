@@ -223,6 +223,11 @@ impl EditPlan {
         self.held.get(&layer)
     }
 
+    /// Whether the value at a site is changed, or read by what changes others.
+    pub(super) fn touches(&self, site: Site) -> bool {
+        self.features.is_some() || self.changes.contains_key(&site)
+    }
+
     /// The edits of a dictionary's features, if there are any.
     pub(super) fn features(&self) -> Option<&FeatureEdits> {
         self.features.as_ref()

@@ -1,6 +1,8 @@
 //! The forward pass: one decoder for every family, open at every site.
 
-use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm, Over};
+mod head_norm;
+
+use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm};
 use super::cache::Cache;
 use super::edit::EditPlan;
 use super::edit::features::Added;
@@ -19,6 +21,8 @@ pub enum Logits {
     All,
     /// The last position only: all that next-token prediction needs.
     Last,
+    /// None: the run is for its sites. From the last residual stream [`Decoder::each_logits`] makes them, some positions at a time.
+    None,
 }
 
 /// Where a run begins.
@@ -165,6 +169,10 @@ impl Decoder {
 
     /// From the last residual stream `[batch, pos, d_model]` to logits.
     fn finish(&self, resid: Tensor, logits: Logits, pass: &mut Pass) -> Result<()> {
+        let last_norm = [Site::LnFinalScale, Site::LnFinalNormalized];
+        if logits == Logits::None && !last_norm.into_iter().any(|s| pass.sites.has(s)) {
+            return Ok(());
+        }
         let (mut resid, route) = (resid, pass.route);
         if logits == Logits::Last {
             let last = resid.dim(1)? - 1;
@@ -173,6 +181,9 @@ impl Decoder {
         }
         let normalized = pass.norm(&self.ln_final, Site::LnFinalScale, &resid)?;
         let normalized = pass.at(Site::LnFinalNormalized, normalized)?;
+        if logits == Logits::None {
+            return Ok(());
+        }
         let values = ops::linear(route, &normalized, &self.unembed)?.to_dtype(DType::F32)?;
         let values = match self.arch.final_softcap {
             Some(cap) => {
@@ -213,7 +224,7 @@ impl Decoder {
         let Some(table) = &self.pos_embed else { return Ok(embed) };
         let pos = table.narrow(0, pass.first, n_pos)?.broadcast_as((batch, n_pos, d))?.contiguous()?;
         let pos = pass.at(Site::PosEmbed, pos)?;
-        Ok((embed + pos)?)
+        Ok(ops::add(pass.route, &embed, &pos)?)
     }
 
     /// Where the model's tensors are.
@@ -259,7 +270,10 @@ impl Block {
         let resid_pre = pass.at(Site::Block(l, S::ResidPre), resid)?;
 
         let read = pass.read(&self.ln1, l, (S::Ln1Scale, S::Ln1Normalized), &resid_pre)?;
-        let attn_out = self.attention.forward(l, &read, pass)?;
+        let (attn, mlp) = (Site::Block(l, S::AttnOut), Site::Block(l, S::MlpOut));
+        // What nobody looks at on its way is added to the stream as it is made: the same numbers, one pass over memory less.
+        let onto = (!parallel && self.ln1_post.is_none() && pass.unseen(attn)).then_some(&resid_pre);
+        let attn_out = self.attention.forward(l, &read, onto, pass)?;
         let attn_out = match &self.ln1_post {
             Some(norm) => {
                 let out = pass.at(Site::Block(l, S::AttnOutPrePostNorm), attn_out)?;
@@ -267,13 +281,23 @@ impl Block {
             }
             None => attn_out,
         };
-        let attn_out = pass.at(Site::Block(l, S::AttnOut), attn_out)?;
-
         // In a parallel block the MLP does not see what attention writes.
-        let resid_mid =
-            if parallel { resid_pre.clone() } else { pass.at(Site::Block(l, S::ResidMid), (&resid_pre + &attn_out)?)? };
+        let (resid_mid, attn_out) = match onto {
+            Some(_) => (pass.at(Site::Block(l, S::ResidMid), attn_out)?, None),
+            None => {
+                let attn_out = pass.at(attn, attn_out)?;
+                match parallel {
+                    true => (resid_pre, Some(attn_out)),
+                    false => {
+                        let mid = ops::add(pass.route, &resid_pre, &attn_out)?;
+                        (pass.at(Site::Block(l, S::ResidMid), mid)?, None)
+                    }
+                }
+            }
+        };
         let read = pass.read(&self.ln2, l, (S::Ln2Scale, S::Ln2Normalized), &resid_mid)?;
-        let mlp_out = self.mlp.forward(l, &read, pass)?;
+        let onto = (self.ln2_post.is_none() && pass.unseen(mlp)).then_some(&resid_mid);
+        let mlp_out = self.mlp.forward(l, &read, onto, pass)?;
         let mlp_out = match &self.ln2_post {
             Some(norm) => {
                 let out = pass.at(Site::Block(l, S::MlpOutPrePostNorm), mlp_out)?;
@@ -281,17 +305,21 @@ impl Block {
             }
             None => mlp_out,
         };
-        let mlp_out = pass.at(Site::Block(l, S::MlpOut), mlp_out)?;
-
-        let resid_post = (resid_mid + mlp_out)?;
-        let resid_post = if parallel { (resid_post + attn_out)? } else { resid_post };
+        let resid_post = match onto {
+            Some(_) => mlp_out,
+            None => ops::add(pass.route, &resid_mid, &pass.at(mlp, mlp_out)?)?,
+        };
+        let resid_post = match attn_out {
+            Some(attn_out) => ops::add(pass.route, &resid_post, &attn_out)?,
+            None => resid_post,
+        };
         pass.at(Site::Block(l, S::ResidPost), resid_post)
     }
 }
 
 impl Attention {
-    /// `x` `[batch, pos, d_model]` is what attention reads.
-    fn forward(&self, l: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    /// `x` `[batch, pos, d_model]` is what attention reads; what it writes is added to `onto`, if there is that.
+    fn forward(&self, l: usize, x: &Tensor, onto: Option<&Tensor>, pass: &mut Pass) -> Result<Tensor> {
         let q = pass.at(Site::Block(l, S::Q), pass.heads(x, &self.q, self.d_head)?)?;
         let k = pass.at(Site::Block(l, S::K), pass.heads(x, &self.k, self.d_head)?)?;
         let v = pass.at(Site::Block(l, S::V), pass.heads(x, &self.v, self.d_head)?)?;
@@ -322,7 +350,7 @@ impl Attention {
             pass.trace.put(Site::Block(l, S::Result), self.results(&z, pass.route)?);
         }
         let (batch, pos, heads, width) = z.dims4()?;
-        Ok(ops::linear(pass.route, &z.reshape((batch, pos, heads * width))?, &self.o)?)
+        Ok(linear_onto(pass.route, &z.reshape((batch, pos, heads * width))?, &self.o, onto)?)
     }
 
     /// Norm and rotation of query or key heads.
@@ -349,49 +377,36 @@ impl Attention {
     }
 }
 
-impl HeadNorm {
-    /// Queries or keys `[batch, pos, heads, d_head]`, normed.
-    pub fn forward(&self, x: &Tensor, route: Route) -> Result<Tensor> {
-        let (batch, pos, heads, width) = x.dims4()?;
-        Ok(match self.over {
-            Over::Head => ops::norm(route, x, &self.norm)?.0,
-            Over::All => {
-                let all = x.reshape((batch, pos, heads * width))?;
-                ops::norm(route, &all, &self.norm)?.0.reshape((batch, pos, heads, width))?
+impl Mlp {
+    /// `x` `[batch, pos, d_model]` is what the MLP reads; what it writes is added to `onto`, if there is that.
+    fn forward(&self, l: usize, x: &Tensor, onto: Option<&Tensor>, pass: &mut Pass) -> Result<Tensor> {
+        let (route, act) = (pass.route, self.activation);
+        let (pre, branch) = (Site::Block(l, S::MlpPre), Site::Block(l, S::MlpPreLinear));
+        // As with the streams: what nobody looks at is not kept.
+        let unseen = pass.unseen(pre);
+        let post = match &self.gate {
+            Some(gate) => {
+                let up = ops::linear(route, x, &self.input)?;
+                if unseen {
+                    ops::linear_activated(route, x, gate, act, Some(&pass.at(branch, up)?))?
+                } else {
+                    let gate = pass.at(pre, ops::linear(route, x, gate)?)?;
+                    ops::activate(route, act, &gate, Some(&pass.at(branch, up)?))?
+                }
             }
-            Over::HeadByOwn => {
-                let one = |h| Ok(ops::norm(route, &x.narrow(2, h, 1)?.contiguous()?, &self.of_head(h, width)?)?.0);
-                Tensor::cat(&(0..heads).map(one).collect::<Result<Vec<_>>>()?, 2)?
-            }
-        })
-    }
-
-    /// The weights of head `h`, `[width]`.
-    pub fn of_head(&self, h: usize, width: usize) -> Result<Norm> {
-        let from = if self.over == Over::Head { 0 } else { h * width };
-        let part = |t: &Tensor| t.narrow(0, from, width)?.contiguous();
-        let bias = self.norm.bias.as_ref().map(part).transpose()?;
-        Ok(Norm { weight: part(&self.norm.weight)?, bias, ..self.norm })
+            None if unseen => ops::linear_activated(route, x, &self.input, act, None)?,
+            None => ops::activate(route, act, &pass.at(pre, ops::linear(route, x, &self.input)?)?, None)?,
+        };
+        let post = pass.at(Site::Block(l, S::MlpPost), post)?;
+        Ok(linear_onto(route, &post, &self.output, onto)?)
     }
 }
 
-impl Mlp {
-    /// `x` `[batch, pos, d_model]` is what the MLP reads.
-    fn forward(&self, l: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let input = ops::linear(pass.route, x, &self.input)?;
-        let post = match &self.gate {
-            Some(gate) => {
-                let gate = pass.at(Site::Block(l, S::MlpPre), ops::linear(pass.route, x, gate)?)?;
-                let up = pass.at(Site::Block(l, S::MlpPreLinear), input)?;
-                ops::activate(pass.route, self.activation, &gate, Some(&up))?
-            }
-            None => {
-                let pre = pass.at(Site::Block(l, S::MlpPre), input)?;
-                ops::activate(pass.route, self.activation, &pre, None)?
-            }
-        };
-        let post = pass.at(Site::Block(l, S::MlpPost), post)?;
-        Ok(ops::linear(pass.route, &post, &self.output)?)
+/// `x Wᵀ + b`, added to `onto` if there is that.
+fn linear_onto(route: Route, x: &Tensor, l: &Linear, onto: Option<&Tensor>) -> candle_core::Result<Tensor> {
+    match onto {
+        Some(to) => ops::linear_onto(route, x, l, to),
+        None => ops::linear(route, x, l),
     }
 }
 
@@ -404,6 +419,11 @@ impl Pass<'_> {
             self.trace.put(site, value.clone());
         }
         Ok(value)
+    }
+
+    /// Whether nobody records, changes or reads the value at a site: the run need not have it by itself.
+    fn unseen(&self, site: Site) -> bool {
+        !self.sites.has(site) && !self.edits.touches(site)
     }
 
     /// `value` `[batch, pos, d_model]` with what edited features add to it here.

@@ -86,11 +86,11 @@ impl Need {
     }
 
     /// What a graph of neurons takes until its units are chosen: the run frozen, which is its recorded sites once more, and the relevance of
-    /// every neuron.
+    /// every neuron, with its gradient.
     pub fn of_choosing(arch: &Arch, n_pos: usize, sites: &Sites) -> Self {
         let [pos, layers] = [n_pos, arch.n_layers].map(|x| x as u64);
         let recorded = (0..arch.n_layers).map(|l| recorded(arch, l, n_pos, sites)).sum::<u64>();
-        Need::of("frozen run", 4 * pos * recorded).and("relevance", 20 * layers * pos * arch.d_mlp as u64)
+        Need::of("frozen run", 4 * pos * recorded).and("relevance", 12 * layers * pos * arch.d_mlp as u64)
     }
 
     /// What logits of `rows` positions take that are read out together, as a tensor and as numbers.

@@ -6,7 +6,8 @@
 use super::arch::{Linear, Norm};
 use super::kernel::activation::Activation;
 use super::kernel::attention::{self, Pairs, PatternRule, Shape, Wanted};
-use super::kernel::{matmul, rows};
+use super::kernel::matmul::{self, After};
+use super::kernel::rows;
 use candle_core::{CpuStorage, D, DType, Device, Result, Storage, Tensor};
 use std::ops::Deref;
 
@@ -59,31 +60,79 @@ impl<Guard: Deref<Target = Storage>> Numbers<Guard> {
     }
 }
 
+/// A tensor of any dtype and device as [`numbers`] takes it: f32, on the CPU, contiguous; itself where it is that.
+///
+/// # Errors
+/// The device cannot be read.
+pub fn host(t: &Tensor) -> anyhow::Result<Tensor> {
+    Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
+}
+
+/// `a + b` of the same shape.
+pub fn add(route: Route, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match route {
+        Route::Kernels => {
+            let (mut y, b) = (numbers(a)?.get().to_vec(), numbers(b)?);
+            rows::add(&mut y, b.get());
+            Tensor::from_vec(y, a.shape(), &Device::Cpu)
+        }
+        Route::Portable => a + b,
+    }
+}
+
+/// [`linear`], then [`add`] of `to`.
+pub fn linear_onto(route: Route, x: &Tensor, l: &Linear, to: &Tensor) -> Result<Tensor> {
+    match route {
+        Route::Kernels => {
+            let to = numbers(to)?;
+            kernel_linear(x, l, After { plus: Some(to.get()), ..After::default() })
+        }
+        Route::Portable => add(route, to, &linear(route, x, l)?),
+    }
+}
+
+/// [`linear`], then [`activate`], of a gated MLP with `up` beside it.
+pub fn linear_activated(route: Route, x: &Tensor, l: &Linear, kind: Activation, up: Option<&Tensor>) -> Result<Tensor> {
+    match route {
+        Route::Kernels => {
+            let up = up.map(numbers).transpose()?;
+            let times = up.as_ref().map(|u| u.get());
+            kernel_linear(x, l, After { activation: Some(kind), times, ..After::default() })
+        }
+        Route::Portable => activate(route, kind, &linear(route, x, l)?, up),
+    }
+}
+
+/// [`linear`] by our kernels, with what comes after it beside the bias.
+fn kernel_linear(x: &Tensor, l: &Linear, after: After) -> Result<Tensor> {
+    let (outputs, inputs) = l.weight.dims2()?;
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = outputs;
+    }
+    let (x, w) = (numbers(x)?, numbers(&l.weight)?);
+    let bias = l.bias.as_ref().map(numbers).transpose()?;
+    let after = After { bias: bias.as_ref().map(|b| b.get()), ..after };
+    Tensor::from_vec(matmul::linear_new(x.get(), w.get(), after, inputs, outputs), shape, &Device::Cpu)
+}
+
 /// `x Wᵀ + b` over the last dimension.
 pub fn linear(route: Route, x: &Tensor, l: &Linear) -> Result<Tensor> {
+    if route == Route::Kernels {
+        return kernel_linear(x, l, After::default());
+    }
     let (outputs, inputs) = l.weight.dims2()?;
     let mut shape = x.dims().to_vec();
     let rows = x.elem_count() / inputs.max(1);
     if let Some(last) = shape.last_mut() {
         *last = outputs;
     }
-    match route {
-        Route::Kernels => {
-            let (x, w) = (numbers(x)?, numbers(&l.weight)?);
-            let bias = l.bias.as_ref().map(numbers).transpose()?;
-            let mut y = vec![0f32; rows * outputs];
-            matmul::linear(&mut y, x.get(), w.get(), bias.as_ref().map(|b| b.get()), inputs, outputs);
-            Tensor::from_vec(y, shape, &Device::Cpu)
-        }
-        Route::Portable => {
-            let y = x.contiguous()?.reshape((rows, inputs))?.matmul(&l.weight.t()?)?;
-            let y = match &l.bias {
-                Some(b) => y.broadcast_add(b)?,
-                None => y,
-            };
-            y.reshape(shape)
-        }
-    }
+    let y = x.contiguous()?.reshape((rows, inputs))?.matmul(&l.weight.t()?)?;
+    let y = match &l.bias {
+        Some(b) => y.broadcast_add(b)?,
+        None => y,
+    };
+    y.reshape(shape)
 }
 
 /// The norm of every row, in `x`'s dtype, and `scale = sqrt(mean(centred^2) + eps)` in f32 with last dimension 1.

@@ -1,10 +1,16 @@
 //! From a residual stream to logits: the final norm and the unembedding, for any residual stream.
 
 use super::arch::Decoder;
+use super::device::dtype_name;
+use super::kernel::{attention, matmul, rows};
 use super::memory::Need;
-use super::ops;
-use anyhow::Result;
+use super::ops::{self, Route, host, numbers};
+use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+
+/// Positions whose logits are there at a time: 26 MB of them at a vocabulary of fifty thousand.
+const ROWS: usize = 128;
 
 /// What the model's end makes of residual streams.
 #[derive(Clone, Debug)]
@@ -34,5 +40,52 @@ impl Decoder {
             None => pre_softcap.clone(),
         };
         Ok(ReadOut { scale, pre_softcap, logits })
+    }
+
+    /// The logits of all positions of a last residual stream `[pos, d_model]`, some positions at a time: those of a thousand tokens are 200 MB,
+    /// and hardly anybody needs them at once. `each` is given the first position and the rows `[some, d_vocab]` from it on.
+    ///
+    /// # Errors
+    /// A tensor of another width; logits that are no numbers; what `each` returns.
+    pub fn each_logits(&self, resid: &Tensor, each: &mut dyn FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        let (n_pos, d_vocab) = (resid.dim(0)?, self.arch.d_vocab);
+        // One buffer for all: new memory would cost as much as writing it.
+        let mut buffer = Vec::new();
+        for first in (0..n_pos).step_by(ROWS) {
+            let some = resid.narrow(0, first, ROWS.min(n_pos - first))?;
+            let mut read = |rows: &[f32]| {
+                let bad = rows.par_chunks(d_vocab).position_first(|row| !rows::all_finite(row));
+                if let Some(row) = bad {
+                    bail!("the run left the range of {} at position {}", dtype_name(self.dtype()), first + row);
+                }
+                each(first, rows)
+            };
+            match self.route() {
+                Route::Kernels => read(self.logits_into(&some, &mut buffer)?)?,
+                Route::Portable => {
+                    let logits = host(&self.read_out(&some)?.logits)?;
+                    read(numbers(&logits)?.get())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The logits of `resid` `[some, d_model]` by our kernels, in a buffer that grows when it must.
+    fn logits_into<'a>(&self, resid: &Tensor, buffer: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+        let (normalized, _) = ops::norm(Route::Kernels, &resid.contiguous()?, &self.ln_final)?;
+        let (outputs, inputs) = self.unembed.weight.dims2()?;
+        let n = normalized.elem_count() / inputs.max(1) * outputs;
+        if buffer.len() < n {
+            *buffer = vec![0.0; n];
+        }
+        let (x, w) = (numbers(&normalized)?, numbers(&self.unembed.weight)?);
+        let bias = self.unembed.bias.as_ref().map(numbers).transpose()?;
+        let y = &mut buffer[..n];
+        matmul::linear(y, x.get(), w.get(), bias.as_ref().map(|b| b.get()), inputs, outputs);
+        if let Some(cap) = self.arch.final_softcap {
+            attention::soft_cap(y, cap);
+        }
+        Ok(y)
     }
 }

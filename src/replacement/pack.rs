@@ -18,7 +18,7 @@ use std::cmp::Reverse;
 const POSITIONS: usize = 8;
 
 /// A pack of more positions takes its heads by turns: an attention step of it is longer than anybody waits for a key.
-const LONG: usize = 320;
+const LONG: usize = 224;
 
 /// Targets that are computed together.
 pub(super) struct Pack {
@@ -142,13 +142,23 @@ impl Pack {
             let heads = &mut lane.heads[first_head..first_head + layer.heads];
             heads.iter_mut().zip(sums.chunks_exact(LANES)).for_each(|(head, s)| *head += s[i]);
         }
-        self.g.par_chunks_mut(POSITIONS * d * LANES).enumerate().for_each(|(part, g)| {
+        let back = |(part, g): (usize, &mut [f32])| {
             for (dv, w_v) in dv.chunks_exact(keys).zip(&block.w_v) {
                 for (i, g) in g.chunks_exact_mut(d * LANES).enumerate() {
                     w_v.multiply_all(&dv[(part * POSITIONS + i) * one..][..one], LANES, g, LANES, true);
                 }
             }
-        });
+        };
+        // As much at a time as the heads above are.
+        let turns = layer.kv_heads.div_ceil(heads);
+        let parts = end.div_ceil(POSITIONS).div_ceil(turns).max(1);
+        for (turn, g) in self.g.chunks_mut(parts * POSITIONS * d * LANES).enumerate() {
+            if turn > 0 {
+                go_on()?;
+            }
+            let each = g.par_chunks_mut(POSITIONS * d * LANES).enumerate();
+            each.for_each(|(i, g)| back((turn * parts + i, g)));
+        }
         self.low = 0;
         Ok(())
     }

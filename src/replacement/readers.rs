@@ -3,6 +3,7 @@
 
 use super::backward::{Pass, Stream};
 use super::feeds::NeuronAt;
+use super::mixing::Mixing;
 use super::rules::{Gate, Rules};
 use super::transpose::coefficient;
 use crate::model::arch::{Block, Decoder, Linear};
@@ -97,14 +98,10 @@ impl Block {
         let (rows, width) = (x.dim(0)?, self.attention.d_head);
         let x = stream.norm_forward(x, &self.ln1, pass.trace, l, S::Ln1Scale)?;
         let values = pass.passes.apply(Site::Block(l, S::V), linear(&x, &self.attention.v)?, stream.first)?;
-        let kv_heads = values.dim(1)? / width;
-        let heads = self.attention.q.weight.dim(0)? / width;
-        let group = heads / kv_heads;
-        let pattern = pass.trace.block(l, S::Pattern)?.to_dtype(DType::F32)?;
-        let pattern = pattern.narrow(1, stream.first, rows)?.narrow(2, stream.first, rows)?.contiguous()?;
-        let pattern = pattern.reshape((kv_heads, group * rows, rows))?;
-        let values = values.reshape((rows, kv_heads, width))?.transpose(0, 1)?.contiguous()?;
-        let z = pattern.matmul(&values)?.reshape((heads, rows, width))?.transpose(0, 1)?.contiguous()?;
+        let (kv_heads, all) = (values.dim(1)? / width, stream.first..stream.first + rows);
+        let mixing = Mixing::new(&pass.trace.block(l, S::Pattern)?, kv_heads, all.clone(), all)?;
+        let heads = mixing.heads;
+        let z = mixing.forward(&values.unsqueeze(1)?)?;
         let z = pass.passes.apply(Site::Block(l, S::Z), z.reshape((rows, heads * width))?, stream.first)?;
         let (mut all, mut norms) = (None, Vec::with_capacity(heads));
         for head in 0..heads {

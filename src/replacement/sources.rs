@@ -5,6 +5,7 @@ use super::norm::vector;
 use super::places::{PositionWrites, Rows, Sides};
 use super::tensors::Tile;
 use crate::model::arch::Decoder;
+use crate::model::ops::{host, numbers};
 use crate::model::site::BlockSite as S;
 use crate::model::trace::Trace;
 use anyhow::Result;
@@ -99,6 +100,22 @@ impl SourceBlocks {
         biases: &[Vec<Vec<f32>>],
         skips: Option<&[Vec<Vec<f32>>]>,
     ) -> Result<Self> {
+        Self::new_while(frozen, trace, n_sources, writes, biases, skips, &mut || Ok(()))
+    }
+
+    /// [`SourceBlocks::new`], asking whether to go on after as many layers as there are threads.
+    ///
+    /// # Errors
+    /// As [`SourceBlocks::new`]; what `go_on` returns.
+    pub fn new_while(
+        frozen: &ReplacementModel,
+        trace: &Trace,
+        n_sources: usize,
+        writes: &[Write],
+        biases: &[Vec<Vec<f32>>],
+        skips: Option<&[Vec<Vec<f32>>]>,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Self> {
         let (n_layers, n_pos, d) = (frozen.n_layers(), frozen.n_pos, frozen.d_model);
         let columns = Columns { n_sources, n_layers, n_pos, has_pos_embed: frozen.pos_embed.is_some() };
         let bias_column = columns.len();
@@ -138,11 +155,15 @@ impl SourceBlocks {
         let gathered = match &frozen.blocks {
             Blocks::Packed(_) => {
                 let packed = |places: Vec<PositionWrites>| places.iter().map(|p| Rows::new(p, d)).collect();
-                Gathered::Packed(Sides {
-                    mlp: (0..n_layers).into_par_iter().map(|l| packed(mlp(l))).collect(),
-                    attn: (0..n_layers).map(|l| packed(attn(l))).collect(),
-                    embed: packed(embed),
-                })
+                let threads = rayon::current_num_threads();
+                let (mut by_mlp, mut by_attn) = (Vec::with_capacity(n_layers), Vec::with_capacity(n_layers));
+                for first in (0..n_layers).step_by(threads) {
+                    go_on()?;
+                    let some = (first..n_layers.min(first + threads)).into_par_iter();
+                    by_mlp.par_extend(some.clone().map(|l| packed(mlp(l))));
+                    by_attn.par_extend(some.map(|l| packed(attn(l))));
+                }
+                Gathered::Packed(Sides { mlp: by_mlp, attn: by_attn, embed: packed(embed) })
             }
             Blocks::Tensors(_, device) => {
                 let tiles = |places: Vec<PositionWrites>| Tile::cover(&places, d, device);
@@ -196,14 +217,15 @@ impl SourceBlocks {
             by_layer.entry(*layer).or_default().push(column);
         }
         for (layer, columns) in by_layer {
-            let post = trace.block(layer, S::MlpPost)?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+            let post = host(&trace.block(layer, S::MlpPost)?)?;
+            let (post, n_neurons) = (numbers(&post)?, post.dim(1)?);
             let weight = &model.blocks[layer].mlp.output.weight;
             // Only the neurons asked for leave the device: `[d_model, neurons]`.
             let which: Vec<u32> = columns.iter().map(|c| neurons[*c].2 as u32).collect();
             let weight = vector(&weight.index_select(&Tensor::new(which, weight.device())?, 1)?)?;
             for (k, column) in columns.iter().enumerate() {
                 let (_, position, n) = neurons[*column];
-                let a = post[position][n];
+                let a = post.get()[position * n_neurons + n];
                 let vector = (0..d).map(|i| a * weight[i * columns.len() + k]).collect();
                 let vector = frozen.written(layer, position, vector);
                 out.push(Write { column: *column, layer, position, vector });

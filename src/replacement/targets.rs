@@ -5,7 +5,7 @@ use super::norm::{dot, vector};
 use super::rules::Gate;
 use super::target::{MlpInput, ResidualPoint, ResidualTarget};
 use crate::model::arch::{Decoder, Linear};
-use crate::model::ops::{Route, numbers};
+use crate::model::ops::{Route, host, numbers};
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
@@ -116,15 +116,15 @@ impl TargetMaker<'_> {
     /// A site that the run did not record.
     pub fn neurons(&self, layer: usize, which: &[(usize, usize)]) -> Result<Vec<ResidualTarget>> {
         let mlp = &self.model.blocks.get(layer).with_context(|| format!("there is no layer {layer}"))?.mlp;
-        let rows = |site| -> Result<Vec<Vec<f32>>> {
-            Ok(self.trace.block(layer, site)?.to_dtype(candle_core::DType::F32)?.to_vec2()?)
-        };
-        let (pre, post) = (rows(S::MlpPre)?, rows(S::MlpPost)?);
-        let up = if mlp.gate.is_some() { Some(rows(S::MlpPreLinear)?) } else { None };
+        let site = |site| host(&self.trace.block(layer, site)?);
+        let (pre, post) = (site(S::MlpPre)?, site(S::MlpPost)?);
+        let up = mlp.gate.as_ref().map(|_| site(S::MlpPreLinear)).transpose()?;
+        let (n_pos, n_neurons) = pre.dims2()?;
+        let (pre, post, up) = (numbers(&pre)?, numbers(&post)?, up.as_ref().map(numbers).transpose()?);
         let bias = |l: &Linear| l.bias.as_ref().map(vector).transpose();
         let (in_bias, gate_bias) = (bias(&mlp.input)?, mlp.gate.as_ref().map(bias).transpose()?.flatten());
         for (pos, n) in which {
-            ensure!(*pos < pre.len() && *n < pre[0].len(), "there is no neuron {n} at position {pos}");
+            ensure!(*pos < n_pos && *n < n_neurons, "there is no neuron {n} at position {pos}");
         }
         if which.is_empty() {
             return Ok(Vec::new());
@@ -139,12 +139,13 @@ impl TargetMaker<'_> {
         let d = self.frozen.d_model;
         let one = |(i, v): (usize, &mut [f32])| {
             let (pos, n) = which[i];
-            let x = pre[pos][n];
+            let own_place = pos * n_neurons + n;
+            let x = pre.get()[own_place];
             let c = mlp.activation.coefficient(x);
             let own;
             match (&gate, &up) {
                 (Some(gate), Some(up)) => {
-                    let u = up[pos][n];
+                    let u = up.get()[own_place];
                     let (by_gate, by_up) = match self.rule {
                         Gate::Half => (0.5 * c * u, 0.5 * c * x),
                         Gate::Freeze => (0.0, c * x),
@@ -157,7 +158,7 @@ impl TargetMaker<'_> {
                     own = c * at(&in_bias, n);
                 }
             }
-            self.frozen.input_target(layer, pos, v.to_vec(), MlpInput::Normalized, own, post[pos][n])
+            self.frozen.input_target(layer, pos, v.to_vec(), MlpInput::Normalized, own, post.get()[own_place])
         };
         Ok(input.chunks_exact_mut(d).enumerate().map(one).collect())
     }

@@ -11,6 +11,7 @@
 
 use super::lane::Lane;
 use super::layer::{ReplacementLayer, Skip};
+use super::mixing::Mixing;
 use super::places::{PositionWrites, Sides};
 use super::target::{ResidualPoint, ResidualTarget};
 use super::transpose::norm_back;
@@ -95,7 +96,9 @@ impl TensorBlock {
         let dz = dz.reshape((end, n, layer.heads, layer.width))?;
         let carried = dz.broadcast_mul(&wide(&self.z.narrow(0, 0, end)?)?)?.sum(D::Minus1)?.sum(0)?;
         let carried = carried.flatten_all()?.to_vec1()?;
-        let dv = self.mixing_back(dz, layer)?;
+        let mixing = Mixing::new(&self.pattern, layer.kv_heads, 0..end, 0..end)?;
+        let dv = mixing.back(&dz.reshape((end, n, layer.heads * layer.width))?)?;
+        drop(dz);
         let by_heads = match &self.norm {
             Some((norm, scale)) => {
                 // The norm's transpose folded into the weight: all of it but the scale, which depends on the position.
@@ -106,21 +109,6 @@ impl TensorBlock {
             None => times(&dv, &wide(&self.w_v)?)?,
         };
         Ok(((g + by_heads)?, carried))
-    }
-
-    /// The transpose of mixing by the pattern: `[pos, targets, heads, width] -> [pos, targets, kv_heads * width]`.
-    fn mixing_back(&self, dz: Tensor, layer: &ReplacementLayer) -> Result<Tensor> {
-        let (end, n, heads, width) = dz.dims4()?;
-        let (kv_heads, group) = (layer.kv_heads, heads / layer.kv_heads);
-        let pattern = wide(&self.pattern.narrow(1, 0, end)?.narrow(2, 0, end)?)?.contiguous()?;
-        // The queries of all heads that share a key-value head are summed over in one product.
-        let pattern = pattern.reshape((kv_heads, group * end, end))?.transpose(1, 2)?;
-        let by_head = dz.permute((2, 0, 1, 3))?.contiguous()?.reshape((kv_heads, group * end, n * width))?;
-        drop(dz);
-        let dv = pattern.matmul(&by_head)?;
-        drop(by_head);
-        let dv = dv.reshape((kv_heads, end, n, width))?.permute((1, 2, 0, 3))?.contiguous()?;
-        Ok(dv.reshape((end, n, kv_heads * width))?)
     }
 }
 

@@ -96,7 +96,7 @@ pub fn of_prompt(
         go_on(done, total)?;
         if done > targets.len().max(rows) && done < total && shown.elapsed() >= wait {
             let begun = Instant::now();
-            let mut graph = growth.graph()?;
+            let mut graph = growth.graph_while(&mut || go_on(done, total))?;
             graph.metadata.prompt.clone_from(&wanted.prompt);
             preview(described(model, dictionary, graph, Vec::new(), &mut || go_on(done, total))?);
             // Most of the time is the graph's.

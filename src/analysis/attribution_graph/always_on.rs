@@ -6,9 +6,11 @@
 
 use super::unit::Unit;
 use crate::model::dictionary::Active;
+use crate::model::ops::{host, numbers};
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use anyhow::Result;
+use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Positions after the first below which nothing can be said.
@@ -20,18 +22,24 @@ fn nearly_all(on: usize, n_pos: usize) -> bool {
 }
 
 /// Layer and number of the neurons among `units` that are always on.
-pub(super) fn neurons(units: &[Unit], trace: &Trace) -> Result<HashSet<(usize, usize)>> {
+pub(super) fn neurons(
+    units: &[Unit],
+    trace: &Trace,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<HashSet<(usize, usize)>> {
     let which: BTreeSet<(usize, usize)> = units.iter().map(|u| (u.layer, u.index)).collect();
     let layers: BTreeSet<usize> = which.iter().map(|w| w.0).collect();
     let mut found = HashSet::new();
     for layer in layers {
-        let post = trace.get(Site::Block(layer, BlockSite::MlpPost))?;
-        let post = post.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
-        let mean_square = |row: &Vec<f32>| row.iter().map(|a| (*a as f64).powi(2)).sum::<f64>() / row.len() as f64;
-        let limits: Vec<f64> = post.iter().map(mean_square).collect();
+        go_on()?;
+        let post = host(&trace.get(Site::Block(layer, BlockSite::MlpPost))?)?;
+        let (post, width) = (numbers(&post)?, post.dim(1)?);
+        let mean_square = |row: &[f32]| row.iter().map(|a| (*a as f64).powi(2)).sum::<f64>() / row.len() as f64;
+        let limits: Vec<f64> = post.get().par_chunks(width).map(mean_square).collect();
         for &(_, n) in which.range((layer, 0)..(layer + 1, 0)) {
-            let on = post.iter().zip(&limits).skip(1).filter(|(row, limit)| (row[n] as f64).powi(2) > **limit).count();
-            if nearly_all(on, post.len()) {
+            let each = post.get().chunks_exact(width).zip(&limits).skip(1);
+            let on = each.filter(|(row, limit)| (row[n] as f64).powi(2) > **limit).count();
+            if nearly_all(on, limits.len()) {
                 found.insert((layer, n));
             }
         }

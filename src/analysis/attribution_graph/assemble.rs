@@ -9,6 +9,9 @@ use crate::replacement::EffectRow;
 use anyhow::Result;
 use std::collections::{BTreeSet, HashMap};
 
+/// Rows that are taken in between two questions whether to go on.
+const ROWS_AT_ONCE: usize = 32;
+
 impl Candidates<'_> {
     /// Nodes in circuit-tracer's order: units, remainders, embeddings, logits.
     pub fn graph(
@@ -18,6 +21,7 @@ impl Candidates<'_> {
         chosen: &[usize],
         rows: &HashMap<usize, EffectRow>,
         complete: bool,
+        go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Graph> {
         let (n_layers, n_pos) = (self.frozen.n_layers(), self.frozen.n_pos);
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -56,14 +60,17 @@ impl Candidates<'_> {
         let at: Vec<u32> = (0..shown.len()).map(small).collect();
         let logit_rows = (0..targets.len()).map(|t| (first_logit + t, t));
         let unit_rows = chosen.iter().enumerate().map(|(node, u)| (node, targets.len() + u));
-        let logits = self.logits(targets)?;
-        for (node, key) in logit_rows.chain(unit_rows) {
+        let (logits, spare) = (self.logits(targets)?, self.spare(&chosen));
+        for (i, (node, key)) in logit_rows.chain(unit_rows).enumerate() {
+            if i % ROWS_AT_ONCE == 0 {
+                go_on()?;
+            }
             let Some(row) = rows.get(&key) else { continue };
             let value = match key.checked_sub(targets.len()) {
                 Some(unit) => self.units[unit].value,
                 None => logits[key].value,
             };
-            let (effects, abs_sum) = self.without_spare(row, &chosen);
+            let (effects, abs_sum) = self.without_spare(row, &spare);
             let weights: Vec<f32> = shown.iter().map(|c| effects[*c]).collect();
             let known = |c: &usize| *c < self.units.len() || *c >= self.sources.columns.token(0);
             let explained: f32 = shown.iter().filter(|c| known(c)).map(|c| effects[*c].abs()).sum();
@@ -77,15 +84,24 @@ impl Candidates<'_> {
         Ok(graph)
     }
 
-    /// A row's effects and their absolute sum, with neurons that were candidates only back in the remainder of their
-    /// layer and position. (circuit-tracer leaves features out that it did not select; so do we.)
-    fn without_spare(&self, row: &EffectRow, chosen: &BTreeSet<usize>) -> (Vec<f32>, f32) {
+    /// Units that were candidates only, each with the column of the remainder that they are part of. (circuit-tracer leaves features out that it
+    /// did not select; so do we.)
+    fn spare(&self, chosen: &BTreeSet<usize>) -> Vec<(usize, usize)> {
+        if self.is_features() {
+            return Vec::new();
+        }
+        let spare = self.units.iter().enumerate().filter(|(u, _)| !chosen.contains(u));
+        spare.map(|(u, unit)| (u, self.sources.columns.remainder(unit.layer, unit.position))).collect()
+    }
+
+    /// A row's effects and their absolute sum, with what [`Candidates::spare`] names back in the remainders.
+    fn without_spare(&self, row: &EffectRow, spare: &[(usize, usize)]) -> (Vec<f32>, f32) {
         let mut effects = row.effects.clone();
-        if self.is_features() || chosen.len() == self.units.len() {
+        if spare.is_empty() {
             return (effects, row.abs_sum);
         }
-        for (u, unit) in self.units.iter().enumerate().filter(|(u, _)| !chosen.contains(u)) {
-            effects[self.sources.columns.remainder(unit.layer, unit.position)] += std::mem::take(&mut effects[u]);
+        for &(unit, remainder) in spare {
+            effects[remainder] += std::mem::take(&mut effects[unit]);
         }
         let sum: f64 = effects.iter().map(|x| x.abs() as f64).sum();
         (effects, (sum + row.bias.abs() as f64) as f32)

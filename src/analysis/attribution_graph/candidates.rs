@@ -55,13 +55,11 @@ impl<'a> Candidates<'a> {
         let (gate, zero_positions) = (settings.gate, settings.zero_positions);
         let (found, limit) = match dictionary {
             None => {
-                let mut ranked = ranked_neurons(model, &trace, &frozen, targets, settings, go_on)?;
-                let limit = settings.max_nodes.unwrap_or(usize::MAX);
-                let limit = ranked.enough(settings.share).min(limit);
-                let units = ranked.take(limit.saturating_add(limit.min(SPARE)));
-                let limit = limit.min(units.len());
-                let sources = neuron_sources(model, &trace, &frozen, &units)?;
-                let always_on = always_on::neurons(&units, &trace)?;
+                let ranked = ranked_neurons(model, &trace, &frozen, targets, settings, go_on)?;
+                let limit = ranked.enough(settings.share, settings.max_nodes, go_on)?;
+                let units = ranked.take(limit.saturating_add(limit.min(SPARE)), go_on)?;
+                let sources = neuron_sources(model, &trace, &frozen, &units, go_on)?;
+                let always_on = always_on::neurons(&units, &trace, go_on)?;
                 (UnitSources { units, sources, always_on, explained: None }, limit)
             }
             Some(d) => {

@@ -6,11 +6,13 @@ use crate::analysis::next_token::NextToken;
 use crate::analysis::target::Target;
 use crate::model::Model;
 use crate::model::edit::Passes;
+use crate::model::ops::{host, numbers};
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
 use crate::replacement::{EffectRow, ReplacementModel};
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
+use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -53,11 +55,18 @@ pub fn most_probable(model: &Model, next: &NextToken, share: f32, limit: usize) 
 
 /// The neurons of a prompt with their relevance.
 pub(super) struct Ranked {
-    /// Relevance with the place in `[layer, pos, neuron]`; not yet in order.
-    scores: Vec<(f32, u32)>,
-    /// `[layer][pos][neuron]`
-    activations: Vec<Vec<Vec<f32>>>,
+    /// For each layer the relevance `[pos, d_mlp]`; that of neurons that have none is 0.
+    scores: Vec<Vec<f32>>,
+    /// For each layer `[pos, d_mlp]`, on the CPU.
+    activations: Vec<Tensor>,
+    d_mlp: usize,
 }
+
+/// A neuron's relevance with its place in `[layer, pos, neuron]`.
+type Scored = (f32, u32);
+
+/// Scores that are looked through between two questions whether to go on.
+const SCORES_AT_ONCE: usize = 1 << 21;
 
 /// Ranks neurons by RelP relevance (activation x gradient in the frozen model, through all MLPs) to the
 /// probability-weighted, demeaned targets.
@@ -70,71 +79,121 @@ pub(super) fn ranked_neurons(
     go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Ranked> {
     let decoder = &model.decoder;
-    let position = trace.n_pos() - 1;
-    let (mut activations, mut scores) = (Vec::new(), Vec::new());
-    for layer in 0..decoder.arch.n_layers {
-        let site = Site::Block(layer, BlockSite::MlpPost);
-        let post = trace.get(site)?.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
-        scores.push(post.iter().map(|row| vec![0f32; row.len()]).collect::<Vec<_>>());
-        activations.push(post);
-    }
+    let (position, d_mlp) = (trace.n_pos() - 1, decoder.arch.d_mlp);
+    let total = decoder.arch.n_layers * trace.n_pos() * d_mlp;
+    ensure!(u32::try_from(total).is_ok(), "{total} neurons at all positions; at most {} can be ranked", u32::MAX);
+    let post = |layer| host(&trace.get(Site::Block(layer, BlockSite::MlpPost))?);
+    let activations = (0..decoder.arch.n_layers).map(post).collect::<Result<Vec<_>>>()?;
+    let mut scores = vec![Vec::new(); activations.len()];
     let maker = frozen.targets(decoder, trace, settings.gate);
     for target in targets {
+        go_on()?;
         let direction = maker.logits(position, &target.weights, true)?.vector;
         let direction = Tensor::from_vec(direction, (1, frozen.d_model), decoder.device())?;
         let (gate, passes) = (settings.gate, Passes::default());
         let gradients = decoder.relp_along(trace, direction, position, gate, passes, &mut |_, _| go_on())?;
-        for (layer, gradient) in gradients.neurons.iter().enumerate() {
-            for (p, row) in gradient.to_vec2::<f32>()?.iter().enumerate().skip(settings.zero_positions) {
-                let at = scores[layer][p].iter_mut().zip(&activations[layer][p]).zip(row);
-                at.for_each(|((score, a), g)| *score += (g * a).abs() * target.probability);
-            }
+        for ((scores, activations), gradient) in scores.iter_mut().zip(&activations).zip(&gradients.neurons) {
+            go_on()?;
+            scores.resize(trace.n_pos() * d_mlp, 0.0);
+            let gradient = host(gradient)?;
+            let (a, g) = (numbers(activations)?, numbers(&gradient)?);
+            let rows = scores.par_chunks_mut(d_mlp).zip(a.get().par_chunks(d_mlp)).zip(g.get().par_chunks(d_mlp));
+            rows.skip(settings.zero_positions).for_each(|((scores, a), g)| {
+                let each = scores.iter_mut().zip(a).zip(g);
+                each.for_each(|((score, a), g)| *score += (g * a).abs() * target.probability);
+            });
         }
     }
-    let total = decoder.arch.n_layers * trace.n_pos() * decoder.arch.d_mlp;
-    ensure!(u32::try_from(total).is_ok(), "{total} neurons at all positions; at most {} can be ranked", u32::MAX);
-    let flat = scores.into_iter().flatten().flatten().zip(0u32..);
-    Ok(Ranked { scores: flat.filter(|(score, _)| *score > 0.0).collect(), activations })
+    Ok(Ranked { scores, activations, d_mlp })
 }
 
 /// The more relevant first; of equal ones the lower.
-fn strongest(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+fn strongest(a: &Scored, b: &Scored) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 impl Ranked {
-    /// How many of the most relevant neurons have `share` of all relevance; all without a share.
-    pub fn enough(&mut self, share: Option<f32>) -> usize {
-        let Some(share) = share else { return self.scores.len() };
-        self.scores.sort_unstable_by(strongest);
-        let total: f64 = self.scores.iter().map(|n| n.0 as f64).sum();
-        let mut sum = 0.0;
-        let short = |n: &&(f32, u32)| {
-            let before = sum;
-            sum += n.0 as f64;
-            before < f64::from(share) * total
-        };
-        self.scores.iter().take_while(short).count()
+    /// The neurons that have relevance, part by part.
+    fn parts(&self) -> impl Iterator<Item = impl Iterator<Item = Scored>> {
+        let parts = self.scores.iter().enumerate().flat_map(|(layer, scores)| {
+            let parts = scores.chunks(SCORES_AT_ONCE).enumerate();
+            parts.map(move |(part, some)| (layer * scores.len() + part * SCORES_AT_ONCE, some))
+        });
+        // `ranked_neurons` has checked that places fit.
+        let scored = |first: usize, (i, score): (usize, &f32)| (*score, (first + i) as u32);
+        parts.map(move |(first, some)| some.iter().enumerate().map(move |s| scored(first, s)).filter(|s| s.0 > 0.0))
+    }
+
+    /// How many of the most relevant neurons have `share` of all relevance, but at most `limit`; all without a share.
+    ///
+    /// # Errors
+    /// What `go_on` returns.
+    pub fn enough(
+        &self,
+        share: Option<f32>,
+        limit: Option<usize>,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<usize> {
+        let (mut total, mut n) = (0f64, 0);
+        for part in self.parts() {
+            go_on()?;
+            part.for_each(|(score, _)| (total, n) = (total + f64::from(score), n + 1));
+        }
+        let limit = limit.unwrap_or(n).min(n);
+        let Some(share) = share else { return Ok(limit) };
+        let (mut sum, mut enough) = (0.0, 0);
+        // Most of the relevance is in few neurons: no more are put in order than are wanted.
+        let mut wanted = 1 << 16;
+        loop {
+            let best = self.best(wanted.min(limit), go_on)?;
+            for (score, _) in &best[enough..] {
+                if sum >= f64::from(share) * total {
+                    return Ok(enough);
+                }
+                (sum, enough) = (sum + f64::from(*score), enough + 1);
+            }
+            if wanted >= limit {
+                return Ok(enough);
+            }
+            wanted *= 8;
+        }
+    }
+
+    /// The `n` most relevant, in order.
+    fn best(&self, n: usize, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Scored>> {
+        let mut best: Vec<Scored> = Vec::new();
+        // No weaker one is among them.
+        let mut weakest = f32::MIN_POSITIVE;
+        for part in self.parts() {
+            go_on()?;
+            best.extend(part.filter(|s| s.0 >= weakest));
+            if best.len() > n {
+                best.select_nth_unstable_by(n, strongest);
+                weakest = best[n].0;
+                best.truncate(n);
+            }
+        }
+        best.par_sort_unstable_by(strongest);
+        Ok(best)
     }
 
     /// The `n` most relevant, by layer, position and number.
-    pub fn take(mut self, n: usize) -> Vec<Unit> {
-        // Of millions of neurons some hundred are wanted: they are found without sorting the others.
-        if n < self.scores.len() {
-            self.scores.select_nth_unstable_by(n, strongest);
-            self.scores.truncate(n);
-        }
-        self.scores.sort_unstable_by(strongest);
-        let (n_pos, d_mlp) = (self.activations[0].len(), self.activations[0][0].len());
-        let unit = |(rank, (_, place)): (usize, &(f32, u32))| {
-            let place = *place as usize;
+    ///
+    /// # Errors
+    /// What `go_on` returns.
+    pub fn take(self, n: usize, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Unit>> {
+        let best = self.best(n, go_on)?;
+        let numbers = self.activations.iter().map(numbers).collect::<candle_core::Result<Vec<_>>>()?;
+        let unit = |(rank, (_, place)): (usize, &Scored)| {
+            let (place, d_mlp) = (*place as usize, self.d_mlp);
+            let n_pos = self.scores[0].len() / d_mlp;
             let (layer, position, index) = (place / d_mlp / n_pos, place / d_mlp % n_pos, place % d_mlp);
-            let activation = self.activations[layer][position][index];
+            let activation = numbers[layer].get()[position * d_mlp + index];
             Unit { layer, position, index, activation, value: activation, rank }
         };
-        let mut units: Vec<Unit> = self.scores.iter().enumerate().map(unit).collect();
+        let mut units: Vec<Unit> = best.iter().enumerate().map(unit).collect();
         units.sort_unstable_by_key(|u| (u.layer, u.position, u.index));
-        units
+        Ok(units)
     }
 }
 

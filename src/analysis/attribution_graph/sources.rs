@@ -19,11 +19,19 @@ pub(super) fn neuron_sources(
     trace: &Trace,
     frozen: &ReplacementModel,
     units: &[Unit],
+    go_on: &mut dyn FnMut() -> Result<()>,
 ) -> Result<SourceBlocks> {
-    let which: Vec<(usize, usize, usize)> = units.iter().map(|u| (u.layer, u.position, u.index)).collect();
-    let writes = SourceBlocks::neuron_writes(frozen, &model.decoder, trace, &which)?;
+    let mut writes = Vec::with_capacity(units.len());
+    // Columns are the units' order, and units are in the order of layers.
+    for some in units.chunk_by(|a, b| a.layer == b.layer) {
+        go_on()?;
+        let which: Vec<(usize, usize, usize)> = some.iter().map(|u| (u.layer, u.position, u.index)).collect();
+        let first = writes.len();
+        let of_layer = SourceBlocks::neuron_writes(frozen, &model.decoder, trace, &which)?;
+        writes.extend(of_layer.into_iter().map(|w| Write { column: first + w.column, ..w }));
+    }
     let biases = SourceBlocks::output_biases(frozen, &model.decoder)?;
-    SourceBlocks::new(frozen, trace, units.len(), &writes, &biases, None)
+    SourceBlocks::new_while(frozen, trace, units.len(), &writes, &biases, None, go_on)
 }
 
 /// What features read, in the frozen model's words.
@@ -108,7 +116,7 @@ pub(super) fn feature_sources(
         }
     }
     let skips = any_skip.then_some(skips.as_slice());
-    let sources = SourceBlocks::new(frozen, trace, active.len(), &writes, &biases, skips)?;
+    let sources = SourceBlocks::new_while(frozen, trace, active.len(), &writes, &biases, skips, go_on)?;
     let unit = |(rank, a): (usize, &Active)| Unit {
         layer: a.layer,
         position: a.position,

@@ -74,6 +74,18 @@ impl Activation {
         });
     }
 
+    /// `y = activation(y)`, on this thread.
+    pub fn in_place(self, y: &mut [f32]) {
+        match self {
+            Self::Gelu => gelu::in_place(y),
+            Self::GeluTanh => gelu_tanh::in_place(y),
+            Self::QuickGelu => quick_gelu::in_place(y),
+            Self::Silu => silu::in_place(y),
+            Self::Relu => relu::in_place(y),
+            Self::ReluSquared => relu_squared::in_place(y),
+        }
+    }
+
     /// `y = c(x)`, see [`Activation::coefficient`], on all threads.
     pub fn coefficients(self, y: &mut [f32], x: &[f32]) {
         const BLOCK: usize = 1 << 13;
@@ -106,6 +118,11 @@ macro_rules! maps {
             widest! {
                 pub fn values(y: &mut [f32], x: &[f32]) {
                     y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * Activation::$kind.coefficient(x));
+                }
+            }
+            widest! {
+                pub fn in_place(y: &mut [f32]) {
+                    y.iter_mut().for_each(|y| *y *= Activation::$kind.coefficient(*y));
                 }
             }
             widest! {
@@ -266,6 +283,10 @@ mod tests {
                 let want = x * kind.coefficient(*x) * u;
                 assert!((y - want).abs() <= 1e-6 * want.abs().max(1.0), "{kind:?}({x})");
             }
+            let (mut own, mut other) = (x.clone(), vec![0.0; x.len()]);
+            kind.in_place(&mut own);
+            kind.apply(&mut other, &x, None);
+            assert_eq!(own, other, "{kind:?} in place");
             kind.coefficients(&mut y, &x);
             for (y, x) in y.iter().zip(&x) {
                 assert!((y - kind.coefficient(*x)).abs() <= 1e-6 * y.abs().max(1.0), "{kind:?}: c({x})");

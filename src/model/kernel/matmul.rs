@@ -4,6 +4,7 @@
 //! the whole weight matrix for every call and does not split few rows well over threads, so with up to [`FEW_ROWS`] rows
 //! on AVX-512 machines the product runs here, as `yᵀ = W xᵀ`: `x` is packed once, the weights are read once and in order.
 
+use super::activation::Activation;
 use super::shared::{RowBlock, Shared};
 #[cfg(target_arch = "x86_64")]
 use super::{Level, level};
@@ -74,22 +75,62 @@ pub fn gemm(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32,
     }
 }
 
+/// What becomes of a product's numbers when they are there, in this order.
+#[derive(Clone, Copy, Default)]
+pub struct After<'a> {
+    /// Added to every row, `[outputs]`.
+    pub bias: Option<&'a [f32]>,
+    /// Taken of every number.
+    pub activation: Option<Activation>,
+    /// Multiplied with, number by number, as many as the product has.
+    pub times: Option<&'a [f32]>,
+    /// Added, number by number, as many as the product has.
+    pub plus: Option<&'a [f32]>,
+}
+
 /// `y[rows, outputs] = x[rows, inputs] w[outputs, inputs]ᵀ (+ bias)` on all threads.
 ///
 /// # Panics
 /// When a slice is shorter than its shape: a bug of the caller.
 pub fn linear(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) {
-    let rows = check(y, x, w, bias, inputs, outputs);
+    let rows = check(x, w, inputs, outputs);
+    assert_eq!(y.len(), rows * outputs, "output rows");
+    if rows <= 4 {
+        dots(y, x, w, inputs, outputs, rows);
+    } else {
+        products(Shared::new(y), x, w, inputs, outputs, rows);
+    }
+    finish(y, outputs, After { bias, ..After::default() });
+}
+
+/// [`linear`] into a new vector, with what comes after it: memory is written once, and not filled with zeros before.
+///
+/// # Panics
+/// As [`linear`].
+pub fn linear_new(x: &[f32], w: &[f32], after: After, inputs: usize, outputs: usize) -> Vec<f32> {
+    let rows = check(x, w, inputs, outputs);
+    let n = rows * outputs;
+    let mut y = Vec::new();
+    if rows <= 4 {
+        y.resize(n, 0.0);
+        dots(&mut y, x, w, inputs, outputs, rows);
+    } else {
+        y.reserve_exact(n);
+        products(Shared::room(&mut y, n), x, w, inputs, outputs, rows);
+        // SAFETY: there is room for them, and every element of the product has been written.
+        unsafe { y.set_len(n) };
+    }
+    finish(&mut y, outputs, after);
+    y
+}
+
+/// Writes every element of `out` `[rows, outputs]`, of more than four rows.
+fn products(out: Shared, x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows: usize) {
     #[cfg(target_arch = "x86_64")]
     if rows <= FEW_ROWS && level() == Level::Avx512 {
-        if rows <= 4 {
-            dots(y, x, w, inputs, outputs, rows);
-        } else {
-            wide::out_in(y, x, w, inputs, outputs, rows);
-        }
-        return add_bias(y, bias, outputs, rows);
+        return wide::out_in(out, x, w, inputs, outputs, rows);
     }
-    general(y, x, w, bias, inputs, outputs);
+    general(out, x, w, inputs, outputs, rows);
 }
 
 /// `y[rows, inputs] = g[rows, outputs] w[outputs, inputs]`, the transpose of [`linear`], on all threads.
@@ -97,7 +138,8 @@ pub fn linear(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs:
 /// # Panics
 /// When a slice is shorter than its shape: a bug of the caller.
 pub fn linear_back(y: &mut [f32], g: &[f32], w: &[f32], inputs: usize, outputs: usize) {
-    let rows = check(g, y, w, None, inputs, outputs);
+    let rows = check(g, w, outputs, inputs);
+    assert_eq!(y.len(), rows * inputs, "input rows");
     let width = inputs.div_ceil(rayon::current_num_threads() * 4).next_multiple_of(32).max(1);
     let out = Shared::new(y);
     (0..inputs.div_ceil(width)).into_par_iter().for_each(|block| {
@@ -117,46 +159,62 @@ pub fn linear_back(y: &mut [f32], g: &[f32], w: &[f32], inputs: usize, outputs: 
     });
 }
 
-fn check(y: &[f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) -> usize {
+fn check(x: &[f32], w: &[f32], inputs: usize, outputs: usize) -> usize {
     let rows = x.len().checked_div(inputs).unwrap_or(0);
     assert_eq!(x.len(), rows * inputs, "input rows");
-    assert_eq!(y.len(), rows * outputs, "output rows");
     assert_eq!(w.len(), inputs * outputs, "weights");
-    assert_eq!(bias.map_or(outputs, <[f32]>::len), outputs, "bias");
     rows
 }
 
-fn add_bias(y: &mut [f32], bias: Option<&[f32]>, outputs: usize, rows: usize) {
-    let Some(b) = bias else { return };
-    let rows_each = rows.div_ceil(rayon::current_num_threads()).max(1);
-    y.par_chunks_mut((outputs * rows_each).max(1)).for_each(|chunk| {
-        for row in chunk.chunks_exact_mut(outputs) {
-            row.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+/// Numbers that one task finishes at least.
+const FINISHED: usize = 1 << 14;
+
+fn finish(y: &mut [f32], outputs: usize, after: After) {
+    let After { bias, activation, times, plus } = after;
+    assert_eq!(bias.map_or(outputs, <[f32]>::len), outputs, "bias");
+    for other in [times, plus].into_iter().flatten() {
+        assert_eq!(other.len(), y.len(), "numbers beside a product");
+    }
+    if y.is_empty() || (bias.is_none() && activation.is_none() && times.is_none() && plus.is_none()) {
+        return;
+    }
+    let block = FINISHED.div_ceil(outputs) * outputs;
+    y.par_chunks_mut(block).enumerate().for_each(|(i, some)| {
+        let part = i * block..i * block + some.len();
+        for row in some.chunks_exact_mut(outputs) {
+            if let Some(bias) = bias {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+        }
+        if let Some(activation) = activation {
+            activation.in_place(some);
+        }
+        if let Some(times) = times {
+            some.iter_mut().zip(&times[part.clone()]).for_each(|(y, t)| *y *= t);
+        }
+        if let Some(plus) = plus {
+            some.iter_mut().zip(&plus[part]).for_each(|(y, p)| *y += p);
         }
     });
 }
 
 /// Any shape through the `gemm` crate, split by columns when the rows are too few for its own threading.
-fn general(y: &mut [f32], x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) {
-    let rows = check(y, x, w, bias, inputs, outputs);
+fn general(out: Shared, x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows: usize) {
     let threads = rayon::current_num_threads();
     let x = Strided::rows(x, inputs);
-    if rows <= 4 {
-        dots(y, x.data, w, inputs, outputs, rows);
-    } else if rows > FEW_ROWS {
-        gemm(RowBlock::rows(y, outputs), inputs, x, Strided::rows(w, inputs).t(), 1.0, threads);
-    } else {
-        let width = outputs.div_ceil(threads * 4).next_multiple_of(32);
-        let out = Shared::new(y);
-        (0..outputs.div_ceil(width)).into_par_iter().for_each(|block| {
-            let from = block * width;
-            let cols = width.min(outputs - from);
-            // SAFETY: blocks write disjoint columns of `y`.
-            let y = unsafe { out.block(from, rows, cols, outputs) };
-            gemm(y, inputs, x, Strided::rows(&w[from * inputs..], inputs).t(), 1.0, 1);
-        });
+    if rows > FEW_ROWS {
+        // SAFETY: the whole result, and nobody else has a part of it.
+        let y = unsafe { out.block(0, rows, outputs, outputs) };
+        return gemm(y, inputs, x, Strided::rows(w, inputs).t(), 1.0, threads);
     }
-    add_bias(y, bias, outputs, rows);
+    let width = outputs.div_ceil(threads * 4).next_multiple_of(32);
+    (0..outputs.div_ceil(width)).into_par_iter().for_each(|block| {
+        let from = block * width;
+        let cols = width.min(outputs - from);
+        // SAFETY: blocks write disjoint columns of the result.
+        let y = unsafe { out.block(from, rows, cols, outputs) };
+        gemm(y, inputs, x, Strided::rows(&w[from * inputs..], inputs).t(), 1.0, 1);
+    });
 }
 
 /// One to four rows times `[out, in]` weights: plain dot products, bound by reading the weights.
@@ -191,7 +249,7 @@ mod wide {
     }
 
     /// `y = x Wᵀ` as `yᵀ = W xᵀ`.
-    pub fn out_in(y: &mut [f32], x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows: usize) {
+    pub fn out_in(out: Shared, x: &[f32], w: &[f32], inputs: usize, outputs: usize, rows: usize) {
         let panels = rows.div_ceil(WIDTH);
         let mut packed = vec![0f32; panels * inputs * WIDTH];
         packed.par_chunks_mut(inputs * WIDTH).enumerate().for_each(|(p, panel)| {
@@ -200,7 +258,6 @@ mod wide {
                 row.iter().enumerate().for_each(|(i, v)| panel[i * WIDTH + r] = *v);
             }
         });
-        let out = Shared::new(y);
         (0..outputs.div_ceil(OUTPUTS)).into_par_iter().for_each(|b| {
             let (from, to) = (b * OUTPUTS, outputs.min((b + 1) * OUTPUTS));
             let mut tile = [0f32; OUTPUTS * WIDTH];
@@ -217,9 +274,9 @@ mod wide {
                     }
                 }
                 for r in 0..WIDTH.min(rows - p * WIDTH) {
-                    // SAFETY: this task alone writes columns `from .. to`.
-                    let y = unsafe { out.slice((p * WIDTH + r) * outputs + from, to - from) };
-                    (0..to - from).for_each(|c| y[c] = tile[c * WIDTH + r]);
+                    let y = out.at((p * WIDTH + r) * outputs + from, to - from);
+                    // SAFETY: in bounds, and this task alone writes columns `from .. to`.
+                    (0..to - from).for_each(|c| unsafe { y.add(c).write(tile[c * WIDTH + r]) });
                 }
             }
         });
@@ -229,6 +286,20 @@ mod wide {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_after_a_product_comes_in_its_order() {
+        let (x, w, bias) = ([1.0, 2.0], [3.0, 4.0, -5.0, -6.0], [0.5, 0.25]);
+        let y = |after| linear_new(&x, &w, after, 2, 2);
+        assert_eq!(y(After::default()), [11.0, -17.0]);
+        let all = After {
+            bias: Some(&bias),
+            activation: Some(Activation::Relu),
+            times: Some(&[2.0, 3.0]),
+            plus: Some(&[-1.0, 7.0]),
+        };
+        assert_eq!(y(all), [22.0, 7.0]);
+    }
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
         let mut s = seed;
@@ -246,9 +317,14 @@ mod tests {
             [(1, 5, 7), (2, 64, 33), (4, 130, 97), (13, 48, 200), (64, 2500, 131), (330, 40, 65)]
         {
             let (x, w, b) = (numbers(rows * inputs, 1), numbers(inputs * outputs, 2), numbers(outputs, 3));
-            for route in [linear, general] {
-                let mut y = vec![f32::NAN; rows * outputs];
-                route(&mut y, &x, &w, Some(&b), inputs, outputs);
+            let after = After { bias: Some(&b), ..After::default() };
+            let mut y = vec![f32::NAN; rows * outputs];
+            linear(&mut y, &x, &w, Some(&b), inputs, outputs);
+            let mut portable = vec![f32::NAN; rows * outputs];
+            general(Shared::new(&mut portable), &x, &w, inputs, outputs, rows);
+            finish(&mut portable, outputs, after);
+            assert_eq!(y, linear_new(&x, &w, after, inputs, outputs));
+            for y in [y, portable] {
                 for r in 0..rows {
                     for o in 0..outputs {
                         let terms = (0..inputs).map(|i| x[r * inputs + i] as f64 * w[o * inputs + i] as f64);

@@ -104,6 +104,27 @@ widest! {
     }
 }
 
+/// Whether no number is NaN or infinity.
+pub fn all_finite(x: &[f32]) -> bool {
+    let mut greatest = 0;
+    greatest_bits(&mut greatest, x);
+    greatest < f32::INFINITY.to_bits()
+}
+
+widest! {
+    // Without their signs numbers are in the order of their bits, infinity and NaN last.
+    fn greatest_bits(greatest: &mut u32, x: &[f32]) {
+        *greatest = x.iter().fold(0, |top, x| top.max(x.to_bits() & !(1 << 31)));
+    }
+}
+
+/// `y += x`, on all threads.
+pub fn add(y: &mut [f32], x: &[f32]) {
+    const BLOCK: usize = 1 << 14;
+    let each = y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK));
+    each.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+}
+
 /// What a norm subtracts and multiplies with; see [`normalise`].
 #[derive(Clone, Copy)]
 pub struct NormWeights<'a> {
@@ -142,6 +163,24 @@ widest! {
             }
             if let Some(b) = n.bias {
                 y.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_are_found_in_every_lane() {
+        let mut x = vec![-3.0e38f32; 71];
+        assert!(all_finite(&x) && all_finite(&[]));
+        for at in 0..x.len() {
+            for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let good = std::mem::replace(&mut x[at], bad);
+                assert!(!all_finite(&x), "{bad} at {at}");
+                x[at] = good;
             }
         }
     }

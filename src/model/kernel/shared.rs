@@ -19,17 +19,36 @@ impl<'a> Shared<'a> {
         Shared { at: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
+    /// The first `len` elements of a vector that has room for them; nothing is in them yet, so they are written by [`Shared::at`] and
+    /// [`Shared::block`] only.
+    ///
+    /// # Panics
+    /// When there is less room: a bug of the caller.
+    pub fn room(vector: &'a mut Vec<f32>, len: usize) -> Self {
+        assert!(vector.is_empty() && vector.capacity() >= len, "room for a result");
+        Shared { at: vector.as_mut_ptr(), len, slice: PhantomData }
+    }
+
+    /// The address of the elements `from .. from + len`.
+    ///
+    /// # Panics
+    /// When they lie outside: a bug of the caller.
+    pub fn at(self, from: usize, len: usize) -> *mut f32 {
+        assert!(from + len <= self.len, "part of a result out of bounds");
+        // SAFETY: in bounds.
+        unsafe { self.at.add(from) }
+    }
+
     /// The elements `from .. from + len`.
     ///
     /// # Safety
-    /// Nobody else has any of them while the slice lives.
+    /// They hold numbers, and nobody else has any of them while the slice lives.
     ///
     /// # Panics
     /// When they lie outside: a bug of the caller.
     pub unsafe fn slice(self, from: usize, len: usize) -> &'a mut [f32] {
-        assert!(from + len <= self.len, "part of a result out of bounds");
         // SAFETY: in bounds; the caller's promise makes it the only reference.
-        unsafe { std::slice::from_raw_parts_mut(self.at.add(from), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.at(from, len), len) }
     }
 
     /// `cols` elements of each of `rows` rows that are `stride` apart, the first at `from`.

@@ -5,6 +5,9 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod mapping;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -16,10 +19,6 @@ pub fn before_the_end(last: fn()) {
     LAST.store(last as *mut (), Ordering::SeqCst);
 }
 
-/// From so many bytes on a block is a mapping of its own, on large pages: the logits of a thousand tokens are 200 MB, which on pages of 4 kB
-/// take 50,000 faults before the first number is written, at every run. Smaller blocks the system's allocator keeps for the next run.
-const LARGE: usize = 32 << 20;
-
 /// The system's allocator with an orderly end, and with large pages for large blocks.
 pub struct Allocator;
 
@@ -28,7 +27,7 @@ pub struct Allocator;
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if mapping::serves(layout) {
-            return checked(mapping::take(layout.size()), layout.size());
+            return checked(mapping::take(layout.size()).0, layout.size());
         }
         // SAFETY: the caller's promises are those of the system's allocator.
         checked(unsafe { System.alloc(layout) }, layout.size())
@@ -36,8 +35,14 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if mapping::serves(layout) {
+            let (block, new) = mapping::take(layout.size());
+            let block = checked(block, layout.size());
             // New mappings are zero.
-            return checked(mapping::take(layout.size()), layout.size());
+            if !new {
+                // SAFETY: the block has this size.
+                unsafe { block.write_bytes(0, layout.size()) };
+            }
+            return block;
         }
         // SAFETY: as above.
         checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
@@ -49,6 +54,9 @@ unsafe impl GlobalAlloc for Allocator {
         if !mapping::serves(layout) && !mapping::serves(new) {
             // SAFETY: as above.
             return checked(unsafe { System.realloc(old, layout, size) }, size);
+        }
+        if mapping::serves(layout) && mapping::serves(new) && mapping::same(layout.size(), size) {
+            return old;
         }
         // SAFETY: both blocks hold what is copied, and the old one is given up.
         unsafe {
@@ -68,51 +76,6 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-#[cfg(target_os = "linux")]
-mod mapping {
-    use super::LARGE;
-    use std::alloc::Layout;
-
-    /// A large page.
-    const PAGE: usize = 2 << 20;
-
-    /// Whether blocks of this layout are mappings.
-    pub fn serves(layout: Layout) -> bool {
-        layout.size() >= LARGE && layout.align() <= 4096
-    }
-
-    /// A block that begins at a large page; null when there is none.
-    pub fn take(size: usize) -> *mut u8 {
-        let Some(whole) = size.checked_next_multiple_of(PAGE).and_then(|n| n.checked_add(PAGE)) else {
-            return std::ptr::null_mut();
-        };
-        let (readable, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping touches nobody's memory; what is unmapped of it again are its ends.
-        unsafe {
-            let at = libc::mmap(std::ptr::null_mut(), whole, readable, private, -1, 0);
-            if at == libc::MAP_FAILED {
-                return std::ptr::null_mut();
-            }
-            let before = at.addr().next_multiple_of(PAGE) - at.addr();
-            let block = at.byte_add(before);
-            if before > 0 {
-                libc::munmap(at, before);
-            }
-            let kept = size.next_multiple_of(PAGE);
-            libc::munmap(block.byte_add(kept), whole - before - kept);
-            // A kernel without large pages says no, and the block has small ones.
-            libc::madvise(block, kept, libc::MADV_HUGEPAGE);
-            block.cast()
-        }
-    }
-
-    /// Takes back a block of [`take`].
-    pub fn give(block: *mut u8, size: usize) {
-        // SAFETY: the block is a mapping of this length, and nobody uses it any more.
-        unsafe { libc::munmap(block.cast(), size.next_multiple_of(PAGE)) };
-    }
-}
-
 #[cfg(not(target_os = "linux"))]
 mod mapping {
     use std::alloc::Layout;
@@ -121,8 +84,12 @@ mod mapping {
         false
     }
 
-    pub fn take(_: usize) -> *mut u8 {
-        std::ptr::null_mut()
+    pub fn same(_: usize, _: usize) -> bool {
+        false
+    }
+
+    pub fn take(_: usize) -> (*mut u8, bool) {
+        (std::ptr::null_mut(), true)
     }
 
     pub fn give(_: *mut u8, _: usize) {}
@@ -261,6 +228,7 @@ mod tests {
 
     #[test]
     fn large_blocks_come_go_and_grow() {
+        const LARGE: usize = 32 << 20;
         let layout = |size| Layout::from_size_align(size, 64).unwrap();
         let (small, large, larger) = (layout(1000), layout(LARGE), layout(2 * LARGE + 5));
         // SAFETY: every block is written inside its size and given back once, with its last layout.
@@ -278,6 +246,22 @@ mod tests {
             let zeroed = Allocator.alloc_zeroed(larger);
             assert!((0..larger.size()).step_by(4097).all(|i| zeroed.add(i).read() == 0));
             Allocator.dealloc(zeroed, larger);
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_used_again_is_zero_where_that_is_asked() {
+        let layout = Layout::from_size_align((3 << 20) + 77, 64).unwrap();
+        // SAFETY: as above.
+        unsafe {
+            for _ in 0..3 {
+                let block = Allocator.alloc(layout);
+                block.write_bytes(5, layout.size());
+                Allocator.dealloc(block, layout);
+                let zeroed = Allocator.alloc_zeroed(layout);
+                assert!((0..layout.size()).all(|i| zeroed.add(i).read() == 0));
+                Allocator.dealloc(zeroed, layout);
+            }
         }
     }
 }

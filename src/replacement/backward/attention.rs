@@ -4,42 +4,10 @@ use super::{GradientRule, Pass, Stream};
 use crate::model::arch::{Attention, Decoder, HeadNorm, Norm, Over};
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
+use crate::replacement::mixing::Mixing;
 use crate::replacement::transpose::{linear_back, norm_back, norm_back_exact};
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
-
-/// One head group's matrices, a query's rows of all heads of a group under each other: `[n_kv_heads, group * rows, n_pos]`.
-struct Grouped {
-    rows: usize,
-    heads: usize,
-    kv_heads: usize,
-    width: usize,
-}
-
-impl Grouped {
-    /// `[rows, n_heads * d_head] -> [n_kv_heads, group * rows, d_head]`
-    fn queries(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.reshape((self.rows, self.heads, self.width))?.transpose(0, 1)?.contiguous()?;
-        Ok(x.reshape((self.kv_heads, self.heads / self.kv_heads * self.rows, self.width))?)
-    }
-
-    /// The other way.
-    fn flat_queries(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.reshape((self.heads, self.rows, self.width))?.transpose(0, 1)?.contiguous()?;
-        Ok(x.reshape((self.rows, self.heads * self.width))?)
-    }
-
-    /// `[n_pos, n_kv_heads, d_head] -> [n_kv_heads, n_pos, d_head]`
-    fn keys(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.transpose(0, 1)?.contiguous()?)
-    }
-
-    /// `[n_kv_heads, n_pos, d_head] -> [n_pos, n_kv_heads * d_head]`
-    fn flat_keys(&self, x: &Tensor) -> Result<Tensor> {
-        let n_pos = x.dim(1)?;
-        Ok(x.transpose(0, 1)?.contiguous()?.reshape((n_pos, self.kv_heads * self.width))?)
-    }
-}
 
 impl Decoder {
     /// Takes the gradient from after attention to before the block: `at_attn` is that of attention's output, `kept` that of the stream that passes
@@ -62,7 +30,7 @@ impl Decoder {
         stream.keep(pass, at(S::Z), &to_heads)?;
         let through = pass.passes.apply(at(S::Z), to_heads.clone(), first)?;
         let to_heads = stream.whole(&to_heads)?;
-        let values = block.attention.mixing_back(l, &through, stream, pass)?;
+        let values = block.attention.mixing(l, stream, pass)?.back(&through.unsqueeze(1)?)?.squeeze(1)?;
         let looks = match pass.rules.patterns {
             GradientRule::Exact => Some(self.looks_back(l, &through, stream, pass)?),
             GradientRule::Frozen => None,
@@ -86,30 +54,32 @@ impl Decoder {
     fn looks_back(&self, l: usize, g: &Tensor, stream: &mut Stream, pass: &Pass) -> Result<Tensor> {
         let attention = &self.blocks[l].attention;
         let (first, n_pos) = (stream.first, stream.n_pos);
-        let grouped = attention.grouped(g)?;
         let recorded = |site, from: usize| -> Result<Tensor> {
             Ok(pass.trace.block(l, site)?.narrow(0, from, n_pos - from)?.to_dtype(DType::F32)?.contiguous()?)
         };
         // Softmax: `dS = A . (dA - sum_k A dA)`.
-        let pattern = attention.pattern(l, &grouped, stream, pass)?;
-        let to_pattern = grouped.queries(g)?.matmul(&grouped.keys(&recorded(S::V, 0)?)?.transpose(1, 2)?)?;
+        let mixing = attention.mixing(l, stream, pass)?;
+        let pattern = &mixing.pattern;
+        let values = mixing.keys(&side_by_side(&recorded(S::V, 0)?)?)?;
+        let to_pattern = mixing.queries(&g.unsqueeze(1)?)?.matmul(&values.transpose(1, 2)?)?;
         if pass.keep.has(Site::Block(l, S::Pattern)) {
-            let whole = to_pattern.reshape((grouped.heads, grouped.rows, n_pos))?.pad_with_zeros(1, first, 0)?;
+            let whole = to_pattern.reshape((mixing.heads, n_pos - first, n_pos))?.pad_with_zeros(1, first, 0)?;
             stream.sites.insert(Site::Block(l, S::Pattern), whole);
         }
-        let mean = (&pattern * &to_pattern)?.sum_keepdim(D::Minus1)?;
-        let mut to_scores = (&pattern * to_pattern.broadcast_sub(&mean)?)?;
+        let mean = (pattern * &to_pattern)?.sum_keepdim(D::Minus1)?;
+        let mut to_scores = (pattern * to_pattern.broadcast_sub(&mean)?)?;
 
         let raw = (recorded(S::Q, first)?, recorded(S::K, 0)?);
-        let q = grouped.queries(&self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), first, pass)?)?;
-        let k = grouped.keys(&self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, pass)?)?;
+        let q = self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), first, pass)?;
+        let k = self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, pass)?;
+        let (q, k) = (mixing.queries(&side_by_side(&q)?)?, mixing.keys(&side_by_side(&k)?)?);
         if let Some(cap) = attention.softcap {
             let capped = (q.matmul(&k.transpose(1, 2)?)? * (attention.scale / cap) as f64)?.tanh()?;
             to_scores = (&to_scores - (&to_scores * capped.sqr()?)?)?;
         }
         let to_scores = (to_scores * attention.scale as f64)?;
-        let to_q = grouped.flat_queries(&to_scores.matmul(&k)?)?;
-        let to_k = grouped.flat_keys(&to_scores.transpose(1, 2)?.contiguous()?.matmul(&q)?)?;
+        let to_q = mixing.from_queries(&to_scores.matmul(&k)?, 1)?.squeeze(1)?;
+        let to_k = mixing.from_keys(&to_scores.transpose(1, 2)?.contiguous()?.matmul(&q)?, 1)?.squeeze(1)?;
 
         let to_q = self.unplaced(l, &to_q, &raw.0, attention.q_norm.as_ref(), first, pass)?;
         let to_k = self.unplaced(l, &to_k, &raw.1, attention.k_norm.as_ref(), 0, pass)?;
@@ -195,25 +165,16 @@ impl Decoder {
     }
 }
 
+/// Heads `[rows, heads, width]` as mixing takes them: `[rows, 1, heads * width]`.
+fn side_by_side(x: &Tensor) -> Result<Tensor> {
+    let (rows, heads, width) = x.dims3()?;
+    Ok(x.reshape((rows, 1, heads * width))?)
+}
+
 impl Attention {
-    fn grouped(&self, g: &Tensor) -> Result<Grouped> {
-        let (rows, width) = (g.dim(0)?, self.d_head);
-        Ok(Grouped { rows, heads: g.dim(1)? / width, kv_heads: self.v.weight.dim(0)? / width, width })
-    }
-
-    /// The recorded pattern of the stream's queries, `[n_kv_heads, group * rows, n_pos]`.
-    fn pattern(&self, l: usize, grouped: &Grouped, stream: &Stream, pass: &Pass) -> Result<Tensor> {
-        let pattern = pass.trace.block(l, S::Pattern)?.to_dtype(DType::F32)?;
-        let pattern = pattern.narrow(1, stream.first, grouped.rows)?.narrow(2, 0, stream.n_pos)?.contiguous()?;
-        // The queries of all heads that share a key-value head are summed over in one product.
-        let under = grouped.heads / grouped.kv_heads * grouped.rows;
-        Ok(pattern.reshape((grouped.kv_heads, under, stream.n_pos))?)
-    }
-
-    /// The transpose of mixing by the recorded pattern: `[rows, n_heads * d_head] -> [n_pos, n_kv_heads * d_head]`.
-    fn mixing_back(&self, l: usize, g: &Tensor, stream: &Stream, pass: &Pass) -> Result<Tensor> {
-        let grouped = self.grouped(g)?;
-        let pattern = self.pattern(l, &grouped, stream, pass)?;
-        grouped.flat_keys(&pattern.transpose(1, 2)?.matmul(&grouped.queries(g)?)?)
+    /// Mixing by the recorded pattern of the stream's queries.
+    fn mixing(&self, l: usize, stream: &Stream, pass: &Pass) -> Result<Mixing> {
+        let kv_heads = self.v.weight.dim(0)? / self.d_head;
+        Mixing::new(&pass.trace.block(l, S::Pattern)?, kv_heads, stream.first..stream.n_pos, 0..stream.n_pos)
     }
 }

@@ -436,7 +436,7 @@ fn doctor_and_models_report_what_is_there() {
         "gpt_neox",
         "gptj",
         "opt",
-        "llama",
+        "llama, seed_oss",
         "mistral",
         "qwen2",
         "qwen3",
@@ -450,6 +450,13 @@ fn doctor_and_models_report_what_is_there() {
         "stablelm",
         "granite",
         "smollm3",
+        "olmo",
+        "starcoder2",
+        "arcee",
+        "nemotron",
+        "cohere, cohere2",
+        "exaone4",
+        "helium, ernie4_5",
     ];
     assert!(promised.iter().all(|p| families.contains(p)), "{families:?}");
     assert_eq!(models["cached"], json!([]));

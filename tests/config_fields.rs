@@ -63,9 +63,13 @@ fn defaults_that_transformers_writes_change_nothing() {
         "tiny-gemma3",
         "arcee-1",
         "cohere-1",
+        "cohere2-1",
+        "ernie4_5-1",
+        "exaone4-1",
         "gemma-1",
         "gptj-1",
         "granite-1",
+        "helium-1",
         "nemotron-1",
         "olmo-1",
         "olmo2-1",
@@ -166,4 +170,35 @@ fn folders_that_are_something_else_say_what_they_are() {
     ];
     let error = refused(&files);
     assert!(error.contains("half downloaded: 1 of the 2 files") && error.contains("model-00002-of-00002"), "{error}");
+}
+
+#[test]
+fn what_is_no_model_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |path: &Path| format!("{:#}", open(path).err().unwrap());
+    assert!(said(folder.path()).ends_with("config.json is missing: the folder is empty"), "{}", said(folder.path()));
+    std::fs::write(folder.path().join("layer_0.safetensors"), "").unwrap();
+    assert!(
+        said(folder.path()).contains("it seems to hold transcoders of a model; --dictionary"),
+        "{}",
+        said(folder.path())
+    );
+    let error = said(&test_data().join("models/tiny-llama/model.safetensors"));
+    assert!(error.contains("is a file, and no GGUF file") && error.ends_with("models/tiny-llama"), "{error}");
+}
+
+#[test]
+fn another_models_tokenizer_is_asked_about() {
+    let folder = with_config("tiny-llama", |_| {});
+    let other = |name: &str| {
+        std::fs::copy(
+            test_data().join("models").join(name).join("tokenizer.json"),
+            folder.path().join("tokenizer.json"),
+        )
+        .unwrap();
+        open(folder.path()).unwrap().unread
+    };
+    assert_eq!(other("tiny-llama"), None);
+    let said = other("llama-induction").unwrap_or_default();
+    assert!(said.contains("tokens for the 512 rows of the embedding: is it this model's?"), "{said}");
 }

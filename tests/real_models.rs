@@ -5,6 +5,7 @@
 mod common;
 
 use candle_core::{Device, Tensor};
+use mechscope::analysis::generate::{GenerateSettings, Generated, generate};
 use mechscope::model::Model;
 use mechscope::model::device::DTypeChoice;
 use mechscope::model::forward::Logits;
@@ -86,6 +87,43 @@ fn agrees(name: &str, gguf: &str, ends: &[u32]) {
             prompt["top"].as_array().unwrap().iter().map(|t| t[0].as_u64().unwrap() as usize).collect();
         assert_eq!(order[..top.len()], top, "{name}");
     }
+}
+
+/// Whether a model writes on as transformers does, greedily, token by token with its log-probability.
+fn writes_on(name: &str, gguf: &str) {
+    let Some(path) = file(gguf) else { return };
+    let source = Source::find(path.to_str().unwrap()).unwrap();
+    let model = Model::open_source(source, &Device::Cpu, DTypeChoice::F32, Box::new(|_, _| {})).unwrap();
+    let folder = common::test_data().join("real");
+    let inputs: HashMap<String, Tensor> =
+        candle_core::safetensors::load(folder.join(format!("{name}.safetensors")), &Device::Cpu).unwrap();
+    let all: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("generated.json")).unwrap()).unwrap();
+    let prompts = all[name].as_array().unwrap();
+    assert!(prompts.len() >= 3);
+    for prompt in prompts {
+        let key = format!("{}.ids", prompt["prompt"].as_str().unwrap());
+        let ids: Vec<u32> = inputs[&key].to_vec1::<i64>().unwrap().into_iter().map(|id| id as u32).collect();
+        let want: Vec<u64> = prompt["generated"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+        let settings = GenerateSettings { count: want.len(), ..GenerateSettings::default() };
+        let mut got = Vec::new();
+        let mut each = |token: &Generated| {
+            got.push((u64::from(token.id), token.logprob));
+            Ok(true)
+        };
+        generate(&model, &ids, &[], Bos::Never, &settings, &mut |_, _| Ok(()), &mut each).unwrap();
+        assert_eq!(got.iter().map(|token| token.0).collect::<Vec<_>>(), want, "{name}: {key}");
+        for ((_, got), want) in got.iter().zip(prompt["logprobs"].as_array().unwrap()) {
+            let off = (f64::from(*got) - want.as_f64().unwrap()).abs();
+            assert!(off < 1e-3, "{name}: {key}: a log-probability is off by {off}");
+        }
+    }
+}
+
+#[test]
+fn real_models_write_on_as_transformers_does() {
+    writes_on("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf");
+    writes_on("gemma-3-270m", "gemma-3-270m-q4_k_m.gguf");
 }
 
 #[test]

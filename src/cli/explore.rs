@@ -1,8 +1,8 @@
 //! `mechscope` without a command: the explorer.
 
 use super::hub::HubArgs;
-use super::overview;
 use super::sessions::{NEWEST, Sessions};
+use super::{overview, plan};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
 use crate::app::Tab;
@@ -131,6 +131,7 @@ impl Explore {
 
     /// Runs the explorer; returns its exit code.
     pub fn run(self) -> Result<u8> {
+        plan::check_base()?;
         let config = load_config()?.with(self.look.into());
         let keymap = keymap(&config.keymap)?;
         let sessions = Sessions::here();

@@ -75,7 +75,7 @@ struct PairArgs {
     /// Token ids instead of a corrupt prompt
     #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = token_id)]
     corrupt_ids: Option<Vec<u32>>,
-    /// A set of pairs: builtin:ioi, builtin:two-hop and the other families of the built-in model, builtin:letters, builtin:real, or a file of JSON
+    /// A set of pairs: builtin:ioi, builtin:two-hop and the other families of the built-in model, builtin:letters, builtin:capitals, builtin:real, or a file of JSON
     /// lines (clean, corrupt, target, contrast, label) or of tab-separated values (.tsv)
     #[arg(long, value_name = "SET", conflicts_with_all = ["prompt", "ids", "corrupt", "corrupt_ids", "target", "contrast"])]
     set: Option<String>,

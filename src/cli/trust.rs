@@ -57,7 +57,7 @@ struct Asked {
     /// Token ids instead of a prompt: 1,2,3
     #[arg(long, value_delimiter = ',', value_parser = token_id)]
     ids: Option<Vec<u32>>,
-    /// A set of prompts: builtin:real, builtin:hello, builtin:letters, builtin:two-hop and the other families of the built-in model, or a file
+    /// A set of prompts: builtin:real, builtin:capitals, builtin:hello, builtin:letters, builtin:two-hop and the other families of the built-in model, or a file
     /// of JSON lines (clean, target, contrast, label) or of tab-separated values (.tsv); single and contrast targets both
     #[arg(long, value_name = "SET", conflicts_with_all = ["prompt", "ids", "target", "contrast"])]
     set: Option<String>,

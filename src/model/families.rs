@@ -4,6 +4,7 @@
 
 mod arcee;
 mod cohere;
+mod exaone4;
 mod gated;
 mod gemma;
 mod gemma2;
@@ -13,6 +14,7 @@ mod gpt_neo;
 mod gpt_neox;
 mod gptj;
 mod granite;
+mod helium;
 mod llama;
 mod mistral;
 mod nemotron;
@@ -73,6 +75,8 @@ pub const ALL: &[Family] = &[
     arcee::FAMILY,
     nemotron::FAMILY,
     cohere::FAMILY,
+    exaone4::FAMILY,
+    helium::FAMILY,
 ];
 
 /// The family a `config.json` belongs to.
@@ -149,11 +153,9 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("mpt", "MPT", "ALiBi positions are added to its attention scores"),
     ("codegen", "CodeGen", "its queries, keys and values are fused in an order of their own"),
     ("gpt_bigcode", "StarCoder, SantaCoder", "all its heads share one key and value, fused with the queries"),
-    ("cohere2", "Command R7B, Command A", "some of its layers have no rotary embedding beside windows"),
     ("glm", "GLM-4-9B", "its rotary is interleaved on half of a head and its MLP fused"),
     ("glm4", "GLM-4-0414", "its rotary is interleaved on half of a head and its MLP fused"),
     ("apertus", "Apertus", "its activation (xIELU) is not computed here"),
-    ("exaone4", "EXAONE 4", "some of its layers have no rotary embedding beside windows"),
     ("persimmon", "Persimmon", "its queries, keys and values are fused head by head"),
     ("mllama", "Llama 3.2 Vision", "some of its layers attend to images"),
     ("llava", "LLaVA", "its text model is read from a folder of its own, not beside images"),

@@ -90,8 +90,21 @@ impl Model {
                 decoder.arch.d_vocab
             );
         }
-        Ok(Model { unread: config.decided(), ends, ..Model::new(source, decoder, text) })
+        let strange =
+            text.as_ref().and_then(|text| strange_tokenizer(&source, text.vocab_size(), decoder.arch.d_vocab));
+        let unread = config.decided().into_iter().chain(strange).collect::<Vec<_>>().join("; ");
+        Ok(Model { unread: Some(unread).filter(|said| !said.is_empty()), ends, ..Model::new(source, decoder, text) })
     }
+}
+
+/// Said of a tokenizer with far fewer tokens than the embedding has rows: rows are added to make a round number, not to double it.
+fn strange_tokenizer(source: &Source, tokens: usize, rows: usize) -> Option<String> {
+    (10 * tokens < 9 * rows).then(|| {
+        format!(
+            "{} has {tokens} tokens for the {rows} rows of the embedding: is it this model's?",
+            source.file_name("tokenizer.json")
+        )
+    })
 }
 
 /// The token ids of a field that holds one or a list of them; what is no id is left out.

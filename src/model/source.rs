@@ -61,7 +61,8 @@ impl Source {
         }
         ensure!(
             !path.is_file(),
-            "{name} is a file, and no GGUF file; a model is a folder with config.json and model.safetensors, or a GGUF file"
+            "{name} is a file, and no GGUF file; a model is a folder with config.json and model.safetensors, or a GGUF file{}",
+            part_of_folder(path)
         );
         if !looks_like_path && let Some(path) = snapshot(name)? {
             return Self::in_folder(name, path);
@@ -251,4 +252,13 @@ pub fn cached() -> Vec<Cached> {
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
+}
+/// A hint for the name of one file of a model's folder.
+fn part_of_folder(file: &Path) -> String {
+    let ends = file.extension().is_some_and(|end| end == "safetensors" || end == "json" || end == "bin");
+    match file.parent().filter(|_| ends) {
+        Some(folder) if folder.as_os_str().is_empty() => ": its folder, the current one, is named by .".into(),
+        Some(folder) => format!(": name its folder, {}", folder.display()),
+        None => String::new(),
+    }
 }

@@ -93,8 +93,8 @@ class Model:
         self.kv = c.get("num_key_value_heads") or self.heads
         self.layers = c.get("num_hidden_layers") or c["n_layer"]
         self.width = c.get("head_dim") or self.d // self.heads
-        self.parallel = f in ("phi", "gptj", "cohere") or c.get("use_parallel_residual", False)
-        self.interleaved = f in ("gptj", "cohere")
+        self.parallel = f in ("phi", "gptj", "cohere", "cohere2") or c.get("use_parallel_residual", False)
+        self.interleaved = f in ("gptj", "cohere", "cohere2", "helium", "ernie4_5")
         self.embed_scale = {"gemma": math.sqrt(self.d), "granite": c.get("embedding_multiplier", 1.0)}.get(f, 1.0)
         self.added, self.logit_scale = c.get("residual_multiplier", 1.0), c.get("logit_scale", 1.0) / c.get("logits_scaling", 1.0)
         self.positions = None
@@ -126,7 +126,7 @@ class Model:
             return Norm(self.w[name + ".weight"], self.w[name + ".bias"], self.config["norm_epsilon"], centre=True)
         if self.family == "nemotron":
             return Norm(self.w[name + ".weight"] + 1, self.w[name + ".bias"], self.config["norm_eps"], centre=True)
-        if self.family == "cohere":
+        if self.family in ("cohere", "cohere2"):
             return Norm(self.w[name + ".weight"], None, self.config["layer_norm_eps"], centre=True)
         if self.family == "olmo":
             return Norm(torch.ones(self.d).double(), None, 1e-5, centre=True)
@@ -145,7 +145,7 @@ class Model:
             return lambda x: norm(x.flatten(1)).view(x.shape)
         if f == "cohere":
             return self.norm(f"{at}{part}_norm") if self.config["use_qk_norm"] else None
-        if f == "qwen3":
+        if f in ("qwen3", "exaone4"):
             return self.norm(f"{at}{part}_norm")
         if not self.config.get("qk_layernorm"):
             return None
@@ -175,7 +175,7 @@ class Model:
             b["output"] = self.linear(at + "mlp.down_proj", self.added)
             if f != "phi3":
                 b["gate"], b["input"] = self.linear(at + "mlp.gate_proj"), self.linear(at + "mlp.up_proj")
-        if f in ("olmo2", "olmo3"):
+        if f in ("olmo2", "olmo3", "exaone4"):
             b["ln1_post"] = self.norm(at + "post_attention_layernorm")
             b["ln2_post"] = self.norm(at + "post_feedforward_layernorm")
         elif f == "opt":
@@ -188,7 +188,7 @@ class Model:
             b["ln1"], b["ln2"] = self.norm(at + "input_layernorm"), self.norm(at + "post_attention_layernorm")
         b["q_norm"], b["k_norm"] = self.head_norms(attn, "q"), self.head_norms(attn, "k")
         sliding = f in ("phi3", "starcoder2") or (c.get("layer_types") or [""] * self.layers)[l] == "sliding_attention"
-        used = c.get("use_sliding_window", f in ("olmo3", "phi3", "starcoder2"))
+        used = c.get("use_sliding_window", f in ("olmo3", "phi3", "starcoder2", "cohere2", "exaone4"))
         b["window"] = c.get("sliding_window") if sliding and used else None
         if f == "granite":
             b["scale"] = c["attention_multiplier"]
@@ -198,6 +198,8 @@ class Model:
     def rope(self, l):
         """Base, turned features and scaling of a layer's rotary embedding, or None."""
         c, f = self.config, self.family
+        if f in ("cohere2", "exaone4") and c.get("sliding_window") and c["layer_types"][l] != "sliding_attention":
+            return None
         if f == "opt" or (f == "smollm3" and not c["no_rope_layers"][l]):
             return None
         if f == "gptj":
@@ -231,7 +233,10 @@ class Model:
         pattern = scores.softmax(-1)
         z = torch.einsum("hqk,khd->qhd", pattern, v.repeat_interleave(group, 1))
         result = torch.einsum("qhd,chd->qhc", z, b["o"][0].view(self.d, self.heads, self.width))
-        out |= {at + "hook_rot_q": q, at + "hook_rot_k": k, at + "hook_attn_scores": scores, at + "hook_pattern": pattern}
+        out |= {at + "hook_attn_scores": scores, at + "hook_pattern": pattern}
+        # Where nothing is rotated these are q and k themselves, or no site at all.
+        if b["rope"] or b["q_norm"] is None:
+            out |= {at + "hook_rot_q": q, at + "hook_rot_k": k}
         out |= {at + "hook_z": z, at + "hook_result": result}
         return result
 

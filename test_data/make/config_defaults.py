@@ -6,7 +6,8 @@ import transformers
 
 assert transformers.__version__ == "4.57.3", transformers.__version__
 FAMILIES = ["gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gptj", "opt",
-            "olmo2", "olmo3", "stablelm", "granite", "smollm3", "olmo", "starcoder2", "seed_oss", "arcee", "nemotron", "cohere"]
+            "olmo2", "olmo3", "stablelm", "granite", "smollm3", "olmo", "starcoder2", "seed_oss", "arcee", "nemotron", "cohere", "cohere2", "exaone4",
+            "helium", "ernie4_5"]
 fields = {}
 for family in FAMILIES:
     config = transformers.AutoConfig.for_model(family)

@@ -57,6 +57,10 @@ SPECS = {
     "seed_oss": ("seed_oss", SIZES | dict(num_key_value_heads=2, head_dim=14), dict(attention_out_bias=True, mlp_bias=True)),
     "nemotron": ("nemotron", SIZES | dict(num_key_value_heads=2, head_dim=10, partial_rotary_factor=0.4), dict(mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0)),
     "cohere": ("cohere", SIZES | dict(num_key_value_heads=2), dict(use_qk_norm=True, logit_scale=0.4)),
+    "cohere2": ("cohere2", SIZES | dict(num_key_value_heads=2, sliding_window=4, layer_types=LAYERS, logit_scale=0.4), dict(layer_types=LAYERS[::-1], attention_bias=True)),
+    "exaone4": ("exaone4", SIZES | dict(num_key_value_heads=2, sliding_window=4, layer_types=LAYERS), dict(sliding_window=None, layer_types=["full_attention"] * 2)),
+    "helium": ("helium", SIZES | dict(num_key_value_heads=2, head_dim=10), dict(attention_bias=True, tie_word_embeddings=True)),
+    "ernie4_5": ("ernie4_5", SIZES | dict(num_key_value_heads=2, head_dim=10), dict(use_bias=True, tie_word_embeddings=False)),
 }
 
 

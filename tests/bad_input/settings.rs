@@ -86,7 +86,7 @@ fn numbers_that_do_not_fit() {
 
 #[test]
 fn what_this_program_does_not_compute() {
-    let kinds = [json!("mamba"), json!("Llama"), json!("")];
+    let kinds = [json!("never_heard_of"), json!("Llama"), json!("")];
     rejects("tiny-llama", "model_type", &kinds, &["is not supported; accepted: gpt2, gpt_neo"]);
     rejects("tiny-llama", "model_type", &[json!(7)], &["accepted: a string"]);
     rejects("tiny-llama", "hidden_act", &[json!("mish")], &["\"mish\"", "accepted: gelu"]);

@@ -3,6 +3,7 @@
 mod beside;
 mod hostile;
 mod kept;
+mod memory;
 mod program;
 
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};

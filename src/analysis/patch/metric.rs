@@ -48,7 +48,9 @@ impl Measure {
     /// A logit difference without a contrast; a token outside the vocabulary.
     pub fn new(metric: AnswerMetric, target: Target, clean: &[f32]) -> Result<Self> {
         if metric == AnswerMetric::LogitDifference && target.contrast.is_none() {
-            bail!("a logit difference needs a contrast; accepted: --contrast TOKEN, or another --metric");
+            bail!(
+                "a logit difference needs a contrast: none was named, and both prompts have the same most probable token; accepted: --contrast TOKEN, or another --metric"
+            );
         }
         for (id, _) in target.weights() {
             clean.get(id as usize).with_context(|| format!("token id {id} is outside the vocabulary"))?;

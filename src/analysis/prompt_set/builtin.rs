@@ -14,18 +14,48 @@ const SEED: u64 = 1;
 
 const REAL: &str = include_str!("real.jsonl");
 
+/// Countries and their capitals, each one token of most vocabularies of English.
+const CAPITALS: [(&str, &str); 25] = [
+    ("France", "Paris"),
+    ("Germany", "Berlin"),
+    ("Italy", "Rome"),
+    ("Spain", "Madrid"),
+    ("Japan", "Tokyo"),
+    ("China", "Beijing"),
+    ("Russia", "Moscow"),
+    ("Egypt", "Cairo"),
+    ("Iran", "Tehran"),
+    ("Iraq", "Baghdad"),
+    ("Cuba", "Havana"),
+    ("Greece", "Athens"),
+    ("Poland", "Warsaw"),
+    ("Portugal", "Lisbon"),
+    ("Austria", "Vienna"),
+    ("Ireland", "Dublin"),
+    ("Sweden", "Stockholm"),
+    ("Norway", "Oslo"),
+    ("Finland", "Helsinki"),
+    ("Denmark", "Copenhagen"),
+    ("Hungary", "Budapest"),
+    ("Peru", "Lima"),
+    ("Chile", "Santiago"),
+    ("Canada", "Ottawa"),
+    ("England", "London"),
+];
+
 /// The set `builtin:NAME`.
 pub(super) fn set(name: &str) -> Result<PromptSet> {
     let family = FAMILIES.iter().map(|(family, _)| *family).find(|family| family.name() == name);
     let items = match (name, family) {
         ("hello", _) => FAMILIES.iter().flat_map(|(family, _)| of_family(*family, OF_EACH)).collect(),
         ("real", _) => PromptSet::of_jsonl(REAL)?,
+        ("capitals", _) => capitals(),
         ("letters", _) => letters(OF_EACH),
         (_, Some(family)) => of_family(family, OF_ONE),
         _ => {
             let families: Vec<String> = FAMILIES.iter().map(|(f, _)| format!("{BUILTIN}{}", f.name())).collect();
             bail!(
-                "there is no set {BUILTIN}{name}; accepted: {BUILTIN}hello, {BUILTIN}real, {BUILTIN}letters, {}, or a file",
+                "there is no set {BUILTIN}{name}; accepted: {BUILTIN}hello, {BUILTIN}real, {BUILTIN}capitals, {BUILTIN}letters, {}, or a file",
                 families.join(", ")
             )
         }
@@ -73,6 +103,24 @@ fn earlier(family: TaskFamily, answers: &[String]) -> Option<String> {
     }
     let first: usize = answers.first()?.trim().parse().ok()?;
     Some(format!(" {:02}", first.checked_sub(1)?))
+}
+
+/// Every country with two others, so that each is as often the clean one as the corrupt one.
+fn capitals() -> Vec<PromptItem> {
+    let n = CAPITALS.len();
+    let pair = |i: usize, by: usize| {
+        let ((country, capital), (other, wrong)) = (CAPITALS[i], CAPITALS[(i + by) % n]);
+        PromptItem {
+            id: format!("{}-{}", country.to_lowercase(), other.to_lowercase()),
+            clean: format!("The capital of {country} is"),
+            corrupt: Some(format!("The capital of {other} is")),
+            target: Some(format!(" {capital}")),
+            contrast: Some(format!(" {wrong}")),
+            label: Some("capitals".into()),
+            ..PromptItem::default()
+        }
+    };
+    (0..n).flat_map(|i| [pair(i, 1), pair(i, 7)]).collect()
 }
 
 /// Six letters and the beginning of their copy; in the twin the letter that comes next was another one.
@@ -140,6 +188,21 @@ mod tests {
         let kinds: std::collections::BTreeSet<&str> = set.items.iter().filter_map(|i| i.label.as_deref()).collect();
         assert_eq!((set.items.len(), kinds.len()), (20, 7));
         assert!(set.items.iter().all(|i| i.target().is_some() && i.contrast.is_some()));
+    }
+
+    #[test]
+    fn every_country_is_as_often_clean_as_corrupt() {
+        let items = set("capitals").unwrap().items;
+        let distinct: std::collections::BTreeSet<&str> = items.iter().map(|i| i.id.as_str()).collect();
+        assert_eq!((items.len(), distinct.len()), (50, 50));
+        for (country, capital) in CAPITALS {
+            let said = format!("The capital of {country} is");
+            assert_eq!(
+                items.iter().filter(|i| i.clean == said && i.target() == Some(&format!(" {capital}"))).count(),
+                2
+            );
+            assert_eq!(items.iter().filter(|i| i.corrupt.as_ref() == Some(&said)).count(), 2);
+        }
     }
 
     #[test]

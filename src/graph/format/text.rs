@@ -16,7 +16,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::address::{Address, Part};
 use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
-use crate::graph::{Graph, Influence, NodeKind, Scores};
+use crate::graph::{Graph, Influence, Metadata, NodeKind, Scores};
 use crate::report::text::escape;
 
 /// The characters of the guide lines.
@@ -40,6 +40,16 @@ pub const ASCII: Guides = Guides { through: "|  ", blank: "   ", branch: "|- ", 
 /// Longest label shown, in characters.
 const LABEL: usize = 40;
 
+/// The share of what the MLPs write that the graph's dictionary explains, over layers and in the layer where it is least.
+fn explained(metadata: &Metadata) -> String {
+    let shares = metadata.setting("mlp_explained").and_then(Value::as_array);
+    let shares: Vec<f64> = shares.into_iter().flatten().filter_map(Value::as_f64).collect();
+    let Some((layer, least)) = shares.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)) else {
+        return String::new();
+    };
+    format!("{:.2}, least in L{layer}: {least:.2}", shares.iter().sum::<f64>() / shares.len() as f64)
+}
+
 /// Writes what the graph says of itself, its scores, and a tree for each target.
 pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guides, out: &mut dyn Write) -> Result<()> {
     let metadata = &graph.metadata;
@@ -54,6 +64,7 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
     if graph.nodes.iter().any(|node| node.kind == NodeKind::Feature) && metadata.made_with() != metadata.scan {
         fact(out, "dictionary", metadata.dictionary.as_deref().unwrap_or(&metadata.scan))?;
     }
+    fact(out, "mlp_explained", &explained(metadata))?;
     fact(out, "target", metadata.target.as_deref().unwrap_or_default())?;
     fact(out, "logits", metadata.setting("target_logits").and_then(Value::as_str).unwrap_or_default())?;
     let size = format!("{} nodes, {} edges", graph.nodes.len(), graph.edges.len());

@@ -1,4 +1,5 @@
-//! Command R: parallel blocks under one LayerNorm without bias, interleaved rotary, logits by a factor; Command R+ has a norm for every head.
+//! Command R: parallel blocks under one LayerNorm without bias, interleaved rotary, logits by a factor; Command R+ has a norm for every head,
+//! Command R7B and A have rotary embedding in layers with a window alone.
 
 use super::gated::{self, Norms, Sizes, Variant};
 use super::read::NormKind;
@@ -10,10 +11,10 @@ use crate::model::kernel::attention::Pairs;
 use crate::model::rope::{Rope, Rotary};
 use anyhow::Result;
 
-/// Cohere's first Command models.
+/// Cohere's Command models.
 pub const FAMILY: Family = Family {
     name: "Cohere",
-    model_types: &["cohere"],
+    model_types: &["cohere", "cohere2"],
     about: "Command R: parallel blocks, LayerNorm without bias, interleaved rotary, scaled logits",
     build,
 };
@@ -26,7 +27,9 @@ fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let rope = Rope { pairs: Pairs::Interleaved, ..Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))? };
     let logits = c.opt_positive("logit_scale")?.unwrap_or(0.0625);
     let head_norms = c.opt_bool("use_qk_norm")?.unwrap_or(false);
-    let variant = Variant { norm: NormKind::LayerUnbiased, norms: Norms::Shared, ..Variant::plain(c, &s)? };
+    let windows = c.opt_str("model_type")?.as_deref() == Some("cohere2");
+    let layers = if windows { layers(c, &s)? } else { vec![(Some(0), None); s.n_layers] };
+    let variant = Variant { norm: NormKind::LayerUnbiased, norms: Norms::Shared, layers, ..Variant::plain(c, &s)? };
     let sizes = Sizes { ..s };
     let mut decoder = llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], true)?;
     if head_norms {
@@ -43,4 +46,19 @@ fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     }
     decoder.unembed = read::scaled(w, decoder.unembed, logits)?;
     Ok(decoder)
+}
+
+/// Rotary embedding and window of each layer of the second family: three in four have both, the others neither.
+fn layers(c: &mut ModelConfig, s: &Sizes) -> Result<Vec<(Option<usize>, Option<usize>)>> {
+    let window = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
+    let newer = c.opt_usize("_sliding_window_pattern")?;
+    let every = c.opt_usize("sliding_window_pattern")?.or(newer).unwrap_or(4);
+    let sliding = gated::sliding(c, s.n_layers, |l| (l + 1) % every != 0)?;
+    // Without a window all layers have rotary embedding.
+    let layer = |sliding: bool| match window {
+        None => (Some(0), None),
+        Some(_) if !sliding => (None, None),
+        window => (Some(0), window),
+    };
+    Ok(sliding.into_iter().map(layer).collect())
 }

@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 pub fn without_config(source: &Source) -> Result<Error> {
     let place = source.file_name("config.json");
     let Some(adapter) = source.read("adapter_config.json")? else {
-        return Ok(anyhow!("{place} is missing{}", unfinished(source)));
+        return Ok(anyhow!("{place} is missing{}{}", unfinished(source), something_else(source)));
     };
     let adapter: Value = serde_json::from_slice(&adapter)
         .with_context(|| format!("{} is not JSON", source.file_name("adapter_config.json")))?;
     let text = |key: &str| adapter.get(key).and_then(Value::as_str).unwrap_or("an unnamed model");
     Ok(anyhow!(
-        "{source} is no model but a {} adapter of {} (adapter_config.json): merge it into that model first (in peft: merge_and_unload, then \
-         save_pretrained) and open what was saved",
+        "{source} is not a model: it is a {} adapter of {} (adapter_config.json), which holds changes alone; merge it into that model (in peft: \
+         merge_and_unload, then save_pretrained) and open what was saved",
         adapter.get("peft_type").and_then(Value::as_str).unwrap_or("PEFT"),
         text("base_model_name_or_path")
     ))
@@ -33,7 +33,8 @@ pub fn check_quantised(config: &mut ModelConfig) -> Result<()> {
     let Some(how) = config.opt_value("quantization_config") else { return Ok(()) };
     let method = how.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
     bail!(
-        "{place}: field \"quantization_config\": the weights are quantised by {method}; accepted: the model they were made from, or a GGUF file of it"
+        "{place}: field \"quantization_config\": the weights are quantised by {method}, in a form that only its own library reads; open the model \
+         they were made from instead, or a GGUF file of it"
     )
 }
 
@@ -47,9 +48,27 @@ pub fn without_weights(source: &Source, folder: &Path) -> Error {
             "; {file} is a pickle, which can run code when it is loaded, and is not read: save the model as safetensors (in transformers: \
              from_pretrained, then save_pretrained)"
         ),
-        None => unfinished(source),
+        None => unfinished(source) + &something_else(source),
     };
     anyhow!("{whole} is missing, and so is model.safetensors.index.json{hint}")
+}
+
+/// Said of a folder that holds what is opened by another option, or nothing.
+fn something_else(source: &Source) -> String {
+    let Source::Folder { path, .. } = source else { return String::new() };
+    let names: Vec<String> = std::fs::read_dir(path)
+        .map(|entries| entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    let transcoders = |name: &String| {
+        name.starts_with("layer_") || name.starts_with("layers.") || name.starts_with("W_enc_") || name == "cfg.json"
+    };
+    if names.is_empty() {
+        ": the folder is empty".into()
+    } else if names.iter().any(transcoders) {
+        format!(": it seems to hold transcoders of a model; --dictionary {} opens them beside it", path.display())
+    } else {
+        String::new()
+    }
 }
 
 /// # Errors

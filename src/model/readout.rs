@@ -9,8 +9,11 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-/// Positions whose logits are there at a time: 26 MB of them at a vocabulary of fifty thousand.
-const ROWS: usize = 128;
+/// Bytes of logits that are there at a time, in whole panels of positions as our products take them.
+const AT_ONCE: usize = 16 << 20;
+const PANEL: usize = 32;
+/// Positions that are there at most.
+const MOST: usize = 128;
 
 /// What the model's end makes of residual streams.
 #[derive(Clone, Debug)]
@@ -51,8 +54,10 @@ impl Decoder {
         let (n_pos, d_vocab) = (resid.dim(0)?, self.arch.d_vocab);
         // One buffer for all: new memory would cost as much as writing it.
         let mut buffer = Vec::new();
-        for first in (0..n_pos).step_by(ROWS) {
-            let some = resid.narrow(0, first, ROWS.min(n_pos - first))?;
+        let fit = AT_ONCE / (size_of::<f32>() * d_vocab).max(1) / PANEL * PANEL;
+        let at_once = fit.clamp(PANEL, MOST);
+        for first in (0..n_pos).step_by(at_once) {
+            let some = resid.narrow(0, first, at_once.min(n_pos - first))?;
             let mut read = |rows: &[f32]| {
                 let bad = rows.par_chunks(d_vocab).position_first(|row| !rows::all_finite(row));
                 if let Some(row) = bad {

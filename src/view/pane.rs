@@ -54,7 +54,11 @@ impl Canvas<'_> {
                 RequestState::Running(..) => return,
                 RequestState::Failed(error) => error,
                 RequestState::Cancelled => &stopped,
-                RequestState::Idle => "",
+                // Without a model nothing is asked: what is wrong with it is all there is to say.
+                RequestState::Idle => match &app.pane(Slot::Model).state {
+                    RequestState::Failed(error) => error,
+                    _ => "",
+                },
             };
             for (y, line) in (inner.y..inner.bottom()).zip(text::wrap(text, usize::from(inner.width))) {
                 self.put(inner, inner.x, y, &line, theme.dim());

@@ -5,6 +5,7 @@ use mechscope::app::graph::Beside;
 use mechscope::app::message::Message;
 use mechscope::app::overlay::Overlay;
 use mechscope::app::pane::RequestState;
+use mechscope::app::session::Session;
 use mechscope::app::{Effect, Event, Slot};
 use mechscope::engine::{Answer, Progress, Reply, Said, WorkUnit};
 use mechscope::report::Cell;
@@ -314,6 +315,17 @@ fn while_tests_run_nothing_says_that_there_are_none() {
     key(&mut h, "V");
     let screen = h.screen();
     assert!(screen.contains("the tests run") && !screen.contains("nothing was tested"), "{screen}");
+}
+
+#[test]
+fn a_model_that_cannot_be_opened_says_why_on_every_tab() {
+    let mut h = Harness::of(Session::new("/no/such/model"), 80, 24);
+    for tab in ["1", "2", "3", "4", "5"] {
+        h.press(tab);
+        assert!(h.app.message.is_none(), "the message is gone with the key");
+        let screen = h.screen();
+        assert!(screen.contains("no model is called") && screen.contains("failed"), "{tab}:\n{screen}");
+    }
 }
 
 #[test]

@@ -51,7 +51,11 @@ pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Repo
     };
     let value = job.trace().row(Site::Block(layer, BlockSite::MlpPost), position)?[neuron];
     let (inputs, carried) = links::inputs(job, position, ("activation", value), &feeds)?;
-    report.table("inputs", &format!("What makes {address} active at position {position} (shares of what makes it so may pass 1: others take from it)"), inputs);
+    report.table(
+        "inputs",
+        &format!("What makes {address} active at position {position} (shares exceed 1 where other parts are negative)"),
+        inputs,
+    );
     report.table("carried", "What heads carry of that, by any path through heads", carried);
     let (neurons, heads) = links::readers(job, &readers)?;
     report.table("reading_neurons", &format!("Which later neurons read {address}"), neurons);

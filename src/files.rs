@@ -6,7 +6,7 @@ mod place;
 pub use place::{check_writable, home};
 
 use anyhow::{Context, Result, bail, ensure};
-use part::Part;
+use part::PartFile;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -55,7 +55,7 @@ fn replace_as(
         return opened.map_err(anyhow::Error::from).and_then(|mut f| write(&mut f)).with_context(named);
     }
     let target = place::behind_links(path).with_context(named)?;
-    let mut part = Part::beside(&target, if there.is_some() { Some(0o600) } else { mode }).with_context(named)?;
+    let mut part = PartFile::beside(&target, if there.is_some() { Some(0o600) } else { mode }).with_context(named)?;
     write(part.file()).with_context(named)?;
     check(part.path()).context("what was written could not be read back").with_context(named)?;
     part.keep(there.map(|there| there.permissions())).with_context(named)

@@ -1,6 +1,6 @@
 //! Places that will be written to: looked at before anything long is computed for them.
 
-use super::part::Part;
+use super::part::PartFile;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{Metadata, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub fn check_writable(path: &Path) -> Result<()> {
     let there = std::fs::metadata(folder).with_context(|| format!("cannot write {}: its folder", path.display()))?;
     ensure!(there.is_dir(), "cannot write {}: {} is no folder", path.display(), folder.display());
     // Made and removed again: whether a folder takes files depends on more than its mode.
-    Part::beside(&target, Some(0o600)).map(drop).with_context(named)
+    PartFile::beside(&target, Some(0o600)).map(drop).with_context(named)
 }
 
 /// The file that a path leads to over its links, whether it is there yet or not.

@@ -1,10 +1,9 @@
 //! Deflated members of an archive, unpacked when they are first read.
 
 use anyhow::{Context, Result, ensure};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use zip::ZipArchive;
 
@@ -38,14 +37,11 @@ impl DeflatedMember {
     }
 
     fn unpack(&self) -> Result<File> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("mechscope-{}-{}.npy", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        let place = || format!("temporary file {}", path.display());
         let mut archive = ZipArchive::new(BufReader::new(Window::new(&self.archive)))?;
         let member = archive.by_index(self.member)?;
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).with_context(place)?;
-        std::fs::remove_file(&path).with_context(place)?;
+        // It has no name: nobody has to remove it.
+        let place = || format!("temporary file in {}", std::env::temp_dir().display());
+        let mut file = tempfile::tempfile().with_context(place)?;
         // One byte more would show a directory that lies.
         let unpacked = io::copy(&mut member.take(self.length + 1), &mut file)?;
         ensure!(unpacked == self.length, "{unpacked} bytes came out, {} were announced: it is truncated", self.length);

@@ -84,7 +84,7 @@ macro_rules! actions {
             GraphContrast "graph_contrast" "Explain the token less what else was likely, or the token alone (in the graph)" in Graph => |app, _| app.turn_contrast();
             Dictionary "dictionary" "Take features from this folder of transcoders" : "folder" opens |_| TextInput::line(""), takes |app, text| app.take_features_from(text);
             OpenGraph "open_graph" "Open a graph file" : "file" opens |_| TextInput::line(""), takes |app, text| app.open_graph(text);
-            SaveGraph "save_graph" "Save the graph (FILE.json, .dot, .tsv, .svg or .txt)" : "file" opens |_| TextInput::suggestion("graph.json"), takes |app, text| app.save_graph(text);
+            SaveGraph "save_graph" "Save the graph; the ending of the name is the format (graph.json)" : "file" opens |_| TextInput::suggestion("graph.json"), takes |app, text| app.save_graph(text);
             Label "label" "Name the selected node" in Graph : "label" opens |app| TextInput::line(&app.graph_label()), takes |app, text| app.relabel(text);
             ExplainEdge "explain_edge" "Which heads carried the edge to the node above; on a tested head, which edges it carried" in Graph => |app, _| app.explain_edge();
             TestNode "test_node" "Test the selected node: change it, run the model, measure" in Graph => |app, _| app.test_selected();

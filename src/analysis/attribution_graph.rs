@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use always_on::neurons as always_on_neurons;
 use candidates::Candidates;
-pub use choose::{LogitTarget, most_probable};
+pub use choose::{LogitTarget, TARGETS, logit_targets, most_probable};
 
 /// Units attributed before the first ranking by influence; then as many again as there are, each time.
 const FIRST_ROUND: usize = 96;
@@ -72,6 +72,15 @@ pub struct GraphSettings {
     /// Units attributed between two rankings by influence; circuit-tracer's `batch_size * update_interval`. Without it
     /// their number doubles from round to round.
     pub rerank_every: Option<usize>,
+}
+
+impl GraphSettings {
+    /// What commands and explorer take when nothing else is said: of neurons the 500 that matter most; of features 7500, circuit-tracer's own
+    /// limit, with none at the first position.
+    pub fn usual(features: bool) -> Self {
+        let max_nodes = Some(if features { 7500 } else { 500 });
+        GraphSettings { max_nodes, zero_positions: usize::from(features), ..GraphSettings::default() }
+    }
 }
 
 /// A graph that is growing.

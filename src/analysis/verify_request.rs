@@ -8,6 +8,12 @@ use crate::graph::{Graph, NodeKind};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+/// Units that are tested, those with the most influence, where no number is given.
+pub const STRONGEST: usize = 20;
+
+/// What a value is multiplied with where no factor is given.
+pub const FACTOR: f32 = 2.0;
+
 /// Tests of a graph that are asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestRequest {

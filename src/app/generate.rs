@@ -95,7 +95,7 @@ pub(super) fn parse(text: &str, seed: u64) -> Result<(usize, Option<Sampling>)> 
             _ => bail!(accepted()),
         }
     }
-    let temperature: f32 = given_temperature.unwrap_or(1.0);
+    let temperature: f32 = given_temperature.unwrap_or(Sampling::TEMPERATURE);
     ensure!(temperature.is_finite() && temperature >= 0.0, "temperature {temperature}; accepted: 0 and above");
     let greedy = temperature == 0.0 || (given_seed.is_none() && given_temperature.is_none());
     Ok((count, (!greedy).then(|| Sampling { temperature, ..Sampling::seeded(given_seed.unwrap_or(seed)) })))

@@ -25,14 +25,11 @@ use super::message::Message;
 use super::pane::RequestState;
 use super::work::GraphWork;
 use crate::analysis::attribution::{Attribution, Basis, GraphId, GraphRequest};
+use crate::analysis::attribution_graph::GraphSettings;
 use crate::app::Slot;
 use crate::engine::Ask;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Units in a graph: as many as the command takes.
-const NEURONS: usize = 500;
-const FEATURES: usize = 7500;
 
 /// Lines of the screen that are not the tree's.
 const CHROME: usize = 6;
@@ -219,7 +216,7 @@ impl App {
             contrast: self.selection.contrast.clone().or_else(plain),
             basis,
             dictionary: graph.dictionary.clone(),
-            max_nodes: Some(if basis == Basis::Features { FEATURES } else { NEURONS }),
+            max_nodes: GraphSettings::usual(basis == Basis::Features).max_nodes,
             file: None,
         }))
     }

@@ -90,7 +90,7 @@ impl Generate {
 
     /// Whether and how tokens are drawn: any of the options asks for it, and a temperature of 0 is none.
     fn sampling(&self) -> Result<Option<Sampling>> {
-        let temperature = self.temperature.unwrap_or(1.0);
+        let temperature = self.temperature.unwrap_or(Sampling::TEMPERATURE);
         ensure!(temperature.is_finite() && temperature >= 0.0, "--temperature {temperature}; accepted: 0 and above");
         ensure!(self.top_k != Some(0), "--top-k 0; accepted: 1 and above");
         if let Some(p) = self.top_p {

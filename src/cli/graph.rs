@@ -7,11 +7,11 @@ mod row;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
-use crate::analysis::attribution_graph::{GraphSettings, LogitTarget, build, explained, most_probable, plan};
+use crate::analysis::attribution_graph::{GraphSettings, LogitTarget, TARGETS, build, explained, most_probable, plan};
 use crate::analysis::circuit::CircuitRowTarget;
 use crate::analysis::circuit_graph::Sink;
 use crate::analysis::target::Target;
-use crate::graph::format::{dot, json, svg, text, tsv};
+use crate::graph::format::{self, GraphFormat, WriteOptions, json, text};
 use crate::graph::tree::Limits;
 use crate::graph::{Graph, Influence, Thresholds, lint, prune};
 use crate::model::Model;
@@ -21,6 +21,7 @@ use crate::model::source::Source;
 use crate::replacement::Gate;
 use crate::report::{self, Report};
 use anyhow::{Context, Result, bail, ensure};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag::{register, register_conditional_shutdown};
@@ -70,10 +71,10 @@ pub struct GraphArgs {
     #[arg(long, value_name = "N")]
     rerank_every: Option<usize>,
     /// Keep the nodes that carry this share of the influence
-    #[arg(long, default_value_t = 0.8, value_name = "SHARE")]
+    #[arg(long, default_value_t = Thresholds::default().node(), value_name = "SHARE")]
     node_threshold: f64,
     /// Keep the edges that carry this share of their influence
-    #[arg(long, default_value_t = 0.98, value_name = "SHARE")]
+    #[arg(long, default_value_t = Thresholds::default().edge(), value_name = "SHARE")]
     edge_threshold: f64,
     /// How the gate of a gated MLP is linearised
     #[arg(long, value_enum, default_value_t)]
@@ -99,8 +100,8 @@ pub struct GraphArgs {
 #[derive(Args, Debug)]
 struct GraphOutput {
     /// How to print: text when not given
-    #[arg(long, value_enum)]
-    format: Option<GraphFormat>,
+    #[arg(long, value_parser = graph_format())]
+    format: Option<&'static GraphFormat>,
     /// Draw trees with ASCII characters
     #[arg(long)]
     ascii: bool,
@@ -108,7 +109,7 @@ struct GraphOutput {
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
     heads: Option<usize>,
     /// Levels of the tree
-    #[arg(long, default_value_t = 6, value_name = "N")]
+    #[arg(long, default_value_t = Limits::default().depth, value_name = "N")]
     depth: usize,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", value_parser = output::place)]
@@ -141,21 +142,10 @@ impl GateChoice {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum GraphFormat {
-    /// A tree
-    #[default]
-    Text,
-    /// circuit-tracer's and Neuronpedia's schema, with the certificates under a key of our own
-    Json,
-    /// Graphviz
-    Dot,
-    /// One line an edge
-    Tsv,
-    /// A picture of the layered graph
-    Svg,
-    /// A picture of the tree
-    SvgTree,
+/// Reads the name of a format; the help lists them all.
+fn graph_format() -> impl TypedValueParser<Value = &'static GraphFormat> {
+    let values = format::ALL.iter().map(|format| PossibleValue::new(format.name).help(format.about));
+    PossibleValuesParser::new(values).try_map(|name| format::named(&name))
 }
 
 impl GraphArgs {
@@ -179,13 +169,12 @@ impl GraphArgs {
         }
         ensure!(self.sink.is_none(), "--sink is of graphs with attention inside; --attention nodes makes one");
         let input = self.prompt.read(&model)?;
-        // circuit-tracer's own limit for features.
-        let usual = if dictionary.is_some() { 7500 } else { 500 };
+        let usual = GraphSettings::usual(dictionary.is_some());
         let settings = GraphSettings {
-            max_nodes: self.max_nodes.or(self.share.is_none().then_some(usual)),
+            max_nodes: self.max_nodes.or(usual.max_nodes.filter(|_| self.share.is_none())),
             share: self.share,
             gate: self.gate.rule(),
-            zero_positions: self.zero_positions.unwrap_or(usize::from(dictionary.is_some())),
+            zero_positions: self.zero_positions.unwrap_or(usual.zero_positions),
             rerank_every: self.rerank_every,
         };
         let n_pos = input.tokens.len();
@@ -277,7 +266,7 @@ impl GraphArgs {
         let run = model.run(ids, &crate::model::site::Sites::None, Logits::Last)?;
         let next = super::next_token(model, &run)?;
         if self.target.is_empty() {
-            return Ok(most_probable(model, &next, 0.95, self.targets.unwrap_or(10)));
+            return Ok(most_probable(model, &next, TARGETS.0, self.targets.unwrap_or(TARGETS.1)));
         }
         let n = self.target.len();
         ensure!(n == 1 || self.contrast.is_none(), "--contrast goes with one --target, there are {n}");
@@ -320,22 +309,11 @@ fn interrupts() -> Result<Arc<AtomicBool>> {
 
 fn print(graph: &Graph, output: &GraphOutput) -> Result<()> {
     output.check()?;
-    let limits = Limits { depth: output.depth, ..Limits::default() };
     let write = |to: &mut dyn Write| -> Result<()> {
         let mut to = BufWriter::new(to);
-        match output.format() {
-            GraphFormat::Json => json::write(graph, &mut to)?,
-            GraphFormat::Dot => dot::write(graph, &mut to)?,
-            GraphFormat::Tsv => tsv::write(graph, &mut to)?,
-            GraphFormat::Svg => svg::write(graph, &mut to)?,
-            GraphFormat::SvgTree => svg::write_tree(graph, &limits, &mut to)?,
-            GraphFormat::Text => {
-                let guides = if output.ascii { text::ASCII } else { text::UNICODE };
-                text::write(graph, &Influence::of(graph)?, &limits, guides, &mut to)?;
-                if let Some(count) = output.heads {
-                    text::write_heads(graph, count, &mut to)?;
-                }
-            }
+        (output.format().write)(graph, &output.options(), &mut to)?;
+        if let Some(count) = output.heads {
+            text::write_heads(graph, count, &mut to)?;
         }
         Ok(to.flush()?)
     };
@@ -381,14 +359,22 @@ impl GraphOutput {
     /// Whether its options fit together.
     fn check(&self) -> Result<()> {
         ensure!(
-            self.heads.is_none() || self.format() == GraphFormat::Text,
+            self.heads.is_none() || self.is_text(),
             "--heads lists them as text; --format json always has them, other formats have none"
         );
         Ok(())
     }
 
-    fn format(&self) -> GraphFormat {
-        self.format.unwrap_or_default()
+    fn format(&self) -> &'static GraphFormat {
+        self.format.unwrap_or(format::ALL[0])
+    }
+
+    fn is_text(&self) -> bool {
+        self.format().name == text::FORMAT.name
+    }
+
+    fn options(&self) -> WriteOptions {
+        WriteOptions { limits: Limits { depth: self.depth, ..Limits::default() }, ascii: self.ascii }
     }
 }
 
@@ -469,7 +455,7 @@ impl ViewArgs {
         }
         if self.draft_groups {
             let evidence = crate::graph::group::add_drafts(&mut graph);
-            if self.output.format() == GraphFormat::Text {
+            if self.output.is_text() {
                 let mut report = Report::default();
                 report.table("groups", "Groups", evidence);
                 let mut out = std::io::stdout().lock();

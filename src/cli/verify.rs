@@ -3,6 +3,7 @@
 use super::graph_file::{self, GraphFile, GraphFileArgs};
 use super::output::{self, OutputFormat};
 use crate::analysis::verify::{Test, Verifier};
+use crate::analysis::verify_request::{FACTOR, STRONGEST};
 use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
@@ -20,7 +21,7 @@ pub struct Verify {
     #[command(flatten)]
     file: GraphFileArgs,
     /// Test this many neurons and features, those with the most influence
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = STRONGEST, value_name = "N")]
     top: usize,
     /// Test this node or unit too, by its address or its id: L1.N30@10, L0.H1; repeatable
     #[arg(long, value_name = "ADDRESS")]
@@ -38,7 +39,7 @@ pub struct Verify {
     #[arg(long, value_name = "PROMPT")]
     from: Option<String>,
     /// The factor of scale
-    #[arg(long, default_value_t = 2.0, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = FACTOR, value_name = "X", allow_negative_numbers = true)]
     factor: f32,
     /// Measure this many of the nodes that a node feeds most, besides the target
     #[arg(long, default_value_t = 3, value_name = "N")]

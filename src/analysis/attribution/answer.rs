@@ -4,7 +4,7 @@ use super::dictionaries::Dictionaries;
 use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
-use crate::analysis::attribution_graph::{GraphSettings, Growth, LogitTarget, explained, grow_on, most_probable};
+use crate::analysis::attribution_graph::{GraphSettings, Growth, explained, grow_on, logit_targets};
 use crate::analysis::circuit_graph::{self, CircuitSettings, Contrast, question};
 use crate::analysis::graph_run;
 use crate::analysis::runs::Runs;
@@ -23,9 +23,6 @@ use std::time::{Duration, Instant};
 
 /// The least time between two looks at a graph that grows.
 const PREVIEW: Duration = Duration::from_millis(400);
-
-/// The probability that the explained tokens reach together, and how many there are at most.
-const EXPLAINED: (f32, usize) = (0.95, 10);
 
 /// The graph of a file, with what the open model says of its units when it is a graph of that model.
 ///
@@ -88,12 +85,9 @@ pub fn of_prompt(
     runs.ensure(model, sites, &mut |done, of| step(Stage::Run, done, of))?;
     let input = runs.input().clone();
     let next = next_token(model, runs.clean()?, input.tokens.len() - 1)?;
-    let targets = match Target::parse(model, wanted.target.as_deref(), wanted.contrast.as_deref())? {
-        None => most_probable(model, &next, EXPLAINED.0, EXPLAINED.1),
-        Some(target) => vec![LogitTarget::of(model, &target, &next)],
-    };
-    let zero_positions = usize::from(dictionary.is_some());
-    let settings = GraphSettings { max_nodes: wanted.max_nodes, zero_positions, ..GraphSettings::default() };
+    let target = Target::parse(model, wanted.target.as_deref(), wanted.contrast.as_deref())?;
+    let targets = logit_targets(model, target.as_ref(), &next);
+    let settings = GraphSettings { max_nodes: wanted.max_nodes, ..GraphSettings::usual(dictionary.is_some()) };
     let (mut shown, mut rows, mut wait) = (Instant::now(), 0, PREVIEW);
     let step = RefCell::new(step);
     let go_on = |done, total| (step.borrow_mut())(Stage::Rows, done, total);

@@ -38,6 +38,17 @@ impl LogitTarget {
     }
 }
 
+/// The probability that the explained tokens reach together, and how many there are at most, where no target is named.
+pub const TARGETS: (f32, usize) = (0.95, 10);
+
+/// What a graph explains: a named target, or else the most probable tokens.
+pub fn logit_targets(model: &Model, target: Option<&Target>, next: &NextToken) -> Vec<LogitTarget> {
+    match target {
+        Some(target) => vec![LogitTarget::of(model, target, next)],
+        None => most_probable(model, next, TARGETS.0, TARGETS.1),
+    }
+}
+
 /// The most probable tokens: as few as reach `share` of the probability, at most `limit`.
 pub fn most_probable(model: &Model, next: &NextToken, share: f32, limit: usize) -> Vec<LogitTarget> {
     let mut targets = Vec::new();

@@ -16,9 +16,12 @@ pub struct Sampling {
 }
 
 impl Sampling {
+    /// The temperature where none is given.
+    pub const TEMPERATURE: f32 = 1.0;
+
     /// By the model's own probabilities.
     pub fn seeded(seed: u64) -> Self {
-        Sampling { seed, temperature: 1.0, top_k: None, top_p: None }
+        Sampling { seed, temperature: Self::TEMPERATURE, top_k: None, top_p: None }
     }
 }
 

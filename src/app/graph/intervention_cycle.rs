@@ -1,6 +1,7 @@
 //! How tests change units: a key steps through the ways, the palette takes a factor or a prompt.
 
 use crate::action::Action;
+use crate::analysis::verify_request::FACTOR;
 use crate::app::App;
 use crate::graph::verification::Intervention;
 use anyhow::{Context, Result, ensure};
@@ -15,7 +16,7 @@ pub struct InterventionCycle {
 
 impl Default for InterventionCycle {
     fn default() -> Self {
-        InterventionCycle { at: 0, factor: 2.0, prompt: None }
+        InterventionCycle { at: 0, factor: FACTOR, prompt: None }
     }
 }
 

@@ -7,9 +7,8 @@ use crate::analysis::attribution::Basis;
 use crate::app::Slot;
 use crate::app::program::path;
 use crate::app::{App, Effect, Tab};
-use crate::graph::Influence;
 use crate::graph::NodeKind;
-use crate::graph::format::{dot, json, svg, text, tsv};
+use crate::graph::format::{self, WriteOptions};
 use anyhow::{Result, bail};
 
 impl App {
@@ -178,19 +177,10 @@ impl App {
         }
         let file = &path(file);
         let Some(shown) = self.graph.shown() else { bail!("there is no graph yet") };
+        let format = format::of_file(file)?;
+        let kept = shown.graph.pruned(&shown.influence, &shown.pruned)?;
         let mut bytes = Vec::new();
-        let kept = || shown.graph.pruned(&shown.influence, &shown.pruned);
-        match file.rsplit_once('.').map(|(_, ending)| ending) {
-            Some("json") => json::write(&kept()?, &mut bytes)?,
-            Some("dot") => dot::write(&kept()?, &mut bytes)?,
-            Some("tsv") => tsv::write(&kept()?, &mut bytes)?,
-            Some("svg") => svg::write(&kept()?, &mut bytes)?,
-            Some("txt") => {
-                let kept = kept()?;
-                text::write(&kept, &Influence::of(&kept)?, &shown.limits, text::UNICODE, &mut bytes)?;
-            }
-            _ => bail!("{file:?}: the name has to end in .json, .dot, .tsv, .svg or .txt"),
-        }
+        (format.write)(&kept, &WriteOptions { limits: shown.limits.clone(), ascii: false }, &mut bytes)?;
         let over = self.graph.kept_file.take().is_some_and(|kept| kept == *file);
         self.effects.push(Effect::Write { file: file.to_owned(), bytes, over });
         Ok(())

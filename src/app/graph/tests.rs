@@ -3,7 +3,7 @@
 use super::{Beside, Shown};
 use crate::action::Action;
 use crate::address::{Address, Component, Part};
-use crate::analysis::verify_request::{Subjects, TestRequest};
+use crate::analysis::verify_request::{STRONGEST, Subjects, TestRequest};
 use crate::app::App;
 use crate::app::Slot;
 use crate::app::message::Message;
@@ -20,9 +20,6 @@ const READING: &str = "patterns_held: what was measured with attention patterns 
 
 /// Characters of another prompt that are shown.
 const PROMPT: usize = 20;
-
-/// Units that are tested at once.
-const TOP: usize = 20;
 
 impl App {
     /// What was measured beside the tree, or the selected node again.
@@ -66,7 +63,7 @@ impl App {
 
     /// Tests the units with the most influence.
     pub(in crate::app) fn test_top(&mut self) {
-        self.ask_tests(Subjects::Top(TOP));
+        self.ask_tests(Subjects::Top(STRONGEST));
     }
 
     /// Tests every head. Heads are not in the tree: keys go to where they are listed.
@@ -202,7 +199,9 @@ impl App {
         let [node, top, heads] = [Action::TestNode, Action::TestTop, Action::TestHeads].map(|a| self.graph_key(a));
         let before = match self.pane(Slot::Verify).state {
             RequestState::Running(..) => "the tests run; what they measure comes here as it is known".to_owned(),
-            _ => format!("nothing was tested yet: {node} tests a node, {top} the {TOP} strongest, {heads} the heads"),
+            _ => format!(
+                "nothing was tested yet: {node} tests a node, {top} the {STRONGEST} strongest, {heads} the heads"
+            ),
         };
         report(shown, self.why_no_node(), before)
     }

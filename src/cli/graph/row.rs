@@ -1,6 +1,6 @@
 //! `mechscope graph --row`: one node's row in the circuit of heads and MLPs.
 
-use super::{GraphArgs, GraphFormat, GraphOutput};
+use super::{GraphArgs, GraphOutput};
 use crate::analysis::circuit::{self, CircuitRowTarget, HeadBranch};
 use crate::analysis::target::Target;
 use crate::cli::output;
@@ -62,11 +62,11 @@ impl BranchChoice {
 
 /// The format of a table; `what` asked for it.
 fn format(output: &GraphOutput, what: &str) -> Result<report::Format> {
-    Ok(match output.format() {
-        GraphFormat::Text => report::Format::Text,
-        GraphFormat::Tsv => report::Format::Tsv,
-        GraphFormat::Json => report::Format::Json,
-        GraphFormat::Dot | GraphFormat::Svg | GraphFormat::SvgTree => {
+    Ok(match output.format().name {
+        "text" => report::Format::Text,
+        "tsv" => report::Format::Tsv,
+        "json" => report::Format::Json,
+        _ => {
             bail!("{what} makes tables; accepted: text, tsv, json")
         }
     })

@@ -4,8 +4,13 @@ use std::io::Write;
 
 use anyhow::Result;
 
+use crate::graph::format::GraphFormat;
 use crate::graph::{Graph, Node, NodeKind};
 use crate::report::text::escape;
+
+/// The entry of the format among all.
+pub static FORMAT: GraphFormat =
+    GraphFormat { name: "dot", about: "Graphviz", ending: Some("dot"), write: |graph, _, out| write(graph, out) };
 
 /// Writes the whole graph; prune it first, Graphviz is slow above some hundred nodes.
 pub fn write(graph: &Graph, out: &mut dyn Write) -> Result<()> {

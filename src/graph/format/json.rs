@@ -25,6 +25,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 
 use crate::files::{self, open_regular};
 use crate::graph::Graph;
+use crate::graph::format::GraphFormat;
 use crate::report::text::escape;
 use budget::Budget;
 use guard::StringGuard;
@@ -86,6 +87,14 @@ pub struct JsonForm {
     /// Links that name no node.
     pub lost_links: usize,
 }
+
+/// The entry of the format among all.
+pub static FORMAT: GraphFormat = GraphFormat {
+    name: "json",
+    about: "circuit-tracer's and Neuronpedia's schema, with the certificates under a key of our own",
+    ending: Some("json"),
+    write: |graph, _, out| write(graph, out),
+};
 
 /// Reads a graph file. Errors name the file and the place in it; a file that needs more than [`DEFAULT_MEMORY`] is refused.
 pub fn open(path: &Path) -> Result<Opened> {

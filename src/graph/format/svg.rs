@@ -10,11 +10,28 @@ use std::io::Write;
 
 use anyhow::Result;
 
+use crate::graph::format::GraphFormat;
 use crate::graph::{Graph, Node, NodeKind};
 use crate::report::text::escape;
 
 pub use layered::write;
 pub use tree::write as write_tree;
+
+/// The entry of the format among all.
+pub static FORMAT: GraphFormat = GraphFormat {
+    name: "svg",
+    about: "A picture of the layered graph",
+    ending: Some("svg"),
+    write: |graph, _, out| write(graph, out),
+};
+
+/// The entry of the format among all.
+pub static TREE: GraphFormat = GraphFormat {
+    name: "svg-tree",
+    about: "A picture of the tree",
+    ending: None,
+    write: |graph, options, out| write_tree(graph, &options.limits, out),
+};
 
 const INK: &str = "#1f2328";
 const FAINT: &str = "#8c959f";

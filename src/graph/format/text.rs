@@ -15,6 +15,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::address::{Address, Part};
+use crate::graph::format::GraphFormat;
 use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
 use crate::graph::{Graph, Influence, Metadata, NodeKind, Scores, Traced};
 use crate::report::text::escape;
@@ -36,6 +37,17 @@ pub const UNICODE: Guides =
 
 /// Guide lines in ASCII; tokens and labels are still as they are.
 pub const ASCII: Guides = Guides { through: "|  ", blank: "   ", branch: "|- ", last: "`- ", more: "...", above: "^" };
+
+/// The entry of the format among all.
+pub static FORMAT: GraphFormat = GraphFormat {
+    name: "text",
+    about: "A tree",
+    ending: Some("txt"),
+    write: |graph, options, out| {
+        let guides = if options.ascii { ASCII } else { UNICODE };
+        write(graph, &Influence::of(graph)?, &options.limits, guides, out)
+    },
+};
 
 /// What the two totals of a node are, and what its row is of.
 const WRITES: &str =

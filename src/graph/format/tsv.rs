@@ -5,7 +5,16 @@ use std::io::Write;
 use anyhow::Result;
 
 use crate::graph::Graph;
+use crate::graph::format::GraphFormat;
 use crate::report::text::escape;
+
+/// The entry of the format among all.
+pub static FORMAT: GraphFormat = GraphFormat {
+    name: "tsv",
+    about: "One line an edge",
+    ending: Some("tsv"),
+    write: |graph, _, out| write(graph, out),
+};
 
 /// Writes the edges: target, source, signed weight (reads back as the same `f32`), share in the target's absolute input, and the
 /// tokens at both positions.

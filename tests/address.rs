@@ -117,6 +117,7 @@ fn runner() -> TestRunner {
     TestRunner::new(Config { cases: 100_000, failure_persistence: None, ..Config::default() })
 }
 
+// Checks I4 of ARCHITECTURE.md.
 #[test]
 fn every_address_is_read_back_as_printed() {
     runner()

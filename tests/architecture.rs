@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 13] = [
     &["report"],
     &["graph"],
     &["analysis"],
-    &["engine"],
+    &["engine", "experiment"],
     &["terminal"],
     &["action", "keymap"],
     &["app"],
@@ -471,4 +471,43 @@ fn a_public_name_is_used_once() {
     let planted = planted.map(|(path, source)| (path.to_owned(), source.to_owned()));
     let expected = ["a.rs: How says too little for the name of a type", "b.rs: Plan is public in a.rs already"];
     assert_eq!(poor_names(&planted), expected);
+}
+
+/// The numbers of invariants and traps in ARCHITECTURE.md that no test says it checks, and those that a test names and the file does not have.
+fn unchecked(architecture: &str, tests: &[String]) -> Vec<String> {
+    let numbers = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        let number = |word: &&str| {
+            let mut chars = word.chars();
+            matches!(chars.next(), Some('I' | 'T')) && word.len() > 1 && chars.all(|c| c.is_ascii_digit())
+        };
+        words.filter(number).map(str::to_owned).collect()
+    };
+    let listed: Vec<String> = architecture
+        .lines()
+        .filter_map(|line| line.split_once(". **").filter(|(n, _)| n.parse::<usize>().is_ok()))
+        .filter_map(|(_, rest)| numbers(rest.split("**").next()?).into_iter().next())
+        .collect();
+    let cited: Vec<String> = tests
+        .iter()
+        .flat_map(|test| test.lines().filter_map(|line| line.trim_start().strip_prefix("// Checks ")).flat_map(numbers))
+        .collect();
+    let missing = listed.iter().filter(|n| !cited.contains(n)).map(|n| format!("no test says that it checks {n}"));
+    let unknown = cited.iter().filter(|n| !listed.contains(n)).map(|n| format!("{n} is not in ARCHITECTURE.md"));
+    missing.chain(unknown).collect()
+}
+
+#[test]
+fn every_invariant_and_trap_is_checked_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let mut files = Vec::new();
+    sources(&root.join("tests"), &mut files);
+    let tests: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let found = unchecked(&architecture, &tests);
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    let planted =
+        unchecked("1. **I1, a.** b\n2. **T2.** c", &["    // Checks I1 and I3 of ARCHITECTURE.md.".to_owned()]);
+    assert_eq!(planted, ["no test says that it checks T2", "I3 is not in ARCHITECTURE.md"]);
+    assert_eq!(unchecked("1. **I1, a.**", &["// Checks I1".to_owned()]), [""; 0]);
 }

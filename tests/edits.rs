@@ -156,6 +156,7 @@ fn steering_adds_the_difference_of_two_prompts_at_their_last_positions() {
     assert_ne!(a, logits(&one));
 }
 
+// Checks I5 of ARCHITECTURE.md.
 #[test]
 fn an_edit_that_touches_nothing_is_an_error_that_says_why() {
     let all = families();
@@ -407,6 +408,7 @@ fn both_routes_edit_alike() {
     }
 }
 
+// Checks I5 of ARCHITECTURE.md.
 #[test]
 fn an_edit_that_changes_nothing_at_all_is_refused() {
     let model = families()[0].model();

@@ -126,6 +126,7 @@ fn what_somebody_waits_for_is_answered_while_a_graph_grows() {
     assert!(after > 0, "and goes on where it was");
 }
 
+// Checks I9 of ARCHITECTURE.md.
 #[test]
 fn a_job_that_is_ended_says_nothing_more_and_leaves_the_thread_to_the_next() {
     let mut asker = Asker::new();

@@ -94,6 +94,7 @@ fn for_all(test: impl Fn(&Recipe, Gate)) {
 }
 
 /// Invariants a and b.
+// Checks I2 of ARCHITECTURE.md.
 #[test]
 fn rows_add_up_and_see_only_what_came_before() {
     for_all(|recipe, gate| {

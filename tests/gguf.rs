@@ -53,6 +53,7 @@ fn same(name: &str, change: impl FnOnce(&mut Value)) {
     }
 }
 
+// Checks T4 of ARCHITECTURE.md.
 #[test]
 fn every_architecture_equals_its_folder() {
     for name in ["tiny-llama", "tiny-gpt2", "tiny-gpt-neox", "tiny-qwen2", "tiny-qwen3"] {
@@ -62,6 +63,7 @@ fn every_architecture_equals_its_folder() {
     same("tiny-llama3", |c| c["rope_scaling"]["original_max_position_embeddings"] = json!(8192));
 }
 
+// Checks T2 and T4 of ARCHITECTURE.md.
 #[test]
 fn gemmas_equal_their_folders() {
     same("tiny-gemma2", |c| c["query_pre_attn_scalar"] = json!(24));

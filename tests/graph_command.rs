@@ -30,6 +30,7 @@ fn read(text: &str) -> Graph {
     json::open(&path).unwrap().graph
 }
 
+// Checks I3 of ARCHITECTURE.md.
 #[test]
 fn the_same_graph_to_the_byte_whatever_the_run_and_the_threads() {
     for nodes in ["neurons", "features"] {

@@ -262,6 +262,7 @@ fn our_own_graphs_come_back_whole() {
     assert_eq!(written(&opened.graph), file);
 }
 
+// Checks T8 of ARCHITECTURE.md.
 #[test]
 fn our_own_files_avoid_the_traps() {
     let file = written(&ours());
@@ -407,6 +408,7 @@ fn depth_length_and_size_are_bounded() {
 }
 
 proptest! {
+    // Checks T8 of ARCHITECTURE.md.
     #[test]
     fn any_graph_comes_back(graph in random_graph(40)) {
         let opened = parse(&written(&graph)).unwrap();

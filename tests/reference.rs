@@ -55,6 +55,7 @@ fn assert_all(route: Route) {
     assert!(wrong.is_empty(), "{} disagreements:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+// Checks I1, T1, T2, T3 and T6 of ARCHITECTURE.md.
 #[test]
 fn all_sites_equal_the_reference() {
     assert_all(Route::Kernels);

@@ -158,6 +158,7 @@ fn overlaps_and_holes() {
     copy.complains(&["model.safetensors", "accepted: from"]);
 }
 
+// Checks I10 of ARCHITECTURE.md.
 #[test]
 fn tensors_of_another_shape_or_type() {
     let name = "model.layers.2.mlp.down_proj.weight";

@@ -16,6 +16,7 @@ fn rejects(model: &str, field: &str, values: &[Value], words: &[&str]) {
     }
 }
 
+// Checks I10 of ARCHITECTURE.md.
 #[test]
 fn numbers_that_no_model_has() {
     let absurd = [json!(0), json!(-1), json!(1.5), json!(1e18), json!(u64::MAX), json!("64"), json!([64]), json!(true)];

@@ -87,6 +87,7 @@ fn a_list_leads_to_archives_in_the_folder() {
     assert_same(&model, &[&at("own"), &at("scope")]);
 }
 
+// Checks T7 of ARCHITECTURE.md.
 #[test]
 fn skips_in_three_layouts() {
     let (model, mut layers) = gemma();
@@ -110,6 +111,7 @@ fn skips_in_three_layouts() {
     assert_same(&model, &[&at("gpt2"), &at("gpt2-lens")]);
 }
 
+// Checks T7 of ARCHITECTURE.md.
 #[test]
 fn cross_layer_transcoders_in_both_layouts() {
     let model = open(&test_data().join("models/tiny-llama"));

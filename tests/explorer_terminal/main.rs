@@ -78,6 +78,7 @@ fn a_graph_file_is_opened_with_the_model_and_the_dictionary_it_names() {
     assert_eq!(session["graph"], file);
 }
 
+// Checks I7 of ARCHITECTURE.md.
 #[test]
 fn signals_save_the_session_and_give_the_terminal_back() {
     for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGHUP, 129), (libc::SIGINT, 130), (libc::SIGQUIT, 131)] {
@@ -92,6 +93,7 @@ fn signals_save_the_session_and_give_the_terminal_back() {
     }
 }
 
+// Checks I7 of ARCHITECTURE.md.
 #[test]
 fn a_panic_gives_the_terminal_back_and_is_reported() {
     let mut p = Program::shell(&[("MECHSCOPE_TEST_PANIC", "1")], &["--model", "induction", "--prompt", "abcab"], false);

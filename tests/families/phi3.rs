@@ -37,6 +37,7 @@ fn fused(model: &str, change: impl FnOnce(&mut Map<String, Value>)) -> TempDir {
     folder
 }
 
+// Checks T6 of ARCHITECTURE.md.
 #[test]
 fn fused_projections_give_the_numbers_of_separate_ones() {
     for model in ["tiny-llama", "tiny-mistral"] {

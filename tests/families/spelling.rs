@@ -34,6 +34,7 @@ fn rope_parameters(c: &mut Config) -> Value {
     rope
 }
 
+// Checks T5 of ARCHITECTURE.md.
 #[test]
 fn one_object_of_rope_parameters() {
     for model in ["tiny-llama", "tiny-llama3", "tiny-mistral", "tiny-qwen2", "tiny-qwen3", "tiny-gemma2"] {
@@ -50,6 +51,7 @@ fn one_object_of_rope_parameters() {
     });
 }
 
+// Checks T5 of ARCHITECTURE.md.
 #[test]
 fn rope_parameters_of_either_layer_type() {
     let by_type = |full: f64, sliding: f64| {
@@ -111,6 +113,7 @@ fn older_names() {
 }
 
 /// transformers fills these in when they are left out; null switches them off.
+// Checks T3 of ARCHITECTURE.md.
 #[test]
 fn fields_that_are_left_out() {
     for (model, field, default) in [

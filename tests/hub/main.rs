@@ -69,6 +69,7 @@ fn served(name: &str) -> (Server, tempfile::TempDir) {
     (server, tempfile::tempdir().unwrap())
 }
 
+// Checks T9 of ARCHITECTURE.md.
 #[test]
 fn a_model_is_fetched_once_and_lies_as_huggingface_hub_lays_it() {
     for name in ["tiny-qwen2-sharded", "tiny-llama3"] {
@@ -172,6 +173,7 @@ fn a_beginning_that_is_another_files_is_fetched_anew() {
     assert_eq!(fs::read(blobs.join(sha256(&bytes))).unwrap(), bytes);
 }
 
+// Checks I6 of ARCHITECTURE.md.
 #[test]
 fn wrong_sums_leave_nothing_behind() {
     for file in ["model.safetensors", "config.json"] {
@@ -234,6 +236,7 @@ fn without_a_network_one_line_says_so() {
 }
 
 /// By a server that would see a connection, and where strace is there by the system calls too.
+// Checks I8 of ARCHITECTURE.md.
 #[test]
 fn offline_not_one_socket_is_opened() {
     for (variable, flag) in [("HF_HUB_OFFLINE", None), ("TRANSFORMERS_OFFLINE", None), ("NOTHING", Some("--offline"))] {

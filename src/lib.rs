@@ -28,7 +28,7 @@
 //! | run a prompt | [`Experiment::run`] (a [`Trace`] of [`Site`]s), [`Experiment::next_token`] |
 //! | edit it | [`Experiment::with_edits`] (an [`Edit`] of a unit with an [`Address`]), [`Experiment::compare`] |
 //! | ask a method | [`methods`], [`Experiment::report`] (a [`Report`] of [`Table`]s and [`Grid`]s, written in a [`ReportFormat`]) |
-//! | make a graph | [`Experiment::graph`] (a [`Graph`], pruned to [`Thresholds`]), [`read_graph`], [`save_graph`], [`graph_formats`] |
+//! | make a graph | [`Experiment::graph`] (a [`Graph`], pruned to [`Thresholds`]), [`read_graph`], [`save_graph`] |
 //!
 //! The folder `examples` of the repository holds three programs that use nothing else: `trace`, `edit` and `graph`.
 //!

@@ -171,7 +171,7 @@ impl Model {
     /// ([`edit::needs`]). `bos` says how prompts named in edits are encoded.
     ///
     /// # Errors
-    /// An edit that touches nothing (see [`Plan::new`]), or what `step` returns.
+    /// An edit that touches nothing (see [`EditPlan::new`]), or what `step` returns.
     pub fn run_edited(
         &self,
         clean: &Trace,
@@ -226,7 +226,7 @@ impl Model {
     /// Edits for a batch of copies of the prompt of `clean`: one list for each copy. `bos` says how prompts named in edits are encoded.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As [`EditPlan::new`].
     pub fn plan(&self, clean: &Trace, edits: &[&[Edit]], bos: Bos) -> Result<EditPlan> {
         EditPlan::batch(&self.scope(clean.tokens()), edits, &mut self.references(clean, bos))
     }

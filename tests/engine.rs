@@ -1,6 +1,6 @@
 //! The engine as whoever asks it meets it: what goes first, what ends, what is kept.
 
-use mechscope::analysis::attribution::{Attribution, GraphRequest};
+use mechscope::analysis::attribution::{Attribution, Basis, GraphRequest};
 use mechscope::analysis::verify_request::{Subjects, TestRequest};
 use mechscope::engine::{Answer, Ask, Engine, JobId, PromptQuestion, Reply, Request, Said, Setup};
 use mechscope::graph::NodeKind;
@@ -81,7 +81,12 @@ impl Asker {
 }
 
 fn graph() -> Ask {
-    Ask::Graph(GraphRequest { prompt: PROMPT.into(), max_nodes: Some(120), ..GraphRequest::default() })
+    Ask::Graph(GraphRequest {
+        basis: Basis::Neurons,
+        prompt: PROMPT.into(),
+        max_nodes: Some(120),
+        ..GraphRequest::default()
+    })
 }
 
 fn question(prompt: &str) -> PromptQuestion {

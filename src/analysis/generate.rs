@@ -4,7 +4,7 @@
 //! the end (`@-1`) at the newest token alone, which an earlier newest token then loses again, or, if so chosen ([`GenerateSettings::onward`]), from
 //! there on as steering tools with a cache do; a range with an open end (`@5..`) at new tokens too. Values that edits take from a run (`=mean`,
 //! `=from:`, `diff:`) are those of the prompt's run and stay as they are. The numbers are those of a run of the whole text so far with these
-//! edits, but for rounding: keys and values are kept from token to token as far as the edits leave them alone ([`Plan::parts_from`]).
+//! edits, but for rounding: keys and values are kept from token to token as far as the edits leave them alone ([`EditPlan::parts_from`]).
 
 mod draw;
 mod longer;

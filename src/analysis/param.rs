@@ -47,27 +47,27 @@ pub enum ParamKind {
 /// A parameter's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParamValue {
-    /// Of a [`Kind::Flag`].
+    /// Of a [`ParamKind::Flag`].
     Flag(bool),
-    /// Of a [`Kind::Count`].
+    /// Of a [`ParamKind::Count`].
     Count(usize),
-    /// Of a [`Kind::Position`].
+    /// Of a [`ParamKind::Position`].
     Position(i64),
-    /// Of a [`Kind::Choice`].
+    /// Of a [`ParamKind::Choice`].
     Choice(&'static str),
-    /// Of a [`Kind::Layer`]; `None` is all.
+    /// Of a [`ParamKind::Layer`]; `None` is all.
     Layer(Option<usize>),
-    /// Of a [`Kind::Head`]: layer and head.
+    /// Of a [`ParamKind::Head`]: layer and head.
     Head(Option<(usize, usize)>),
-    /// Of a [`Kind::Key`]; `None` is the one with the most attention.
+    /// Of a [`ParamKind::Key`]; `None` is the one with the most attention.
     Key(Option<i64>),
-    /// Of a [`Kind::Neuron`]: layer and neuron.
+    /// Of a [`ParamKind::Neuron`]: layer and neuron.
     Neuron(Option<(usize, usize)>),
-    /// Of a [`Kind::Text`].
+    /// Of a [`ParamKind::Text`].
     Text(String),
-    /// Of a [`Kind::Feature`]: layer and feature.
+    /// Of a [`ParamKind::Feature`]: layer and feature.
     Feature(Option<(usize, usize)>),
-    /// Of a [`Kind::Folder`]; `None` is the model's own.
+    /// Of a [`ParamKind::Folder`]; `None` is the model's own.
     Folder(Option<String>),
 }
 

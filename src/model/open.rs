@@ -25,7 +25,7 @@ pub struct Options {
     pub device: DeviceChoice,
     /// What to compute in.
     pub dtype: DTypeChoice,
-    /// Fields of `config.json` that are let pass although this program does not know them ([`Config::accept`]).
+    /// Fields of `config.json` that are let pass although this program does not know them ([`ModelConfig::accept`]).
     pub accept: &'static [String],
 }
 

@@ -31,13 +31,13 @@ impl Mixing {
 
     /// Mixes values: `[keys, n, kv_heads * width] -> [queries, n, heads * width]`.
     pub fn forward(&self, values: &Tensor) -> Result<Tensor> {
-        self.from_queries(&self.pattern.matmul(&self.keys(values)?)?, values.dim(1)?)
+        self.rows_of_queries(&self.pattern.matmul(&self.keys(values)?)?, values.dim(1)?)
     }
 
     /// The transpose: `[queries, n, heads * width] -> [keys, n, kv_heads * width]`.
     pub fn back(&self, mixed: &Tensor) -> Result<Tensor> {
         let (n, mixed) = (mixed.dim(1)?, self.queries(mixed)?);
-        self.from_keys(&self.pattern.transpose(1, 2)?.matmul(&mixed)?, n)
+        self.rows_of_keys(&self.pattern.transpose(1, 2)?.matmul(&mixed)?, n)
     }
 
     /// `[queries, n, heads * width] -> [kv_heads, group * queries, n * width]`
@@ -48,7 +48,7 @@ impl Mixing {
     }
 
     /// The other way.
-    pub fn from_queries(&self, x: &Tensor, n: usize) -> Result<Tensor> {
+    pub fn rows_of_queries(&self, x: &Tensor, n: usize) -> Result<Tensor> {
         let width = x.dim(2)? / n;
         let x = x.reshape((self.heads, self.queries, n, width))?.permute((1, 2, 0, 3))?.contiguous()?;
         Ok(x.reshape((self.queries, n, self.heads * width))?)
@@ -62,7 +62,7 @@ impl Mixing {
     }
 
     /// The other way.
-    pub fn from_keys(&self, x: &Tensor, n: usize) -> Result<Tensor> {
+    pub fn rows_of_keys(&self, x: &Tensor, n: usize) -> Result<Tensor> {
         let width = x.dim(2)? / n;
         let x = x.reshape((self.kv_heads, self.keys, n, width))?.permute((1, 2, 0, 3))?.contiguous()?;
         Ok(x.reshape((self.keys, n, self.kv_heads * width))?)

@@ -21,6 +21,9 @@ const BATCH: usize = 32;
 /// Numbers of one layer's neurons that a batch may hold: bounds its memory.
 const BATCH_NUMBERS: usize = 1 << 22;
 
+/// Neurons of one layer, `(position, neuron)` each, with the layer.
+type NeuronsOfLayer = (usize, Vec<(usize, usize)>);
+
 /// A site of one layer with the gradients of one target to it, all `[pos, width]`; gradients end with the target's position.
 struct SiteGradients {
     values: Vec<f32>,
@@ -129,7 +132,7 @@ impl TestedPrompt<'_> {
         exact: &Gradients,
         places: Range<usize>,
         n: usize,
-    ) -> Result<Vec<(usize, Vec<(usize, usize)>)>> {
+    ) -> Result<Vec<NeuronsOfLayer>> {
         let mut best: Vec<(f32, usize, usize, usize)> = Vec::new();
         for l in 0..self.model.decoder.arch.n_layers {
             let layer = SiteGradients::new(self, Site::Block(l, S::MlpPost), &frozen.neurons[l], &exact.neurons[l])?;

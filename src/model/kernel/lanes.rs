@@ -1,7 +1,7 @@
 //! Products whose right side holds [`LANES`] independent columns side by side: what the frozen model's backward pass
 //! is made of, one lane for each target.
 //!
-//! `out[r, lane] (+)= sum_i a[i, r] b[i, lane]`, with `a` packed by [`Packed`] so that it is read in order.
+//! `out[r, lane] (+)= sum_i a[i, r] b[i, lane]`, with `a` packed by [`PackedTiles`] so that it is read in order.
 
 #[cfg(target_arch = "x86_64")]
 use super::{Level, level};

@@ -78,8 +78,8 @@ impl Decoder {
             to_scores = (&to_scores - (&to_scores * capped.sqr()?)?)?;
         }
         let to_scores = (to_scores * attention.scale as f64)?;
-        let to_q = mixing.from_queries(&to_scores.matmul(&k)?, 1)?.squeeze(1)?;
-        let to_k = mixing.from_keys(&to_scores.transpose(1, 2)?.contiguous()?.matmul(&q)?, 1)?.squeeze(1)?;
+        let to_q = mixing.rows_of_queries(&to_scores.matmul(&k)?, 1)?.squeeze(1)?;
+        let to_k = mixing.rows_of_keys(&to_scores.transpose(1, 2)?.contiguous()?.matmul(&q)?, 1)?.squeeze(1)?;
 
         let to_q = self.unplaced(l, &to_q, &raw.0, attention.q_norm.as_ref(), first, pass)?;
         let to_k = self.unplaced(l, &to_k, &raw.1, attention.k_norm.as_ref(), 0, pass)?;

@@ -13,10 +13,13 @@ use std::collections::BTreeMap;
 /// Rows whose products with a layer's weights are held together.
 const TOGETHER: usize = 256;
 
+/// What neurons of one layer wrote at one position: number and vector.
+type NeuronWrites = Vec<(usize, Vec<f32>)>;
+
 /// Neurons that are nodes of their own: what each wrote, by layer and position.
 #[derive(Default)]
 pub struct Apart {
-    places: BTreeMap<(usize, usize), Vec<(usize, Vec<f32>)>>,
+    places: BTreeMap<(usize, usize), NeuronWrites>,
 }
 
 /// One row, with what is no node of the graph summed up.

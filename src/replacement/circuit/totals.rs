@@ -10,6 +10,9 @@ use crate::replacement::transpose::linear_back;
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 
+/// The gradients to one site of a layer, or to what every layer shares.
+type OfLayer = fn(&Gradients, usize) -> &Tensor;
+
 /// What a unit does to the target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Total {
@@ -92,7 +95,7 @@ impl Circuit<'_> {
         }
         let d = self.model.arch.d_model;
         let embedded = |x: &[f32]| x[position * d..(position + 1) * d].to_vec();
-        let (written, gradients): (Vec<f32>, fn(&Gradients, usize) -> &Tensor) = match unit {
+        let (written, gradients): (Vec<f32>, OfLayer) = match unit {
             CircuitNode::Embed { .. } => (embedded(&self.kept.embed), |g, _| &g.embed),
             CircuitNode::PosEmbed { .. } => {
                 (self.kept.pos_embed.as_deref().map_or_else(Vec::new, embedded), |g, _| &g.embed)

@@ -273,36 +273,83 @@ impl Recipe {
             "qk_layernorm": self.switch})
     }
 
+    /// Whether norms are after attention and MLP only.
+    fn post_norms(&self) -> bool {
+        ["olmo2", "olmo3", "exaone4"].contains(&self.family)
+    }
+
+    /// Whether norms are LayerNorms with a bias.
+    fn biased_norms(&self) -> bool {
+        ["stablelm", "starcoder2", "nemotron"].contains(&self.family)
+    }
+
     /// Norms of a block that is laid out like Llama's, with those of its queries and keys.
     fn llama_norms(&self, w: &mut Weights, layer: usize) {
+        // The first OLMo's norms have no weights.
+        if self.family == "olmo" {
+            return;
+        }
         let (d, width) = (self.d(), 2 * self.half_width);
         let (heads, kv) = (self.heads() * width, self.kv_heads * width);
         let name = |part: &str| format!("layers.{layer}.{part}");
-        let (olmo, stable) = (self.family.starts_with("olmo"), self.family == "stablelm");
+        let (post, bias) = (self.post_norms(), self.biased_norms());
+        let shared = self.family == "cohere" || (self.family == "stablelm" && self.switch);
         let four = ["gemma2", "gemma3_text"].contains(&self.family);
-        if !olmo {
-            w.norm(&name("input_layernorm"), d, stable);
+        if !post {
+            w.norm(&name("input_layernorm"), d, bias);
         }
-        if !(stable && self.switch) {
-            w.norm(&name("post_attention_layernorm"), d, stable);
+        if !shared {
+            w.norm(&name("post_attention_layernorm"), d, bias);
         }
         if four {
             w.norm(&name("pre_feedforward_layernorm"), d, false);
         }
-        if four || olmo {
+        if four || post {
             w.norm(&name("post_feedforward_layernorm"), d, false);
         }
-        if ["qwen3", "gemma3_text"].contains(&self.family) {
-            w.norm(&name("self_attn.q_norm"), width, false);
-            w.norm(&name("self_attn.k_norm"), width, false);
+        self.llama_head_norms(w, &name, (width, heads, kv));
+    }
+
+    /// Norms of queries and keys: of a head's width, of all heads' together, or of each head its own.
+    fn llama_head_norms(
+        &self,
+        w: &mut Weights,
+        name: &dyn Fn(&str) -> String,
+        (width, heads, kv): (usize, usize, usize),
+    ) {
+        match self.family {
+            "qwen3" | "gemma3_text" | "exaone4" => {
+                w.norm(&name("self_attn.q_norm"), width, false);
+                w.norm(&name("self_attn.k_norm"), width, false);
+            }
+            "olmo2" | "olmo3" => {
+                w.norm(&name("self_attn.q_norm"), heads, false);
+                w.norm(&name("self_attn.k_norm"), kv, false);
+            }
+            "stablelm" if self.switch => {
+                for (part, heads) in [("q_layernorm", self.heads()), ("k_layernorm", self.kv_heads)] {
+                    (0..heads).for_each(|h| w.norm(&name(&format!("self_attn.{part}.norms.{h}")), width, false));
+                }
+            }
+            "cohere" if self.switch => {
+                w.add(name("self_attn.q_norm.weight"), &[self.heads(), width], 1.5);
+                w.add(name("self_attn.k_norm.weight"), &[self.kv_heads, width], 1.5);
+            }
+            _ => {}
         }
-        if olmo {
-            w.norm(&name("self_attn.q_norm"), heads, false);
-            w.norm(&name("self_attn.k_norm"), kv, false);
-        }
-        if stable && self.switch {
-            for (part, heads) in [("q_layernorm", self.heads()), ("k_layernorm", self.kv_heads)] {
-                (0..heads).for_each(|h| w.norm(&name(&format!("self_attn.{part}.norms.{h}")), width, false));
+    }
+
+    /// What an MLP that is laid out like Llama's reads with, with a gate or without.
+    fn llama_mlp(&self, w: &mut Weights, layer: usize, bias: bool) {
+        let (d, m) = (self.d(), self.d_mlp);
+        let name = |part: &str| format!("layers.{layer}.mlp.{part}");
+        match self.family {
+            "phi3" => w.linear(&name("gate_up_proj"), d, 2 * m, false),
+            "starcoder2" => w.linear(&name("c_fc"), d, m, bias),
+            "arcee" | "nemotron" => w.linear(&name("up_proj"), d, m, bias),
+            _ => {
+                w.linear(&name("gate_proj"), d, m, bias);
+                w.linear(&name("up_proj"), d, m, bias);
             }
         }
     }
@@ -318,20 +365,20 @@ impl Recipe {
             self.llama_norms(w, l);
             if self.family == "phi3" {
                 w.linear(&name("self_attn.qkv_proj"), d, heads + 2 * kv, false);
-                w.linear(&name("mlp.gate_up_proj"), d, 2 * m, false);
             } else {
-                let bias = self.family == "qwen2" || (self.family == "llama" && self.switch);
+                let bias = self.family == "qwen2" || (["llama", "starcoder2"].contains(&self.family) && self.switch);
                 w.linear(&name("self_attn.q_proj"), d, heads, bias);
                 w.linear(&name("self_attn.k_proj"), d, kv, bias);
                 w.linear(&name("self_attn.v_proj"), d, kv, bias);
-                let bias = self.family == "llama" && self.switch;
-                w.linear(&name("mlp.gate_proj"), d, m, bias);
-                w.linear(&name("mlp.up_proj"), d, m, bias);
             }
-            w.linear(&name("self_attn.o_proj"), heads, d, false);
-            w.linear(&name("mlp.down_proj"), m, d, self.family == "llama" && self.switch);
+            let bias = ["llama", "starcoder2", "nemotron", "helium"].contains(&self.family) && self.switch;
+            self.llama_mlp(w, l, bias);
+            w.linear(&name("self_attn.o_proj"), heads, d, self.family == "starcoder2" && self.switch);
+            w.linear(&name(if self.family == "starcoder2" { "mlp.c_proj" } else { "mlp.down_proj" }), m, d, bias);
         }
-        w.norm("norm", d, self.family == "stablelm");
+        if self.family != "olmo" {
+            w.norm("norm", d, self.biased_norms());
+        }
         w.linear("lm_head", d, self.vocab, false);
         let mut config = json!({"model_type": self.family, "hidden_size": d, "intermediate_size": m,
             "num_hidden_layers": self.layers, "num_attention_heads": self.heads(),
@@ -381,6 +428,16 @@ impl Recipe {
                 set("no_rope_layer_interval", json!(2));
                 set("use_sliding_window", json!(self.switch));
                 set("sliding_window", json!(self.window));
+            }
+            "nemotron" => set("partial_rotary_factor", json!(1.0)),
+            "starcoder2" => set("sliding_window", if self.switch { json!(self.window) } else { Value::Null }),
+            "cohere" => {
+                set("use_qk_norm", json!(self.switch));
+                set("logit_scale", json!(0.6));
+            }
+            "exaone4" => {
+                set("sliding_window", if self.switch { json!(self.window) } else { Value::Null });
+                set("sliding_window_pattern", json!(2));
             }
             _ => {}
         }

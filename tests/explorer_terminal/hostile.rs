@@ -84,7 +84,9 @@ fn a_hostile_prompt_sends_nothing_of_its_own() {
         // Every tab with what stands beside it, at positions along the prompt; tokens as target and contrast.
         p.send("tjv");
         p.see("fresh");
-        for (tab, text) in [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of layer"), ("5", "traced to tokens")] {
+        for (tab, text) in
+            [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of layer"), ("5", "traced to tokens")]
+        {
             p.send(tab);
             p.see(text);
             p.see("fresh");

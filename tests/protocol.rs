@@ -79,33 +79,39 @@ fn ask() -> impl Strategy<Value = Ask> {
     ]
 }
 
-fn cell() -> impl Strategy<Value = Cell> {
-    prop_oneof![
-        Just(Cell::Empty),
-        any::<String>().prop_map(Cell::Text),
-        any::<String>().prop_map(Cell::Token),
-        any::<(u16, u16)>().prop_map(|(l, h)| Cell::Address(format!("L{l}.H{h}@-1").parse().unwrap())),
-        any::<i64>().prop_map(Cell::Integer),
-        number().prop_map(Cell::Number),
-        Just(Cell::Number(f32::NEG_INFINITY)),
-        proptest::collection::vec(number(), 0..5).prop_map(Cell::Series),
+/// One cell of every kind of column.
+fn cells() -> [BoxedStrategy<Cell>; 6] {
+    let empty = || Just(Cell::Empty);
+    let address = any::<(u16, u16)>().prop_map(|(l, h)| Cell::Address(format!("L{l}.H{h}@-1").parse().unwrap()));
+    [
+        prop_oneof![empty(), any::<String>().prop_map(Cell::Text)].boxed(),
+        prop_oneof![empty(), any::<String>().prop_map(Cell::Token)].boxed(),
+        prop_oneof![empty(), any::<String>().prop_map(Cell::Text), address].boxed(),
+        prop_oneof![empty(), any::<i64>().prop_map(Cell::Integer)].boxed(),
+        prop_oneof![empty(), number().prop_map(Cell::Number), Just(Cell::Number(f32::NEG_INFINITY))].boxed(),
+        prop_oneof![empty(), proptest::collection::vec(number(), 0..5).prop_map(Cell::Series)].boxed(),
     ]
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    let rows = proptest::collection::vec(proptest::collection::vec(cell(), 3), 0..6);
-    (any::<(String, String)>(), cell(), rows, proptest::collection::vec(number(), 6)).prop_map(
-        |((name, note), fact, rows, values)| {
-            let mut table =
-                Table::new([Column::text(&name), Column::number("effect", "logit", 3), Column::address("unit")]);
+    let rows = proptest::collection::vec(cells().to_vec(), 0..6);
+    (any::<(String, String)>(), proptest::strategy::Union::new(cells()), rows, proptest::collection::vec(number(), 6))
+        .prop_map(|((name, note), fact, rows, values)| {
+            let mut table = Table::new([
+                Column::text(&name),
+                Column::token("token"),
+                Column::address("unit"),
+                Column::integer("rank"),
+                Column::number("effect", "logit", 3),
+                Column::series("activations"),
+            ]);
             rows.into_iter().for_each(|row| table.push(row));
             let axis = |name, n: usize| Axis::new(name, (0..n).map(|i| i.to_string()));
             let grid = Grid::new(axis("query", 2), axis("key", 3), values, "", 2).unwrap();
             let mut report = Report::default();
             report.fact("fact", fact).table("table", &name, table).grid("grid", &note, grid).note("note", note);
             report
-        },
-    )
+        })
 }
 
 fn said() -> impl Strategy<Value = Said> {

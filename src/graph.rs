@@ -14,6 +14,7 @@ mod order;
 mod pairs;
 pub mod predict;
 mod prune;
+mod summary;
 pub mod tree;
 pub mod verification;
 
@@ -27,6 +28,7 @@ pub use influence::{Influence, Scores};
 pub use metadata::{Generator, Metadata, Supernode, Traced, View};
 pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind, NodeTotals};
 pub use prune::{Pruned, Thresholds, prune};
+pub use summary::SummarySentence;
 use verification::{Kept, Verification};
 
 /// The question that a target answers: `why " Mary" rather than " John"` of the difference of two logits.

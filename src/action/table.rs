@@ -94,6 +94,7 @@ macro_rules! actions {
             Resample "resample" "Test by what another prompt gives" in Graph : "prompt" opens |_| TextInput::line(""), takes |app, text| app.test_by_prompt(text);
             Scale "scale" "Test by multiplying with a factor (0.5)" in Graph : "factor" opens |_| TextInput::line(""), takes |app, text| app.test_by_factor(text);
             Tests "tests" "What was measured, beside the tree" in Graph => |app, _| app.toggle_tests();
+            Summary "summary" "The graph in sentences, beside the tree" in Graph => |app, _| app.toggle_summary();
             Group "group" "Name the marked nodes as a group" in Graph : "name of the group" opens |_| TextInput::line(""), takes |app, text| app.group_marks(text);
             Groups "groups" "Groups and the edges between them, beside the tree" in Graph => |app, _| app.toggle_groups();
             DraftGroups "draft_groups" "Group the units that read the same and feed the same, with what speaks for it" in Graph => |app, _| app.draft_groups();

@@ -108,6 +108,8 @@ pub enum Beside {
     Both,
     /// The picture.
     Figure,
+    /// The graph in sentences.
+    Summary,
 }
 
 impl GraphTab {

@@ -311,7 +311,9 @@ fn what_stands_beside_is_of_the_node_under_the_cursor() {
     check(&h, "searched");
     h.press("n");
     check(&h, "next");
-    h.press("S");
+    h.press(":");
+    h.type_text("sort_reverse");
+    h.press("Enter");
     check(&h, "reversed");
     h.event(mechscope::app::Event::Pick { slot: Slot::Graph, line: 5, column: None });
     check(&h, "clicked");

@@ -22,6 +22,16 @@ impl App {
         self.show_about();
     }
 
+    /// The graph in sentences beside the tree, or the selected node again.
+    pub(in crate::app) fn toggle_summary(&mut self) {
+        self.graph.beside = match self.graph.beside {
+            Beside::Summary => Beside::Node,
+            _ => Beside::Summary,
+        };
+        self.side = self.graph.beside == Beside::Summary && self.size.0 < crate::app::WIDE;
+        self.show_about();
+    }
+
     /// Writes the pane beside the tree anew for the node under the cursor.
     pub(in crate::app) fn show_about(&mut self) {
         if self.graph.beside == Beside::Both && self.graph.both().is_none() {
@@ -36,6 +46,7 @@ impl App {
                 None => return,
             },
             (Beside::Groups, _) => super::groups::report(shown, self.how_groups_are_made()),
+            (Beside::Summary, _) => in_short(shown),
             (Beside::Node, Some(node)) => about(shown, node),
             // The engine's answer stays until another node is selected.
             (Beside::Edge | Beside::Figure, _) => return,
@@ -57,6 +68,31 @@ impl App {
 /// How much of what feeds a node comes from no unit that is shown.
 fn unexplained(share: f32) -> String {
     format!("{:.0} % of it (in absolute values) comes from units that are not shown", 100.0 * share)
+}
+
+/// The graph in sentences, and the nodes they name, to be opened.
+fn in_short(shown: &Shown) -> Report {
+    let mut report = Report::default();
+    let sentences = shown.graph.in_sentences();
+    if sentences.is_empty() {
+        report.note("summary", "Only a graph with attention inside is told in sentences.");
+        return report;
+    }
+    let text: Vec<&str> = sentences.iter().map(|s| s.text.as_str()).collect();
+    report.note("summary", text.join("\n"));
+    let number = |name| Column::number(name, "logit", 3);
+    let mut table = Table::new([Column::address("node"), number("writes"), number("counts")]);
+    let mut told = Vec::new();
+    for node in sentences.iter().flat_map(|s| &s.nodes).filter(|n| !shown.graph.nodes[**n as usize].kind.is_logit()) {
+        if !told.contains(node) {
+            told.push(*node);
+            let node = &shown.graph.nodes[*node as usize];
+            let name = node.address().map_or_else(|| Cell::from(node.name()), Cell::from);
+            table.push([name, node.totals.map(|t| t.writes).into(), node.totals.and_then(|t| t.counts).into()]);
+        }
+    }
+    report.table("named", "Named", table);
+    report
 }
 
 fn about(shown: &Shown, at: u32) -> Report {

@@ -27,7 +27,7 @@ impl App {
         self.graph.sought = None;
         self.graph.beside = match self.graph.beside {
             Beside::Tests => Beside::Node,
-            Beside::Node | Beside::Edge | Beside::Groups | Beside::Both | Beside::Figure => Beside::Tests,
+            _ => Beside::Tests,
         };
         self.side = self.graph.beside == Beside::Tests && self.size.0 < crate::app::WIDE;
         self.show_about();

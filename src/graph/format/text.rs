@@ -107,6 +107,13 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
         fact(out, "replacement", &score(replacement))?;
         fact(out, "completeness", &score(completeness))?;
     }
+    let sentences = graph.in_sentences();
+    if !sentences.is_empty() {
+        writeln!(out)?;
+    }
+    for sentence in sentences {
+        writeln!(out, "{}", escape(&sentence.text))?;
+    }
     for target in graph.targets() {
         writeln!(out)?;
         let tree = Tree::upstream(TreeSource { graph, columns: None, pruned: None }, target as u32, limits);

@@ -129,15 +129,17 @@ pub fn of_circuit(
     step: Step,
 ) -> Result<Graph> {
     let trace = circuit.trace();
-    let sink = settings.sink.of(&model.decoder, trace)?;
-    let chosen = choose::nodes(circuit, settings, &sink)?;
-    let apart = circuit.apart(&chosen.neurons())?;
+    let mut waited = || step(0, 0);
+    let sink = settings.sink.of(&model.decoder, trace, &mut waited)?;
+    let chosen = choose::nodes(circuit, settings, &sink, &mut waited)?;
+    let apart = circuit.apart(&chosen.neurons(), &mut waited)?;
     let readers = chosen.readers();
     let mut rows = Vec::with_capacity(readers.len() + 1);
     let wanted = |unit: CircuitNode| chosen.has(unit);
-    rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted)?);
+    rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted, &mut waited)?);
     let parts = assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen };
-    let mut begun = parts.graph(&rows)?;
+    let nodes = parts.nodes(&mut waited)?;
+    let mut begun = parts.graph(nodes.clone(), &rows, &mut waited)?;
     begun.metadata.partial = true;
     first(begun);
     for some in readers.chunks(ROUND) {
@@ -147,7 +149,9 @@ pub fn of_circuit(
             unit => circuit.reading(unit),
         };
         let readings: Vec<StreamReading> = some.par_iter().map(read).collect::<Result<_>>()?;
-        rows.extend(circuit.rows(&readings, &apart, &wanted)?);
+        let so_far = rows.len();
+        rows.extend(circuit.rows(&readings, &apart, &wanted, &mut || step(so_far, readers.len() + 1))?);
     }
-    parts.graph(&rows)
+    let done = rows.len();
+    parts.graph(nodes, &rows, &mut || step(done, done))
 }

@@ -35,7 +35,7 @@ pub static PATCH: MethodCommand = MethodCommand {
     about: About {
         name: "patch",
         title: "activation patching",
-        question: "PatchSite does the model keep what tells two prompts apart?",
+        question: "Where does the model keep what tells two prompts apart?",
         direction: MethodDirection::BottomUp,
         unit: "residual stream, attention or MLP output at a position; head, query, key, value, pattern, neuron",
         evidence: Evidence::Intervention,

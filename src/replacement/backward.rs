@@ -151,7 +151,8 @@ impl Decoder {
         let n_layers = self.blocks.len();
         for l in (0..n_layers).rev() {
             step(n_layers - 1 - l, n_layers)?;
-            let (to_neurons, to_heads) = self.block_back(l, &mut stream, &pass)?;
+            let half = &mut || step(n_layers - 1 - l, n_layers);
+            let (to_neurons, to_heads) = self.block_back(l, &mut stream, &pass, half)?;
             neurons.push(to_neurons);
             heads.push(to_heads);
         }
@@ -162,8 +163,14 @@ impl Decoder {
         Ok(Gradients { neurons, heads, embed, sites: stream.sites })
     }
 
-    /// Takes the gradient from after block `l` to before it; returns those to its neurons and heads.
-    pub(super) fn block_back(&self, l: usize, stream: &mut Stream, pass: &Pass) -> Result<(Tensor, Tensor)> {
+    /// Takes the gradient from after block `l` to before it; returns those to its neurons and heads. `half` is asked between MLP and attention.
+    pub(super) fn block_back(
+        &self,
+        l: usize,
+        stream: &mut Stream,
+        pass: &Pass,
+        half: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<(Tensor, Tensor)> {
         let (block, parallel) = (&self.blocks[l], self.arch.parallel);
         let at = |site| Site::Block(l, site);
         let first = stream.first;
@@ -184,6 +191,7 @@ impl Decoder {
             Some(pass.norm_back(read, &block.ln2, stream, l, (S::Ln2Scale, reads))?)
         };
         let to_neurons = stream.whole(&to_neurons)?;
+        half()?;
         let with_mlp = |x: Tensor| -> Result<Tensor> {
             Ok(match by_mlp {
                 Some(by_mlp) => (x + by_mlp)?,

@@ -140,6 +140,8 @@ pub struct CircuitState {
     /// `[pos, d_model]`
     pos_embed: Option<Vec<f32>>,
     layers: Vec<OnceLock<Written>>,
+    /// What biases put into the target.
+    biases: OnceLock<f32>,
 }
 
 /// What attention and MLP of a layer wrote, as rows need it.
@@ -200,6 +202,7 @@ impl<'a> Circuit<'a> {
             embed: trace.numbers(Site::Embed)?,
             pos_embed: model.pos_embed.is_some().then(|| trace.numbers(Site::PosEmbed)).transpose()?,
             layers: (0..n_layers).map(|_| OnceLock::new()).collect(),
+            biases: OnceLock::new(),
         };
         Ok(Circuit { model, trace, kept: Arc::new(kept) })
     }

@@ -87,7 +87,7 @@ impl Decoder {
         }
         for l in (0..layer).rev() {
             step(layer - 1 - l, layer)?;
-            let (to_neurons, to_heads) = self.block_back(l, &mut stream, pass)?;
+            let (to_neurons, to_heads) = self.block_back(l, &mut stream, pass, &mut || Ok(()))?;
             neurons.push(to_neurons);
             heads.push(to_heads);
         }

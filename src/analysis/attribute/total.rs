@@ -37,7 +37,7 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
     let objective = Objective { weights: target.weights().collect(), position: job.position };
     let passes = crate::analysis::passes(job)?;
     let circuit = Circuit::new(&job.model.decoder, job.trace(), &objective, Gate::default(), &passes, step)?;
-    let totals = circuit.totals(neurons)?;
+    let totals = circuit.totals_while(neurons, &mut || step(0, 0))?;
     let split = if job.values.flag("why")? { circuit.split(neurons, &passes, step)? } else { Vec::new() };
 
     let mut report = Report::default();

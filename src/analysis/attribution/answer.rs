@@ -152,7 +152,8 @@ pub fn circuit_of_prompt(
     let mut first = |graph| preview(told(graph), kept.clone());
     let graph =
         circuit_graph::of_circuit(model, &circuit, &tokens, &target, &settings, &mut first, &mut |done, of| {
-            step(Stage::Rows, done, of)
+            // Until the first row is known nothing is counted.
+            step(if of == 0 { Stage::Ranking } else { Stage::Rows }, done, of)
         })?;
     Ok((told(graph), kept))
 }

@@ -14,6 +14,9 @@ use candle_core::DType;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// Nodes or rows between two questions whether to go on.
+const ASKED: usize = 64;
+
 /// What a graph is put together from.
 pub(super) struct Parts<'a> {
     pub model: &'a Model,
@@ -70,14 +73,22 @@ impl Gathered {
 }
 
 impl Parts<'_> {
-    /// Nodes in the model's order, then the sink, the target and biases. `rows` are the target's, then those of [`Chosen::readers`] as far as known.
-    pub fn graph(&self, rows: &[NodeRow]) -> Result<Graph> {
+    /// The units of `nodes` ([`Parts::nodes`]), then the sink, the target and biases. `rows` are the target's, then those of [`Chosen::readers`]
+    /// as far as known.
+    pub fn graph(
+        &self,
+        mut nodes: Vec<Node>,
+        rows: &[NodeRow],
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Graph> {
         let chosen = self.chosen;
-        let mut nodes = self.nodes()?;
         let sink = small(nodes.len());
         let places = chosen.places(sink);
         let mut gathered: BTreeMap<u32, Gathered> = BTreeMap::new();
-        for (unit, row) in chosen.readers().iter().zip(&rows[1..]) {
+        for (nth, (unit, row)) in chosen.readers().iter().zip(&rows[1..]).enumerate() {
+            if nth.is_multiple_of(ASKED) {
+                go_on()?;
+            }
             let at = places[unit];
             gathered.entry(at).or_default().add(row, &places, (at == sink).then_some(sink));
         }
@@ -90,7 +101,7 @@ impl Parts<'_> {
         nodes.push(self.target_node());
         let bias = small(nodes.len());
         if gathered.values().any(|row| row.bias != 0.0) {
-            let totals = NodeTotals { writes: self.circuit.biases()?, counts: None };
+            let totals = NodeTotals { writes: self.circuit.biases(go_on)?, counts: None };
             nodes.push(Node { totals: Some(totals), ..Node::bias() });
         }
         let mut store = RowStore::new(nodes.len());
@@ -100,15 +111,19 @@ impl Parts<'_> {
             let edges = edges.chain([(bias, row.bias as f32)]).filter(|(_, weight)| *weight != 0.0);
             store.set(at as usize, edges.collect())?;
         }
-        let mut graph = Graph::new(self.metadata()?, nodes, store.edges())?;
+        let mut graph = Graph::new(self.metadata(go_on)?, nodes, store.edges())?;
         graph.view.extras.insert("linkType".into(), "both".into());
         Ok(graph)
     }
 
-    fn nodes(&self) -> Result<Vec<Node>> {
-        let on: HashSet<(usize, usize)> = always_on_neurons(&self.chosen.numbers(), self.trace, &mut || Ok(()))?;
+    /// Every unit as a node, in the model's order.
+    pub fn nodes(&self, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Node>> {
+        let on: HashSet<(usize, usize)> = always_on_neurons(&self.chosen.numbers(), self.trace, go_on)?;
         let mut nodes = Vec::with_capacity(self.chosen.totals.len() + 3);
-        for total in self.chosen.totals.values() {
+        for (nth, total) in self.chosen.totals.values().enumerate() {
+            if nth.is_multiple_of(ASKED) {
+                go_on()?;
+            }
             let (always_on, apart) = match total.unit {
                 CircuitNode::Neuron { layer, neuron, .. } => (on.contains(&(layer, neuron)), [].as_slice()),
                 CircuitNode::Mlp { layer, position } => (false, self.chosen.neurons_of(layer, position)),
@@ -127,12 +142,12 @@ impl Parts<'_> {
         }
     }
 
-    fn metadata(&self) -> Result<Metadata> {
+    fn metadata(&self, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Metadata> {
         let embeddings = self.chosen.totals.values().filter(|t| t.unit.layer().is_none());
         let traced = Traced {
             value: self.circuit.value(),
             tokens: embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32,
-            biases: self.circuit.biases()?,
+            biases: self.circuit.biases(go_on)?,
         };
         let mut settings = Map::new();
         settings.insert("attention".into(), "nodes".into());

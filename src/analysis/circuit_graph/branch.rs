@@ -141,9 +141,12 @@ fn neurons(
 
 /// The heads and MLPs of a sink that are read.
 fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, positions: &[usize]) -> Result<CircuitBranch> {
-    let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|unit| {
-        positions.contains(&unit.position()) && unit.layer().is_some()
-    })?;
+    let row = circuit.rows(
+        std::slice::from_ref(reading),
+        &Apart::default(),
+        &|unit| positions.contains(&unit.position()) && unit.layer().is_some(),
+        &mut || Ok(()),
+    )?;
     let row = row.into_iter().next().context("a row")?;
     let value = row.effects.iter().map(|(_, x)| f64::from(*x)).sum::<f64>();
     told(circuit, tokens, row.effects.into_iter().map(|(unit, x)| (Ok(unit), x)).collect(), (0.0, value as f32))
@@ -151,7 +154,7 @@ fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, positions:
 
 /// All that is read, what the positions of the sink write as one.
 fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sink: &[usize]) -> Result<CircuitBranch> {
-    let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|_| true)?;
+    let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|_| true, &mut || Ok(()))?;
     let row = row.into_iter().next().context("a row")?;
     ensure!(
         row.residual.abs() <= 1e-4 * row.abs_sum.max(f32::MIN_POSITIVE),

@@ -18,9 +18,14 @@ pub(super) struct Chosen {
 }
 
 /// All embeddings, and at most `max` heads, MLPs and neurons: half of them heads and MLPs, half the neurons of those MLPs.
-pub(super) fn nodes(circuit: &Circuit, settings: &CircuitSettings, sink: &[usize]) -> Result<Chosen> {
+pub(super) fn nodes(
+    circuit: &Circuit,
+    settings: &CircuitSettings,
+    sink: &[usize],
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Chosen> {
     let max = settings.max_nodes;
-    let all = circuit.totals(false)?;
+    let all = circuit.totals_while(false, go_on)?;
     let (inputs, mut parts): (Vec<Total>, Vec<Total>) = all.into_iter().partition(|t| t.unit.layer().is_none());
     parts.retain(|t| t.writes != 0.0);
     let (sunk, mut parts): (Vec<Total>, Vec<Total>) =
@@ -34,6 +39,7 @@ pub(super) fn nodes(circuit: &Circuit, settings: &CircuitSettings, sink: &[usize
     });
     let mut neurons: Vec<Total> = Vec::new();
     for (layer, position) in mlps {
+        go_on()?;
         let found = circuit.neuron_totals(layer, position)?.into_iter().enumerate();
         neurons.extend(found.map(|(neuron, [writes, counts])| Total {
             unit: CircuitNode::Neuron { layer, neuron, position },

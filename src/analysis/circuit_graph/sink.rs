@@ -45,10 +45,10 @@ impl Sink {
     /// The positions in a run, in order.
     ///
     /// # Errors
-    /// A position that the prompt does not have, or its last, which the question is about.
-    pub fn of(&self, model: &Decoder, trace: &Trace) -> Result<Vec<usize>> {
+    /// A position that the prompt does not have, or its last, which the question is about; what `go_on` returns.
+    pub fn of(&self, model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<usize>> {
         match self {
-            Sink::Auto => positions(model, trace),
+            Sink::Auto => positions(model, trace, go_on),
             Sink::None => Ok(Vec::new()),
             Sink::At(wanted) => {
                 let last = trace.n_pos() - 1;
@@ -70,26 +70,27 @@ impl Sink {
 /// The positions that attention rests on, found by the length of their residual streams and by attention's mass.
 ///
 /// # Errors
-/// The run did not record patterns and residual streams.
-pub fn positions(model: &Decoder, trace: &Trace) -> Result<Vec<usize>> {
+/// The run did not record patterns and residual streams; what `go_on` returns, which is asked before every layer.
+pub fn positions(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<usize>> {
     let n = trace.n_pos();
     if n <= FEWEST {
         return Ok(Vec::new());
     }
-    let (lengths, mass) = (lengths(model, trace)?, mass(model, trace)?);
-    let found = (0..n - 1).filter(|&p| {
-        let mut others: Vec<f64> = lengths.iter().enumerate().filter(|(o, _)| *o != p).map(|(_, x)| *x).collect();
-        others.sort_by(f64::total_cmp);
-        lengths[p] > LONGER * others[others.len() / 2] || mass[p] > 0.5
-    });
+    let (lengths, mass) = (lengths(model, trace, go_on)?, mass(model, trace, go_on)?);
+    let mut sorted = lengths.clone();
+    sorted.sort_by(f64::total_cmp);
+    // The middle of the others: without the position itself those above it move down by one.
+    let middle = |own: f64| sorted[(n - 1) / 2 + usize::from(own <= sorted[(n - 1) / 2])];
+    let found = (0..n - 1).filter(|&p| lengths[p] > LONGER * middle(lengths[p]) || mass[p] > 0.5);
     Ok(found.collect())
 }
 
 /// The mean length of the residual stream over the middle third of the layers, by position.
-fn lengths(model: &Decoder, trace: &Trace) -> Result<Vec<f64>> {
+fn lengths(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>> {
     let layers = model.arch.n_layers;
     let mut lengths = vec![0.0; trace.n_pos()];
     for layer in layers / 3..(2 * layers / 3).max(layers / 3 + 1) {
+        go_on()?;
         let rows = trace.get(Site::Block(layer, S::ResidPre))?.to_dtype(DType::F32)?;
         let squares: Vec<f32> = rows.sqr()?.sum(1)?.to_vec1()?;
         lengths.iter_mut().zip(squares).for_each(|(sum, x)| *sum += f64::from(x).sqrt());
@@ -98,10 +99,11 @@ fn lengths(model: &Decoder, trace: &Trace) -> Result<Vec<f64>> {
 }
 
 /// The share of all attention that later positions give to each.
-fn mass(model: &Decoder, trace: &Trace) -> Result<Vec<f64>> {
+fn mass(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>> {
     let n = trace.n_pos();
     let (mut mass, mut all) = (vec![0.0; n], 0.0);
     for layer in 0..model.arch.n_layers {
+        go_on()?;
         let pattern = trace.block(layer, S::Pattern)?.to_dtype(DType::F32)?;
         let by_key = pattern.sum(0)?.to_vec2::<f32>()?;
         for (query, row) in by_key.iter().enumerate().skip(1) {

@@ -65,8 +65,8 @@ impl Circuit<'_> {
     /// What these neurons (layer, position, number) wrote, for rows in which they stand apart from their MLPs.
     ///
     /// # Errors
-    /// A neuron that the run does not have.
-    pub fn apart(&self, neurons: &[(usize, usize, usize)]) -> Result<Apart> {
+    /// A neuron that the run does not have; what `go_on` returns, which is asked before every layer.
+    pub fn apart(&self, neurons: &[(usize, usize, usize)], go_on: &mut dyn FnMut() -> Result<()>) -> Result<Apart> {
         let mut apart = Apart::default();
         let mut by_layer: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
         for &(layer, position, neuron) in neurons {
@@ -74,6 +74,7 @@ impl Circuit<'_> {
             by_layer.entry(layer).or_default().push((position, neuron));
         }
         for (layer, mut here) in by_layer {
+            go_on()?;
             here.sort_unstable();
             here.dedup();
             let block = &self.model.blocks[layer];
@@ -102,16 +103,17 @@ impl Circuit<'_> {
     /// The rows of many readings, each of one group. Of what they read, units that are not `wanted` are only summed.
     ///
     /// # Errors
-    /// A site was not recorded.
+    /// A site was not recorded; what `go_on` returns, which is asked before every layer.
     pub fn rows(
         &self,
         readings: &[StreamReading],
         apart: &Apart,
         wanted: &(dyn Fn(CircuitNode) -> bool + Sync),
+        go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<NodeRow>> {
         let mut rows = Vec::with_capacity(readings.len());
         for some in readings.chunks(TOGETHER) {
-            rows.extend(self.some_rows(some, apart, wanted)?);
+            rows.extend(self.some_rows(some, apart, wanted, go_on)?);
         }
         Ok(rows)
     }
@@ -121,6 +123,7 @@ impl Circuit<'_> {
         readings: &[StreamReading],
         apart: &Apart,
         wanted: &(dyn Fn(CircuitNode) -> bool + Sync),
+        go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Vec<NodeRow>> {
         for reading in readings {
             ensure!(reading.groups.len() == 1, "a reading of {} groups has no row here", reading.groups.len());
@@ -129,6 +132,7 @@ impl Circuit<'_> {
             readings.iter().map(|r| Sums { bias: f64::from(r.bias), ..Sums::default() }).collect();
         sums.par_iter_mut().zip(readings).for_each(|(sums, reading)| self.embeddings_read(reading, sums, wanted));
         for layer in 0..self.model.arch.n_layers {
+            go_on()?;
             let sees = |r: &StreamReading| match r.entry {
                 ResidualPoint::Embed => (false, false),
                 ResidualPoint::Mid(l) => (layer <= l, layer < l),

@@ -39,7 +39,7 @@ impl Circuit<'_> {
     /// # Errors
     /// A site was not recorded, or what `step` returns.
     pub fn split(&self, neurons: bool, passes: &Passes, step: Step) -> Result<Vec<TotalsSplit>> {
-        let totals = self.totals(neurons)?;
+        let totals = self.totals_while(neurons, &mut || step(0, 0))?;
         let mut by_rules: Vec<Vec<f32>> = vec![Vec::new(); ALL + 1];
         by_rules[0] = totals.iter().map(|t| t.writes).collect();
         by_rules[ALL] = totals.iter().map(|t| t.counts).collect();

@@ -30,9 +30,18 @@ impl Circuit<'_> {
     /// # Errors
     /// A site was not recorded.
     pub fn totals(&self, neurons: bool) -> Result<Vec<Total>> {
+        self.totals_while(neurons, &mut || Ok(()))
+    }
+
+    /// [`Circuit::totals`], asking whether to go on before every layer.
+    ///
+    /// # Errors
+    /// As [`Circuit::totals`]; what `go_on` returns.
+    pub fn totals_while(&self, neurons: bool, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Total>> {
         let mut totals = Vec::new();
         self.embeddings(&mut totals)?;
         for layer in 0..self.model.arch.n_layers {
+            go_on()?;
             let pair = |of: fn(&Gradients) -> &Vec<Tensor>| -> Result<[Vec<f32>; 2]> {
                 Ok([vector(&of(&self.kept.frozen)[layer])?, vector(&of(&self.kept.exact)[layer])?])
             };
@@ -127,11 +136,17 @@ impl Circuit<'_> {
 
     /// What biases put into the target by every path, from the biases themselves: with what the embeddings put there it is the target's value.
     ///
+    /// Computed once; `go_on` is asked before every layer.
+    ///
     /// # Errors
-    /// A site was not recorded.
-    pub fn biases(&self) -> Result<f32> {
+    /// A site was not recorded; what `go_on` returns.
+    pub fn biases(&self, go_on: &mut dyn FnMut() -> Result<()>) -> Result<f32> {
+        if let Some(sum) = self.kept.biases.get() {
+            return Ok(*sum);
+        }
         let mut sum = f64::from(self.kept.goal.bias);
         for (l, block) in self.model.blocks.iter().enumerate() {
+            go_on()?;
             let at = |site| self.kept.frozen.at(Site::Block(l, site)).context("the gradient was not kept");
             let rows = |site| -> Result<Vec<f32>> { vector(at(site)?) };
             let (written, d) = (self.written(l)?, self.model.arch.d_model);
@@ -159,7 +174,7 @@ impl Circuit<'_> {
                 sum += f64::from(dot(&rows(S::MlpOut)?, &written.mlp_bias));
             }
         }
-        Ok(sum as f32)
+        Ok(*self.kept.biases.get_or_init(|| sum as f32))
     }
 
     /// What the neurons of a layer read of biases, at all positions.

@@ -145,6 +145,9 @@ impl Pane {
         {
             self.to_first_unit();
         }
+        if before.is_none() || !same {
+            self.begin_at_the_top();
+        }
     }
 
     /// Puts the cursor on the first row of the table of units.

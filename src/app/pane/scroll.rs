@@ -67,6 +67,16 @@ impl Pane {
     pub fn begin_anew(&mut self) {
         (self.cursor, self.column, self.skipped, self.scrolled) = (0, 0, 0, None);
         self.settle();
+        self.begin_at_the_top();
+    }
+
+    /// What stands above the first row is read first: the window begins there, as long as no row does.
+    pub(super) fn begin_at_the_top(&mut self) {
+        let first = self.row_lines().next().is_none_or(|row| row >= self.cursor);
+        self.scrolled = first.then_some((0, self.cursor));
+        if first {
+            self.window.set((0, self.window.get().1));
+        }
     }
 
     /// Scrolls the window by lines, as far as there are any.

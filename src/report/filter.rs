@@ -1,8 +1,7 @@
 //! Filters of tables: `activation>2 layer=3..5 "Austin"`.
 
 use super::{Cell, CellKind, Table};
-use crate::address::Component;
-use crate::address::Part;
+use crate::address::{Component, Part};
 use anyhow::{Context, Result, bail};
 
 /// Conditions that all have to hold.

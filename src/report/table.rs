@@ -21,7 +21,7 @@ pub struct Column {
     pub kind: CellKind,
 }
 
-/// What numbers are measured in: one of the words that [`Kind`] is made with.
+/// What numbers are measured in: one of the words that [`CellKind`] is made with.
 pub type NumberUnit = &'static str;
 
 /// What the cells of a column are.

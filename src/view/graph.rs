@@ -96,8 +96,9 @@ impl Canvas<'_> {
         let graph = &self.app.graph;
         let of = graph.name();
         let Some(shown) = graph.shown() else { return format!("Graph of {of}") };
+        let edits = if self.app.edits.on().is_empty() { "" } else { " (run without edits)" };
         if let Some(question) = question(shown).filter(|_| !shown.flat && shown.root == shown.first_target()) {
-            return format!("Graph of {of}: {question}");
+            return format!("Graph of {of}: {question}{edits}");
         }
         let root = self.node_name(shown.root);
         let what = match (shown.flat, shown.direction) {
@@ -108,7 +109,6 @@ impl Canvas<'_> {
             (false, TreeDirection::Upstream) => format!("what feeds {root}"),
             (false, TreeDirection::Downstream) => format!("what {root} feeds"),
         };
-        let edits = if self.app.edits.on().is_empty() { "" } else { " (run without edits)" };
         format!("Graph of {of}, {what}{edits}")
     }
 

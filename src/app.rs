@@ -387,6 +387,9 @@ impl App {
                 if slot == Slot::Graph {
                     self.graph_failed();
                 }
+                if slot == Slot::Verify {
+                    self.end_tests();
+                }
                 if let (Slot::Model, Some(model)) = (slot, &self.model) {
                     // The model that is open stays open, and nothing is wrong with it.
                     self.model_name = model.name.clone();

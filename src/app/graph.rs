@@ -28,6 +28,7 @@ use crate::analysis::attribution::{Attribution, Basis, GraphId, GraphRequest};
 use crate::analysis::attribution_graph::GraphSettings;
 use crate::app::Slot;
 use crate::engine::Ask;
+use crate::graph::verification::Verification;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -80,8 +81,8 @@ pub struct GraphTab {
     pub(super) kept_file: Option<String>,
     /// How tests change units.
     pub(super) ways: intervention_cycle::InterventionCycle,
-    /// Of the tests that run, so many are made.
-    measured: usize,
+    /// Of the tests that run, those that are made.
+    pub(super) measured: Vec<Verification>,
     /// What stands beside the tree.
     pub beside: Beside,
     /// The target that was named on the way out of the graph: it names what the graph explains already.

@@ -5,6 +5,7 @@ use super::pane::RequestState;
 use super::yank::{self, Copied};
 use super::{App, Effect, Slot, Tab};
 use crate::action::Action;
+use crate::engine::Ask;
 use anyhow::Result;
 
 impl App {
@@ -57,17 +58,25 @@ impl App {
         format!("stopped{kept}; {} {does}", self.key_of(next))
     }
 
-    /// Asks again what was stopped or has failed, and whatever else is shown.
+    /// Asks again what was stopped or has failed: panes what they want now, the rest the same again as long as it is about what is looked at.
     pub(super) fn ask_again(&mut self) {
-        let (main, side) = self.tab.slots();
-        for slot in [Some(Slot::Next), Some(main), side].into_iter().flatten() {
-            let pane = self.pane_mut(slot);
-            if matches!(pane.state, RequestState::Cancelled | RequestState::Failed(_)) {
-                (pane.asked, pane.state) = (None, RequestState::Idle);
+        for slot in Slot::ALL {
+            let pane = self.pane(slot);
+            if !matches!(pane.state, RequestState::Cancelled | RequestState::Failed(_)) {
+                continue;
             }
-        }
-        if self.pane(Slot::Verify).state == RequestState::Cancelled {
-            self.test_again();
+            let Some(ask) = pane.asked.clone() else { continue };
+            let asks_itself = matches!(ask, Ask::Open(_) | Ask::Next(_) | Ask::Method { .. } | Ask::Graph(_));
+            if asks_itself || self.wanted(slot).is_some() {
+                // What is not shown now is asked for as soon as it is.
+                let pane = self.pane_mut(slot);
+                (pane.asked, pane.state) = (None, RequestState::Idle);
+            } else if self.is_about_what_is_shown(&ask) {
+                if slot == Slot::Verify {
+                    self.graph.measured.clear();
+                }
+                self.ask(slot, ask);
+            }
         }
         self.ask_what_is_missing();
         if !self.busy() {

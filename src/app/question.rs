@@ -116,6 +116,18 @@ impl App {
         }
     }
 
+    /// Whether a request that no pane makes by itself is about the prompt and the graph that are looked at: nodes go by numbers of their own graph.
+    pub(super) fn is_about_what_is_shown(&self, ask: &Ask) -> bool {
+        let graph = match ask {
+            Ask::Edge(edge) => edge.graph,
+            Ask::EdgesOf(head) => head.graph,
+            Ask::Branch { graph, .. } => *graph,
+            Ask::Test(tests) => tests.graph,
+            _ => return !self.is_obsolete(ask),
+        };
+        self.graph.shown().is_some_and(|shown| shown.was(graph))
+    }
+
     fn is_obsolete(&self, ask: &Ask) -> bool {
         let prompt = self.prompt.as_deref();
         let gone = |graph: &GraphId| !self.graph.has(*graph);
@@ -142,6 +154,9 @@ impl App {
             if self.end(slot) {
                 self.pane_mut(slot).state = RequestState::Cancelled;
                 any = true;
+                if slot == Slot::Verify {
+                    self.end_tests();
+                }
             }
         }
         any

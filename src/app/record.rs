@@ -8,8 +8,8 @@ use super::graph::Origin;
 use crate::analysis::generate::Sampling;
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::engine::PromptQuestion;
-use crate::graph::NodeKind;
-use crate::graph::verification::Intervention;
+use crate::graph::verification::{Intervention, Kept, Subject, Verification};
+use crate::graph::{Node, NodeKind};
 
 /// Commands remembered.
 const LOGGED: usize = 1000;
@@ -25,10 +25,15 @@ impl App {
     /// Remembers a command, unless it is the one before.
     fn remember(&mut self, command: String) {
         if self.log.last() != Some(&command) {
-            self.log.push(command);
-            let surplus = self.log.len().saturating_sub(LOGGED);
-            self.log.drain(..surplus);
+            self.remember_again(command);
         }
+    }
+
+    /// Remembers a command, even if it is the one before.
+    fn remember_again(&mut self, command: String) {
+        self.log.push(command);
+        let surplus = self.log.len().saturating_sub(LOGGED);
+        self.log.drain(..surplus);
     }
 
     /// Remembers how tokens were added to a prompt.
@@ -42,59 +47,107 @@ impl App {
         self.remember(line(&all));
     }
 
-    /// Remembers tests, and what they are of.
-    pub(super) fn log_tests(&mut self, tests: &TestRequest) {
+    /// Remembers tests that were all made. What they are of is known by ids: the graph may have grown since they were asked for, and its
+    /// nodes have other numbers then.
+    pub(super) fn log_tests(&mut self, tests: &TestRequest, found: &[Verification]) {
+        let what = match &tests.what {
+            Subjects::Top(n) => words(&["--top", &n.to_string()]),
+            Subjects::Heads => words(&["--top", "0", "--heads"]),
+            _ => return self.log_some_tests(tests, found),
+        };
+        self.log_verify(what, found.first().and_then(Verification::target).map(|on| &*on.node), &tests.with);
+    }
+
+    /// Remembers these tests alone.
+    pub(super) fn log_some_tests(&mut self, tests: &TestRequest, found: &[Verification]) {
+        let mut what = words(&["--top", "0"]);
+        for test in found {
+            what.extend(match &test.subject {
+                Subject::Node(id) => words(&["--unit", &self.name_of_node(id)]),
+                Subject::Unit(unit) => words(&["--unit", unit]),
+                Subject::Group { label, members } => {
+                    self.log_group(label, members);
+                    words(&["--group", label])
+                }
+            });
+        }
+        self.log_verify(what, found.first().and_then(Verification::target).map(|on| &*on.node), &tests.with);
+    }
+
+    /// Remembers that a group was kept alone.
+    pub(super) fn log_kept(&mut self, tests: &TestRequest, kept: &Kept) {
+        self.log_group(&kept.label, &kept.members);
+        self.log_verify(words(&["--top", "0", "--group", &kept.label]), Some(&kept.target), &tests.with);
+    }
+
+    /// Remembers tests of the graph that is looked at, with what becomes of the node `target`.
+    fn log_verify(&mut self, what: Vec<String>, target: Option<&str>, with: &Intervention) {
         let Some(file) = self.log_graph() else { return };
         let Some(shown) = self.graph.shown() else { return };
-        let name = |node: u32| {
-            let node = &shown.graph.nodes[node as usize];
-            node.address().map_or_else(|| node.id.to_string(), |address| address.to_string())
-        };
-        let top = |n: usize| words(&["--top", &n.to_string()]);
-        let units =
-            |units: Vec<String>| [top(0), units.iter().flat_map(|unit| words(&["--unit", unit])).collect()].concat();
-        let (what, group) = match &tests.what {
-            Subjects::Nodes(nodes) => (units(nodes.iter().map(|node| name(*node)).collect()), None),
-            Subjects::Edge(source, _) => (units(vec![name(*source)]), None),
-            Subjects::Top(n) => (top(*n), None),
-            Subjects::Heads => ([top(0), words(&["--heads"])].concat(), None),
-            Subjects::HeadPlaces(layer, head) => {
-                let n = shown.graph.metadata.prompt_tokens.len();
-                (units((0..n).map(|at| format!("L{layer}.H{head}@{at}")).collect()), None)
-            }
-            Subjects::Unit(unit) => (units(vec![unit.to_string()]), None),
-            Subjects::Group(label, members) | Subjects::KeepOnly(label, members) => {
-                let members = members.iter().map(|member| name(*member)).collect();
-                ([top(0), words(&["--groups"])].concat(), Some((label.clone(), members)))
-            }
-        };
-        let target = match shown.graph.nodes[tests.target as usize].kind {
-            NodeKind::Logit { token: Some(id), .. } if shown.graph.targets().count() > 1 => {
+        let target = shown.graph.targets().find(|at| Some(&*shown.graph.nodes[*at].id) == target);
+        let target = match target.map(|at| &shown.graph.nodes[at].kind) {
+            Some(NodeKind::Logit { token: Some(id), .. }) if shown.graph.targets().count() > 1 => {
                 words(&["--target", &id.to_string()])
             }
             _ => Vec::new(),
         };
-        let with = match &tests.with {
+        let with = match with {
             Intervention::Zero => Vec::new(),
             Intervention::Mean => words(&["--with", "mean"]),
             Intervention::Scale(factor) => words(&["--with", "scale", "--factor", &factor.to_string()]),
             Intervention::Resample(prompt) => words(&["--with", "resample", "--from", prompt]),
         };
-        if let Some((label, members)) = group {
-            self.log_group(&label, members);
-        }
         self.remember(line(&[words(&["mechscope", "verify", &file]), what, with, target].concat()));
     }
 
-    /// Remembers a group of nodes.
-    pub(super) fn log_group(&mut self, label: &str, members: Vec<String>) {
-        self.log_mark("--group", &format!("{label}={}", members.join(",")));
+    /// What commands know the node of this id by.
+    fn name_of_node(&self, id: &str) -> String {
+        let nodes = self.graph.shown().into_iter().flat_map(|shown| &shown.graph.nodes);
+        nodes.filter(|node| *node.id == *id).map(Node::unit_name).next().unwrap_or_else(|| id.to_owned())
     }
 
-    /// Remembers a mark in the graph: a group, a label, a pin.
-    pub(super) fn log_mark(&mut self, option: &str, mark: &str) {
-        let Some(file) = self.log_graph() else { return };
-        self.remember(line(&words(&["mechscope", "view", &file, option, mark, "--format", "json", "-o", &file])));
+    /// Remembers a group of nodes, by their ids.
+    pub(super) fn log_group(&mut self, label: &str, members: &[String]) {
+        self.log_groups(&[(label.to_owned(), members.to_vec())]);
+    }
+
+    /// Remembers groups of nodes, by their ids.
+    pub(super) fn log_groups(&mut self, groups: &[(String, Vec<String>)]) {
+        let mark = |(label, members): &(String, Vec<String>)| {
+            let members: Vec<String> = members.iter().map(|id| self.name_of_node(id)).collect();
+            words(&["--group", &format!("{label}={}", members.join(","))])
+        };
+        let marks: Vec<String> = groups.iter().flat_map(mark).collect();
+        if !marks.is_empty()
+            && let Some(command) = self.marking(marks)
+        {
+            self.remember(command);
+        }
+    }
+
+    /// Remembers a label of a node.
+    pub(super) fn log_label(&mut self, node: u32, label: &str) {
+        let command =
+            self.node_of_the_file(node).and_then(|name| self.marking(words(&["--label", &format!("{name}={label}")])));
+        command.into_iter().for_each(|command| self.remember(command));
+    }
+
+    /// Remembers that a node was pinned, or that the pin was taken away: the same command does either, so that it counts twice.
+    pub(super) fn log_pin(&mut self, node: u32) {
+        let command = self.node_of_the_file(node).and_then(|name| self.marking(words(&["--pin", &name])));
+        command.into_iter().for_each(|command| self.remember_again(command));
+    }
+
+    /// What commands know a node by; none of one that was opened since, which no file of the graph has.
+    fn node_of_the_file(&self, node: u32) -> Option<String> {
+        let shown = self.graph.shown().filter(|shown| !shown.was_opened(node))?;
+        Some(shown.graph.nodes[node as usize].unit_name())
+    }
+
+    /// The command that puts marks into the file of the graph.
+    fn marking(&mut self, marks: Vec<String>) -> Option<String> {
+        let file = self.log_graph()?;
+        Some(line(&[words(&["mechscope", "view", &file]), marks, words(&["--format", "json", "-o", &file])].concat()))
     }
 
     /// The file that holds the whole graph that is looked at, as the commands so far write it.
@@ -113,14 +166,16 @@ impl App {
         if let Some(known) = self.log.iter().find_map(|line| line.strip_prefix(&write)) {
             return Some(known.to_owned());
         }
-        let file = format!("graph-{}.json", 1 + self.log.iter().filter(|line| writes_a_graph(line)).count());
+        // Lines at the beginning are forgotten in time; no number is given twice.
+        let file =
+            format!("graph-{}.json", 1 + self.log.iter().filter_map(|line| written_graph(line)).max().unwrap_or(0));
         self.remember(write + &file);
         Some(file)
     }
 }
 
-/// Whether a command writes a graph to a file that others go on with; marks go into one that is there.
-fn writes_a_graph(line: &str) -> bool {
-    let marks = ["--group ", "--label ", "--pin "].iter().any(|option| line.contains(option));
-    line.contains(" --format json -o graph-") && !marks
+/// The number of the graph's file that a command writes or goes on with.
+fn written_graph(line: &str) -> Option<usize> {
+    let names = line.split(' ').filter_map(|word| word.strip_prefix("graph-")?.strip_suffix(".json"));
+    names.filter_map(|number| number.parse().ok()).max()
 }

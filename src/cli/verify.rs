@@ -32,6 +32,9 @@ pub struct Verify {
     /// Test every group of the file too: changed together, and kept alone
     #[arg(long)]
     groups: bool,
+    /// Test the group of this name too, as --groups does; repeatable
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    group: Vec<String>,
     /// What becomes of a unit
     #[arg(long, value_enum, default_value_t)]
     with: InterventionKind,
@@ -94,8 +97,7 @@ impl Verify {
         for id in unknown.iter().filter(|_| self.groups) {
             output::remark(&format!("warning: a group names {id:?}, which is no node"));
         }
-        let groups = if self.groups { groups } else { Vec::new() };
-        let groups = testable(&verifier, groups, &with);
+        let groups = testable(&verifier, self.chosen(groups)?, &with);
         for group in &groups {
             let subject = verifier.group(&group.label, &group.members);
             tests.push(Test { subject, with: with.clone(), watch: Vec::new() });
@@ -123,6 +125,21 @@ impl Verify {
         let mut to = BufWriter::new(to);
         report.write(self.format.into(), &mut to)?;
         Ok(to.flush()?)
+    }
+
+    /// The groups that are to be tested, of those of the file.
+    fn chosen(&self, mut groups: Vec<Group>) -> Result<Vec<Group>> {
+        for name in &self.group {
+            let known = || groups.iter().map(|group| format!("{:?}", group.label)).collect::<Vec<_>>().join(", ");
+            ensure!(
+                groups.iter().any(|group| group.label == *name),
+                "{}: no group is called {name:?}; accepted: {}",
+                self.file.file.display(),
+                if groups.is_empty() { "none, the file has no groups".to_owned() } else { known() }
+            );
+        }
+        groups.retain(|group| self.groups || self.group.contains(&group.label));
+        Ok(groups)
     }
 
     /// What becomes of a unit.

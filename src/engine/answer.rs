@@ -234,10 +234,15 @@ impl Worker {
             }
             step(done, of)
         };
-        verifier.run_each(&tests, &mut go_on, &mut |at, one| {
+        let ran = verifier.run_each(&tests, &mut go_on, &mut |at, one| {
             told.borrow_mut().push(one.clone());
             found[at] = Some(one);
-        })?;
+        });
+        if ran.is_err() && !told.borrow().is_empty() && self.live.has(job.id) {
+            // One that fails does not take those before it along.
+            self.say(job.id, Said::Partial(Answer::Tested(told.take())));
+        }
+        ran?;
         Ok(Answer::Tested(found.into_iter().flatten().collect()))
     }
 }

@@ -343,13 +343,18 @@ impl Node {
         self.extras.remove("clerp");
     }
 
-    /// The address if there is one, else the id: a name for messages and tables.
+    /// The address if there is one, else the id: what commands and files know a node by.
+    pub fn unit_name(&self) -> String {
+        self.address().map_or_else(|| self.id.to_string(), |address| address.to_string())
+    }
+
+    /// The address if there is one, else what readers call it: a name for messages and tables.
     pub fn name(&self) -> String {
         match (&self.kind, self.layer, self.position) {
             (NodeKind::Rest, Some(layer), Some(position)) => format!("L{layer}.mlp@{position} rest"),
             (NodeKind::Logit { token: None, .. }, ..) => "target".to_owned(),
             (NodeKind::Sink, ..) => self.id.replacen('_', " @", 1).replace('_', ","),
-            _ => self.address().map_or_else(|| self.id.to_string(), |address| address.to_string()),
+            _ => self.unit_name(),
         }
     }
 

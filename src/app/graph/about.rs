@@ -149,7 +149,7 @@ fn about(shown: &Shown, at: u32) -> Report {
     if !elsewhere.is_empty() {
         lines.push(format!("also active {elsewhere}"));
     }
-    lines.extend(super::tests::lines(shown, &node.id));
+    lines.extend(super::tests::lines(shown, at));
     report.note("about", lines.join("\n"));
     let kept = |edge: &Edge| shown.pruned.keeps(*edge);
     let sources = shown.graph.edges.row(at as usize).iter();

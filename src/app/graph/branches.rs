@@ -58,7 +58,8 @@ impl Shown {
         at.extend(self.graph.nodes.iter().zip(0u32..).map(|(node, i)| (node.id.clone(), i)));
         let before = self.graph.nodes.len();
         let mut children = Vec::with_capacity(found.children.len());
-        for (node, weight) in found.children {
+        for (mut node, weight) in found.children {
+            self.label_again(&mut node);
             let place = *at.entry(node.id.clone()).or_insert_with(|| {
                 self.graph.nodes.push(node);
                 self.graph.nodes.len() as u32 - 1
@@ -67,6 +68,8 @@ impl Shown {
         }
         if self.graph.nodes.len() > before {
             self.take_nodes()?;
+            // What was tested by its address may be among them.
+            self.index();
         }
         if let Some(branches) = &mut self.branches {
             let known = KnownBranch { children, more: found.more, more_abs: found.more_abs };

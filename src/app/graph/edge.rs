@@ -22,6 +22,9 @@ impl App {
             self.warn("no edge is selected: the root has none above it");
             return;
         };
+        if let Err(e) = shown.check_of_the_graph(&[node, parent]) {
+            return self.warn(e.to_string());
+        }
         let (source, target) = match shown.direction {
             crate::graph::tree::TreeDirection::Upstream => (node, parent),
             crate::graph::tree::TreeDirection::Downstream => (parent, node),

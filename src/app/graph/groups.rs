@@ -28,17 +28,13 @@ impl App {
             bail!("no node of the graph is marked: {} marks the selected one", self.graph_key(Action::Mark));
         }
         let Some(shown) = self.graph.shown_mut() else { bail!("there is no graph yet") };
+        shown.check_of_the_graph(&members)?;
         let ids: Vec<String> = members.iter().map(|n| shown.graph.nodes[*n as usize].id.to_string()).collect();
         let supernodes = &mut shown.graph.view.supernodes;
         supernodes.iter_mut().for_each(|s| s.members.retain(|m| !ids.contains(m)));
         supernodes.retain(|s| !s.members.is_empty() && s.label != label);
-        let of = |node: &u32| {
-            let node = &shown.graph.nodes[*node as usize];
-            node.address().map_or_else(|| node.id.to_string(), |address| address.to_string())
-        };
-        let named = members.iter().map(of).collect();
-        shown.graph.view.supernodes.push(Supernode { label: label.to_owned(), members: ids });
-        self.log_group(label, named);
+        shown.graph.view.supernodes.push(Supernode { label: label.to_owned(), members: ids.clone() });
+        self.log_group(label, &ids);
         self.marks.clear();
         (self.graph.beside, self.side) = (Beside::Groups, true);
         self.say(format!("{label}: {} nodes; {}", members.len(), self.what_groups_take()));
@@ -69,6 +65,9 @@ impl App {
     /// Pins the selected node, or takes the pin away; pins are kept in the file.
     pub(in crate::app) fn pin(&mut self) {
         let Some((node, shown)) = self.graph_node().zip(self.graph.shown_mut()) else { return };
+        if let Err(e) = shown.check_of_the_graph(&[node]) {
+            return self.warn(e.to_string());
+        }
         let id = shown.graph.nodes[node as usize].id.to_string();
         let pinned = &mut shown.graph.view.pinned;
         match pinned.iter().position(|p| *p == id) {
@@ -78,15 +77,7 @@ impl App {
             None => pinned.push(id),
         }
         self.relay_keeping_line();
-        self.log_node_mark("--pin", node, "");
-    }
-
-    /// Remembers a mark on a node.
-    pub(in crate::app) fn log_node_mark(&mut self, option: &str, node: u32, text: &str) {
-        let Some(node) = self.graph.shown().map(|shown| &shown.graph.nodes[node as usize]) else { return };
-        let name = node.address().map_or_else(|| node.id.to_string(), |address| address.to_string());
-        let mark = if option == "--pin" { name } else { format!("{name}={text}") };
-        self.log_mark(option, &mark);
+        self.log_pin(node);
     }
 
     /// The group on the selected row of the pane beside.
@@ -128,8 +119,10 @@ impl App {
         match kept.map(draft) {
             Ok((evidence, drafts)) => {
                 let drafted = drafts.len();
+                let named: Vec<_> = drafts.iter().map(|draft| (draft.label.clone(), draft.members.clone())).collect();
                 shown.graph.view.supernodes.extend(drafts);
                 shown.evidence = Some(evidence);
+                self.log_groups(&named);
                 self.say(format!("{drafted} groups drafted: {members} shows members, {more}"));
                 (self.graph.beside, self.side) = (Beside::Groups, true);
                 self.show_about();

@@ -196,12 +196,12 @@ impl App {
         let label = label.trim();
         let Some((node, shown)) = self.graph_node().zip(self.graph.shown_mut()) else { bail!("no node is selected") };
         let at = node;
-        let node = &mut shown.graph.nodes[node as usize];
+        let node = &shown.graph.nodes[node as usize];
         if node.kind.is_logit() || matches!(node.kind, NodeKind::Embedding { .. }) {
             bail!("{} is named by its token", node.name());
         }
-        node.relabel(label);
-        self.log_node_mark("--label", at, label);
+        shown.relabel(at, label);
+        self.log_label(at, label);
         let cursor = self.pane(Slot::Graph).cursor;
         self.show_graph();
         self.pane_mut(Slot::Graph).cursor = cursor;

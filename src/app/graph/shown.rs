@@ -6,8 +6,8 @@ use crate::graph::tree::{Branch, Branches, Limits, Tree, TreeDirection, TreeItem
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
-use anyhow::{Context, Result};
-use std::collections::{HashMap, HashSet};
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// How a tree starts: so many levels and children, and no child under this share.
@@ -64,12 +64,17 @@ pub struct Shown {
     pub tree: Tree,
     /// What speaks for the groups that were drafted.
     pub(super) evidence: Option<Table>,
+    /// The tests of single nodes, each with its node.
+    tested: BTreeMap<usize, u32>,
     /// The last test of each node, and which of its effects is that on the target.
     effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
     pub rows: Vec<GraphRow>,
     /// The node that the cursor was on when another graph was turned to.
     pub(super) at: Option<u32>,
+    /// Nodes that were labelled here and are none of the engine's graph: those that were opened since, and those of an earlier session that may
+    /// be opened again.
+    labelled: BTreeMap<Box<str>, Node>,
     /// What it looked like while it grew: tests that were asked for then are tests of this graph.
     stages: Vec<GraphId>,
 }
@@ -91,7 +96,7 @@ impl Shown {
         let root = u32::try_from(root)?;
         let direction = TreeDirection::Upstream;
         let (flat, rows) = (false, Vec::new());
-        let effects = HashMap::new();
+        let (tested, effects) = (BTreeMap::new(), HashMap::new());
         let mut shown = Shown {
             source,
             graph,
@@ -106,9 +111,11 @@ impl Shown {
             branches: None,
             tree,
             evidence: None,
+            tested,
             effects,
             rows,
             at: None,
+            labelled: BTreeMap::new(),
             stages: Vec::new(),
         };
         shown.root = shown.first_target();
@@ -144,6 +151,7 @@ impl Shown {
         self.evidence.clone_from(&before.evidence);
         self.stages.clone_from(&before.stages);
         self.stages.push(before.source.id);
+        self.labelled.clone_from(&before.labelled);
         self.adopt(&before.graph);
     }
 
@@ -170,6 +178,10 @@ impl Shown {
     pub(in crate::app) fn take_up(&mut self, kept: &Graph) {
         let since = self.graph.view.clone();
         self.adopt(kept);
+        let own = self.graph.by_id();
+        // Opened in the tree at that time, they may be opened again.
+        let opened = kept.nodes.iter().filter(|n| !n.label.is_empty() && !own.contains_key(&*n.id));
+        self.labelled.extend(opened.map(|node| (node.id.clone(), node.clone())));
         if since != self.source.graph.view {
             let view = &mut self.graph.view;
             let known = |label: &str, all: &[Supernode]| all.iter().any(|s| s.label == label);
@@ -181,8 +193,44 @@ impl Shown {
         }
     }
 
+    /// Whether a node was opened in the tree since: the engine's graph and files of it do not have it.
+    pub(in crate::app) fn was_opened(&self, node: u32) -> bool {
+        node as usize >= self.source.graph.nodes.len()
+    }
+
+    /// Refuses nodes that were opened since, for what is done with nodes of the engine's graph alone.
+    ///
+    /// # Errors
+    /// One of them was opened in the tree.
+    pub(super) fn check_of_the_graph(&self, nodes: &[u32]) -> Result<()> {
+        let opened = nodes.iter().find(|node| self.was_opened(**node));
+        opened.map_or(Ok(()), |at| {
+            let name = self.graph.nodes[*at as usize].name();
+            bail!("{name} was opened in the tree and is not among the graph's own nodes: it can be tested alone and labelled")
+        })
+    }
+
+    /// Names a node; no text takes the name away.
+    pub(super) fn relabel(&mut self, at: u32, label: &str) {
+        let opened = self.was_opened(at);
+        let node = &mut self.graph.nodes[at as usize];
+        node.relabel(label);
+        match (opened, label.is_empty()) {
+            (true, false) => drop(self.labelled.insert(node.id.clone(), node.clone())),
+            (true, true) => drop(self.labelled.remove(&node.id)),
+            (false, _) => {}
+        }
+    }
+
+    /// Gives a node that is opened the label that it was given before.
+    pub(super) fn label_again(&self, node: &mut Node) {
+        if let Some(before) = self.labelled.get(&node.id) {
+            node.relabel(&before.label);
+        }
+    }
+
     /// Whether a test of this graph's nodes was asked of it, or of what it was while it grew.
-    pub(super) fn was(&self, other: GraphId) -> bool {
+    pub(in crate::app) fn was(&self, other: GraphId) -> bool {
         self.source.id == other || self.stages.contains(&other)
     }
 
@@ -190,7 +238,7 @@ impl Shown {
     pub(in crate::app) fn work(&self) -> Option<Graph> {
         let view = &self.graph.view;
         let labelled = self.graph.nodes.iter().zip(&self.source.graph.nodes).filter(|(a, b)| a.label != b.label);
-        let labelled: Vec<Node> = labelled.map(|(node, _)| node.clone()).collect();
+        let labelled: Vec<Node> = labelled.map(|(node, _)| node).chain(self.labelled.values()).cloned().collect();
         let (verified, kept) = (&self.graph.verified, &self.graph.kept);
         let nothing = labelled.is_empty() && *view == self.source.graph.view;
         if nothing && (verified, kept) == (&self.source.graph.verified, &self.source.graph.kept) {
@@ -274,8 +322,12 @@ impl Shown {
 
     /// How the last test of a node changed it: what stands in one column was measured in one way.
     pub fn way(&self) -> Option<&Intervention> {
-        let nodes = self.graph.verified.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
-        nodes.map(|v| &v.with).next_back()
+        self.graph.verified.get(*self.tested.keys().next_back()?).map(|test| &test.with)
+    }
+
+    /// The node that a test changed, if it was one alone. A unit that was no node when it was tested may be one now.
+    pub(super) fn tested_node(&self, test: usize) -> Option<u32> {
+        self.tested.get(&test).copied()
     }
 
     /// Keeps what was measured.
@@ -284,21 +336,25 @@ impl Shown {
         self.index();
     }
 
-    /// Finds the tests of the target by node.
-    fn index(&mut self) {
+    /// Finds the tests of single nodes, and of those the last ones that measured the target.
+    pub(super) fn index(&mut self) {
         let ids = self.graph.by_id();
+        let units = self.graph.verified.iter().any(|test| matches!(test.subject, Subject::Unit(_)));
+        let nodes = (0u32..).zip(&self.graph.nodes).filter(|_| units);
+        let places: HashMap<String, u32> =
+            nodes.filter_map(|(at, node)| Some((node.address()?.to_string(), at))).collect();
+        let node = |test: &Verification| match &test.subject {
+            Subject::Node(id) => ids.get(id.as_str()).map(|at| *at as u32),
+            Subject::Unit(unit) => places.get(unit).copied(),
+            Subject::Group { .. } => None,
+        };
+        let verified = self.graph.verified.iter().enumerate();
+        self.tested = verified.filter_map(|(at, test)| Some((at, node(test)?))).collect();
         let target = &self.graph.nodes[self.first_target() as usize].id;
-        let mut effects = HashMap::new();
-        let way = self.way().cloned();
-        for (at, test) in self.graph.verified.iter().enumerate().filter(|(_, test)| Some(&test.with) == way.as_ref()) {
-            let on = test.effects.iter().position(|e| *e.node == **target);
-            if let (Subject::Node(id), Some(effect)) = (&test.subject, on)
-                && let Some(node) = ids.get(id.as_str())
-            {
-                effects.insert(*node as u32, (at, effect));
-            }
-        }
-        self.effects = effects;
+        let way = self.way();
+        let of_way = self.tested.iter().filter(|(at, _)| Some(&self.graph.verified[**at].with) == way);
+        let effect = |at: usize| self.graph.verified[at].effects.iter().position(|e| *e.node == **target);
+        self.effects = of_way.filter_map(|(at, node)| Some((*node, (*at, effect(*at)?)))).collect();
     }
 
     /// Prunes again.

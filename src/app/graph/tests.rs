@@ -47,15 +47,16 @@ impl App {
     fn tested_node(&self) -> Option<Subjects> {
         let node = self.graph_node()?;
         if let Some(shown) = self.graph.shown()
-            && node as usize >= shown.source.graph.nodes.len()
+            && shown.was_opened(node)
         {
             // Opened since: the engine's graph does not have it.
             return shown.graph.nodes[node as usize].address().map(Subjects::Unit);
         }
         let shown = self.graph.shown().filter(|s| s.direction == TreeDirection::Upstream);
+        // What was opened since has no number in the engine's graph: nothing can be watched there.
         let unit = |n: u32| {
-            let kind = shown.map(|s| &s.graph.nodes[n as usize].kind);
-            matches!(kind, Some(NodeKind::Neuron | NodeKind::Feature))
+            let known = shown.filter(|s| !s.was_opened(n)).map(|s| &s.graph.nodes[n as usize].kind);
+            matches!(known, Some(NodeKind::Neuron | NodeKind::Feature))
         };
         let reader = self.graph_row().and_then(|row| row.parent).filter(|reader| unit(*reader));
         Some(reader.map_or_else(|| Subjects::Nodes(vec![node]), |reader| Subjects::Edge(node, reader)))
@@ -112,18 +113,16 @@ impl App {
             self.warn("there is no graph yet");
             return;
         };
+        if let Subjects::Group(_, members) | Subjects::KeepOnly(_, members) = &what
+            && let Err(e) = shown.check_of_the_graph(members)
+        {
+            return self.warn(e.to_string());
+        }
         let (graph, target) = (shown.source.id, shown.first_target());
         let dictionary = self.graph.dictionary.clone();
-        self.graph.measured = 0;
+        self.graph.measured.clear();
         self.ask(Slot::Verify, Ask::Test(TestRequest { graph, dictionary, target, what, with }));
         self.show_about();
-    }
-
-    /// Asks for the tests that were stopped once more.
-    pub(in crate::app) fn test_again(&mut self) {
-        if let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() {
-            self.ask_tests_with(tests.what, tests.with);
-        }
     }
 
     /// Measurements arrived.
@@ -150,12 +149,10 @@ impl App {
             )),
         };
         self.message = said.map(Message::info);
-        shown.record(found);
-        self.log_tests(&tests);
-        let cursor = self.pane(Slot::Graph).cursor;
-        self.show_graph();
-        self.pane_mut(Slot::Graph).cursor = cursor;
-        self.show_about();
+        shown.record(found.clone());
+        self.graph.measured.clear();
+        self.log_tests(&tests, &found);
+        self.relay_keeping_line();
         if let Some(unit) = place {
             self.pane_mut(Slot::GraphSide).select(&unit);
         }
@@ -169,15 +166,28 @@ impl App {
         let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
         let Some(shown) = self.graph.shown_mut().filter(|shown| shown.was(tests.graph)) else { return };
         shown.record(found.clone());
-        self.graph.measured += found.len();
+        self.graph.measured.extend(found);
         self.relay_keeping_line();
-        self.show_about();
+    }
+
+    /// The tests ended before they were all made: those that were are remembered, and the pane does not say any more that they run.
+    pub(in crate::app) fn end_tests(&mut self) {
+        let found = std::mem::take(&mut self.graph.measured);
+        if let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone()
+            && self.graph.shown().is_some_and(|shown| shown.was(tests.graph))
+            && !found.is_empty()
+        {
+            self.log_some_tests(&tests, &found);
+        }
+        if self.graph.beside == Beside::Tests {
+            self.show_about();
+        }
     }
 
     /// What is said of tests that are stopped: what they had measured by then is kept.
     pub(in crate::app) fn tests_kept(&self) -> Option<String> {
         let RequestState::Running(_, of) = self.pane(Slot::Verify).state else { return None };
-        let kept = self.graph.measured;
+        let kept = self.graph.measured.len();
         // Every test has three runs.
         (kept > 0).then(|| format!("{kept} of {} tests were made and are kept", of / 3))
     }
@@ -189,7 +199,7 @@ impl App {
             Some(shown) => shown.graph.record_kept(kept.clone()),
             None => return self.warn("the graph has changed since the test was asked for"),
         }
-        self.log_tests(&tests);
+        self.log_kept(&tests, &kept);
         self.say(kept_alone(&kept));
         self.show_about();
     }
@@ -305,9 +315,9 @@ impl Shown {
     pub fn verified(&self) -> Option<String> {
         let way = self.way()?;
         let target = &self.graph.nodes[self.first_target() as usize].id;
-        let of_way = |v: &&Verification| matches!(v.subject, Subject::Node(_)) && v.with == *way;
-        let effects: Vec<&NodeEffect> =
-            self.graph.verified.iter().filter(of_way).filter_map(|v| v.on(target)).collect();
+        let of_way = |(at, v): &(usize, &Verification)| self.tested_node(*at).is_some() && v.with == *way;
+        let tests = self.graph.verified.iter().enumerate().filter(of_way);
+        let effects: Vec<&NodeEffect> = tests.filter_map(|(_, v)| v.on(target)).collect();
         let n = effects.len();
         Some(match n {
             0 | 1 => format!("{n} tested ({})", in_short(way)),
@@ -317,9 +327,10 @@ impl Shown {
 }
 
 /// What is said of the tests of one node.
-pub(super) fn lines(shown: &Shown, id: &str) -> Vec<String> {
-    let of_node = shown.graph.verified_node(id).take(3);
-    of_node.filter_map(|test| Some(format!("{}: {}", in_short(&test.with), test.target()?.verdict()))).collect()
+pub(super) fn lines(shown: &Shown, node: u32) -> Vec<String> {
+    let tests = shown.graph.verified.iter().enumerate().rev();
+    let of_node = tests.filter(|(at, _)| shown.tested_node(*at) == Some(node)).take(3);
+    of_node.filter_map(|(_, test)| Some(format!("{}: {}", in_short(&test.with), test.target()?.verdict()))).collect()
 }
 
 /// Everything measured, the largest effects first, over a scatter plot of measured against predicted.

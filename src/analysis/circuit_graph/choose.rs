@@ -47,7 +47,7 @@ pub(super) fn nodes(
             counts,
         }));
         // Never more in hand than could be wanted, and another MLP's.
-        if neurons.len() > 4 * max {
+        if neurons.len() > max.saturating_mul(4) {
             neurons.sort_by(strongest);
             neurons.truncate(max);
         }

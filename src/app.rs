@@ -1,7 +1,7 @@
 //! The state of the explorer and what events do to it: no input or output, no clock, no terminal.
 
 mod asked;
-mod chat;
+pub mod chat;
 mod command;
 mod editing;
 pub mod edits;
@@ -172,7 +172,7 @@ pub struct App {
     /// Its tokens where they are not those of its text: some were generated.
     pub ids: Option<Vec<u32>>,
     /// A prompt in the chat template, and what it was before.
-    chat: Option<(String, String)>,
+    chat: Option<chat::ChatPrompt>,
     /// Prompts typed before, the latest last.
     pub prompts: Vec<String>,
     /// The prompt's tokens and target, of the newest answer.
@@ -241,7 +241,7 @@ impl App {
             model_name: session.model,
             prompt: session.prompt,
             ids: session.ids,
-            chat: None,
+            chat: session.chat,
             prompts: session.prompts,
             next: None,
             panes: Slot::ALL.map(Pane::new).to_vec(),
@@ -389,6 +389,9 @@ impl App {
                 }
                 if slot == Slot::Verify {
                     self.end_tests();
+                }
+                if slot == Slot::Branch {
+                    self.stop_opening();
                 }
                 if let (Slot::Model, Some(model)) = (slot, &self.model) {
                     // The model that is open stays open, and nothing is wrong with it.

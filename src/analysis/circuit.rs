@@ -1,5 +1,7 @@
 //! The circuit graph by addresses: one node's whole row.
 
+mod looks;
+
 use super::circuit_graph::{Contrast, question};
 use super::target::next_token;
 use crate::address::{Address, Component, Part, resolve_position};
@@ -12,6 +14,8 @@ use crate::replacement::Gate;
 use crate::replacement::circuit::{Circuit, CircuitNode, CircuitRow, Objective, StreamReading};
 use crate::report::{Column, Report, Table};
 use anyhow::{Context, Result, bail, ensure};
+
+pub use looks::{HeadPlace, why_it_looks};
 
 /// Whose row is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

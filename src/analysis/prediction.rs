@@ -50,9 +50,11 @@ pub struct Next {
 /// What edits did to a prediction.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PredictionChange {
-    /// The target's probability before and after.
+    /// Where the target is explained.
+    pub position: usize,
+    /// The target's probability there before and after.
     pub target: (f32, f32),
-    /// The most probable token before and after.
+    /// The most probable token after the prompt, before and after: what the model answers, whatever position is looked at.
     pub answer: (PromptToken, PromptToken),
 }
 
@@ -85,11 +87,15 @@ pub fn next(model: &Model, runs: &mut Runs, position: i64, target: Option<Target
         None => None,
         Some(edited) => {
             let (before, after) = (next_token(model, runs.clean()?, explained)?, next_token(model, edited, explained)?);
-            let first = |next: &NextToken| next.top(1).first().copied().context("the vocabulary is empty");
-            let token = |id| PromptToken { id, text: model.piece(id) };
+            let end = runs.input().tokens.len() - 1;
+            let first = |run| -> Result<PromptToken> {
+                let id = *next_token(model, run, end)?.top(1).first().context("the vocabulary is empty")?;
+                Ok(PromptToken { id, text: model.piece(id) })
+            };
             Some(PredictionChange {
+                position: explained,
                 target: (before.prob(target.token), after.prob(target.token)),
-                answer: (token(first(&before)?), token(first(&after)?)),
+                answer: (first(runs.clean()?)?, first(edited)?),
             })
         }
     };

@@ -78,7 +78,7 @@ impl App {
     }
 
     /// A token as readers know it, where it was named by its id.
-    fn named(&self, token: &str) -> String {
+    pub(super) fn named(&self, token: &str) -> String {
         let known = self.next.iter().flat_map(|next| [Some(&next.target), next.contrast.as_ref()]).flatten();
         let found =
             known.filter(|known| known.id.to_string() == token).map(|known| format!("\"{}\"", known.text)).next();

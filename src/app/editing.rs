@@ -120,11 +120,14 @@ impl App {
         let Some((before, after)) = self.target_probability() else { return };
         let (Some(names), Some(next)) = (self.announced.take(), &self.next) else { return };
         let (prompt, undo) = (self.key_of(Action::TabPrompt), self.key_of(Action::Undo));
-        let target = &next.target.text;
-        let answer = next.change.as_ref().map(|change| &change.answer).filter(|(before, after)| before != after);
-        let answer = answer.map_or(String::new(), |(_, after)| format!(", the answer is now \"{}\"", after.text));
+        let (target, end) = (&next.target.text, next.tokens.len().saturating_sub(1));
+        let Some(change) = &next.change else { return };
+        let (first, now) = (&change.answer.0.text, &change.answer.1.text);
+        let answer = if first == now { format!("still \"{now}\"") } else { format!("\"{first}\" -> \"{now}\"") };
+        // The target may be that of another position, which is looked at.
+        let place = if change.position == end { String::new() } else { format!(" at {}", change.position) };
         self.say(format!(
-            "\"{target}\" from {before:.4} to {after:.4}{answer}: {names} ({prompt} shows all, {undo} undoes)"
+            "answer at {end}: {answer} (\"{target}\"{place} from {before:.4} to {after:.4}): {names} ({prompt} shows all, {undo} undoes)"
         ));
     }
 

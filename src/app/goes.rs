@@ -43,6 +43,9 @@ impl App {
 
     /// Asks what the query and key of the selected head read; a head that was tested is asked about where it was.
     pub(super) fn ask_why_it_looks(&mut self) {
+        if self.tab == Tab::Graph && self.ask_why_in_the_circuit() {
+            return;
+        }
         let row = self.pane(self.focus()).address();
         let key = match (self.focus(), self.pane(self.focus()).cell("key")) {
             (Slot::Head, Some(Cell::Integer(key))) => Some(key.to_string()),

@@ -271,7 +271,9 @@ impl App {
                 self.graph.face = None;
             }
         } else {
-            self.message = shown.source.warnings.first().cloned().map(Message::warning);
+            if let Some(warning) = shown.source.warnings.first() {
+                self.message = Some(Message::warning(warning.clone()));
+            }
             // What another question was answered with is of no use beside this one; the work on it is kept.
             let gone =
                 |of: &Origin, w: &GraphRequest| *of == origin || (*of != Origin::File && !w.explains_the_same(&wanted));
@@ -305,10 +307,12 @@ impl App {
         if let (Some(shown), Some(node)) = (self.graph.shown_mut(), node) {
             shown.at = Some(node);
         }
-        if self.graph.face.is_some() || matches!(self.graph.beside, Beside::Edge) {
-            // Neither an edge nor a comparison of the one before.
+        if self.graph.face.is_some() || matches!(self.graph.beside, Beside::Edge | Beside::Figure) {
+            // Neither an edge nor a comparison of the one before, and no picture of what has none.
+            let drawn = self.graph.graph_of(origin).is_some_and(|(_, shown)| shown.graph.is_circuit());
             self.graph.beside = match self.graph.beside {
                 Beside::Edge | Beside::Both => Beside::Node,
+                Beside::Figure if !drawn => Beside::Node,
                 beside => beside,
             };
         }

@@ -1,8 +1,8 @@
 //! Moving the cursor: by rows, columns, tokens and layers.
 
-use super::App;
-use super::Slot;
+use super::graph::Beside;
 use super::overlay::Overlay;
+use super::{App, Slot, Tab};
 
 impl App {
     pub(super) fn move_rows(&mut self, by: i64) {
@@ -76,6 +76,11 @@ impl App {
 
     /// Keys into the pane beside, or back.
     pub(super) fn turn_beside(&mut self) {
+        if self.tab == Tab::Graph && self.graph.beside == Beside::Figure {
+            // Nothing moves in the picture: what stands in its place is the selected node.
+            self.graph.beside = Beside::Node;
+            self.show_about();
+        }
         self.side = !self.side && self.tab.slots().1.is_some();
     }
 }

@@ -12,6 +12,7 @@ use crate::report::{Body, Cell, Grid, Report, Table};
 use std::cell::Cell as Seen;
 use std::cmp::Ordering;
 use std::sync::Arc;
+use unicode_width::UnicodeWidthStr;
 
 /// How far a request is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -463,13 +464,13 @@ fn compare(a: &Cell, b: &Cell) -> Ordering {
     }
 }
 
-/// A note's lines, broken at spaces where they are longer than `columns` characters.
+/// A note's lines, broken at spaces where they are wider than `columns`.
 pub fn broken(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.lines() {
         let mut current = String::new();
         for word in line.split_inclusive(' ') {
-            if !current.is_empty() && current.chars().count() + word.trim_end().chars().count() > columns {
+            if !current.is_empty() && current.width() + word.trim_end().width() > columns {
                 lines.push(current.trim_end().to_owned());
                 current.clear();
             }

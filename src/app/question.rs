@@ -17,6 +17,7 @@ fn about(ask: &Ask) -> Option<&PromptQuestion> {
         | Ask::Edge(_)
         | Ask::EdgesOf(_)
         | Ask::Branch { .. }
+        | Ask::Looks { .. }
         | Ask::Test(_) => None,
     }
 }
@@ -121,7 +122,7 @@ impl App {
         let graph = match ask {
             Ask::Edge(edge) => edge.graph,
             Ask::EdgesOf(head) => head.graph,
-            Ask::Branch { graph, .. } => *graph,
+            Ask::Branch { graph, .. } | Ask::Looks { graph, .. } => *graph,
             Ask::Test(tests) => tests.graph,
             _ => return !self.is_obsolete(ask),
         };
@@ -139,7 +140,7 @@ impl App {
             Ask::Graph(wanted) => wanted.file.is_none() && (prompt != Some(&wanted.prompt) || wanted.ids != self.ids),
             Ask::Edge(edge) => gone(&edge.graph),
             Ask::EdgesOf(head) => gone(&head.graph),
-            Ask::Branch { graph, .. } => gone(graph),
+            Ask::Branch { graph, .. } | Ask::Looks { graph, .. } => gone(graph),
             Ask::Test(tests) => gone(&tests.graph),
             Ask::Chat { prompt: said, .. } => prompt != Some(said),
             Ask::Open(_) => false,
@@ -154,8 +155,10 @@ impl App {
             if self.end(slot) {
                 self.pane_mut(slot).state = RequestState::Cancelled;
                 any = true;
-                if slot == Slot::Verify {
-                    self.end_tests();
+                match slot {
+                    Slot::Verify => self.end_tests(),
+                    Slot::Branch => self.stop_opening(),
+                    _ => {}
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What is kept from one run to the next.
 
+use super::chat::ChatPrompt;
 use super::edits::ListedEdit;
 use super::work::GraphWork;
 use super::{App, Tab};
@@ -25,6 +26,9 @@ pub struct Session {
     /// Its tokens where they are not those of its text: some were generated.
     #[serde(default)]
     pub ids: Option<Vec<u32>>,
+    /// What the prompt was before it was put into the chat template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatPrompt>,
     /// The target as it was named.
     pub target: Option<String>,
     /// The contrast.
@@ -79,6 +83,7 @@ impl Session {
             model: model.to_owned(),
             prompt: None,
             ids: None,
+            chat: None,
             target: None,
             contrast: None,
             tab: Tab::Prompt,
@@ -173,6 +178,7 @@ impl App {
         Session {
             prompt: self.prompt.clone(),
             ids: self.ids.clone(),
+            chat: self.chat.clone(),
             target: selection.target.clone(),
             contrast: selection.contrast.clone(),
             tab: if self.tab == Tab::Method { Tab::Prompt } else { self.tab },

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
 
 /// Sessions that are kept; older ones go when a new one comes.
 const KEPT: usize = 100;
@@ -166,22 +168,36 @@ fn number(file: &Path) -> Option<u64> {
     name(file).parse().ok()
 }
 
-/// Characters of a model and of a prompt in the list.
+/// Columns of a model and of a prompt in the list.
 const MODEL: usize = 16;
 const PROMPT: usize = 20;
 
 /// The beginning of a prompt: enough to know it again.
 fn begin(prompt: &str) -> String {
-    if prompt.chars().count() <= PROMPT {
+    if prompt.width() <= PROMPT {
         return prompt.to_owned();
     }
-    prompt.chars().take(PROMPT - 3).collect::<String>() + "..."
+    let mut used = 0;
+    let fits = |part: &&str| {
+        used += part.width();
+        used <= PROMPT - 3
+    };
+    prompt.graphemes(true).take_while(fits).collect::<String>() + "..."
 }
 
 /// The end of a model's name: of a path that is what tells it from others.
 fn end(model: &str) -> String {
-    let surplus = model.chars().count().saturating_sub(MODEL);
-    if surplus == 0 { model.to_owned() } else { "...".chars().chain(model.chars().skip(surplus + 3)).collect() }
+    if model.width() <= MODEL {
+        return model.to_owned();
+    }
+    let mut used = 0;
+    let fits = |part: &&str| {
+        used += part.width();
+        used <= MODEL - 3
+    };
+    let mut kept: Vec<&str> = model.graphemes(true).rev().take_while(fits).collect();
+    kept.reverse();
+    format!("...{}", kept.concat())
 }
 
 #[cfg(test)]
@@ -214,6 +230,17 @@ mod tests {
         let error = prompt("1").unwrap_err().to_string();
         assert!(error.contains("found \"1\"") && error.contains("3, 2"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path().join("sessions")).unwrap().count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let (prompt, model) = ("\u{4e16}".repeat(30), "\u{1f469}\u{200d}\u{1f52c}".repeat(30));
+        assert_eq!(begin(&prompt), "\u{4e16}".repeat((PROMPT - 3) / 2) + "...");
+        assert_eq!(end(&model), format!("...{}", "\u{1f469}\u{200d}\u{1f52c}".repeat((MODEL - 3) / 2)));
+        assert_eq!(
+            (begin("\u{4e16}\u{754c}"), end("\u{4e16}\u{754c}")),
+            ("\u{4e16}\u{754c}".into(), "\u{4e16}\u{754c}".into())
+        );
     }
 
     #[test]

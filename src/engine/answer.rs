@@ -7,6 +7,7 @@ use super::protocol::{Answer, Ask, ModelInfo, Progress, PromptQuestion, Reply, S
 use super::worker::Worker;
 use crate::address::Edit;
 use crate::analysis::attribution::{self, Basis, GraphId, GraphRequest};
+use crate::analysis::circuit::{self, HeadPlace};
 use crate::analysis::circuit_graph::{self, BranchPlace};
 use crate::analysis::generate::{self, Sampling};
 use crate::analysis::input::Input;
@@ -50,6 +51,7 @@ impl Worker {
             Ask::Edge(edge) => self.edge(job, &edge),
             Ask::EdgesOf(wanted) => self.edges_of(job, &wanted),
             Ask::Branch { graph, path } => self.branch(job, graph, &path),
+            Ask::Looks { graph, head } => self.looks(job, graph, head),
             Ask::Test(tests) => self.test(job, &tests),
             Ask::Method { name, question, params } => self.method(job, &name, &question, &params),
         }
@@ -188,6 +190,15 @@ impl Worker {
         let pieces = open.model.pieces(trace.tokens());
         let sinks: Vec<_> = of.graph.nodes.iter().filter_map(|node| node.sink_positions()).collect();
         circuit_graph::branch(&open.model, &circuit, &pieces, path, &sinks).map(Answer::Branch)
+    }
+
+    fn looks(&self, job: &RunningJob, graph: GraphId, head: HeadPlace) -> Result<Answer> {
+        let open = self.opened()?;
+        let of = open.graph(graph)?;
+        let (trace, kept) = open.circuit(&of, &mut self.step(job))?;
+        let circuit = Circuit::again(&open.model.decoder, &trace, kept);
+        let report = circuit::why_it_looks(&circuit, &open.model.pieces(trace.tokens()), head)?;
+        Ok(Answer::Report(Arc::new(report)))
     }
 
     fn edge(&self, job: &RunningJob, edge: &EdgeQuestion) -> Result<Answer> {

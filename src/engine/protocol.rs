@@ -2,6 +2,7 @@
 
 use crate::address::Edit;
 use crate::analysis::attribution::{Attribution, GraphId, GraphRequest};
+use crate::analysis::circuit::HeadPlace;
 use crate::analysis::circuit_graph::{BranchPlace, CircuitBranch};
 use crate::analysis::generate::{Longer, Sampling};
 use crate::analysis::loadings::{EdgeQuestion, OfHead};
@@ -118,6 +119,13 @@ pub enum Ask {
         /// The nodes that lead to the place from the target, which is left out.
         path: Vec<BranchPlace>,
     },
+    /// Why a head of a graph with attention inside looks where it looks; answered with [`Answer::Report`].
+    Looks {
+        /// The graph.
+        graph: GraphId,
+        /// The head.
+        head: HeadPlace,
+    },
     /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
     Test(TestRequest),
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
@@ -233,7 +241,12 @@ impl Ask {
             Ask::Graph(_) => WorkUnit::Rows,
             Ask::Test(_) => WorkUnit::Tests,
             Ask::EdgesOf(_) => WorkUnit::Edges,
-            Ask::Next(_) | Ask::Chat { .. } | Ask::Edge(_) | Ask::Branch { .. } | Ask::Method { .. } => WorkUnit::Parts,
+            Ask::Next(_)
+            | Ask::Chat { .. }
+            | Ask::Edge(_)
+            | Ask::Branch { .. }
+            | Ask::Looks { .. }
+            | Ask::Method { .. } => WorkUnit::Parts,
         }
     }
 
@@ -242,7 +255,7 @@ impl Ask {
         match self {
             Ask::Edge(edge) => Some(edge.graph),
             Ask::EdgesOf(head) => Some(head.graph),
-            Ask::Branch { graph, .. } => Some(*graph),
+            Ask::Branch { graph, .. } | Ask::Looks { graph, .. } => Some(*graph),
             Ask::Test(tests) => Some(tests.graph),
             _ => None,
         }

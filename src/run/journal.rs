@@ -102,6 +102,7 @@ fn what(ask: &Ask) -> String {
         },
         Ask::Edge(_) => "which heads carried an edge".into(),
         Ask::EdgesOf(of) => format!("which edges L{}.H{} carried", of.head.0, of.head.1),
+        Ask::Looks { head, .. } => format!("why L{}.H{}@{} looks there", head.layer, head.head, head.position),
         Ask::Branch { path, .. } => format!("what stands below a place {} nodes down", path.len()),
         Ask::Test(tests) => format!("tests of {:?} with {}", tests.what, tests.with),
     }

@@ -1,6 +1,6 @@
 //! The lines above and below the tab: names of tabs, what is selected, what can be done.
 
-use super::progress::left;
+use super::progress::in_short;
 use super::{Canvas, text};
 use crate::action::{Action, Argument};
 use crate::app::graph::Origin;
@@ -117,7 +117,7 @@ impl Canvas<'_> {
         let most = (usize::from(area.height) / 2).max(1);
         if lines.len() > most {
             // The last line that there is room for says that there is more.
-            let rest = lines.split_off(most - 1).concat();
+            let rest = lines.split_off(most - 1).iter().map(|line| line.trim_end()).collect::<Vec<_>>().join(" ");
             lines.push(rest);
         }
         let area = Rect { y: area.bottom() - lines.len() as u16, height: lines.len() as u16, ..area };
@@ -178,27 +178,16 @@ fn freshness(app: &App) -> String {
         // The command's first word: what it is about is for the line where it was typed.
         return format!("piping to {}", pipe.command.split_whitespace().next().unwrap_or_default());
     }
-    use crate::app::Slot::{Generate, Graph, Model, Next, Verify};
+    use crate::app::Slot::{Branch, Generate, Model, Next, Verify};
     let model = app.pane(Model);
     let (main, side) = app.tab.slots();
-    let running = [Some(Model), Some(Generate), Some(Next), Some(main), side, Some(Verify)];
+    let running = [Some(Model), Some(Generate), Some(Next), Some(main), side, Some(Branch), Some(Verify)];
     for slot in running.into_iter().flatten() {
         match &app.pane(slot).state {
             // What came of it is in the prompt or among the tests; that it did not end well was said.
-            RequestState::Cancelled | RequestState::Failed(_) if matches!(slot, Generate | Verify) => {}
-            RequestState::Running(done, total) if slot == Model && *total > 0 => {
-                return format!("loading {done} %");
-            }
-            RequestState::Running(..) if slot == Model => return "loading".into(),
-            RequestState::Running(_, 0) => return "running".into(),
-            RequestState::Running(done, total) if slot == Graph => {
-                return format!("row {done}/{total}{}", left(app.pane(slot)));
-            }
-            // Every test has three runs.
-            RequestState::Running(done, total) if slot == Verify => {
-                return format!("test {}/{}{}", done / 3, total / 3, left(app.pane(slot)));
-            }
-            RequestState::Running(done, total) => return format!("layer {}/{total}", done + 1),
+            RequestState::Cancelled | RequestState::Failed(_) if matches!(slot, Generate | Branch | Verify) => {}
+            RequestState::Running(_, 0) if slot == Model => return "loading".into(),
+            RequestState::Running(..) => return in_short(app.pane(slot)),
             RequestState::Cancelled => return "stopped".into(),
             RequestState::Failed(_) => return "failed".into(),
             RequestState::Idle => {}

@@ -28,6 +28,27 @@ pub(super) fn told(pane: &Pane) -> Option<String> {
     Some(told + &left(pane))
 }
 
+/// The same for the status line.
+pub(super) fn in_short(pane: &Pane) -> String {
+    let (done, of) = match pane.state {
+        RequestState::Running(_, 0) => return "running".to_owned(),
+        RequestState::Running(done, of) => (done, of),
+        _ => return String::new(),
+    };
+    let counted = match pane.work {
+        None | Some(Counted::Parts) => format!("step {}/{of}", (done + 1).min(of)),
+        Some(Counted::Loading) => format!("loading {} %", 100 * done / of),
+        Some(Counted::Layers) => format!("layer {}/{of}", (done + 1).min(of)),
+        Some(Counted::Ranking) => "ranking".to_owned(),
+        Some(Counted::Tokens) => format!("token {done}/{of}"),
+        Some(Counted::Rows) => format!("row {done}/{of}"),
+        // Every test has three runs.
+        Some(Counted::Tests) => format!("test {}/{}", done / 3, of / 3),
+        Some(Counted::Edges) => format!("edge {done}/{of}"),
+    };
+    counted + &left(pane)
+}
+
 /// The time until the end of a pane's job, where it is long enough to be told.
 pub(super) fn left(pane: &Pane) -> String {
     let seconds = pane.seconds_left.filter(|s| *s >= 2.0);

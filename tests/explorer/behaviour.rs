@@ -43,7 +43,10 @@ fn the_induction_head_is_found_copied_and_silenced() {
     let address: Address = h.copied().parse().unwrap();
     assert_eq!(address.layer(), Some(1), "induction heads read what an earlier layer wrote");
     let said = h.app.message.clone().unwrap();
-    assert!(said.starts_with("\"u\" from 0.9") && said.contains(": L1.H"), "what it did is said: {said}");
+    assert!(
+        said.starts_with("answer at 16: still \"u\" (\"u\" from 0.9") && said.contains(": L1.H"),
+        "what it did is said: {said}"
+    );
     h.press("1");
     assert_eq!(h.app.edits.on().len(), 1);
     let target = h.app.next.as_ref().unwrap().target.text.clone();
@@ -73,9 +76,12 @@ fn the_induction_answer_falls_without_the_induction_heads() {
     assert_eq!(best.layer(), Some(1), "{best}");
     h.press("0");
     let said = |h: &Harness| h.app.message.clone().unwrap();
-    assert!(said(&h).starts_with("\" red\" from 0.99") && said(&h).contains(" to 0.9"), "{}", said(&h));
+    let begins = |text: &str, h: &Harness| assert!(said(h).starts_with(text), "{}", said(h));
+    begins("answer at 15: still \" red\" (\" red\" from 0.99", &h);
+    assert!(said(&h).contains(" to 0.9"), "{}", said(&h));
     h.press("u Space j Space j Space j Space 0");
-    assert!(said(&h).starts_with("\" red\" from 0.99") && said(&h).contains(" to 0.0"), "{}", said(&h));
+    begins("answer at 15: \" red\" -> ", &h);
+    assert!(said(&h).contains("(\" red\" from 0.99") && said(&h).contains(" to 0.0"), "{}", said(&h));
     h.press("1");
     let first = h.app.pane(Slot::Next).cell("text").cloned().unwrap();
     assert_ne!(first, Cell::token(" red"), "another answer comes first now");

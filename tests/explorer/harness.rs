@@ -69,9 +69,14 @@ impl Harness {
     /// Waits until everything asked is answered.
     pub fn settle(&mut self) {
         while self.app.busy() {
-            let reply = self.replies.recv_timeout(Duration::from_secs(60)).expect("an answer within a minute");
-            self.event(Event::Reply(reply));
+            self.settle_one();
         }
+    }
+
+    /// Waits for one reply.
+    pub fn settle_one(&mut self) {
+        let reply = self.replies.recv_timeout(Duration::from_secs(60)).expect("an answer within a minute");
+        self.event(Event::Reply(reply));
     }
 
     /// Presses keys, named as in keymaps and parted by spaces, and waits for what they ask.

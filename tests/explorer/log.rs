@@ -40,7 +40,7 @@ fn the_log_does_it_again() {
         "mechscope verify graph-1.json --top 0 --heads",
         "--with mean",
         "--with resample --from asdfasdfasdfasdfa",
-        "mechscope verify graph-1.json --top 0 --groups",
+        "mechscope verify graph-1.json --top 0 --group 'a group'",
         " --edit L",
     ] {
         assert!(all.contains(wanted), "{wanted} is not in the log:\n{all}");

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod graph;
+mod graph_circuit;
 mod graph_columns;
 mod graph_enter;
 mod graph_heads;

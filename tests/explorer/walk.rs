@@ -80,7 +80,8 @@ fn five_minutes_go_as_they_are_told() {
                 }
                 let message = h.app.message.clone().unwrap();
                 assert!(
-                    message.starts_with("\" Austin\" from 0.9935 to 0.0649, the answer is now \" Jefferson\""),
+                    message
+                        .starts_with("answer at 8: \" Austin\" -> \" Jefferson\" (\" Austin\" from 0.9935 to 0.0649)"),
                     "{message}"
                 );
                 h.press("u");

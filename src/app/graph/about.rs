@@ -1,6 +1,7 @@
 //! What is known of the selected node, beside the tree: from the graph alone, without a run.
 
 use super::{Beside, Shown};
+use crate::action::Action;
 use crate::app::App;
 use crate::app::Slot;
 use crate::app::pane::RequestState;
@@ -14,8 +15,13 @@ const ROWS: usize = 12;
 impl App {
     /// The picture beside the tree, or the selected node again.
     pub(in crate::app) fn toggle_figure(&mut self) {
+        let drawn = self.graph.shown().is_some_and(|shown| shown.graph.is_circuit());
         self.graph.beside = match self.graph.beside {
             Beside::Figure => Beside::Node,
+            _ if !drawn => {
+                let basis = self.graph_key(Action::Basis);
+                return self.warn(format!("only a graph with heads and MLPs as nodes is drawn: {basis} turns to it"));
+            }
             _ => Beside::Figure,
         };
         self.side = false;

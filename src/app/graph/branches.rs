@@ -6,8 +6,8 @@ use crate::app::App;
 use crate::app::Slot;
 use crate::engine::Ask;
 use crate::graph::Edges;
+use crate::graph::Influence;
 use crate::graph::tree::{Branch, Branches, KnownBranch, TreeDirection, TreeItem};
-use crate::graph::{Influence, prune};
 use anyhow::Result;
 use std::collections::{HashMap, HashSet};
 
@@ -16,6 +16,11 @@ impl Shown {
     pub fn by_places(&self) -> bool {
         let whole = !self.flat && self.direction == TreeDirection::Upstream && self.root == self.first_target();
         self.branches.is_some() && whole
+    }
+
+    /// Whether it is a graph with attention inside of the open model: the engine has its circuit.
+    pub(super) fn is_of_a_circuit(&self) -> bool {
+        self.branches.is_some()
     }
 
     /// Begins a tree that is told place by place: the target's own row is known.
@@ -36,8 +41,8 @@ impl Shown {
         self.graph.edges = std::mem::replace(&mut self.graph.edges, Edges::empty(0)).among(all);
         self.columns = self.graph.edges.transposed();
         self.influence = Influence::of(&self.graph)?;
-        self.pruned = prune(&self.graph, &self.influence, self.pruned.thresholds())?;
-        Ok(())
+        let now = self.pruned.thresholds();
+        self.set_thresholds(now.node(), now.edge())
     }
 
     /// Takes over what was opened while the graph grew, with the nodes that came with it.
@@ -97,7 +102,11 @@ impl App {
             (TreeItem::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
             (TreeItem::Node { branch: Branch::Leaf, .. }, true) => self.warn("nothing feeds this"),
             (TreeItem::Node { .. }, true) if branches.open(&path) => self.relay_keeping_line(),
-            (TreeItem::Node { .. }, true) => self.ask_branch(path),
+            (TreeItem::Node { .. }, true) => {
+                // Whoever opens places chooses them from now on.
+                self.graph.filling = false;
+                self.ask_branch(path);
+            }
             (TreeItem::Node { branch: Branch::Open, .. }, false) if branches.close(&path) => self.relay_keeping_line(),
             (_, false) => {
                 if let Some(line) = shown.tree.lines.get(row.line).and_then(|l| l.parent) {
@@ -135,11 +144,43 @@ impl App {
         let Some(path) = self.graph.opening.take() else { return };
         let Some(Ask::Branch { graph, .. }) = self.pane(Slot::Branch).asked.clone() else { return };
         let narrow = self.graph.filling;
-        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(graph)) else { return };
+        let at = self.place_in_the_tree();
+        let Some(shown) = self.graph.shown_mut().filter(|s| s.was(graph)) else { return self.stop_opening() };
         match shown.take_branch(path, found, narrow) {
-            Ok(()) => self.relay_keeping_line(),
-            Err(e) => self.fail(format!("{e:#}")),
+            Ok(()) => self.relay_keeping_place(at),
+            Err(e) => {
+                self.graph.filling = false;
+                self.fail(format!("{e:#}"));
+            }
         }
         self.fill_screen();
+    }
+
+    /// What stands below a place did not come: nothing more is opened unasked.
+    pub(in crate::app) fn stop_opening(&mut self) {
+        (self.graph.filling, self.graph.opening) = (false, None);
+    }
+
+    /// The path to the node under the cursor, or to the one whose children its line stands for, and whether it stands for those.
+    fn place_in_the_tree(&self) -> Option<(Vec<u32>, bool)> {
+        let (row, shown) = self.graph_row().zip(self.graph.shown())?;
+        match row.item {
+            TreeItem::Node { .. } => Some((shown.tree.path(row.line), false)),
+            TreeItem::More { .. } => Some((shown.tree.path(shown.tree.lines.get(row.line)?.parent?), true)),
+        }
+    }
+
+    /// Lays out again with the cursor where it was: the same node stands in several places, and lines may have come above it.
+    fn relay_keeping_place(&mut self, at: Option<(Vec<u32>, bool)>) {
+        self.relay_keeping_line();
+        let Some(((path, more), shown)) = at.zip(self.graph.shown()) else { return };
+        let tree = &shown.tree;
+        let same = |line: &usize| match (tree.lines[*line].item, tree.lines[*line].parent) {
+            (TreeItem::Node { .. }, _) => !more && tree.path(*line) == path,
+            (TreeItem::More { .. }, parent) => more && parent.is_some_and(|parent| tree.path(parent) == path),
+        };
+        if let Some(line) = (0..tree.lines.len()).find(same) {
+            self.pane_mut(Slot::Graph).cursor_to_row(line);
+        }
     }
 }

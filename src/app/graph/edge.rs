@@ -1,6 +1,8 @@
 //! Which heads carried the edge under the cursor, and which edges the head under the cursor carried.
 
 use super::Beside;
+use crate::address::{Component, Part, resolve_position};
+use crate::analysis::circuit::HeadPlace;
 use crate::analysis::loadings::{self, EdgeQuestion, OfHead};
 use crate::app::App;
 use crate::app::Slot;
@@ -43,6 +45,19 @@ impl App {
         }
         let (graph, dictionary) = (shown.source.id, self.graph.dictionary.clone());
         self.ask_beside(Ask::EdgesOf(OfHead { graph, dictionary, head, edges }));
+    }
+
+    /// Asks why the head on the selected row looks where it looks, of the circuit that its graph is of; whether there is such a head and circuit.
+    pub(in crate::app) fn ask_why_in_the_circuit(&mut self) -> bool {
+        let Some(shown) = self.graph.shown().filter(|shown| shown.is_of_a_circuit()) else { return false };
+        let Some(unit) = self.pane(self.focus()).address() else { return false };
+        let (Component::Unit { layer, part: Part::Head(head) }, Some(position)) = (&unit.place, unit.position) else {
+            return false;
+        };
+        let Ok(position) = resolve_position(position, shown.graph.metadata.prompt_tokens.len()) else { return false };
+        let (graph, head) = (shown.source.id, HeadPlace { layer: *layer, head: *head, position });
+        self.ask_beside(Ask::Looks { graph, head });
+        true
     }
 
     fn ask_beside(&mut self, ask: Ask) {

@@ -107,7 +107,7 @@ impl App {
         (self.graph.named, self.graph.entering) = (None, None);
     }
 
-    /// Neurons, features, and the file if there is one.
+    /// Heads and MLPs, neurons through held attention, features, and the file if there is one.
     pub(in crate::app) fn turn_basis(&mut self) {
         let file = self.graph.file.clone();
         self.graph.entering = None;
@@ -115,7 +115,9 @@ impl App {
             (Origin::File, _) => {
                 (self.graph.of_file, self.graph.basis) = (false, Basis::Circuit);
                 let on = self.graph_key(Action::Basis);
-                self.say(format!("the graph of the prompt; {on} goes on to its features, then to the file"));
+                self.say(format!(
+                    "the graph of the prompt; {on} goes on to its neurons, its features, then to the file"
+                ));
             }
             (Origin::Prompt(Basis::Features), Some(file)) => {
                 self.graph.of_file = true;
@@ -130,13 +132,22 @@ impl App {
 
     /// The token less what else was likely, or the token alone.
     pub(in crate::app) fn turn_contrast(&mut self) {
-        if self.selection.contrast.take().is_some() {
-            self.graph.plain = true;
-        } else {
-            self.graph.plain = !self.graph.plain;
+        if self.graph.origin() != Origin::Prompt(Basis::Circuit) {
+            let (basis, contrast) = (self.graph_key(Action::Basis), self.key_of(Action::Contrast));
+            return self.warn(match self.graph.origin() {
+                Origin::File => "a file's graph explains what it was made for".to_owned(),
+                Origin::Prompt(_) => format!(
+                    "only the graph with heads and MLPs is of what sets a token apart unasked ({basis} turns to it); \
+                     {contrast} on another tab names a token to subtract"
+                ),
+            });
         }
+        let cleared = self.selection.contrast.take();
+        self.graph.plain = cleared.is_some() || !self.graph.plain;
         let what = if self.graph.plain { "its own logit" } else { "what sets it apart from what else was likely" };
-        self.say(format!("the graph explains a token by {what}"));
+        let cleared =
+            cleared.map_or_else(String::new, |token| format!("; {} is subtracted no more", self.named(&token)));
+        self.say(format!("the graph explains a token by {what}{cleared}"));
     }
 
     /// Features out of this folder of transcoders; an empty line changes nothing.

@@ -4,9 +4,10 @@ use super::enter::Within;
 use crate::analysis::attribution::{Attribution, GraphId};
 use crate::graph::tree::{Branch, Branches, Limits, Tree, TreeDirection, TreeItem, TreeSource};
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
-use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
+use crate::graph::{Edge, Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result, bail};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -14,6 +15,9 @@ use std::sync::Arc;
 const LEVELS: usize = 1;
 const CHILDREN: usize = 8;
 const SHARE: f32 = 0.005;
+
+/// Edges that a picture shows.
+const DRAWN: usize = 80;
 
 /// A line of the tab.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +70,8 @@ pub struct Shown {
     pub(super) evidence: Option<Table>,
     /// The tests of single nodes, each with its node.
     tested: BTreeMap<usize, u32>,
+    /// The kept edges that carry most, strongest first, once somebody draws them.
+    strongest: OnceCell<Vec<Edge>>,
     /// The last test of each node, and which of its effects is that on the target.
     effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
@@ -112,6 +118,7 @@ impl Shown {
             tree,
             evidence: None,
             tested,
+            strongest: OnceCell::new(),
             effects,
             rows,
             at: None,
@@ -178,10 +185,16 @@ impl Shown {
     pub(in crate::app) fn take_up(&mut self, kept: &Graph) {
         let since = self.graph.view.clone();
         self.adopt(kept);
-        let own = self.graph.by_id();
-        // Opened in the tree at that time, they may be opened again.
-        let opened = kept.nodes.iter().filter(|n| !n.label.is_empty() && !own.contains_key(&*n.id));
-        self.labelled.extend(opened.map(|node| (node.id.clone(), node.clone())));
+        let own = self.source.graph.by_id();
+        // Opened in the tree at that time, they may be opened again, or are by now.
+        for node in kept.nodes.iter().filter(|n| !n.label.is_empty() && !own.contains_key(&*n.id)) {
+            self.labelled.entry(node.id.clone()).or_insert_with(|| node.clone());
+        }
+        for node in self.graph.nodes.iter_mut().skip(own.len()) {
+            if let Some(before) = self.labelled.get(&node.id) {
+                node.relabel(&before.label);
+            }
+        }
         if since != self.source.graph.view {
             let view = &mut self.graph.view;
             let known = |label: &str, all: &[Supernode]| all.iter().any(|s| s.label == label);
@@ -303,6 +316,22 @@ impl Shown {
         &self.columns
     }
 
+    /// The kept edges that carry the largest shares of what their targets read, strongest first.
+    pub fn strongest_edges(&self) -> &[Edge] {
+        self.strongest.get_or_init(|| {
+            let mut edges: Vec<(f32, Edge)> = Vec::new();
+            for target in (0..self.graph.nodes.len()).filter(|target| self.pruned.nodes()[*target]) {
+                let row = self.pruned.row(&self.graph.edges, target);
+                edges.extend(row.map(|(source, weight)| {
+                    (self.pruned.score(target, weight), Edge { target: target as u32, source, weight })
+                }));
+            }
+            edges.sort_by(|a, b| b.0.total_cmp(&a.0));
+            edges.truncate(DRAWN);
+            edges.into_iter().map(|(_, edge)| edge).collect()
+        })
+    }
+
     /// The target with the largest weight.
     pub fn first_target(&self) -> u32 {
         let weights = self.influence.weights();
@@ -363,6 +392,7 @@ impl Shown {
     /// Thresholds outside of 0 to 1.
     pub fn set_thresholds(&mut self, node: f64, edge: f64) -> Result<()> {
         self.pruned = prune(&self.graph, &self.influence, Thresholds::new(node, edge)?)?;
+        self.strongest = OnceCell::new();
         Ok(())
     }
 }

@@ -10,14 +10,11 @@
 
 use super::super::Canvas;
 use crate::app::graph::Shown;
-use crate::graph::{Node, NodeKind};
+use crate::graph::{Edge, Node, NodeKind};
 use crate::view::text;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use std::collections::HashMap;
-
-/// Edges that are drawn at most.
-const EDGES: usize = 80;
 
 /// Columns left of the picture, for the layers' names.
 const MARGIN: u16 = 5;
@@ -90,16 +87,9 @@ impl Canvas<'_> {
     /// The kept edges that carry most, as lines of dots.
     fn figure_edges(&mut self, scene: &Scene, shown: &Shown) {
         let graph = &shown.graph;
-        let mut edges: Vec<(f32, u32, u32, f32)> = Vec::new();
-        for target in (0..graph.nodes.len()).filter(|t| shown.pruned.nodes()[*t]) {
-            let row = shown.pruned.row(&graph.edges, target);
-            edges.extend(row.map(|(s, w)| (shown.pruned.score(target, w), target as u32, s, w)));
-        }
-        edges.sort_by(|a, b| b.0.total_cmp(&a.0));
-        edges.truncate(EDGES);
         // The strongest last, so that its colour stands where lines cross.
         let mut cells: HashMap<(u16, u16), (u8, f32)> = HashMap::new();
-        for (_, target, source, weight) in edges.iter().rev() {
+        for Edge { target, source, weight } in shown.strongest_edges().iter().rev() {
             let ends = [*source, *target].map(|n| scene.place(&graph.nodes[n as usize]));
             let [Some(from), Some(to)] = ends else { continue };
             let steps = (to.0 - from.0).abs().max((to.1 - from.1).abs()).ceil().max(1.0);

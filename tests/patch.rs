@@ -313,14 +313,8 @@ fn a_set_is_averaged_and_says_its_error() {
 /// The pairs that travel in the program are pairs for tokenizers of real models.
 #[test]
 fn pairs_of_words_fit_a_real_tokenizer() {
-    let folder = std::env::var_os("MECHSCOPE_REAL").map(std::path::PathBuf::from);
-    let folder = folder.unwrap_or_else(|| common::test_data().join("../target/real"));
     for name in ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
-        let path = folder.join(name);
-        if !path.is_file() {
-            eprintln!("\n*** SKIPPED: {} is not there (test_data/real/get.sh fetches it)\n", path.display());
-            continue;
-        }
+        let Some(path) = common::real(name) else { continue };
         for (set, pairs) in [("builtin:capitals", 50), ("builtin:real", 20)] {
             let model = program::arg(&path);
             let args = ["patch", "-m", model, "--set", set, "--site", "z", "--layer", "5", "--format", "json"];

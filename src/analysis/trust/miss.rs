@@ -5,7 +5,7 @@ use crate::address::{Address, Part};
 use crate::analysis::target::Target;
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::site::Sites;
-use crate::replacement::direct::Direct;
+use crate::replacement::direct::{Direct, TargetRow};
 use anyhow::Result;
 
 /// Copies that run together at most: all their sites are kept.
@@ -83,7 +83,8 @@ impl TestedPrompt<'_> {
     pub fn explain(&self, target: Target, effects: Vec<SilencedUnit>, step: Step) -> Result<Vec<MissedPrediction>> {
         let decoder = &self.model.decoder;
         let weights: Vec<(u32, f32)> = target.weights().collect();
-        let before = decoder.direct(&self.run, self.position, &weights, false)?;
+        let row = TargetRow::demeaned(decoder, &weights)?;
+        let before = decoder.direct_along(&self.run, self.position, &row, false)?;
         let (mut found, all) = (Vec::with_capacity(effects.len()), effects.len());
         for batch in effects.chunks(BATCH) {
             let units: Vec<(Address, Silencing)> = batch.iter().map(|e| (e.unit.clone(), e.against)).collect();
@@ -93,7 +94,7 @@ impl TestedPrompt<'_> {
             let tell = &mut |_: usize, _: usize| step(done, all);
             let run = decoder.run_by(decoder.route(), Start::Tokens(&copies), &sites, &plan, Logits::Last, tell)?;
             for (copy, effect) in batch.iter().enumerate() {
-                let after = decoder.direct(&run.alone(copy)?, self.position, &weights, false)?;
+                let after = decoder.direct_along(&run.alone(copy)?, self.position, &row, false)?;
                 found.push(MissedPrediction { culprit: self.culprit(effect, &before, &after), effect: effect.clone() });
             }
         }

@@ -6,7 +6,7 @@ mod random_models;
 
 use mechscope::address::{Component, Edit, Part};
 use mechscope::analysis::target::Target;
-use mechscope::analysis::trust::{Silencing, TargetTrial, TestedPrompt, Trial, UnitKind, to_explain};
+use mechscope::analysis::trust::{Ablation, TargetTrial, TestedPrompt, Trial, UnitKind, to_explain};
 use mechscope::model::Model;
 use mechscope::model::device::{DTypeChoice, DeviceChoice};
 use mechscope::model::edit::Passes;
@@ -23,7 +23,7 @@ fn open(name: &str) -> Model {
     Model::open(name, options, Box::new(|_, _| {})).unwrap()
 }
 
-fn everything(against: &[Silencing]) -> Trial {
+fn everything(against: &[Ablation]) -> Trial {
     Trial { kinds: UnitKind::ALL.to_vec(), against: against.to_vec(), neurons: 12 }
 }
 
@@ -44,7 +44,7 @@ fn what_is_measured_is_what_an_intervention_measures() {
     let token = |text| model.text().unwrap().token_id(text).unwrap();
     for contrast in [None, Some(token(" Olympia"))] {
         let target = Target::new(token(" Austin"), contrast);
-        let tried = tried(&model, &ids, target, &everything(&[Silencing::Zero]));
+        let tried = tried(&model, &ids, target, &everything(&[Ablation::Zero]));
         let arch = &model.decoder.arch;
         assert_eq!(tried.effects.len(), arch.n_layers * (arch.n_heads + ids.len() - 1) + 12);
         for effect in &tried.effects {
@@ -63,7 +63,7 @@ fn a_mean_is_that_of_the_positions_but_the_first() {
     let model = open("hello");
     let ids = model.encode("The capital of the state containing Dallas is", Bos::Auto).unwrap().ids();
     let target = Target::new(model.text().unwrap().token_id(" Austin").unwrap(), None);
-    let tried = tried(&model, &ids, target, &everything(&[Silencing::Mean]));
+    let tried = tried(&model, &ids, target, &everything(&[Ablation::MeanButFirst]));
     for effect in tried.effects.iter().filter(|e| e.kind == UnitKind::Neuron) {
         let (site, cols) = mechscope::model::edit::place(&model.decoder, &effect.unit).unwrap();
         let run = model.run(&ids, &Sites::only([site]), Logits::Last).unwrap();
@@ -85,7 +85,7 @@ fn trials_repeat_themselves_stop_when_told_and_do_all_targets_at_once() {
     let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
     let single = bench.most_probable().unwrap();
     let both = [single, Target { contrast: Some(single.token + 1), ..single }];
-    let trial = everything(&[Silencing::Zero, Silencing::Mean]);
+    let trial = everything(&[Ablation::Zero, Ablation::MeanButFirst]);
     let run = || bench.test(&both, &trial, &mut |_, _| Ok(())).unwrap();
     let numbers = |tried: &[TargetTrial]| -> Vec<(String, u32)> {
         let all = tried.iter().flat_map(|t| &t.effects);
@@ -117,7 +117,7 @@ fn culprits_change_what_is_measured() {
     let run = model.run(&ids, &Sites::Only(decoder.direct_sites()), Logits::Last).unwrap();
     for target in [Target::new(austin, None), Target::new(austin, Some(token(" Olympia")))] {
         let bench = TestedPrompt::new(&model, &ids, last).unwrap();
-        let tried = bench.test(&[target], &everything(&[Silencing::Zero]), &mut |_, _| Ok(())).unwrap().remove(0);
+        let tried = bench.test(&[target], &everything(&[Ablation::Zero]), &mut |_, _| Ok(())).unwrap().remove(0);
         // The same as a sum over the vocabulary.
         let mut weights: Vec<(u32, f32)> = target.weights().collect();
         if target.contrast.is_none() {
@@ -185,7 +185,7 @@ fn on_a_real_model_heads_agree_as_published() {
         let run = model.run(&ids, &Sites::None, Logits::Last).unwrap();
         let likeliest = mechscope::analysis::next_token::NextToken::new(run.last_logits(0).unwrap()).top(2);
         let target = Target::new(likeliest[0], Some(likeliest[1]));
-        let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Silencing::Zero], neurons: 0 };
+        let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Ablation::Zero], neurons: 0 };
         let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
         let tried = bench.test(&[target], &trial, &mut |_, _| Ok(())).unwrap().remove(0);
         let found = tried.agreements().remove(0);
@@ -207,7 +207,7 @@ fn on_a_real_model_the_culprit_is_named() {
     let prompt = "When Mary and John went to the store, John gave a drink to";
     let ids = model.encode(prompt, Bos::Never).unwrap().ids();
     let target = Target::new(token(" Mary"), Some(token(" John")));
-    let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Silencing::Zero], neurons: 0 };
+    let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Ablation::Zero], neurons: 0 };
     let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
     let tried = bench.test(&[target], &trial, &mut |_, _| Ok(())).unwrap().remove(0);
     let silenced = tried.effects.iter().find(|e| e.unit.to_string() == "L23.H0").unwrap();

@@ -242,7 +242,7 @@ fn the_target_is_traced_to_tokens_and_biases() {
         let embeddings = totals.iter().filter(|t| t.unit.layer().is_none()).map(|t| f64::from(t.writes));
         let found = embeddings.sum::<f64>() + biases;
         assert!((found - f64::from(circuit.value())).abs() <= 4.0 * slack, "{found} for {}", circuit.value());
-        assert!((biases - f64::from(circuit.bias().unwrap())).abs() <= 4.0 * slack, "{biases}");
+        assert!((biases - f64::from(circuit.beside_embeddings().unwrap())).abs() <= 4.0 * slack, "{biases}");
         let own = f64::from(circuit.biases(&mut || Ok(())).unwrap());
         assert!((biases - own).abs() <= 4.0 * slack, "{own} for {biases}");
     });

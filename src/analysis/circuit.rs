@@ -1,6 +1,7 @@
 //! The circuit graph by addresses: one node's whole row.
 
-use super::target::Target;
+use super::circuit_graph::{Contrast, question};
+use super::target::next_token;
 use crate::address::{Address, Component, Part, resolve_position};
 use crate::model::Model;
 use crate::model::edit::Passes;
@@ -129,7 +130,7 @@ fn looking(circuit: &Circuit, n_pos: usize, node: &CircuitRowTarget, branch: Hea
     }
 }
 
-/// One node's whole row in the circuit of `target` at the last position: what every unit below wrote of what the node reads, towards the target
+/// One node's whole row in the circuit of a question (a target, the likeliest token without one, and a contrast) at the last position: what every unit below wrote of what the node reads, towards the target
 /// or towards another reader.
 ///
 /// # Errors
@@ -137,17 +138,14 @@ fn looking(circuit: &Circuit, n_pos: usize, node: &CircuitRowTarget, branch: Hea
 pub fn row(
     model: &Model,
     ids: &[u32],
-    target: Option<Target>,
+    (target, contrast): (Option<&str>, Contrast),
     (node, towards, branch): (&CircuitRowTarget, &CircuitRowTarget, HeadBranch),
     gate: Gate,
     step: Step,
 ) -> Result<Report> {
     let trace = model.run(ids, &Sites::Only(Circuit::sites(&model.decoder)), Logits::Last)?;
     let position = trace.n_pos() - 1;
-    let target = match target {
-        Some(target) => target,
-        None => Target::most_probable(model, &trace, position)?,
-    };
+    let target = question(model, &next_token(model, &trace, position)?, target, contrast)?;
     let objective = Objective { weights: target.weights().collect(), position };
     let circuit = Circuit::new(&model.decoder, &trace, &objective, gate, &Passes::default(), step)?;
     let (reading, units) = match branch {

@@ -148,9 +148,13 @@ pub fn of_circuit(
             CircuitNode::Mlp { layer, position } => circuit.rest(layer, position, chosen.neurons_of(layer, position)),
             unit => circuit.reading(unit),
         };
-        let readings: Vec<StreamReading> = some.par_iter().map(read).collect::<Result<_>>()?;
+        // Work on a GPU stays on one thread: nothing orders it between several.
+        let readings: Result<Vec<StreamReading>> = match circuit.is_on_cpu() {
+            true => some.par_iter().map(read).collect(),
+            false => some.iter().map(read).collect(),
+        };
         let so_far = rows.len();
-        rows.extend(circuit.rows(&readings, &apart, &wanted, &mut || step(so_far, readers.len() + 1))?);
+        rows.extend(circuit.rows(&readings?, &apart, &wanted, &mut || step(so_far, readers.len() + 1))?);
     }
     let done = rows.len();
     parts.graph(nodes, &rows, &mut || step(done, done))

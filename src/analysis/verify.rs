@@ -162,11 +162,11 @@ impl<'a> Verifier<'a> {
     /// A graph whose influence cannot be computed.
     pub fn top(&self, n: usize, with: &Intervention, watch: usize) -> Result<Vec<Test>> {
         let graph = self.on.graph;
-        let influence = Influence::of(graph)?;
-        let fed = graph.edges.transposed();
         if graph.is_circuit() {
             return Ok(self.top_parts(n, with));
         }
+        let influence = Influence::of(graph)?;
+        let fed = graph.edges.transposed();
         let unit = |u: &&u32| graph.nodes[**u as usize].is_unit();
         let test = |&node: &u32| {
             let mut targets: Vec<(u32, f32)> =

@@ -263,16 +263,21 @@ impl GraphArgs {
     }
 
     fn targets(&self, model: &Model, ids: &[u32]) -> Result<Vec<LogitTarget>> {
+        let contrast = self.contrast.as_deref().filter(|text| *text != "none");
+        ensure!(
+            contrast.is_none() || !self.target.is_empty(),
+            "--contrast goes with a --target where effects run through attention, there is none"
+        );
         let run = model.run(ids, &crate::model::site::Sites::None, Logits::Last)?;
         let next = super::next_token(model, &run)?;
         if self.target.is_empty() {
             return Ok(most_probable(model, &next, TARGETS.0, self.targets.unwrap_or(TARGETS.1)));
         }
         let n = self.target.len();
-        ensure!(n == 1 || self.contrast.is_none(), "--contrast goes with one --target, there are {n}");
+        ensure!(n == 1 || contrast.is_none(), "--contrast goes with one --target, there are {n}");
         let mut named: Vec<Target> = Vec::with_capacity(n);
         for text in &self.target {
-            let target = Target::parse(model, Some(text), self.contrast.as_deref())?;
+            let target = Target::parse(model, Some(text), contrast)?;
             let target = target.context("--target names no token")?;
             super::target::hint(model, "--target", text);
             ensure!(!named.contains(&target), "--target {text:?}: the token is named twice");

@@ -51,7 +51,7 @@ impl Draft {
 }
 
 impl Graph {
-    /// The graph in five to eight sentences: which tokens, which heads moved what where, which MLPs wrote the answer, where an experiment will say
+    /// The graph in two to nine sentences: which tokens, which heads moved what where, which MLPs wrote the answer, where an experiment will say
     /// something else, what was tested, what remains. Nothing of a graph without attention inside, and of one without a target.
     pub fn in_sentences(&self) -> Vec<SummarySentence> {
         let Some(target) = self.targets().next().filter(|_| self.is_circuit()) else { return Vec::new() };
@@ -114,7 +114,7 @@ impl Graph {
             let token = self.metadata.token(Some(*key)).unwrap_or_default();
             draft.say(&format!(" looks at {key} \"{token}\" {weight:.2} and"));
         }
-        let works = if total < 0.0 { "works against it by" } else { "puts in" };
+        let works = if total < 0.0 { "works against it," } else { "puts in" };
         draft.say(&format!(" {works} {total:+.3}"));
         let sources = self.sources(head as usize, |node| node.kind != NodeKind::Bias);
         if !sources.is_empty() {
@@ -275,7 +275,7 @@ mod tests {
             [
                 "Why \" a\" rather than \" b\": +3.000, traced to tokens 100.0 %. By every path most comes from embed@0 \" x\" +2.000, embed@1 \" y\" +1.000.",
                 "L0.H3@1 looks at 0 \" x\" 0.75 and puts in +2.500; what it carries there was written by embed@0 \" x\" +2.000.",
-                "L1.H0@1 works against it by -1.000.",
+                "L1.H0@1 works against it, -1.000.",
                 "Of MLPs and their neurons the answer is written by L1.mlp@1 +1.250.",
                 "Expect experiments to differ where heads look, norms or gates answer: L0.H3@1 writes +2.500 counts +0.200.",
                 "Nothing of it was tested yet: totals are predictions.",

@@ -7,14 +7,11 @@
 //! by row for the features that are active: weights are never in memory as a whole.
 
 pub mod explained;
-mod gemma_scope;
 mod layer;
 mod layout;
 mod location;
 mod opened;
-mod sae_lens;
 mod settings;
-mod sparsify;
 
 use super::Model;
 use super::arch::Decoder;
@@ -36,7 +33,9 @@ pub use settings::{Nonlinearity, ReadPoint, WritePoint};
 /// # Errors
 /// A config that cannot be read.
 pub fn listed(folder: &Path) -> Result<Option<Vec<String>>> {
-    layout::listed_files(&Location::Folder(folder.into()))
+    let place = Location::Folder(folder.into());
+    let settings = layout::Folder::new(&place)?.circuit_tracer()?;
+    Ok(settings.and_then(|settings| settings.transcoders))
 }
 
 /// The repository, as `org/name[@revision]`, and the path inside, that an `hf://` address stands for.
@@ -45,6 +44,21 @@ pub fn listed(folder: &Path) -> Result<Option<Vec<String>>> {
 /// It names no file, or one outside.
 pub fn address(uri: &str) -> Result<(String, String)> {
     location::address(uri)
+}
+
+/// Whether a file of this name, without folders, is the config of a dictionary in some layout.
+pub fn is_config(name: &str) -> bool {
+    layout::is_config(name)
+}
+
+/// Whether a file of this name holds the tensors of a dictionary in some layout.
+pub fn is_tensors(name: &str) -> bool {
+    layout::is_tensors(name)
+}
+
+/// The layouts that are read, each with the files it is known by, for errors.
+pub fn accepted_layouts() -> String {
+    layout::accepted()
 }
 
 /// One active feature.

@@ -26,6 +26,7 @@ use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
@@ -35,8 +36,8 @@ pub use row::CircuitRow;
 pub use split::TotalsSplit;
 pub use totals::Total;
 
-/// A node of the circuit graph. Orders as the model computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A node of the circuit graph. Orders as the model computes: by layers, in a layer heads, the MLP, its neurons, each by positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CircuitNode {
     /// The token embedding at a position.
     Embed {
@@ -73,6 +74,26 @@ pub enum CircuitNode {
         /// The position.
         position: usize,
     },
+}
+
+impl Ord for CircuitNode {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Embeddings come before layer 0.
+        let key = |unit: &CircuitNode| match *unit {
+            CircuitNode::Embed { position } => (0, 0, position, 0),
+            CircuitNode::PosEmbed { position } => (0, 1, position, 0),
+            CircuitNode::Head { layer, head, position } => (layer + 1, 0, position, head),
+            CircuitNode::Mlp { layer, position } => (layer + 1, 1, position, 0),
+            CircuitNode::Neuron { layer, neuron, position } => (layer + 1, 2, position, neuron),
+        };
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for CircuitNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl CircuitNode {
@@ -219,6 +240,16 @@ impl<'a> Circuit<'a> {
     /// The run.
     pub fn trace(&self) -> &Trace {
         self.trace
+    }
+
+    /// The number type of the model.
+    pub fn dtype(&self) -> DType {
+        self.model.embed.dtype()
+    }
+
+    /// Whether the model is on the CPU.
+    pub fn is_on_cpu(&self) -> bool {
+        self.model.device().is_cpu()
     }
 
     /// The target's value.

@@ -8,7 +8,7 @@
 use super::freeze::ReplacementModel;
 use super::layer::Skip;
 use super::norm::{FrozenNorm, dot, vector};
-use super::target::{ResidualPoint, ResidualTarget};
+use super::target::ResidualTarget;
 use crate::model::arch::{Block, Decoder};
 use crate::model::kernel::matmul;
 use crate::model::site::BlockSite as S;
@@ -87,11 +87,7 @@ impl ReplacementModel {
             "a source has a vector of {d} numbers and a position below {}",
             self.n_pos
         );
-        let (attended, mlps) = match target.entry {
-            ResidualPoint::Embed => (0, 0),
-            ResidualPoint::Mid(l) => (l + 1, l),
-            ResidualPoint::Post(l) => (l + 1, l + 1),
-        };
+        let (attended, mlps) = target.entry.written();
         let layers =
             (0..attended).map(|l| LayerAttention::new(&model.blocks[l], l, trace, self.layers[l].skip.as_ref(), n));
         let layers = layers.collect::<Result<Vec<_>>>()?;

@@ -12,12 +12,25 @@ pub enum ResidualPoint {
 }
 
 impl ResidualPoint {
+    /// How many layers' attention and how many layers' MLPs have written by then.
+    pub fn written(self) -> (usize, usize) {
+        match self {
+            ResidualPoint::Embed => (0, 0),
+            ResidualPoint::Mid(l) => (l + 1, l),
+            ResidualPoint::Post(l) => (l + 1, l + 1),
+        }
+    }
+
+    /// What attention of `layer` reads from.
+    pub fn attention_input(layer: usize) -> Self {
+        layer.checked_sub(1).map_or(ResidualPoint::Embed, ResidualPoint::Post)
+    }
+
     /// What MLP of `layer` reads from.
     pub fn mlp_input(layer: usize, parallel: bool) -> Self {
-        match (parallel, layer) {
-            (false, _) => ResidualPoint::Mid(layer),
-            (true, 0) => ResidualPoint::Embed,
-            (true, _) => ResidualPoint::Post(layer - 1),
+        match parallel {
+            false => ResidualPoint::Mid(layer),
+            true => Self::attention_input(layer),
         }
     }
 }

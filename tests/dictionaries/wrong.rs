@@ -261,7 +261,14 @@ fn of_circuit_tracer() {
             ),
             (
                 |folder, _| std::fs::remove_file(folder.join(CONFIG)).unwrap(),
-                &["no transcoders", "cfg.json", "params.npz"],
+                &[
+                    "no transcoders; accepted: ",
+                    "sae.safetensors with cfg.json (sparsify)",
+                    "cfg.json with sae_weights.safetensors (SAELens)",
+                    "params.npz (Gemma Scope)",
+                    "params.safetensors with config.json (Gemma Scope 2)",
+                    "config.json or config.yaml (circuit-tracer)",
+                ],
             ),
         ],
     );

@@ -46,7 +46,11 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
     report.fact(what, circuit.value());
     let embeddings = totals.iter().filter(|t| t.unit.layer().is_none());
     report.fact("from_tokens", embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32);
-    report.fact("from_biases", circuit.bias()?);
+    match job.edits.is_empty() {
+        true => report.fact("from_biases", circuit.biases(&mut || step(0, 0))?),
+        // What an edit wrote has no way back to a token.
+        false => report.fact("from_biases_and_edits", circuit.beside_embeddings()?),
+    };
     report.table("totals", "Total effects on the target, by the size of counts", table(totals, split, top));
     Ok(report)
 }

@@ -4,7 +4,7 @@ use super::dictionaries::Dictionaries;
 use super::labelled::{Attribution, GraphId};
 use super::request::{Basis, GraphRequest};
 use super::tokens;
-use crate::analysis::attribution_graph::{GraphSettings, Growth, explained, grow_on, logit_targets};
+use crate::analysis::attribution_graph::{GraphSettings, Growth, LogitTarget, explained, grow_on, logit_targets};
 use crate::analysis::circuit_graph::{self, CircuitSettings, Contrast, question};
 use crate::analysis::graph_run;
 use crate::analysis::runs::Runs;
@@ -133,7 +133,7 @@ pub fn circuit_of_prompt(
     let (trace, tokens) = (runs.owned()?, runs.input().tokens.clone());
     let next = next_token(model, &trace, tokens.len() - 1)?;
     let contrast = Contrast::named(wanted.contrast.as_deref());
-    let target = question(model, &next, wanted.target.as_deref(), contrast)?;
+    let target = LogitTarget::of(model, &question(model, &next, wanted.target.as_deref(), contrast)?, &next);
     let settings = CircuitSettings {
         max_nodes: wanted.max_nodes.unwrap_or(circuit_graph::USUAL),
         neurons: false,

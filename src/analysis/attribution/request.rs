@@ -14,7 +14,7 @@ pub enum Basis {
 }
 
 impl Basis {
-    /// What `--nodes` calls it.
+    /// What its nodes are, in words; of neurons and features as `--nodes` calls them.
     pub fn name(self) -> &'static str {
         match self {
             Basis::Circuit => "heads and MLPs",

@@ -21,6 +21,9 @@ fn nearly_all(on: usize, n_pos: usize) -> bool {
 }
 
 /// Layer and number of the neurons `which` that are always on.
+///
+/// # Errors
+/// A site was not recorded; what `go_on` returns, which is asked before every layer.
 pub fn neurons(
     which: &BTreeSet<(usize, usize)>,
     trace: &Trace,

@@ -1,6 +1,5 @@
 //! What is explained when nobody says it whole: a token less what else was likely.
 
-use crate::analysis::attribution_graph::LogitTarget;
 use crate::analysis::next_token::NextToken;
 use crate::analysis::target::{Target, token};
 use crate::model::Model;
@@ -32,7 +31,7 @@ impl<'a> Contrast<'a> {
 ///
 /// # Errors
 /// A name that is no token.
-pub fn question(model: &Model, next: &NextToken, target: Option<&str>, contrast: Contrast) -> Result<LogitTarget> {
+pub fn question(model: &Model, next: &NextToken, target: Option<&str>, contrast: Contrast) -> Result<Target> {
     let target = match target {
         Some(text) => token(model, text).context("target")?,
         None => next.top(1).first().copied().context("the vocabulary is empty")?,
@@ -42,5 +41,5 @@ pub fn question(model: &Model, next: &NextToken, target: Option<&str>, contrast:
         Contrast::Nothing => None,
         Contrast::Token(text) => Some(token(model, text).context("contrast")?),
     };
-    Ok(LogitTarget::of(model, &Target::new(target, contrast), next))
+    Ok(Target::new(target, contrast))
 }

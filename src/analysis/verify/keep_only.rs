@@ -3,6 +3,7 @@
 use super::{TestPlan, Verifier};
 use crate::analysis::{About, Evidence, MethodCommand, MethodDirection};
 use crate::graph::verification::{Intervention, KeepOnly, Kept};
+use crate::graph::{Node, NodeKind};
 use crate::model::forward::Step;
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
@@ -16,8 +17,8 @@ pub static KEEP_ONLY: MethodCommand = MethodCommand {
         direction: MethodDirection::TopDown,
         unit: "group of units",
         evidence: Evidence::Intervention,
-        assumes: "the mean over the prompt's positions stands for a unit doing nothing in particular; inputs, remainders and what the graph does not show \
-                  stay as they are",
+        assumes: "the mean over the prompt's positions stands for a unit doing nothing in particular; inputs, remainders, sinks and what the graph does not \
+                  show stay as they are",
         cost: "4 forward passes",
         reference: "Wang et al. 2022, Interpretability in the Wild",
         params: &[],
@@ -41,18 +42,19 @@ impl Verifier<'_> {
     /// # Errors
     /// A group without units; a member that is neither unit nor input; what `step` returns.
     pub fn keep_only(&self, group: &[u32], step: Step) -> Result<KeepOnly> {
-        let is_unit = |n: &u32| self.on.node(*n).is_unit();
+        // With attention inside, heads, MLPs and what is left of one are units too; sinks stay in all runs.
+        let unit = |node: &Node| node.is_unit() || matches!(node.kind, NodeKind::Head | NodeKind::Mlp | NodeKind::Rest);
+        let is_unit = |n: &u32| unit(self.on.node(*n));
         for node in group.iter().map(|m| self.on.node(*m)) {
-            ensure!(
-                node.is_unit() || node.kind.is_input(),
-                "{} cannot be kept; accepted: units and inputs",
-                node.name()
-            );
+            ensure!(unit(node) || node.kind.is_input(), "{} cannot be kept; accepted: units and inputs", node.name());
         }
         // Inputs stay in all runs; a member that is named twice is ablated once.
         let group: BTreeSet<u32> = group.iter().copied().filter(is_unit).collect();
         let group: Vec<u32> = group.into_iter().collect();
-        ensure!(!group.is_empty(), "the group has no units that could be kept; accepted: neurons and features");
+        ensure!(
+            !group.is_empty(),
+            "the group has no units that could be kept; accepted: neurons, features, heads and MLPs"
+        );
         let all: Vec<u32> = (0..self.on.graph.nodes.len() as u32).filter(is_unit).collect();
         let others: Vec<u32> = all.iter().copied().filter(|n| !group.contains(n)).collect();
         let ablated = |nodes: &[u32]| -> Result<TestPlan> {

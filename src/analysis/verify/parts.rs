@@ -7,6 +7,7 @@ use crate::graph::verification::Intervention;
 use crate::graph::{Node, NodeKind};
 use crate::model::site::{BlockSite as S, Site};
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Heads or neurons of one layer at one position.
@@ -72,7 +73,7 @@ impl Verifier<'_> {
             NodeKind::Rest => {
                 let mut pieces = Vec::new();
                 let mut from = 0;
-                for neuron in self.apart(node).into_iter().chain([arch.d_mlp]) {
+                for neuron in self.apart(node)?.into_iter().chain([arch.d_mlp]) {
                     if from < neuron {
                         pieces.push(one(Numbered::Neuron, from..neuron));
                     }
@@ -85,10 +86,17 @@ impl Verifier<'_> {
         })
     }
 
-    /// The neurons that are nodes of their own beside the rest of an MLP, ascending. A pruned graph may have dropped some: they are in the rest's
+    /// The neurons that are nodes of their own beside the rest of an MLP. A pruned graph may have dropped some: they are in the rest's
     /// own list where its file has one.
-    fn apart(&self, rest: &Node) -> Vec<usize> {
-        rest.apart().into_iter().filter_map(|n| usize::try_from(n).ok()).collect()
+    fn apart(&self, rest: &Node) -> Result<BTreeSet<usize>> {
+        let d_mlp = self.on.model.decoder.arch.d_mlp;
+        let known = |neuron: u64| {
+            let known = usize::try_from(neuron).ok().filter(|n| *n < d_mlp);
+            known.with_context(|| {
+                format!("{} is without neuron {neuron}: this model has 0..={}", rest.name(), d_mlp - 1)
+            })
+        };
+        rest.apart().into_iter().map(known).collect()
     }
 
     /// All heads and neurons at the positions of a sink.

@@ -3,12 +3,15 @@
 use super::{GraphArgs, INTERRUPTED, interrupts, print};
 use crate::analysis::attribution_graph::LogitTarget;
 use crate::analysis::circuit_graph::{self, CircuitSettings, Contrast, question};
+use crate::analysis::next_token::NextToken;
 use crate::cli::output;
+use crate::cli::target::hint;
 use crate::graph::{Influence, Thresholds, prune};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Logits;
 use crate::model::site::Sites;
+use crate::replacement::circuit::Circuit;
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use std::sync::atomic::Ordering;
@@ -52,7 +55,8 @@ impl GraphArgs {
             neurons: true,
         };
         circuit_graph::plan(model, input.tokens.len(), &settings)?;
-        let target = self.question(model, &input.ids())?;
+        let trace = model.run(&input.ids(), &Sites::Only(Circuit::sites(&model.decoder)), Logits::Last)?;
+        let target = self.question(model, &crate::cli::next_token(model, &trace)?)?;
         let interrupted = interrupts()?;
         let mut progress = output::work_progress("graph");
         let mut step = |done: usize, all: usize| {
@@ -62,10 +66,13 @@ impl GraphArgs {
             }
             Ok(())
         };
-        let built = circuit_graph::build(model, &input.tokens, &target, &settings, &mut step);
+        let built = circuit_graph::build_on(model, &trace, &input.tokens, &target, &settings, &mut step);
         let mut graph = match built {
             // Without all its rows a graph of this kind is not one.
-            Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(INTERRUPTED),
+            Err(_) if interrupted.load(Ordering::Relaxed) => {
+                output::remark("interrupted before all rows were known: nothing was written");
+                return Ok(INTERRUPTED);
+            }
             built => built?,
         };
         progress(1, 1)?;
@@ -88,15 +95,18 @@ impl GraphArgs {
     }
 
     /// What is explained: the named tokens, or the most probable one less what else was likely.
-    fn question(&self, model: &Model, ids: &[u32]) -> Result<LogitTarget> {
+    fn question(&self, model: &Model, next: &NextToken) -> Result<LogitTarget> {
         ensure!(
             self.target.len() < 2,
             "--attention nodes explains one target, there are {}; --attention through takes several",
             self.target.len()
         );
-        let run = model.run(ids, &Sites::None, Logits::Last)?;
-        let next = crate::cli::next_token(model, &run)?;
-        let contrast = Contrast::named(self.contrast.as_deref());
-        question(model, &next, self.target.first().map(String::as_str), contrast)
+        let (target, contrast) = (self.target.first().map(String::as_str), Contrast::named(self.contrast.as_deref()));
+        let asked = question(model, next, target, contrast)?;
+        target.iter().for_each(|text| hint(model, "--target", text));
+        if let Contrast::Token(text) = contrast {
+            hint(model, "--contrast", text);
+        }
+        Ok(LogitTarget::of(model, &asked, next))
     }
 }

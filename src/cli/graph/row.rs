@@ -2,7 +2,7 @@
 
 use super::{GraphArgs, GraphOutput};
 use crate::analysis::circuit::{self, CircuitRowTarget, HeadBranch};
-use crate::analysis::target::Target;
+use crate::analysis::circuit_graph::Contrast;
 use crate::cli::output;
 use crate::report::{self, Report};
 use anyhow::{Result, bail, ensure};
@@ -24,8 +24,8 @@ impl GraphArgs {
         );
         let model = self.model.open()?;
         let input = self.prompt.read(&model)?;
-        let contrast = self.contrast.as_deref().filter(|text| *text != "none");
-        let target = Target::parse(&model, self.target.first().map(String::as_str), contrast)?;
+        let target = self.target.first().map(String::as_str);
+        let asked = (target, Contrast::named(self.contrast.as_deref()));
         let branch = self.branch.unwrap_or_default().of();
         ensure!(
             branch == HeadBranch::Values || self.towards.is_none(),
@@ -34,7 +34,7 @@ impl GraphArgs {
         let towards = self.towards.clone().unwrap_or(CircuitRowTarget::Target);
         let mut progress = output::work_progress("layers");
         let report =
-            circuit::row(&model, &input.ids(), target, (node, &towards, branch), self.gate.rule(), &mut progress)?;
+            circuit::row(&model, &input.ids(), asked, (node, &towards, branch), self.gate.rule(), &mut progress)?;
         print_report(&report, &self.output, "--row")
     }
 }

@@ -2,8 +2,9 @@
 
 /// The target with parts of the graph's units mean-ablated.
 ///
-/// `m(C)` keeps the group and ablates every other unit of the graph, `m(M - C)` the reverse; inputs, remainders and what the graph does not
-/// show stay. Faithfulness and completeness are after Wang et al.; 1 is good in both, as in a graph's scores.
+/// `m(C)` keeps the group and ablates every other unit of the graph, `m(M - C)` the reverse; inputs, remainders, sinks and what the graph
+/// does not show stay. Faithfulness is that of Wang et al. 2022; completeness is their incompleteness with the whole group taken out, turned so that 1
+/// is good in both, as in a graph's scores.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct KeepOnly {
     /// Units in the group.

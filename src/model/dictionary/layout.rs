@@ -1,155 +1,102 @@
-//! Which layout a folder of transcoders has, and the layers it holds.
-//!
-//! | layout | files |
-//! |---|---|
-//! | circuit-tracer, per layer | `config.json` or `config.yaml`, `layer_{i}.safetensors` or the files it lists |
-//! | circuit-tracer, cross-layer | the same, `W_enc_{i}.safetensors` and `W_dec_{i}.safetensors` |
-//! | Gemma Scope | `layer_{i}/width_16k/average_l0_{n}/params.npz` |
-//! | Gemma Scope 2 | folders with `config.json` and `params.safetensors`, or `params_layer_{i}.safetensors` |
-//! | SAELens | folders with `cfg.json` and `sae_weights.safetensors` |
-//! | sparsify | folders `layers.N.mlp` with `cfg.json` and `sae.safetensors` |
+//! Layouts of folders of transcoders. Each is one file with one [`Layout`] and a line in [`ALL`].
 
-use super::layer::{Fit, LayerTranscoder, Reach, TranscoderForm};
-use super::location::{Location, cached_file};
+mod circuit_tracer;
+mod gemma_scope;
+mod gemma_scope_2;
+mod sae_lens;
+mod sparsify;
+
+use super::location::Location;
 use super::opened::Opened;
-use super::settings::{CircuitTracerConfig, Config, Nonlinearity, ReadPoint, WritePoint};
-use super::{gemma_scope, sae_lens, sparsify};
+use super::settings::{CircuitTracerConfig, Config};
 use crate::model::arch::Decoder;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
+
+/// A way in which transcoders lie in a folder.
+pub(super) struct Layout {
+    /// Whose layout it is, for errors.
+    pub name: &'static str,
+    /// The files that it is known by, for errors.
+    pub known_by: &'static str,
+    /// What its config files are called.
+    pub configs: &'static [&'static str],
+    /// How the names of its files of tensors end.
+    pub endings: &'static [&'static str],
+    /// Whether a folder has this layout.
+    pub recognises: fn(&Folder) -> Result<bool>,
+    /// Opens a folder of this layout.
+    pub open: fn(&Folder, &Decoder) -> Result<Opened>,
+}
+
+/// Every layout. The first that recognises a folder opens it; the last takes any config for its own.
+const ALL: &[Layout] =
+    &[sparsify::LAYOUT, sae_lens::LAYOUT, gemma_scope::LAYOUT, gemma_scope_2::LAYOUT, circuit_tracer::LAYOUT];
+
+/// A config at the top of a folder, for a dictionary as a whole.
+const TOP_CONFIGS: &[&str] = &["config.json", "config.yaml", "config.yml"];
+
+/// A folder whose layout is looked for.
+pub(super) struct Folder<'a> {
+    pub place: &'a Location,
+    /// The config at its top.
+    pub config: Option<Config>,
+}
+
+impl<'a> Folder<'a> {
+    /// Reads the config of a folder, if it has one.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn new(place: &'a Location) -> Result<Self> {
+        for name in TOP_CONFIGS {
+            if let Some(config) = Config::read(place, name)? {
+                return Ok(Folder { place, config: Some(config) });
+            }
+        }
+        Ok(Folder { place, config: None })
+    }
+
+    /// The config at its top, where that is circuit-tracer's: it also lies beside Gemma Scope's files, to say where their features read and write.
+    ///
+    /// # Errors
+    /// As [`CircuitTracerConfig::new`].
+    pub fn circuit_tracer(&self) -> Result<Option<CircuitTracerConfig>> {
+        let config = self.config.as_ref().filter(|config| !gemma_scope_2::is_config(config));
+        config.map(CircuitTracerConfig::new).transpose()
+    }
+
+    /// Whether transcoders write to the layers above as well, by the config or else by the files.
+    pub fn cross_layer(&self, settings: &CircuitTracerConfig) -> bool {
+        settings.cross_layer.unwrap_or_else(|| self.place.has(circuit_tracer::CROSS_LAYER))
+    }
+}
 
 /// Opens whatever layout is there.
 ///
 /// # Errors
 /// None is, or what is there does not fit the model.
 pub(super) fn open(place: &Location, model: &Decoder) -> Result<Opened> {
-    for name in ["config.json", "config.yaml", "config.yml"] {
-        let Some(config) = Config::read(place, name)? else { continue };
-        if config.get("hf_hook_point_in").is_some() {
-            return gemma_scope::second(place, Some(&config), model);
-        }
-        let opened = circuit_tracer(place, &CircuitTracerConfig::new(&config)?, model)?;
-        return Ok(Opened { model: config.text("model_name").map(str::to_owned), ..opened });
-    }
-    if !place.find(sparsify::WEIGHTS).is_empty() {
-        return sparsify::open(place, model);
-    }
-    if !place.find("cfg.json").is_empty() {
-        return sae_lens::open(place, model);
-    }
-    if !place.find("params.npz").is_empty() {
-        // Its files say nothing of their points; these are those that Gemma Scope was trained at.
-        let points = (ReadPoint::Unweighted, WritePoint::Residual);
-        return gemma_scope::first(place, points, model);
-    }
-    if !place.find("params.safetensors").is_empty() {
-        return gemma_scope::second(place, None, model);
-    }
-    bail!(
-        "{}: no transcoders; accepted: config.json or config.yaml (circuit-tracer, Gemma Scope 2), folders with cfg.json \
-         (SAELens, sparsify), params.npz or params.safetensors (Gemma Scope)",
-        place.whole()
-    )
-}
-
-/// The files that the config of a folder lists under `transcoders`, if it lists any: in the folder, or `hf://` addresses.
-///
-/// # Errors
-/// As [`Config::read`].
-pub(super) fn listed_files(place: &Location) -> Result<Option<Vec<String>>> {
-    for name in ["config.json", "config.yaml", "config.yml"] {
-        let Some(config) = Config::read(place, name)? else { continue };
-        if config.get("hf_hook_point_in").is_none() {
-            return Ok(CircuitTracerConfig::new(&config)?.transcoders);
+    let folder = Folder::new(place)?;
+    for layout in ALL {
+        if (layout.recognises)(&folder)? {
+            return (layout.open)(&folder, model);
         }
     }
-    Ok(None)
+    bail!("{}: no transcoders; accepted: {}", place.whole(), accepted())
 }
 
-fn circuit_tracer(place: &Location, settings: &CircuitTracerConfig, model: &Decoder) -> Result<Opened> {
-    let cross_layer = settings.cross_layer.unwrap_or_else(|| place.has("W_enc_0.safetensors"));
-    if cross_layer && place.has("params_layer_0.safetensors") {
-        return gemma_scope::cross_layer(place, settings.points, model);
-    }
-    if !cross_layer && settings.transcoders.is_none() && !place.find("params.npz").is_empty() {
-        return gemma_scope::first(place, settings.points, model);
-    }
-    let n_layers = model.arch.n_layers;
-    let stem = if cross_layer { "W_enc_" } else { "layer_" };
-    let files: Vec<String> = match settings.transcoders.as_ref().filter(|_| !cross_layer) {
-        Some(files) => {
-            ensure!(
-                files.len() == n_layers,
-                "{}: field \"transcoders\" lists {} files; the model has {n_layers} layers",
-                settings.place,
-                files.len()
-            );
-            let list = files.iter().map(|f| listed(place, f)).collect::<Result<Vec<_>>>();
-            let list = list.and_then(|list| one_layer_each(&list).map(|()| list));
-            list.with_context(|| format!("{}: field \"transcoders\"", settings.place))?
-        }
-        None => (0..n_layers).map(|l| format!("{stem}{l}.safetensors")).collect(),
-    };
-    let beyond = format!("{stem}{n_layers}.safetensors");
-    ensure!(!place.has(&beyond), "{} belongs to a layer the model does not have", place.name(&beyond));
-    let one = |(layer, file): (usize, &String)| -> Result<LayerTranscoder> {
-        let weights = place.open(file, n_layers)?;
-        let apart = if cross_layer { Some(place.open(&format!("W_dec_{layer}.safetensors"), n_layers)?) } else { None };
-        // A list may lead to Gemma Scope's own files.
-        let (form, usual) = if weights.has("w_enc") {
-            (gemma_scope::second_form(Reach::Own), Nonlinearity::JumpRelu)
-        } else if file.ends_with(".npz") {
-            (TranscoderForm::sae_lens(), Nonlinearity::JumpRelu)
-        } else {
-            (form(cross_layer, layer), Nonlinearity::Relu)
-        };
-        let nonlinearity = settings.nonlinearity.unwrap_or(usual);
-        LayerTranscoder::new(
-            weights,
-            apart,
-            form,
-            Fit { layer, n_layers, d: model.arch.d_model, nonlinearity, skip: None },
-        )
-    };
-    let layers = files.iter().enumerate().map(one).collect::<Result<_>>()?;
-    Ok(Opened { points: settings.points, layers, cross_layer, model: None })
+/// The layouts and the files they are known by.
+pub(super) fn accepted() -> String {
+    let each: Vec<String> = ALL.iter().map(|layout| format!("{} ({})", layout.known_by, layout.name)).collect();
+    each.join(", ")
 }
 
-/// A listed file: in the folder, or in the Hugging Face cache.
-fn listed(place: &Location, file: &str) -> Result<String> {
-    if file.starts_with("hf://") {
-        return Ok(cached_file(file)?.display().to_string());
-    }
-    ensure!(place.has(file), "{} is listed but not there", place.name(file));
-    Ok(file.to_owned())
+/// Whether the file of this name, without folders, is a config of some layout.
+pub(super) fn is_config(name: &str) -> bool {
+    ALL.iter().any(|layout| layout.configs.contains(&name))
 }
 
-/// A transcoder explains the MLP of one layer: in two places of a list it is wrong in one of them.
-fn one_layer_each(files: &[String]) -> Result<()> {
-    let plain = |file: &str| file.trim_start_matches("./").to_owned();
-    for (layer, file) in files.iter().enumerate() {
-        if let Some(first) = files[..layer].iter().position(|other| plain(other) == plain(file)) {
-            bail!(
-                "{file} is listed for layer {first} and for layer {layer}; accepted: a file of its own for each layer"
-            );
-        }
-    }
-    Ok(())
-}
-
-/// circuit-tracer's tensors.
-fn form(cross_layer: bool, layer: usize) -> TranscoderForm {
-    let name = |tensor: &str| if cross_layer { format!("{tensor}_{layer}") } else { tensor.to_owned() };
-    TranscoderForm {
-        encoder: name("W_enc"),
-        encoder_bias: name("b_enc"),
-        decoder: name("W_dec"),
-        decoder_bias: name("b_dec"),
-        threshold: if cross_layer { name("threshold") } else { "activation_function.threshold".into() },
-        skip: name("W_skip"),
-        by_input: false,
-        // PLTs apply `x Wᵀ`, CLTs `x W`.
-        skip_by_input: cross_layer,
-        rectified: false,
-        reach: if cross_layer { Reach::Above } else { Reach::Own },
-    }
+/// Whether the file of this name holds tensors in some layout.
+pub(super) fn is_tensors(name: &str) -> bool {
+    ALL.iter().flat_map(|layout| layout.endings).any(|ending| name.ends_with(ending))
 }

@@ -79,6 +79,8 @@ pub(super) struct CircuitTracerConfig {
     pub cross_layer: Option<bool>,
     /// A file for each layer.
     pub transcoders: Option<Vec<String>>,
+    /// The model they were trained on, where it is named.
+    pub model: Option<String>,
     /// Where it was read.
     pub place: String,
 }
@@ -163,6 +165,7 @@ impl CircuitTracerConfig {
             nonlinearity,
             cross_layer,
             transcoders,
+            model: config.text("model_name").map(str::to_owned),
             place: place.clone(),
         })
     }

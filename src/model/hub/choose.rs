@@ -2,8 +2,8 @@
 
 use super::listing::{File, Listing};
 use super::name::Name;
+use crate::model::dictionary;
 use anyhow::{Result, bail, ensure};
-use std::path::Path;
 
 /// The index of weights in several files.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -18,9 +18,6 @@ const BESIDE: [&str; 7] = [
     "added_tokens.json",
     "chat_template.jinja",
 ];
-
-/// Configs of dictionaries.
-const CONFIGS: [&str; 4] = ["config.json", "config.yaml", "config.yml", "cfg.json"];
 
 /// Where a model's weights are.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,20 +128,19 @@ pub(super) fn dictionary<'a>(listing: &'a Listing, name: &Name) -> Result<Dictio
         None => true,
     };
     let last = |f: &File| f.path.rsplit('/').next().unwrap_or_default().to_owned();
-    let is_tensors =
-        |f: &File| matches!(Path::new(&f.path).extension().and_then(|e| e.to_str()), Some("safetensors" | "npz"));
     let (mut configs, mut tensors) = (Vec::new(), Vec::new());
     for file in listing.files.iter().filter(inside) {
-        if CONFIGS.contains(&last(file).as_str()) {
+        if dictionary::is_config(&last(file)) {
             configs.push(file);
-        } else if is_tensors(file) {
+        } else if dictionary::is_tensors(&file.path) {
             tensors.push(file);
         }
     }
     ensure!(
         !configs.is_empty() || !tensors.is_empty(),
-        "{name} holds no transcoders: found {}; accepted: config.json, config.yaml or cfg.json with .safetensors, or .npz files",
-        or_none(&listing.files.iter().filter(inside).take(8).map(|f| f.path.as_str()).collect::<Vec<_>>())
+        "{name} holds no transcoders: found {}; accepted: {}",
+        or_none(&listing.files.iter().filter(inside).take(8).map(|f| f.path.as_str()).collect::<Vec<_>>()),
+        dictionary::accepted_layouts()
     );
     Ok(Dictionary { configs, tensors })
 }

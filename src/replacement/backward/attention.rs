@@ -30,9 +30,10 @@ impl Decoder {
         stream.keep(pass, at(S::Z), &to_heads)?;
         let through = pass.passes.apply(at(S::Z), to_heads.clone(), first)?;
         let to_heads = stream.whole(&to_heads)?;
-        let values = block.attention.mixing(l, stream, pass)?.back(&through.unsqueeze(1)?)?.squeeze(1)?;
+        let mixing = block.attention.mixing(l, stream, pass)?;
+        let values = mixing.back(&through.unsqueeze(1)?)?.squeeze(1)?;
         let looks = match pass.rules.patterns {
-            GradientRule::Exact => Some(self.looks_back(l, &through, stream, pass)?),
+            GradientRule::Exact => Some(self.looks_back(l, &through, &mixing, stream, pass)?),
             GradientRule::Frozen => None,
         };
         let kept = stream.whole(&kept)?;
@@ -51,14 +52,13 @@ impl Decoder {
     }
 
     /// From mixed values `[rows, n_heads * d_head]` by the pattern, queries and keys to what attention reads, `[n_pos, d_model]`.
-    fn looks_back(&self, l: usize, g: &Tensor, stream: &mut Stream, pass: &Pass) -> Result<Tensor> {
+    fn looks_back(&self, l: usize, g: &Tensor, mixing: &Mixing, stream: &mut Stream, pass: &Pass) -> Result<Tensor> {
         let attention = &self.blocks[l].attention;
         let (first, n_pos) = (stream.first, stream.n_pos);
         let recorded = |site, from: usize| -> Result<Tensor> {
             Ok(pass.trace.block(l, site)?.narrow(0, from, n_pos - from)?.to_dtype(DType::F32)?.contiguous()?)
         };
         // Softmax: `dS = A . (dA - sum_k A dA)`.
-        let mixing = attention.mixing(l, stream, pass)?;
         let pattern = &mixing.pattern;
         let values = mixing.keys(&side_by_side(&recorded(S::V, 0)?)?)?;
         let to_pattern = mixing.queries(&g.unsqueeze(1)?)?.matmul(&values.transpose(1, 2)?)?;

@@ -60,7 +60,7 @@ impl Circuit<'_> {
             norm.backward(&mut direction, position);
             groups.push(ReadDirection { direction, places: vec![(position, 1.0)] });
         }
-        let entry = layer.checked_sub(1).map_or(ResidualPoint::Embed, ResidualPoint::Post);
+        let entry = ResidualPoint::attention_input(layer);
         Ok(StreamReading { entry, groups, bias: bias as f32, value: value as f32 })
     }
 }

@@ -3,7 +3,6 @@
 use super::{Circuit, CircuitNode, StreamReading};
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::norm::{FrozenNorm, vector};
-use crate::replacement::target::ResidualPoint;
 use crate::replacement::transpose::linear_back;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
@@ -133,10 +132,9 @@ impl Circuit<'_> {
         sums.par_iter_mut().zip(readings).for_each(|(sums, reading)| self.embeddings_read(reading, sums, wanted));
         for layer in 0..self.model.arch.n_layers {
             go_on()?;
-            let sees = |r: &StreamReading| match r.entry {
-                ResidualPoint::Embed => (false, false),
-                ResidualPoint::Mid(l) => (layer <= l, layer < l),
-                ResidualPoint::Post(l) => (layer <= l, layer <= l),
+            let sees = |r: &StreamReading| {
+                let (attention, mlps) = r.entry.written();
+                (layer < attention, layer < mlps)
             };
             let which: Vec<usize> = (0..readings.len()).filter(|i| sees(&readings[*i]).0).collect();
             if which.is_empty() {

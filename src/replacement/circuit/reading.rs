@@ -48,14 +48,11 @@ impl StreamReading {
 
     /// Whether it can see what a unit writes: the unit is below where it reads.
     pub fn sees(&self, unit: CircuitNode) -> bool {
-        match (unit, self.entry) {
-            (CircuitNode::Embed { .. } | CircuitNode::PosEmbed { .. }, _) => true,
-            (_, ResidualPoint::Embed) => false,
-            (CircuitNode::Head { layer, .. }, ResidualPoint::Mid(l) | ResidualPoint::Post(l))
-            | (CircuitNode::Mlp { layer, .. }, ResidualPoint::Post(l)) => layer <= l,
-            (CircuitNode::Mlp { layer, .. }, ResidualPoint::Mid(l)) => layer < l,
-            (CircuitNode::Neuron { layer, .. }, ResidualPoint::Post(l)) => layer <= l,
-            (CircuitNode::Neuron { layer, .. }, ResidualPoint::Mid(l)) => layer < l,
+        let (attention, mlps) = self.entry.written();
+        match unit {
+            CircuitNode::Embed { .. } | CircuitNode::PosEmbed { .. } => true,
+            CircuitNode::Head { layer, .. } => layer < attention,
+            CircuitNode::Mlp { layer, .. } | CircuitNode::Neuron { layer, .. } => layer < mlps,
         }
     }
 }
@@ -191,7 +188,7 @@ impl Circuit<'_> {
 
     /// Where attention of a layer reads.
     fn before(layer: usize) -> ResidualPoint {
-        layer.checked_sub(1).map_or(ResidualPoint::Embed, ResidualPoint::Post)
+        ResidualPoint::attention_input(layer)
     }
 
     /// `A[q, k] (reader W_O^h) W_V^h` at every key `k`, through the norm before attention.

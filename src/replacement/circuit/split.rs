@@ -7,9 +7,8 @@
 use super::{Circuit, CircuitNode};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
-use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::model::site::Sites;
 use crate::replacement::backward::{Backward, Gradients};
-use crate::replacement::norm::{dot, vector};
 use crate::replacement::rules::{Gates, GradientRule, Rules};
 use anyhow::Result;
 
@@ -45,7 +44,8 @@ impl Circuit<'_> {
         by_rules[ALL] = totals.iter().map(|t| t.counts).collect();
         for (nth, on) in (1..ALL).enumerate() {
             let gradients = self.by(on, passes, &mut |done, all| step(nth * all + done, (ALL - 1) * all))?;
-            by_rules[on] = self.effects(&gradients, neurons)?;
+            let effects = self.effects([&gradients], neurons, &mut || step(0, 0))?;
+            by_rules[on] = effects.into_iter().map(|(_, [effect])| effect).collect();
         }
         let of = |rule: usize, unit: usize| -> f32 {
             let gain = |before: usize| f64::from(by_rules[before | rule][unit]) - f64::from(by_rules[before][unit]);
@@ -77,33 +77,5 @@ impl Circuit<'_> {
             Backward { trace: self.trace, position, rules, passes: passes.clone(), keep },
             step,
         )
-    }
-
-    /// Gradient times activation, unit by unit in the order of [`Circuit::totals`].
-    fn effects(&self, by: &Gradients, neurons: bool) -> Result<Vec<f32>> {
-        let d = self.model.arch.d_model;
-        let mut effects = Vec::new();
-        let embed = vector(&by.embed)?;
-        for position in 0..=self.kept.goal.position {
-            let of = position * d..(position + 1) * d;
-            effects.push(dot(&embed[of.clone()], &self.kept.embed[of.clone()]));
-            if let Some(pos_embed) = &self.kept.pos_embed {
-                effects.push(dot(&embed[of.clone()], &pos_embed[of]));
-            }
-        }
-        for layer in 0..self.model.arch.n_layers {
-            let (z, width) = (&self.written(layer)?.z, self.model.blocks[layer].attention.d_head);
-            let heads = vector(&by.heads[layer])?;
-            effects.extend(heads.chunks_exact(width).zip(z.chunks_exact(width)).map(|(g, z)| dot(g, z)));
-            let post = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
-            let (gradients, d_mlp) = (vector(&by.neurons[layer])?, self.model.arch.d_mlp);
-            for (g, a) in gradients.chunks_exact(d_mlp).zip(post.chunks_exact(d_mlp)) {
-                effects.push(dot(g, a));
-                if neurons {
-                    effects.extend(g.iter().zip(a).map(|(g, a)| g * a));
-                }
-            }
-        }
-        Ok(effects)
     }
 }

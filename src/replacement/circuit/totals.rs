@@ -38,57 +38,66 @@ impl Circuit<'_> {
     /// # Errors
     /// As [`Circuit::totals`]; what `go_on` returns.
     pub fn totals_while(&self, neurons: bool, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Total>> {
-        let mut totals = Vec::new();
-        self.embeddings(&mut totals)?;
-        for layer in 0..self.model.arch.n_layers {
-            go_on()?;
-            let pair = |of: fn(&Gradients) -> &Vec<Tensor>| -> Result<[Vec<f32>; 2]> {
-                Ok([vector(&of(&self.kept.frozen)[layer])?, vector(&of(&self.kept.exact)[layer])?])
-            };
-            let width = self.model.blocks[layer].attention.d_head;
-            let (z, [frozen, exact]) = (&self.written(layer)?.z, pair(|g| &g.heads)?);
-            let heads = self.model.arch.n_heads;
-            for (i, g) in frozen.chunks_exact(width).enumerate() {
-                let (position, head) = (i / heads, i % heads);
-                let of = i * width..(i + 1) * width;
-                let (writes, counts) = (dot(g, &z[of.clone()]), dot(&exact[of.clone()], &z[of]));
-                totals.push(Total { unit: CircuitNode::Head { layer, head, position }, writes, counts });
-            }
-            let post = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
-            let [frozen, exact] = pair(|g| &g.neurons)?;
-            let d_mlp = self.model.arch.d_mlp;
-            for (position, g) in frozen.chunks_exact(d_mlp).enumerate() {
-                let of = position * d_mlp..(position + 1) * d_mlp;
-                let (a, e) = (&post[of.clone()], &exact[of]);
-                totals.push(Total { unit: CircuitNode::Mlp { layer, position }, writes: dot(g, a), counts: dot(e, a) });
-                if neurons {
-                    let all = a.iter().zip(g).zip(e).enumerate();
-                    totals.extend(all.map(|(neuron, ((a, g), e))| Total {
-                        unit: CircuitNode::Neuron { layer, neuron, position },
-                        writes: a * g,
-                        counts: a * e,
-                    }));
-                }
-            }
-        }
-        Ok(totals)
+        let all = self.effects([&self.kept.frozen, &self.kept.exact], neurons, go_on)?;
+        Ok(all.into_iter().map(|(unit, [writes, counts])| Total { unit, writes, counts }).collect())
     }
 
-    fn embeddings(&self, totals: &mut Vec<Total>) -> Result<()> {
+    /// Activation times each of these gradients, unit by unit in the order of [`Circuit::totals`].
+    pub(super) fn effects<const N: usize>(
+        &self,
+        by: [&Gradients; N],
+        neurons: bool,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<(CircuitNode, [f32; N])>> {
+        let mut effects = self.embeddings(by)?;
+        let numbers = |of: &dyn Fn(&Gradients) -> Result<Vec<f32>>| -> Result<Vec<Vec<f32>>> {
+            by.iter().map(|gradients| of(gradients)).collect()
+        };
+        // Of part `i` of a site by each of the gradients.
+        let dots = |gradients: &[Vec<f32>], x: &[f32], i: usize| -> [f32; N] {
+            let of = i * x.len()..(i + 1) * x.len();
+            std::array::from_fn(|n| dot(&gradients[n][of.clone()], x))
+        };
+        for layer in 0..self.model.arch.n_layers {
+            go_on()?;
+            let (z, width) = (&self.written(layer)?.z, self.model.blocks[layer].attention.d_head);
+            let gradients = numbers(&|g| vector(&g.heads[layer]))?;
+            let (heads, n) = (self.model.arch.n_heads, gradients.first().map_or(0, Vec::len));
+            for (i, z) in z[..n].chunks_exact(width).enumerate() {
+                let unit = CircuitNode::Head { layer, head: i % heads, position: i / heads };
+                effects.push((unit, dots(&gradients, z, i)));
+            }
+            let post = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
+            let gradients = numbers(&|g| vector(&g.neurons[layer]))?;
+            let (d_mlp, n) = (self.model.arch.d_mlp, gradients.first().map_or(0, Vec::len));
+            for (position, a) in post[..n].chunks_exact(d_mlp).enumerate() {
+                effects.push((CircuitNode::Mlp { layer, position }, dots(&gradients, a, position)));
+                let of = |neuron: usize| -> [f32; N] {
+                    std::array::from_fn(|n| a[neuron] * gradients[n][position * d_mlp + neuron])
+                };
+                let all = (0..if neurons { d_mlp } else { 0 })
+                    .map(|neuron| (CircuitNode::Neuron { layer, neuron, position }, of(neuron)));
+                effects.extend(all);
+            }
+        }
+        Ok(effects)
+    }
+
+    fn embeddings<const N: usize>(&self, by: [&Gradients; N]) -> Result<Vec<(CircuitNode, [f32; N])>> {
         let d = self.model.arch.d_model;
-        let (frozen, exact) = (vector(&self.kept.frozen.embed)?, vector(&self.kept.exact.embed)?);
+        let gradients = by.iter().map(|g| vector(&g.embed)).collect::<Result<Vec<_>>>()?;
+        let mut effects = Vec::new();
         for position in 0..=self.kept.goal.position {
             let of = position * d..(position + 1) * d;
             let mut push = |unit, x: &[f32]| {
-                let (writes, counts) = (dot(&frozen[of.clone()], x), dot(&exact[of.clone()], x));
-                totals.push(Total { unit, writes, counts });
+                effects.push((unit, std::array::from_fn(|n| dot(&gradients[n][of.clone()], x))));
             };
             push(CircuitNode::Embed { position }, &self.kept.embed[of.clone()]);
             if let Some(pos_embed) = &self.kept.pos_embed {
                 push(CircuitNode::PosEmbed { position }, &pos_embed[of.clone()]);
             }
         }
-        Ok(())
+        Ok(effects)
     }
 
     /// The totals of one unit; zero after the target.
@@ -196,14 +205,14 @@ impl Circuit<'_> {
         Ok(f64::from(branches.bias(mlp)?) + read)
     }
 
-    /// What biases put into the target: its value less what comes from the embeddings.
+    /// What is left of the target's value beside the embeddings: biases, and what edits of the run wrote.
     ///
     /// # Errors
     /// As [`Circuit::totals`].
-    pub fn bias(&self) -> Result<f32> {
-        let mut totals = Vec::new();
-        self.embeddings(&mut totals)?;
-        Ok((f64::from(self.kept.goal.value) - totals.iter().map(|t| f64::from(t.writes)).sum::<f64>()) as f32)
+    pub fn beside_embeddings(&self) -> Result<f32> {
+        let embeddings = self.embeddings([&self.kept.frozen])?;
+        let sum = embeddings.iter().map(|(_, [writes])| f64::from(*writes)).sum::<f64>();
+        Ok((f64::from(self.kept.goal.value) - sum) as f32)
     }
 }
 

@@ -1,19 +1,33 @@
 //! SAELens's transcoders: for each layer a folder with `cfg.json` and `sae_weights.safetensors`.
 
-use super::layer::TranscoderForm;
-use super::location::Location;
-use super::opened::{Candidate, Opened, one_each};
-use super::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
+use super::{Folder, Layout};
 use crate::model::arch::Decoder;
+use crate::model::dictionary::layer::TranscoderForm;
+use crate::model::dictionary::location::Location;
+use crate::model::dictionary::opened::{Candidate, Opened, one_each};
+use crate::model::dictionary::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// The file beside `cfg.json`.
+/// SAELens.
+pub(super) const LAYOUT: Layout = Layout {
+    name: "SAELens",
+    known_by: "cfg.json with sae_weights.safetensors",
+    configs: &[CONFIG],
+    endings: &[".safetensors"],
+    recognises: |folder| Ok(folder.config.is_none() && !folder.place.find(CONFIG).is_empty()),
+    open,
+};
+
+/// What says of a transcoder what it is.
+const CONFIG: &str = "cfg.json";
+/// The file beside it.
 const WEIGHTS: &str = "sae_weights.safetensors";
 
 /// Opens the transcoder of every layer.
-pub(super) fn open(place: &Location, model: &Decoder) -> Result<Opened> {
-    let found = place.find("cfg.json").into_iter().map(|file| candidate(place, &file)).collect::<Result<_>>()?;
+fn open(folder: &Folder, model: &Decoder) -> Result<Opened> {
+    let place = folder.place;
+    let found = place.find(CONFIG).into_iter().map(|file| candidate(place, &file)).collect::<Result<_>>()?;
     one_each(place, found, model, TranscoderForm::sae_lens)
 }
 
@@ -59,7 +73,7 @@ fn candidate(place: &Location, file: &str) -> Result<Candidate> {
     let (to, writes) = split(at, "hook_name_out", output)?;
     ensure!(layer == to, "{at}: it reads {input:?} and writes {output:?}; accepted: points of one layer");
     let points = (ReadPoint::from_hook(at, "hook_name", reads)?, WritePoint::from_hook(at, "hook_name_out", writes)?);
-    Ok(Candidate { layer, file: file.replace("cfg.json", WEIGHTS), points, nonlinearity, skip: Some(skip) })
+    Ok(Candidate { layer, file: file.replace(CONFIG, WEIGHTS), points, nonlinearity, skip: Some(skip) })
 }
 
 /// Layer and point of `blocks.3.hook_mlp_out`.

@@ -1,19 +1,33 @@
 //! EleutherAI's sparsify: for each layer a folder `layers.N.mlp` with `cfg.json` and `sae.safetensors`; transcoders where the config says
 //! `transcode`, else autoencoders. The `k` greatest pre-activations above 0 are on.
 
-use super::layer::{Reach, TranscoderForm};
-use super::location::Location;
-use super::opened::{Candidate, Opened, one_each};
-use super::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
+use super::{Folder, Layout};
 use crate::model::arch::Decoder;
+use crate::model::dictionary::layer::{Reach, TranscoderForm};
+use crate::model::dictionary::location::Location;
+use crate::model::dictionary::opened::{Candidate, Opened, one_each};
+use crate::model::dictionary::settings::{Config, Nonlinearity, ReadPoint, WritePoint};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// The file beside `cfg.json`.
-pub(super) const WEIGHTS: &str = "sae.safetensors";
+/// sparsify.
+pub(super) const LAYOUT: Layout = Layout {
+    name: "sparsify",
+    known_by: "sae.safetensors with cfg.json",
+    configs: &[CONFIG],
+    endings: &[".safetensors"],
+    recognises: |folder| Ok(folder.config.is_none() && !folder.place.find(WEIGHTS).is_empty()),
+    open,
+};
+
+/// The tensors of a transcoder.
+const WEIGHTS: &str = "sae.safetensors";
+/// The file beside them that says what it is.
+const CONFIG: &str = "cfg.json";
 
 /// Opens the transcoder of every layer.
-pub(super) fn open(place: &Location, model: &Decoder) -> Result<Opened> {
+fn open(folder: &Folder, model: &Decoder) -> Result<Opened> {
+    let place = folder.place;
     let found = place.find(WEIGHTS).into_iter().map(|file| candidate(place, file)).collect::<Result<_>>()?;
     one_each(place, found, model, form)
 }
@@ -34,7 +48,7 @@ fn form() -> TranscoderForm {
 }
 
 fn candidate(place: &Location, file: String) -> Result<Candidate> {
-    let beside = file.replace(WEIGHTS, "cfg.json");
+    let beside = file.replace(WEIGHTS, CONFIG);
     let config = Config::read(place, &beside)?.with_context(|| format!("{} is missing", place.name(&beside)))?;
     let at = &config.place;
     let flag = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);

@@ -1,18 +1,39 @@
-//! Gemma Scope's transcoders, as published: JumpReLU, encoders `[d_model, features]`.
-//!
-//! Lieberum et al. 2024 (arXiv 2408.05147) as `.npz` without a config; Gemma Scope 2 as safetensors with a config that
-//! names modules of transformers.
+//! Gemma Scope 2: JumpReLU, encoders `[d_model, features]` as safetensors, with configs that name modules of transformers.
+//! Folders with `config.json` and `params.safetensors`, or for cross-layer transcoders `params_layer_{i}.safetensors`.
 
-use super::layer::{Fit, LayerTranscoder, Reach, TranscoderForm};
-use super::location::Location;
-use super::opened::{Candidate, Opened, one_each};
-use super::settings::{Config, Nonlinearity, Points, ReadPoint, WritePoint};
+use super::{Folder, Layout, TOP_CONFIGS};
 use crate::model::arch::Decoder;
+use crate::model::dictionary::layer::{Fit, LayerTranscoder, Reach, TranscoderForm};
+use crate::model::dictionary::location::Location;
+use crate::model::dictionary::opened::{Candidate, Opened, one_each};
+use crate::model::dictionary::settings::{Config, Nonlinearity, Points, ReadPoint, WritePoint};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+/// Gemma Scope 2.
+pub(super) const LAYOUT: Layout = Layout {
+    name: "Gemma Scope 2",
+    known_by: "params.safetensors with config.json",
+    configs: TOP_CONFIGS,
+    endings: &[".safetensors"],
+    recognises,
+    open,
+};
+
+/// The tensors of a layer, in a folder of its own.
+const WEIGHTS: &str = "params.safetensors";
+/// The first file of a cross-layer dictionary.
+const CROSS_LAYER: &str = "params_layer_0.safetensors";
+/// The field that no other config has.
+const HOOK_IN: &str = "hf_hook_point_in";
+
+/// Whether a config is one of Gemma Scope 2.
+pub(super) fn is_config(config: &Config) -> bool {
+    config.get(HOOK_IN).is_some()
+}
+
 /// The tensors of Gemma Scope 2.
-pub(super) fn second_form(reach: Reach) -> TranscoderForm {
+pub(super) fn form(reach: Reach) -> TranscoderForm {
     TranscoderForm {
         encoder: "w_enc".into(),
         decoder: "w_dec".into(),
@@ -23,43 +44,24 @@ pub(super) fn second_form(reach: Reach) -> TranscoderForm {
     }
 }
 
-/// `layer_{i}/width_{w}/average_l0_{n}/params.npz`.
-pub(super) fn first(place: &Location, points: Points, model: &Decoder) -> Result<Opened> {
-    if let Some((name, what)) = sae(&place.whole()) {
-        bail!(
-            "{}: {name} is by its name a sparse autoencoder of {what}, not a transcoder, though its files look the same; accepted: transcoders \
-             (gemma-scope-2b-pt-transcoders)",
-            place.whole()
-        );
+fn recognises(folder: &Folder) -> Result<bool> {
+    Ok(match (folder.circuit_tracer()?, &folder.config) {
+        (Some(settings), _) => folder.cross_layer(&settings) && folder.place.has(CROSS_LAYER),
+        (None, Some(config)) => is_config(config),
+        (None, None) => !folder.place.find(WEIGHTS).is_empty(),
+    })
+}
+
+fn open(folder: &Folder, model: &Decoder) -> Result<Opened> {
+    let place = folder.place;
+    if let Some(settings) = folder.circuit_tracer()? {
+        return Ok(Opened { model: settings.model, ..cross_layer(place, settings.points, model)? });
     }
-    let candidate = |file: String| -> Result<Candidate> {
-        let named = file.split('/').find_map(|part| part.strip_prefix("layer_")?.parse().ok());
-        let layer = named.with_context(|| {
-            format!("{}: no folder above says the layer; accepted: layer_0, layer_1, ...", place.name(&file))
-        })?;
-        Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu, skip: None })
-    };
-    let found = place.find("params.npz").into_iter().map(candidate).collect::<Result<_>>()?;
-    one_each(place, found, model, TranscoderForm::sae_lens)
-}
-
-/// The repository's name and what its features are of, where the name says that they are those of an autoencoder.
-fn sae(place: &str) -> Option<(&str, &'static str)> {
-    let of = |name: &str| {
-        let name = name.strip_suffix("-canonical").unwrap_or(name);
-        let ends = [("-res", "the residual stream"), ("-mlp", "the MLP's output"), ("-att", "attention's output")];
-        ends.iter().find(|(end, _)| name.ends_with(end)).map(|(_, what)| *what)
-    };
-    place.split(['/', '@']).find_map(|part| Some((part, of(part)?)))
-}
-
-/// Folders with `config.json` and `params.safetensors`; `top` is the config of the folder itself.
-pub(super) fn second(place: &Location, top: Option<&Config>, model: &Decoder) -> Result<Opened> {
-    if let Some(config) = top.filter(|_| place.has("params_layer_0.safetensors")) {
+    if let Some(config) = folder.config.as_ref().filter(|_| place.has(CROSS_LAYER)) {
         return cross_layer(place, points(config)?.1, model);
     }
     let candidate = |file: String| -> Result<Candidate> {
-        let beside = file.replace("params.safetensors", "config.json");
+        let beside = file.replace(WEIGHTS, "config.json");
         let config = Config::read(place, &beside)?.with_context(|| format!("{} is missing", place.name(&beside)))?;
         let (layer, points) = points(&config)?;
         let layer = layer.with_context(|| {
@@ -67,12 +69,12 @@ pub(super) fn second(place: &Location, top: Option<&Config>, model: &Decoder) ->
         })?;
         Ok(Candidate { layer, file, points, nonlinearity: Nonlinearity::JumpRelu, skip: None })
     };
-    let found = place.find("params.safetensors").into_iter().map(candidate).collect::<Result<_>>()?;
-    one_each(place, found, model, || second_form(Reach::Own))
+    let found = place.find(WEIGHTS).into_iter().map(candidate).collect::<Result<_>>()?;
+    one_each(place, found, model, || form(Reach::Own))
 }
 
 /// `params_layer_{i}.safetensors`, features writing to all layers above.
-pub(super) fn cross_layer(place: &Location, points: Points, model: &Decoder) -> Result<Opened> {
+fn cross_layer(place: &Location, points: Points, model: &Decoder) -> Result<Opened> {
     let (n_layers, d) = (model.arch.n_layers, model.arch.d_model);
     let file = |l: usize| format!("params_layer_{l}.safetensors");
     ensure!(!place.has(&file(n_layers)), "{} belongs to a layer the model does not have", place.name(&file(n_layers)));
@@ -81,7 +83,7 @@ pub(super) fn cross_layer(place: &Location, points: Points, model: &Decoder) -> 
         let targets = weights.shape("w_dec")?.get(1).copied();
         let reach = if targets == Some(n_layers) { Reach::Every } else { Reach::Above };
         let fit = Fit { layer, n_layers, d, nonlinearity: Nonlinearity::JumpRelu, skip: None };
-        LayerTranscoder::new(weights, None, second_form(reach), fit)
+        LayerTranscoder::new(weights, None, form(reach), fit)
     };
     let layers = (0..n_layers).map(open).collect::<Result<_>>()?;
     Ok(Opened { points, layers, cross_layer: true, model: None })
@@ -102,7 +104,7 @@ fn points(config: &Config) -> Result<(Option<usize>, Points)> {
         let text = value.and_then(Value::as_str);
         Ok(text.with_context(|| format!("{place}: field {key:?} is missing or no string"))?.to_owned())
     };
-    let (input, output) = (hook("hf_hook_point_in")?, hook("hf_hook_point_out")?);
+    let (input, output) = (hook(HOOK_IN)?, hook("hf_hook_point_out")?);
     ensure!(
         input != output,
         "{place}: features read and write {input:?}: this is a sparse autoencoder, not a transcoder; accepted: transcoders"
@@ -130,19 +132,4 @@ fn points(config: &Config) -> Result<(Option<usize>, Points)> {
         ),
     };
     Ok((layer, (reads, writes)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sae;
-
-    #[test]
-    fn autoencoders_are_known_by_their_repositories() {
-        let what = |place| sae(place).map(|(_, what)| what);
-        assert_eq!(what("google/gemma-scope-2b-pt-res@main"), Some("the residual stream"));
-        assert_eq!(what("/x/models--google--gemma-scope-9b-it-mlp/snapshots/abc"), Some("the MLP's output"));
-        assert_eq!(what("gemma-scope-2b-pt-att-canonical"), Some("attention's output"));
-        assert_eq!(what("google/gemma-scope-2b-pt-transcoders"), None);
-        assert_eq!(what("/models/mlp/restored"), None);
-    }
 }

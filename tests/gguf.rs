@@ -159,6 +159,39 @@ fn with_type(name: &str, number: u32) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of a file of which the first two lengths of a tensor, and its type, are changed.
+fn with_lengths(of: &str, name: &str, lengths: [u64; 2], kind: u32) -> Vec<u8> {
+    let mut bytes = std::fs::read(file(of)).unwrap();
+    let at = bytes.windows(name.len()).position(|w| w == name.as_bytes()).unwrap() + name.len();
+    assert_eq!(bytes[at..at + 4], 2u32.to_le_bytes(), "{name} has two axes");
+    for (i, length) in lengths.iter().enumerate() {
+        bytes[at + 4 + 8 * i..][..8].copy_from_slice(&length.to_le_bytes());
+    }
+    bytes[at + 20..at + 24].copy_from_slice(&kind.to_le_bytes());
+    bytes
+}
+
+/// Each would otherwise name a trillion heads, or count their bytes past the end of a number.
+#[test]
+fn lengths_that_no_bytes_vouch_for_are_refused() {
+    const IQ4_XS: u32 = 23;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let heads = "blk.0.attn_q_norm.weight";
+    for (of, name, lengths, kind, said) in [
+        ("stablelm-2", heads, [0, 1 << 40], 0, "damaged"),
+        ("stablelm-2", heads, [1 << 40, 0], 0, "damaged"),
+        ("stablelm-2", heads, [10, 1 << 40], 0, "ends beyond"),
+        ("stablelm-2", heads, [256, 1 << 40], IQ4_XS, "ends beyond"),
+        ("tiny-llama", "token_embd.weight", [0, u64::MAX], 0, "damaged"),
+        ("tiny-llama", "token_embd.weight", [1, u64::MAX], 0, "ends beyond"),
+    ] {
+        std::fs::write(&path, with_lengths(of, name, lengths, kind)).unwrap();
+        let error = format!("{:#}", open(&path).err().unwrap());
+        assert!(error.contains(name) && error.contains(said), "{lengths:?}: {error}");
+    }
+}
+
 #[test]
 fn what_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();

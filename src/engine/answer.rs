@@ -186,8 +186,8 @@ impl Worker {
         let (trace, kept) = open.circuit(&of, &mut self.step(job))?;
         let circuit = Circuit::again(&open.model.decoder, &trace, kept);
         let pieces = open.model.pieces(trace.tokens());
-        let sink = of.graph.nodes.iter().find_map(|node| node.sink_positions()).unwrap_or_default();
-        circuit_graph::branch(&open.model, &circuit, &pieces, path, &sink).map(Answer::Branch)
+        let sinks: Vec<_> = of.graph.nodes.iter().filter_map(|node| node.sink_positions()).collect();
+        circuit_graph::branch(&open.model, &circuit, &pieces, path, &sinks).map(Answer::Branch)
     }
 
     fn edge(&self, job: &RunningJob, edge: &EdgeQuestion) -> Result<Answer> {

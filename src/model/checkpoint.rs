@@ -56,6 +56,8 @@ pub struct Checkpoint<'a> {
     rehearsing: AtomicBool,
     /// Bytes of the tensors that were rehearsed.
     rehearsed: AtomicU64,
+    /// Bytes of the largest copy of a tensor that lies beside it.
+    copied: AtomicU64,
 }
 
 /// What the lock holds; a reader that panicked leaves it whole.
@@ -151,6 +153,7 @@ impl<'a> Checkpoint<'a> {
             progress,
             rehearsing,
             rehearsed: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
         }
     }
 
@@ -291,6 +294,7 @@ impl<'a> Checkpoint<'a> {
     /// What `build` returns.
     pub fn rehearse<T>(&self, build: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         self.rehearsed.store(0, Relaxed);
+        self.copied.store(0, Relaxed);
         self.rehearsing.store(true, Relaxed);
         let built = build(self);
         self.rehearsing.store(false, Relaxed);
@@ -366,9 +370,15 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
-    /// Bytes that the tensors of the last rehearsal take in memory.
+    /// Notes, in a rehearsal, that a copy of this tensor in the compute dtype will lie beside it, for a while or for good. Copies are made one
+    /// after another: the largest counts.
+    pub fn copies(&self, tensor: &Tensor) {
+        self.copied.fetch_max((tensor.elem_count() * self.dtype.size_in_bytes()) as u64, Relaxed);
+    }
+
+    /// Bytes that the tensors of the last rehearsal take in memory, with the largest copy of one.
     pub fn bytes_rehearsed(&self) -> u64 {
-        self.rehearsed.load(Relaxed)
+        self.rehearsed.load(Relaxed).saturating_add(self.copied.load(Relaxed))
     }
 
     /// Marks tensors as read whose names begin with one of `prefixes`: parts of the checkpoint that are not opened.

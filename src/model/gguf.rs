@@ -185,7 +185,8 @@ pub fn split_name(name: &str) -> Option<(&str, usize)> {
 fn entry(listed: &header::Listed, room: u64) -> Result<TensorInfo> {
     let (type_name, stored) = kind::of(listed.kind);
     let (each, bytes) = stored.block();
-    let n = listed.shape.iter().try_fold(1usize, |a, b| a.checked_mul(*b));
+    // One axis of 0 numbers would let the others be of any length.
+    let n = listed.shape.iter().try_fold(1usize, |a, b| a.checked_mul(*b)).filter(|n| *n > 0);
     let n = n.with_context(|| format!("tensor {:?} has shape {:?}: damaged", listed.name, listed.shape))?;
     let row = listed.shape.last().copied().unwrap_or(1);
     ensure!(
@@ -193,8 +194,8 @@ fn entry(listed: &header::Listed, room: u64) -> Result<TensorInfo> {
         "tensor {:?} has rows of {row} numbers; accepted for {type_name}: a multiple of {each}",
         listed.name
     );
-    // What a type takes that is not read is not known.
-    let length = if stored != Stored::Other { (n / each) as u64 * bytes as u64 } else { 0 };
+    // What a type takes that is not read is not known; none takes less than a bit for a number.
+    let length = if stored == Stored::Other { n as u64 / 8 } else { ((n / each) as u64).saturating_mul(bytes as u64) };
     let end = listed.start.checked_add(length).filter(|end| *end <= room);
     let end = end.with_context(|| {
         format!(

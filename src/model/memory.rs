@@ -12,6 +12,7 @@ use super::arch::Arch;
 use super::site::{BlockSite as S, Site, Sites};
 use anyhow::{Result, bail};
 use std::fmt;
+use std::num::Saturating as Sat;
 
 /// Below this many bytes nobody asks: reading what there is would cost more than what it guards.
 const SMALL: u64 = 32 << 20;
@@ -40,25 +41,24 @@ impl Need {
         &self.0
     }
 
-    /// Bytes in all.
+    /// Bytes in all; more than a `u64` holds are as many as it holds.
     pub fn total(&self) -> u64 {
-        self.0.iter().map(|(_, bytes)| bytes).sum()
+        self.0.iter().fold(0, |all, (_, bytes)| all.saturating_add(*bytes))
     }
 
     /// What a forward pass takes beside the weights: the sites it records, the numbers of the block that is computed, the logits.
     pub fn of_run(arch: &Arch, (batch, n_pos): (usize, usize), sites: &Sites, all_logits: bool) -> Self {
-        let rows = (batch * n_pos) as u64;
-        let recorded = (0..arch.n_layers).map(|l| recorded(arch, l, n_pos, sites)).sum::<u64>();
-        let d = arch.d_model as u64;
-        let heads = ((2 * arch.n_heads + 2 * arch.n_kv_heads) * arch.d_head) as u64;
+        let [batch, pos, d, mlp, vocab] = [batch, n_pos, arch.d_model, arch.d_mlp, arch.d_vocab].map(count);
+        let rows = batch * pos;
+        let heads = Sat(2) * (count(arch.n_heads) + count(arch.n_kv_heads)) * count(arch.d_head);
         // The stream, its norm and what is added to it; queries, keys, values and z, once more rotated; the MLP before and after its
         // activation.
-        let live = 6 * d + 2 * heads + 3 * arch.d_mlp as u64;
-        let logit_rows = if all_logits { rows } else { batch as u64 };
-        let copies = if arch.final_softcap.is_some() { 2 } else { 1 };
-        Need::of("recorded sites", 4 * rows * recorded)
-            .and("activations", 4 * rows * live)
-            .and("logits", 4 * logit_rows * arch.d_vocab as u64 * copies)
+        let live = Sat(6) * d + Sat(2) * heads + Sat(3) * mlp;
+        let logit_rows = if all_logits { rows } else { batch };
+        let copies = Sat(if arch.final_softcap.is_some() { 2 } else { 1 });
+        Need::of("recorded sites", (Sat(4) * rows * recorded(arch, n_pos, sites)).0)
+            .and("activations", (Sat(4) * rows * live).0)
+            .and("logits", (Sat(4) * logit_rows * vocab * copies).0)
     }
 
     /// # Errors
@@ -73,40 +73,42 @@ impl Need {
     /// What a graph of `units` takes beside the weights and its run: copies of the attention weights, what the units write, one row for each
     /// of them, and the edges.
     pub fn of_graph(arch: &Arch, n_pos: usize, units: usize) -> Self {
-        let [pos, n, d, layers] = [n_pos, units, arch.d_model, arch.n_layers].map(|x| x as u64);
-        let attention = ((arch.n_heads + arch.n_kv_heads) * arch.d_head) as u64 * d;
-        let columns = 2 * n + (layers + 2) * pos;
-        let threads = rayon::current_num_threads() as u64;
-        Need::of("attention weights", 4 * layers * attention)
-            .and("patterns", 4 * layers * arch.n_heads as u64 * pos * pos)
-            .and("units", 2 * 4 * 2 * n * d)
-            .and("rows", 4 * n * (columns + layers * arch.n_heads as u64))
-            .and("edges", 24 * n * columns / 2)
-            .and("targets at once", threads * 3 * 4 * pos * d * 16)
+        let [pos, n, d, layers] = [n_pos, units, arch.d_model, arch.n_layers].map(count);
+        let heads = count(arch.n_heads);
+        let attention = (heads + count(arch.n_kv_heads)) * count(arch.d_head) * d;
+        let columns = Sat(2) * n + (layers + Sat(2)) * pos;
+        let threads = count(rayon::current_num_threads());
+        Need::of("attention weights", (Sat(4) * layers * attention).0)
+            .and("patterns", (Sat(4) * layers * heads * pos * pos).0)
+            .and("units", (Sat(2 * 4 * 2) * n * d).0)
+            .and("rows", (Sat(4) * n * (columns + layers * heads)).0)
+            .and("edges", (Sat(24 / 2) * n * columns).0)
+            .and("targets at once", (threads * Sat(3 * 4 * 16) * pos * d).0)
     }
 
     /// What a graph with attention inside takes beside the weights and its run: two backward passes' gradients, what every layer wrote, rows and
-    /// nodes of at most `units` heads, MLPs and neurons.
+    /// nodes of at most `units` heads, MLPs and neurons, or of all that the prompt has where that is fewer.
     pub fn of_circuit(arch: &Arch, n_pos: usize, units: usize) -> Self {
-        let [pos, n, d, layers] = [n_pos, units, arch.d_model, arch.n_layers].map(|x| x as u64);
-        let heads = (arch.n_heads * arch.d_head) as u64;
-        Need::of("gradients", 4 * layers * pos * (2 * (arch.d_mlp as u64 + heads) + 2 * d + 2 * heads))
-            .and("what was written", 4 * layers * pos * (heads + d))
-            .and("units", 4 * n * d)
-            .and("rows", 16 * n * (n + pos))
+        let [pos, d, layers, mlp] = [n_pos, arch.d_model, arch.n_layers, arch.d_mlp].map(count);
+        let heads = count(arch.n_heads) * count(arch.d_head);
+        let n = count(units).min(layers * pos * (count(arch.n_heads) + Sat(1) + mlp));
+        Need::of("gradients", (Sat(4) * layers * pos * (Sat(2) * (mlp + heads) + Sat(2) * d + Sat(2) * heads)).0)
+            .and("what was written", (Sat(4) * layers * pos * (heads + d)).0)
+            .and("units", (Sat(4) * n * d).0)
+            .and("rows", (Sat(16) * n * (n + pos)).0)
     }
 
     /// What a graph of neurons takes until its units are chosen: the run frozen, which is its recorded sites once more, and the relevance of
     /// every neuron, with its gradient.
     pub fn of_choosing(arch: &Arch, n_pos: usize, sites: &Sites) -> Self {
-        let [pos, layers] = [n_pos, arch.n_layers].map(|x| x as u64);
-        let recorded = (0..arch.n_layers).map(|l| recorded(arch, l, n_pos, sites)).sum::<u64>();
-        Need::of("frozen run", 4 * pos * recorded).and("relevance", 12 * layers * pos * arch.d_mlp as u64)
+        let [pos, layers, mlp] = [n_pos, arch.n_layers, arch.d_mlp].map(count);
+        Need::of("frozen run", (Sat(4) * pos * recorded(arch, n_pos, sites)).0)
+            .and("relevance", (Sat(12) * layers * pos * mlp).0)
     }
 
     /// What logits of `rows` positions take that are read out together, as a tensor and as numbers.
     pub fn of_logits(arch: &Arch, rows: usize) -> Self {
-        Need::of("logits at once", 2 * 4 * rows as u64 * arch.d_vocab as u64)
+        Need::of("logits at once", (Sat(2 * 4) * count(rows) * count(arch.d_vocab)).0)
     }
 
     /// What a process with a model takes beside its weights: the program with its threads, and a tokenizer. By measurement ten times the bytes of a
@@ -144,8 +146,13 @@ impl Need {
     }
 }
 
-/// Numbers of one position that the recorded sites of a block hold.
-fn recorded(arch: &Arch, layer: usize, n_pos: usize, sites: &Sites) -> u64 {
+/// A number of things, of which products and sums stop at the most there is.
+fn count(n: usize) -> Sat<u64> {
+    Sat(n as u64)
+}
+
+/// Numbers of one position that the recorded sites of all blocks hold.
+fn recorded(arch: &Arch, n_pos: usize, sites: &Sites) -> Sat<u64> {
     let all = [
         S::ResidPre,
         S::Ln1Scale,
@@ -174,15 +181,16 @@ fn recorded(arch: &Arch, layer: usize, n_pos: usize, sites: &Sites) -> u64 {
         S::ResidPost,
     ];
     let width = |s: S| match s {
-        S::Ln1Scale | S::Ln1PostScale | S::Ln2Scale | S::Ln2PostScale => 1,
-        S::Q | S::RotQ | S::Z => arch.n_heads * arch.d_head,
-        S::K | S::V | S::RotK => arch.n_kv_heads * arch.d_head,
-        S::AttnScores | S::Pattern => arch.n_heads * n_pos,
-        S::Result => arch.n_heads * arch.d_model,
-        S::MlpPre | S::MlpPreLinear | S::MlpPost => arch.d_mlp,
-        _ => arch.d_model,
+        S::Ln1Scale | S::Ln1PostScale | S::Ln2Scale | S::Ln2PostScale => Sat(1),
+        S::Q | S::RotQ | S::Z => count(arch.n_heads) * count(arch.d_head),
+        S::K | S::V | S::RotK => count(arch.n_kv_heads) * count(arch.d_head),
+        S::AttnScores | S::Pattern => count(arch.n_heads) * count(n_pos),
+        S::Result => count(arch.n_heads) * count(arch.d_model),
+        S::MlpPre | S::MlpPreLinear | S::MlpPost => count(arch.d_mlp),
+        _ => count(arch.d_model),
     };
-    all.into_iter().filter(|s| sites.has(Site::Block(layer, *s))).map(|s| width(s) as u64).sum()
+    let each = (0..arch.n_layers).flat_map(|layer| all.iter().filter(move |s| sites.has(Site::Block(layer, **s))));
+    each.fold(Sat(0), |sum, s| sum + width(*s))
 }
 
 impl fmt::Display for Need {
@@ -229,6 +237,53 @@ mod tests {
         assert_eq!(error, "the run needs 3.1 GB (weights 3.0 GB, logits 100 MB), and 1.0 GB are free");
         assert!(need.check(&Room { bytes: need.total(), by: String::new() }, "the run").is_ok());
         assert!(Need::of("any", SMALL - 1).check_now("nothing").is_ok());
-        assert!(Need::of("any", u64::MAX).check_now("everything").is_err());
+        assert!(Need::of("any", u64::MAX).and("more", 1).check_now("everything").is_err());
+    }
+
+    #[test]
+    fn more_than_can_be_counted_is_as_much_as_can_be() {
+        let arch = Arch {
+            family: "any",
+            n_layers: 4096,
+            d_model: 1 << 31,
+            n_heads: 1 << 31,
+            n_kv_heads: 1 << 31,
+            d_head: 1 << 31,
+            d_mlp: 1 << 31,
+            d_vocab: 1 << 31,
+            n_ctx: 1 << 31,
+            parallel: false,
+            final_softcap: None,
+        };
+        let all = Sites::Standard;
+        for need in [
+            Need::of_run(&arch, (usize::MAX, usize::MAX), &all, true),
+            Need::of_graph(&arch, usize::MAX, usize::MAX),
+            Need::of_circuit(&arch, usize::MAX, usize::MAX),
+            Need::of_choosing(&arch, usize::MAX, &all),
+        ] {
+            assert_eq!(need.total(), u64::MAX);
+        }
+    }
+
+    #[test]
+    fn a_circuit_has_no_more_units_than_the_prompt() {
+        let arch = Arch {
+            family: "any",
+            n_layers: 2,
+            d_model: 8,
+            n_heads: 2,
+            n_kv_heads: 2,
+            d_head: 4,
+            d_mlp: 32,
+            d_vocab: 10,
+            n_ctx: 16,
+            parallel: false,
+            final_softcap: None,
+        };
+        let need = |units| Need::of_circuit(&arch, 3, units).total();
+        let all = 2 * 3 * (2 + 1 + 32);
+        assert!(need(all - 1) < need(all));
+        assert_eq!(need(usize::MAX), need(all));
     }
 }

@@ -188,9 +188,12 @@ fn tokenizer(source: &Source, file: Option<&Gguf>) -> Result<Option<Text>> {
 /// What the tokenizer takes in memory ([`Need::beside_weights`]).
 fn tokenizer_bytes(source: &Source, file: Option<&Gguf>) -> u64 {
     match (source, file) {
-        (_, Some(file)) => 650 * file.shape("token_embd.weight").and_then(<[usize]>::first).map_or(0, |n| *n as u64),
+        (_, Some(file)) => {
+            let tokens = file.shape("token_embd.weight").and_then(<[usize]>::first).map_or(0, |n| *n as u64);
+            tokens.saturating_mul(650)
+        }
         (Source::Folder { path, .. }, None) => {
-            std::fs::metadata(path.join("tokenizer.json")).map_or(0, |file| 10 * file.len())
+            std::fs::metadata(path.join("tokenizer.json")).map_or(0, |file| file.len().saturating_mul(10))
         }
         _ => 0,
     }

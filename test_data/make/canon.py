@@ -198,7 +198,9 @@ class Model:
     def rope(self, l):
         """Base, turned features and scaling of a layer's rotary embedding, or None."""
         c, f = self.config, self.family
-        if f in ("cohere2", "exaone4") and c.get("sliding_window") and c["layer_types"][l] != "sliding_attention":
+        windowed = c.get("sliding_window") and (c.get("layer_types") or [""] * self.layers)[l] == "sliding_attention"
+        # Without a window EXAONE 4 turns all layers, Cohere 2 none.
+        if (f == "cohere2" and not windowed) or (f == "exaone4" and c.get("sliding_window") and not windowed):
             return None
         if f == "opt" or (f == "smollm3" and not c["no_rope_layers"][l]):
             return None

@@ -57,7 +57,7 @@ SPECS = {
     "seed_oss": ("seed_oss", SIZES | dict(num_key_value_heads=2, head_dim=14), dict(attention_out_bias=True, mlp_bias=True)),
     "nemotron": ("nemotron", SIZES | dict(num_key_value_heads=2, head_dim=10, partial_rotary_factor=0.4), dict(mlp_bias=True, attention_bias=True, partial_rotary_factor=1.0)),
     "cohere": ("cohere", SIZES | dict(num_key_value_heads=2), dict(use_qk_norm=True, logit_scale=0.4)),
-    "cohere2": ("cohere2", SIZES | dict(num_key_value_heads=2, sliding_window=4, layer_types=LAYERS, logit_scale=0.4), dict(layer_types=LAYERS[::-1], attention_bias=True)),
+    "cohere2": ("cohere2", SIZES | dict(num_key_value_heads=2, sliding_window=4, layer_types=LAYERS, logit_scale=0.4), dict(sliding_window=None, attention_bias=True)),
     "exaone4": ("exaone4", SIZES | dict(num_key_value_heads=2, sliding_window=4, layer_types=LAYERS), dict(sliding_window=None, layer_types=["full_attention"] * 2)),
     "helium": ("helium", SIZES | dict(num_key_value_heads=2, head_dim=10), dict(attention_bias=True, tie_word_embeddings=True)),
     "ernie4_5": ("ernie4_5", SIZES | dict(num_key_value_heads=2, head_dim=10), dict(use_bias=True, tie_word_embeddings=False)),
@@ -96,8 +96,13 @@ def checked(folder, sites, layers):
         take = lambda key: lambda _, __, out: seen.update({key: out[0] if isinstance(out, tuple) else out})
         attention.register_forward_hook(take(f"attn {l}"))
         (layer.mlp if hasattr(layer, "mlp") else layer.fc2).register_forward_hook(take(f"mlp {l}"))
+    mask = None
+    if model.config.model_type == "cohere2" and model.config.sliding_window is None:
+        # Its attention knows what a window of None means; only the making of its masks does not.
+        causal = torch.full((1, 1, len(IDS), len(IDS)), float("-inf"), dtype=torch.float64).triu(1)
+        mask = {"full_attention": causal, "sliding_attention": causal}
     with torch.no_grad():
-        out = model(torch.tensor([IDS]), output_hidden_states=True, output_attentions=True, use_cache=False)
+        out = model(torch.tensor([IDS]), attention_mask=mask, output_hidden_states=True, output_attentions=True, use_cache=False)
     far = lambda a, b: float((a.reshape(b.shape) - b).abs().max())
     added = getattr(model.config, "residual_multiplier", 1.0)
     site = lambda l, *names: next(sites[f"blocks.{l}.{n}"] for n in names if f"blocks.{l}.{n}" in sites)

@@ -73,7 +73,7 @@ impl Gathered {
 }
 
 impl Parts<'_> {
-    /// The units of `nodes` ([`Parts::nodes`]), then the sink, the target and biases. `rows` are the target's, then those of [`Chosen::readers`]
+    /// The units of `nodes` ([`Parts::nodes`]), then the sinks, the target and biases. `rows` are the target's, then those of [`Chosen::readers`]
     /// as far as known.
     pub fn graph(
         &self,
@@ -82,19 +82,20 @@ impl Parts<'_> {
         go_on: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Graph> {
         let chosen = self.chosen;
-        let sink = small(nodes.len());
-        let places = chosen.places(sink);
+        let (first, sinks) = (small(nodes.len()), chosen.sinks());
+        let is_sink = |at: &u32| (first..first + small(sinks.len())).contains(at);
+        let places = chosen.places(first);
         let mut gathered: BTreeMap<u32, Gathered> = BTreeMap::new();
         for (nth, (unit, row)) in chosen.readers().iter().zip(&rows[1..]).enumerate() {
             if nth.is_multiple_of(ASKED) {
                 go_on()?;
             }
             let at = places[unit];
-            gathered.entry(at).or_default().add(row, &places, (at == sink).then_some(sink));
+            gathered.entry(at).or_default().add(row, &places, Some(at).filter(is_sink));
         }
-        if !chosen.sunk.is_empty() {
-            let totals = gathered.get(&sink).map(|row| NodeTotals { writes: row.value as f32, counts: None });
-            nodes.push(Node { totals, ..Node::sink(&chosen.sink) });
+        for (run, at) in sinks.into_iter().zip(first..) {
+            let totals = gathered.get(&at).map(|row| NodeTotals { writes: row.value as f32, counts: None });
+            nodes.push(Node { totals, ..Node::sink(run) });
         }
         let target = small(nodes.len());
         gathered.entry(target).or_default().add(&rows[0], &places, None);

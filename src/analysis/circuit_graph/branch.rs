@@ -9,6 +9,7 @@ use crate::model::text::Piece;
 use crate::replacement::circuit::{Apart, Circuit, CircuitNode, StreamReading};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
+use std::collections::BTreeMap;
 
 /// Neurons that an MLP opens into beside the rest of it.
 pub const NEURONS: usize = 6;
@@ -69,7 +70,8 @@ pub struct CircuitBranch {
     pub value: f32,
 }
 
-/// The children of the last node of `path`, which leads down from the target; of an empty path the target's own.
+/// The children of the last node of `path`, which leads down from the target; of an empty path the target's own. `sinks` are the positions that are
+/// one node each.
 ///
 /// # Errors
 /// A node that the one above it does not read, or that the run does not have.
@@ -78,7 +80,7 @@ pub fn branch(
     circuit: &Circuit,
     tokens: &[Piece],
     path: &[BranchPlace],
-    sink: &[usize],
+    sinks: &[Vec<usize>],
 ) -> Result<CircuitBranch> {
     let mut reading = circuit.target();
     for (at, place) in path.iter().enumerate() {
@@ -103,7 +105,7 @@ pub fn branch(
             _ => circuit.reading_towards(unit, &reader)?,
         };
     }
-    read(circuit, tokens, &reading, sink)
+    read(circuit, tokens, &reading, sinks)
 }
 
 /// An MLP opens into its strongest neurons for the node above it, and the rest.
@@ -153,8 +155,8 @@ fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, positions:
     told(circuit, tokens, row.effects.into_iter().map(|(unit, x)| (Ok(unit), x)).collect(), (0.0, value as f32))
 }
 
-/// All that is read, what the positions of the sink write as one.
-fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sink: &[usize]) -> Result<CircuitBranch> {
+/// All that is read, what the positions of a sink write as one.
+fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sinks: &[Vec<usize>]) -> Result<CircuitBranch> {
     let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|_| true, &mut || Ok(()))?;
     let row = row.into_iter().next().context("a row")?;
     // What a run in 16 bits records is rounded.
@@ -166,18 +168,15 @@ fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sink: &[us
         row.abs_sum
     );
     let mut parts: Vec<(Result<CircuitNode, Node>, f32)> = Vec::with_capacity(row.effects.len());
-    let mut sunk = 0.0;
-    let mut any = false;
+    let mut sunk: BTreeMap<usize, f64> = BTreeMap::new();
     for (unit, effect) in row.effects {
-        if unit.layer().is_some() && sink.contains(&unit.position()) {
-            (sunk, any) = (sunk + f64::from(effect), true);
-        } else {
-            parts.push((Ok(unit), effect));
+        let sink = sinks.iter().position(|sink| unit.layer().is_some() && sink.contains(&unit.position()));
+        match sink {
+            Some(sink) => *sunk.entry(sink).or_default() += f64::from(effect),
+            None => parts.push((Ok(unit), effect)),
         }
     }
-    if any {
-        parts.push((Err(Node::sink(sink)), sunk as f32));
-    }
+    parts.extend(sunk.into_iter().map(|(sink, sum)| (Err(Node::sink(&sinks[sink])), sum as f32)));
     told(circuit, tokens, parts, (row.bias, row.value))
 }
 

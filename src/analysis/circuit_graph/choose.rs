@@ -1,6 +1,7 @@
 //! Which units become nodes: those that write most into the target by every path.
 
 use super::CircuitSettings;
+use super::sink::runs;
 use crate::replacement::circuit::{Circuit, CircuitNode, Total};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,7 +12,7 @@ pub(super) struct Chosen {
     pub totals: BTreeMap<CircuitNode, Total>,
     /// Neurons that stand apart from their MLPs, by layer and position.
     apart: BTreeMap<(usize, usize), Vec<usize>>,
-    /// Positions whose heads and MLPs are one node.
+    /// Positions whose heads and MLPs are one node for each run of neighbours.
     pub sink: Vec<usize>,
     /// The heads and MLPs there.
     pub sunk: BTreeMap<CircuitNode, Total>,
@@ -104,9 +105,21 @@ impl Chosen {
         self.neurons().into_iter().map(|(layer, _, neuron)| (layer, neuron)).collect()
     }
 
-    /// The place of each unit among nodes in the model's order, those of the sink all at `sink`.
-    pub fn places(&self, sink: u32) -> HashMap<CircuitNode, u32> {
+    /// The sinks that have units: each the positions of one node.
+    pub fn sinks(&self) -> Vec<&[usize]> {
+        let mut sinks = runs(&self.sink);
+        sinks.retain(|run| self.sunk.keys().any(|unit| run.contains(&unit.position())));
+        sinks
+    }
+
+    /// The place of each unit among nodes in the model's order; those of the first of [`Chosen::sinks`] are at `first`, and so on.
+    pub fn places(&self, first: u32) -> HashMap<CircuitNode, u32> {
+        let sinks = self.sinks();
+        let sunk = self.sunk.keys().filter_map(|unit| {
+            let run = sinks.iter().zip(first..).find(|(run, _)| run.contains(&unit.position()));
+            run.map(|(_, at)| (*unit, at))
+        });
         let own = self.totals.keys().zip(0u32..).map(|(unit, at)| (*unit, at));
-        own.chain(self.sunk.keys().map(|unit| (*unit, sink))).collect()
+        own.chain(sunk).collect()
     }
 }

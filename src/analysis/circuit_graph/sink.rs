@@ -1,4 +1,4 @@
-//! The positions that attention rests on: they carry large activations that only serve attention, come first by influence and explain nothing.
+//! The positions that attention rests on, as one node each run of neighbours: they carry large activations that only serve attention, come first by influence and explain nothing.
 
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
@@ -83,6 +83,12 @@ pub fn positions(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Resu
     let middle = |own: f64| sorted[(n - 1) / 2 + usize::from(own <= sorted[(n - 1) / 2])];
     let found = (0..n - 1).filter(|&p| lengths[p] > LONGER * middle(lengths[p]) || mass[p] > 0.5);
     Ok(found.collect())
+}
+
+/// Ascending positions by runs of neighbours: one node each. With a gap between them what stands in the gap would read from the node and write
+/// into it.
+pub(super) fn runs(positions: &[usize]) -> Vec<&[usize]> {
+    positions.chunk_by(|a, b| a + 1 == *b).collect()
 }
 
 /// The mean length of the residual stream over the middle third of the layers, by position.

@@ -26,9 +26,9 @@ fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     c.passes(&["attention_bias"]);
     let rope = Rope { pairs: Pairs::Interleaved, ..Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))? };
     let logits = c.opt_positive("logit_scale")?.unwrap_or(0.0625);
-    let head_norms = c.opt_bool("use_qk_norm")?.unwrap_or(false);
-    let windows = c.opt_str("model_type")?.as_deref() == Some("cohere2");
-    let layers = if windows { layers(c, &s)? } else { vec![(Some(0), None); s.n_layers] };
+    let newer = c.opt_str("model_type")?.as_deref() == Some("cohere2");
+    let head_norms = !newer && c.opt_bool("use_qk_norm")?.unwrap_or(false);
+    let layers = if newer { layers(c, &s)? } else { vec![(Some(0), None); s.n_layers] };
     let variant = Variant { norm: NormKind::LayerUnbiased, norms: Norms::Shared, layers, ..Variant::plain(c, &s)? };
     let sizes = Sizes { ..s };
     let mut decoder = llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], true)?;
@@ -48,17 +48,14 @@ fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     Ok(decoder)
 }
 
-/// Rotary embedding and window of each layer of the second family: three in four have both, the others neither.
+/// Rotary embedding and window of each layer of the second family: three in four have both, the others neither;
+/// a `sliding_window` of null leaves none of them (`Cohere2Attention`).
 fn layers(c: &mut ModelConfig, s: &Sizes) -> Result<Vec<(Option<usize>, Option<usize>)>> {
     let window = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let newer = c.opt_usize("_sliding_window_pattern")?;
     let every = c.opt_usize("sliding_window_pattern")?.or(newer).unwrap_or(4);
     let sliding = gated::sliding(c, s.n_layers, |l| (l + 1) % every != 0)?;
-    // Without a window all layers have rotary embedding.
-    let layer = |sliding: bool| match window {
-        None => (Some(0), None),
-        Some(_) if !sliding => (None, None),
-        window => (Some(0), window),
-    };
+    // Rotary embedding goes with the window: without one no layer has it.
+    let layer = |sliding: bool| if sliding && window.is_some() { (Some(0), window) } else { (None, None) };
     Ok(sliding.into_iter().map(layer).collect())
 }

@@ -7,6 +7,7 @@ use crate::model::config::ModelConfig;
 use crate::model::kernel::activation::Activation;
 use crate::model::rope::{Rope, Rotary, WIDEST_HEAD};
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
 /// The sizes every such family has.
 pub struct Sizes {
@@ -21,8 +22,27 @@ pub struct Sizes {
     pub eps: f32,
 }
 
+/// `num_key_value_heads` and `head_dim` where `config.json` leaves them out, as transformers has them, by `model_type`; of other types each head
+/// has keys of its own, and the heads share the stream's width.
+const LEFT_OUT: [(&str, usize, Option<usize>); 10] = [
+    ("ernie4_5", 2, Some(128)),
+    ("exaone4", 32, None),
+    ("helium", 20, Some(128)),
+    ("mistral", 8, None),
+    ("qwen2", 32, None),
+    ("qwen3", 32, Some(128)),
+    ("seed_oss", 8, Some(128)),
+    ("smollm3", 4, None),
+    ("stablelm", 32, None),
+    ("starcoder2", 2, None),
+];
+
 /// Reads the sizes under their usual names.
 pub fn sizes(c: &mut ModelConfig) -> Result<Sizes> {
+    let kind = c.opt_str("model_type")?;
+    if let Some((_, n_kv_heads, d_head)) = LEFT_OUT.iter().find(|(kind_of, ..)| kind.as_deref() == Some(*kind_of)) {
+        c.defaults([("num_key_value_heads", json!(n_kv_heads)), ("head_dim", json!(d_head))]);
+    }
     let (d, n_heads) = (c.usize("hidden_size")?, c.usize("num_attention_heads")?);
     let n_kv_heads = c.opt_usize("num_key_value_heads")?.unwrap_or(n_heads);
     read::part_of(c, ("num_attention_heads", n_heads), ("num_key_value_heads", n_kv_heads))?;
@@ -203,5 +223,36 @@ impl LayerRopes {
     /// The layers of [`Variant`] for these ropes.
     pub fn layers(sliding: &[bool], window: usize) -> Vec<(Option<usize>, Option<usize>)> {
         sliding.iter().map(|&local| if local { (Some(1), Some(window)) } else { (Some(0), None) }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Map, Value};
+
+    #[test]
+    fn heads_that_are_left_out_are_those_of_transformers() {
+        let defaults = concat!(env!("CARGO_MANIFEST_DIR"), "/test_data/config_defaults.json");
+        let defaults: Map<String, Value> = serde_json::from_slice(&std::fs::read(defaults).unwrap()).unwrap();
+        let mut seen = 0;
+        for (kind, fields) in &defaults {
+            let mut fields = fields.as_object().unwrap().clone();
+            // Those name their heads otherwise, or have to say.
+            if !fields.contains_key("num_key_value_heads") || kind.starts_with("gemma") {
+                continue;
+            }
+            let heads = |fields: &Map<String, Value>| {
+                let s = sizes(&mut ModelConfig::from_fields(kind, fields.clone())).unwrap();
+                (s.n_kv_heads, s.d_head)
+            };
+            let written = heads(&fields);
+            fields.remove("num_key_value_heads");
+            fields.remove("head_dim");
+            assert_eq!(heads(&fields), written, "{kind}");
+            seen += 1;
+        }
+        assert!(seen >= 20, "{seen}");
+        assert!(LEFT_OUT.iter().all(|(kind, ..)| defaults.contains_key(*kind)));
     }
 }

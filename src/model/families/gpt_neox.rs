@@ -35,6 +35,7 @@ fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
         let part = |i: usize| -> Result<Linear> {
             let pick = |t: &Tensor| {
                 if w.rehearsing() {
+                    w.copies(t);
                     return t.narrow(0, 0, d);
                 }
                 let cols = t.dims().get(1).copied();

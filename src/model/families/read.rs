@@ -34,9 +34,13 @@ pub fn conv1d(w: &Checkpoint, name: &str, inputs: usize, outputs: usize) -> Resu
     Ok(Linear { weight, bias: Some(w.vector(&format!("{name}.bias"), outputs)?) })
 }
 
-/// The layer times `factor`: a copy of its weights.
+/// The layer times `factor`: a copy of its weights, which a tied unembedding keeps beside the embedding.
 pub fn scaled(w: &Checkpoint, layer: Linear, factor: f32) -> Result<Linear> {
-    if factor == 1.0 || w.rehearsing() {
+    if factor == 1.0 {
+        return Ok(layer);
+    }
+    if w.rehearsing() {
+        w.copies(&layer.weight);
         return Ok(layer);
     }
     let by = |t: &Tensor| t * f64::from(factor);

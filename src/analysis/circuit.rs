@@ -3,6 +3,7 @@
 use super::circuit_graph::{Contrast, question};
 use super::target::next_token;
 use crate::address::{Address, Component, Part, resolve_position};
+use crate::cast::signed;
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::forward::{Logits, Step};
@@ -44,7 +45,7 @@ pub fn address(unit: CircuitNode) -> Option<Address> {
         CircuitNode::Mlp { layer, position } => (Address::unit(layer, Part::Mlp), position),
         CircuitNode::Neuron { layer, neuron, position } => (Address::unit(layer, Part::Neuron(neuron)), position),
     };
-    Some(place.at(position as i64))
+    Some(place.at(signed(position)))
 }
 
 /// What kind of component a unit is, as tables say it.

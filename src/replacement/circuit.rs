@@ -19,6 +19,7 @@ use super::direct::LogitWeights;
 use super::norm::{FrozenNorm, dot, vector};
 use super::rules::{Gate, GradientRule, Rules};
 use super::targets::unembed_mean;
+use crate::cast::single;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
@@ -297,7 +298,7 @@ impl Goal {
             row = (row - (mean * f64::from(total))?)?;
             if let Some(biases) = &biases {
                 let mean = biases.iter().map(|b| f64::from(*b)).sum::<f64>() / biases.len() as f64;
-                own -= total * mean as f32;
+                own -= total * single(mean);
             }
         }
         let numbers = vector(&row)?;

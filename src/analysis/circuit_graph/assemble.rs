@@ -3,6 +3,7 @@
 use super::choose::Chosen;
 use super::{CircuitSettings, Sink};
 use crate::analysis::attribution_graph::{LogitTarget, always_on_neurons};
+use crate::cast::single;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, NodeTotals, RowStore, Traced};
 use crate::model::Model;
 use crate::model::site::BlockSite as S;
@@ -63,11 +64,11 @@ impl Gathered {
     fn certificate(&self) -> Certificate {
         let unexplained = if self.abs_sum > 0.0 { (self.dropped / self.abs_sum).clamp(0.0, 1.0) } else { 0.0 };
         Certificate {
-            value: self.value as f32,
-            bias: self.bias as f32,
-            residual: self.residual as f32,
-            abs_sum: self.abs_sum as f32,
-            unexplained: unexplained as f32,
+            value: single(self.value),
+            bias: single(self.bias),
+            residual: single(self.residual),
+            abs_sum: single(self.abs_sum),
+            unexplained: single(unexplained),
         }
     }
 }
@@ -94,7 +95,7 @@ impl Parts<'_> {
             gathered.entry(at).or_default().add(row, &places, Some(at).filter(is_sink));
         }
         for (run, at) in sinks.into_iter().zip(first..) {
-            let totals = gathered.get(&at).map(|row| NodeTotals { writes: row.value as f32, counts: None });
+            let totals = gathered.get(&at).map(|row| NodeTotals { writes: single(row.value), counts: None });
             nodes.push(Node { totals, ..Node::sink(run) });
         }
         let target = small(nodes.len());
@@ -108,8 +109,8 @@ impl Parts<'_> {
         let mut store = RowStore::new(nodes.len());
         for (at, row) in gathered {
             nodes[at as usize].certificate = Some(row.certificate());
-            let edges = row.edges.iter().map(|(source, weight)| (*source, *weight as f32));
-            let edges = edges.chain([(bias, row.bias as f32)]).filter(|(_, weight)| *weight != 0.0);
+            let edges = row.edges.iter().map(|(source, weight)| (*source, single(*weight)));
+            let edges = edges.chain([(bias, single(row.bias))]).filter(|(_, weight)| *weight != 0.0);
             store.set(at as usize, edges.collect())?;
         }
         let mut graph = Graph::new(self.metadata(go_on)?, nodes, store.edges())?;
@@ -147,7 +148,7 @@ impl Parts<'_> {
         let embeddings = self.chosen.totals.values().filter(|t| t.unit.layer().is_none());
         let traced = Traced {
             value: self.circuit.value(),
-            tokens: embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32,
+            tokens: single(embeddings.map(|t| f64::from(t.writes)).sum::<f64>()),
             biases: self.circuit.biases(go_on)?,
         };
         let mut settings = Map::new();

@@ -4,6 +4,7 @@ use super::{SilencedUnit, Silencing, TargetTrial, TestedPrompt, Trial, UnitKind}
 use crate::address::{Address, Part, resolve_position};
 use crate::analysis::copy_logits;
 use crate::analysis::target::Target;
+use crate::cast::{signed, single};
 use crate::model::edit::{self, EditPlan, Passes};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
@@ -55,7 +56,7 @@ impl SiteGradients {
                 counts += f64::from(self.counts[i]) * f64::from(taken);
             }
         }
-        (writes as f32, counts as f32)
+        (single(writes), single(counts))
     }
 }
 
@@ -73,7 +74,7 @@ impl TestedPrompt<'_> {
         for row in values.chunks_exact(width).skip(from) {
             sums.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
         }
-        sums.into_iter().map(|s| (s / (n - from) as f64) as f32).collect()
+        sums.into_iter().map(|s| single(s / (n - from) as f64)).collect()
     }
 
     /// Every unit of the trial with what both totals say of it; nothing is measured yet.
@@ -105,7 +106,7 @@ impl TestedPrompt<'_> {
                 let kept = |g: &Gradients| g.at(at(S::MlpOut)).cloned().context("what MLPs write has no gradient");
                 let out = SiteGradients::new(self, at(S::MlpOut), &kept(frozen)?, &kept(exact)?)?;
                 for p in places.clone() {
-                    push(UnitKind::Mlp, Address::unit(l, Part::Mlp).at(p as i64), (&out, p..p + 1, 0..out.width));
+                    push(UnitKind::Mlp, Address::unit(l, Part::Mlp).at(signed(p)), (&out, p..p + 1, 0..out.width));
                 }
             }
         }
@@ -116,7 +117,7 @@ impl TestedPrompt<'_> {
                 for (p, n) in chosen {
                     push(
                         UnitKind::Neuron,
-                        Address::unit(l, Part::Neuron(n)).at(p as i64),
+                        Address::unit(l, Part::Neuron(n)).at(signed(p)),
                         (&layer, p..p + 1, n..n + 1),
                     );
                 }
@@ -187,7 +188,7 @@ impl TestedPrompt<'_> {
         }
         for (t, tried) in tried.iter_mut().enumerate() {
             for effect in &mut tried.effects {
-                let found = places.get(&(effect.unit.to_string(), effect.against)).map(|i| lost[*i][t] as f32);
+                let found = places.get(&(effect.unit.to_string(), effect.against)).map(|i| single(lost[*i][t]));
                 effect.measured = found.filter(|x| x.is_finite());
             }
         }

@@ -2,6 +2,7 @@
 //! these two are what moves the pattern.
 
 use super::{Circuit, CircuitNode, ReadDirection, StreamReading};
+use crate::cast::single;
 use crate::model::arch::Linear;
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::norm::{FrozenNorm, dot, vector};
@@ -61,6 +62,6 @@ impl Circuit<'_> {
             groups.push(ReadDirection { direction, places: vec![(position, 1.0)] });
         }
         let entry = ResidualPoint::attention_input(layer);
-        Ok(StreamReading { entry, groups, bias: bias as f32, value: value as f32 })
+        Ok(StreamReading { entry, groups, bias: single(bias), value: single(value) })
     }
 }

@@ -1,6 +1,7 @@
 //! What a node reads: linear functionals of the residual stream.
 
 use super::{Circuit, CircuitNode, one_row};
+use crate::cast::single;
 use crate::model::arch::Linear;
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::branches::Branches;
@@ -221,7 +222,7 @@ impl Circuit<'_> {
         Ok(StreamReading {
             entry: Self::before(layer),
             groups: vec![ReadDirection { direction, places }],
-            bias: (looked * f64::from(own)) as f32,
+            bias: single(looked * f64::from(own)),
             value: dot(&to_z, z),
         })
     }

@@ -5,6 +5,7 @@
 //! parts add up to the difference and none depends on which came first.
 
 use super::{Circuit, CircuitNode};
+use crate::cast::single;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
 use crate::model::site::Sites;
@@ -53,7 +54,7 @@ impl Circuit<'_> {
             // The two others by themselves: the lowest bit of what is left, and the rest.
             let one = others & others.wrapping_neg();
             let parts = [(0, 2.0), (one, 1.0), (others & !one, 1.0), (others, 2.0)];
-            (parts.into_iter().map(|(before, weight)| weight * gain(before)).sum::<f64>() / 6.0) as f32
+            single(parts.into_iter().map(|(before, weight)| weight * gain(before)).sum::<f64>() / 6.0)
         };
         let split = totals.iter().enumerate().map(|(i, total)| TotalsSplit {
             unit: total.unit,

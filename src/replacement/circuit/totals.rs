@@ -1,6 +1,7 @@
 //! What every unit does to the target.
 
 use super::{Circuit, CircuitNode};
+use crate::cast::single;
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::backward::Gradients;
 use crate::replacement::branches::Branches;
@@ -183,7 +184,7 @@ impl Circuit<'_> {
                 sum += f64::from(dot(&rows(S::MlpOut)?, &written.mlp_bias));
             }
         }
-        Ok(*self.kept.biases.get_or_init(|| sum as f32))
+        Ok(*self.kept.biases.get_or_init(|| single(sum)))
     }
 
     /// What the neurons of a layer read of biases, at all positions.
@@ -212,7 +213,7 @@ impl Circuit<'_> {
     pub fn beside_embeddings(&self) -> Result<f32> {
         let embeddings = self.embeddings([&self.kept.frozen])?;
         let sum = embeddings.iter().map(|(_, [writes])| f64::from(*writes)).sum::<f64>();
-        Ok((f64::from(self.kept.goal.value) - sum) as f32)
+        Ok(single(f64::from(self.kept.goal.value) - sum))
     }
 }
 

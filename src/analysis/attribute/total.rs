@@ -39,7 +39,7 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
     let passes = crate::analysis::passes(job)?;
     let circuit = Circuit::new(&job.model.decoder, job.trace(), &objective, Gate::default(), &passes, step)?;
     let totals = circuit.totals_while(neurons, &mut || step(0, 0))?;
-    let split = if job.values.flag("why")? { circuit.split(neurons, &passes, step)? } else { Vec::new() };
+    let split = if job.values.flag("why")? { circuit.split(neurons, step)? } else { Vec::new() };
 
     let mut report = Report::default();
     target.describe(&mut report, job.model, job.position);

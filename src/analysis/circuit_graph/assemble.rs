@@ -6,6 +6,7 @@ use crate::analysis::attribution_graph::{LogitTarget, always_on_neurons};
 use crate::cast::single;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, NodeTotals, RowStore, Traced};
 use crate::model::Model;
+use crate::model::arch::Decoder;
 use crate::model::site::BlockSite as S;
 use crate::model::text::Piece;
 use crate::model::trace::Trace;
@@ -131,7 +132,7 @@ impl Parts<'_> {
                 CircuitNode::Mlp { layer, position } => (false, self.chosen.neurons_of(layer, position)),
                 _ => (false, [].as_slice()),
             };
-            nodes.push(Node { always_on, ..node_with(self.trace, self.tokens, total, apart)? });
+            nodes.push(Node { always_on, ..node_with(&self.model.decoder, self.trace, self.tokens, total, apart)? });
         }
         Ok(nodes)
     }
@@ -192,10 +193,10 @@ pub(super) fn node_of(circuit: &Circuit, tokens: &[Piece], unit: CircuitNode, wi
             total.counts -= apart.counts;
         }
     }
-    node_with(circuit.trace(), tokens, &total, without)
+    node_with(circuit.model(), circuit.trace(), tokens, &total, without)
 }
 
-fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) -> Result<Node> {
+fn node_with(model: &Decoder, trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) -> Result<Node> {
     let p = small(total.unit.position());
     let node = match total.unit {
         CircuitNode::Embed { position } => {
@@ -204,7 +205,7 @@ fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) 
         }
         CircuitNode::PosEmbed { .. } => Node::positional_embedding(p),
         CircuitNode::Head { layer, head, position } => {
-            let keys = looks(trace, layer, head, position)?;
+            let keys = looks(model.pattern_row(trace, layer, head, position)?);
             let label = keys.first().map(|&(key, weight)| looks_at(&tokens[key].text, key, weight));
             let node = Node { label: label.unwrap_or_default(), ..Node::head(small(layer), head as u64, p) };
             node.with_looks(&keys)
@@ -223,14 +224,12 @@ fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) 
 /// Keys of a head that are told.
 const KEYS: usize = 3;
 
-/// The keys that a head looks at most from a position, with their weights.
-fn looks(trace: &Trace, layer: usize, head: usize, position: usize) -> Result<Vec<(usize, f32)>> {
-    let row = trace.block(layer, S::Pattern)?.get(head)?.get(position)?;
-    let row: Vec<f32> = row.to_dtype(DType::F32)?.to_vec1()?;
-    let mut keys: Vec<(usize, f32)> = row.into_iter().enumerate().take(position + 1).collect();
+/// The keys that a head looks at most, with their weights.
+fn looks(pattern: Vec<f32>) -> Vec<(usize, f32)> {
+    let mut keys: Vec<(usize, f32)> = pattern.into_iter().enumerate().collect();
     keys.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     keys.truncate(KEYS);
-    Ok(keys)
+    keys
 }
 
 /// `looks at 9 " John" 0.74`

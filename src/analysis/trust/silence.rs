@@ -9,9 +9,9 @@ use crate::model::edit::{self, EditPlan, Passes};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
-use crate::replacement::Gate;
 use crate::replacement::backward::Gradients;
 use crate::replacement::circuit::{Circuit, Objective};
+use crate::replacement::{Gate, Rules};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use std::collections::HashMap;
@@ -81,8 +81,10 @@ impl TestedPrompt<'_> {
     pub(super) fn predict(&self, target: Target, trial: &Trial, step: Step) -> Result<TargetTrial> {
         let decoder = &self.model.decoder;
         let objective = Objective { weights: target.weights().collect(), position: self.position };
-        let circuit = Circuit::new(decoder, &self.run, &objective, Gate::default(), &Passes::default(), step)?;
-        let (frozen, exact) = (circuit.frozen(), circuit.exact());
+        let circuit = Circuit::begin(decoder, &self.run, &objective, Gate::default(), &Passes::default(), step)?;
+        let written = Sites::only((0..decoder.arch.n_layers).map(|l| Site::Block(l, S::MlpOut)));
+        let frozen = &circuit.gradients(Rules::relp(Gate::default()), &written, step)?;
+        let exact = &circuit.gradients(Rules::EXACT, &written, step)?;
         let (arch, seen) = (&decoder.arch, self.position + 1);
         let places = self.first()..seen;
         let mut effects = Vec::new();

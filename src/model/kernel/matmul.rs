@@ -45,6 +45,18 @@ impl<'a> Strided<'a> {
 /// # Panics
 /// When an operand does not fit in its slice: a bug of the caller.
 pub fn gemm(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
+    product(dst, false, k, lhs, rhs, scale, threads);
+}
+
+/// `dst[m, n] += scale * lhs[m, k] * rhs[k, n]`, on one thread.
+///
+/// # Panics
+/// As [`fn@gemm`].
+pub fn gemm_onto(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32) {
+    product(dst, true, k, lhs, rhs, scale, 1);
+}
+
+fn product(dst: RowBlock<'_>, onto: bool, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
     let (m, n) = dst.shape();
     assert!(lhs.fits(m, k) && rhs.fits(k, n), "gemm operand out of bounds");
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
@@ -58,7 +70,7 @@ pub fn gemm(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32,
             at,
             1,
             stride.cast_signed(),
-            false,
+            onto,
             lhs.data.as_ptr(),
             lhs.col.cast_signed(),
             lhs.row.cast_signed(),

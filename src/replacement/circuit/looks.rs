@@ -42,7 +42,7 @@ impl Circuit<'_> {
         positions: std::ops::Range<usize>,
     ) -> Result<StreamReading> {
         let width = self.model.blocks[layer].attention.d_head;
-        let gradient = self.kept.exact.at(Site::Block(layer, site)).context("the gradient was not kept")?;
+        let gradient = self.exact()?.at(Site::Block(layer, site)).context("the gradient was not kept")?;
         let part = |t: &Tensor| -> Result<Tensor> { Ok(t.narrow(0, number * width, width)?.contiguous()?) };
         let own = Linear { weight: part(&map.weight)?, bias: map.bias.as_ref().map(part).transpose()? };
         let own_bias = own.bias.as_ref().map(vector).transpose()?;

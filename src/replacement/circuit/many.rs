@@ -209,17 +209,16 @@ impl Circuit<'_> {
         Ok(())
     }
 
-    /// What every neuron of an MLP at a position does to the target: what it writes and, with nothing held, what it counts for. `[d_mlp]`
+    /// What every neuron of an MLP at a position does to the target: what it writes and, with nothing held, what it counts for (NaN before
+    /// [`Circuit::count`]). `[d_mlp]`
     ///
     /// # Errors
     /// There is no such MLP, or it comes after the target.
     pub fn neuron_totals(&self, layer: usize, position: usize) -> Result<Vec<[f32; 2]>> {
         self.check(CircuitNode::Mlp { layer, position })?;
-        let of = |gradients: &Tensor| -> Result<Vec<f32>> {
-            ensure!(position < gradients.dim(0)?, "position {position} is after the target's");
-            vector(&gradients.get(position)?)
-        };
-        let (frozen, exact) = (of(&self.kept.frozen.neurons[layer])?, of(&self.kept.exact.neurons[layer])?);
+        let of = |back| vector(&self.to_neurons_of(back, layer, position..position + 1)?);
+        let frozen = of(&self.kept.frozen)?;
+        let exact = self.kept.exact.get().map_or_else(|| Ok(vec![f32::NAN; frozen.len()]), of)?;
         let activations = self.trace.row(Site::Block(layer, S::MlpPost), position)?;
         let all = activations.iter().zip(frozen).zip(exact);
         Ok(all.map(|((a, g), e)| [a * g, a * e]).collect())

@@ -2,6 +2,7 @@
 
 use super::{PatchCells, PatchQuestion, PatchSite};
 use crate::address::{Address, Part, Parts, Places, Span, resolve_position};
+use crate::cast::signed;
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
 use anyhow::{Result, bail, ensure};
@@ -135,7 +136,7 @@ pub(super) fn cells(model: &Decoder, patch: &PatchQuestion, n_pos: usize) -> Res
         for unit in chosen {
             for position in &places {
                 let part = site.part(unit.unwrap_or(0), shared);
-                let here = Address { position: position.map(|p| p as i64), ..Address::unit(layer, part) };
+                let here = Address { position: position.map(signed), ..Address::unit(layer, part) };
                 let address = (unit.is_some() || units.is_none()).then_some(here);
                 let cols = match (units, unit) {
                     (None, _) => 0..model.arch.d_model,

@@ -5,6 +5,7 @@ use crate::address::resolve_position;
 use crate::analysis::input::Input;
 use crate::analysis::prompt_set::{PromptItem, PromptPlace, PromptSet};
 use crate::analysis::target::Target;
+use crate::cast::signed;
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::text::{Bos, Piece};
@@ -147,7 +148,7 @@ pub fn patch(model: &Model, pairs: &[SetPair], patch: &PatchQuestion, position: 
     let (mut patched, mut no_gap) = (Vec::new(), Vec::new());
     for (i, pair) in pairs.iter().enumerate() {
         let tell = &mut |_: usize, _: usize| step(i, pairs.len());
-        let of = PatchQuestion { at: pair.at.map(|p| p as i64).or(patch.at), ..patch.clone() };
+        let of = PatchQuestion { at: pair.at.map(signed).or(patch.at), ..patch.clone() };
         match one(model, pair, &of, position, tell) {
             Ok(answer) => patched.push((pair.id.clone(), answer)),
             Err(error) => match error.downcast::<NoGap>() {

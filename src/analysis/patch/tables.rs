@@ -2,6 +2,7 @@
 
 use super::{EffectEstimate, NoGap, PatchAnswer, PatchCell, PatchCells, PatchQuestion};
 use crate::analysis::input::Input;
+use crate::cast::single;
 use crate::model::Model;
 use crate::report::statistics::{mean_and_error, pearson};
 use crate::report::{self, Axis, Column, Grid, Report, Table};
@@ -13,8 +14,8 @@ pub fn describe(report: &mut Report, model: &Model, patch: &PatchQuestion, patch
     report.fact("site", patch.site.name());
     report.fact("direction", patch.way.name());
     report.fact("metric", patch.metric.name());
-    report.fact("metric_clean", patched.clean as f32);
-    report.fact("metric_corrupt", patched.corrupt as f32);
+    report.fact("metric_clean", single(patched.clean));
+    report.fact("metric_corrupt", single(patched.corrupt));
     agreement(report, patch, patched);
 }
 
@@ -23,7 +24,7 @@ fn agreement(report: &mut Report, patch: &PatchQuestion, patched: &PatchAnswer) 
     let Some((first, others)) = patched.effects.split_first() else { return };
     for (approx, effects) in patch.approx[1..].iter().zip(others) {
         if let Some(r) = pearson(first, effects) {
-            report.fact(&format!("correlation_{}_{}", patch.approx[0].name(), approx.name()), r as f32);
+            report.fact(&format!("correlation_{}_{}", patch.approx[0].name(), approx.name()), single(r));
         }
     }
 }
@@ -153,8 +154,8 @@ pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, at: Option<&s
             Some(at) => named(&cell.without_position(at), &own),
             None => named(cell, &own),
         };
-        row.extend([mean.map(|m| m as f32).into(), error.map(|e| e as f32).into(), n.into()]);
-        row.extend((1..patch.approx.len()).map(|way| mean_and_error(values(way, i)).0.map(|m| m as f32).into()));
+        row.extend([mean.map(single).into(), error.map(single).into(), n.into()]);
+        row.extend((1..patch.approx.len()).map(|way| mean_and_error(values(way, i)).0.map(single).into()));
         rows.push((mean.unwrap_or(0.0).abs(), row));
     }
     if top > 0 {
@@ -173,7 +174,7 @@ pub fn left_out(pairs: &[(String, NoGap)]) -> Table {
         Column::number("metric_corrupt", "", 4),
     ]);
     for (id, same) in pairs {
-        table.push([id.clone().into(), (same.clean as f32).into(), (same.corrupt as f32).into()]);
+        table.push([id.clone().into(), single(same.clean).into(), single(same.corrupt).into()]);
     }
     table
 }

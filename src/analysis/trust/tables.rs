@@ -1,6 +1,7 @@
 //! Trials as tables: of one prompt unit by unit, of a set in means.
 
 use super::{Ablation, MissedPrediction, TargetTrial, UnitAgreement, UnitKind, score, strongest};
+use crate::cast::single;
 use crate::report::statistics::mean_and_error;
 use crate::report::{Column, Table};
 
@@ -14,8 +15,8 @@ pub fn agreements(of: &[UnitAgreement]) -> Table {
     for one in of {
         let mut row = vec![one.kind.name().into(), one.against.name().into(), one.units.into(), one.lost.into()];
         row.push(score::top(one.units).into());
-        row.extend(numbers(one).map(|x| x.map(|x| x as f32).into()));
-        row.push((score::by_chance(one.units) as f32).into());
+        row.extend(numbers(one).map(|x| x.map(single).into()));
+        row.push(single(score::by_chance(one.units)).into());
         table.push(row);
     }
     table
@@ -137,16 +138,16 @@ pub fn means(set: &[SetTrial], labels: bool) -> Table {
                     row.extend([against.name().into(), of.len().into()]);
                     let mean =
                         |x: &dyn Fn(&UnitAgreement) -> f64| of.iter().map(|a| x(a)).sum::<f64>() / of.len() as f64;
-                    row.push((mean(&|a| a.units as f64) as f32).into());
-                    row.push((mean(&|a| score::top(a.units) as f64) as f32).into());
+                    row.push(single(mean(&|a| a.units as f64)).into());
+                    row.push(single(mean(&|a| score::top(a.units) as f64)).into());
                     for (i, name) in scores().enumerate() {
                         let (mean, error) = mean_and_error(of.iter().filter_map(|a| numbers(a).nth(i)?));
-                        row.push(mean.map(|x| x as f32).into());
+                        row.push(mean.map(single).into());
                         if name.ends_with("rank") {
-                            row.push(error.map(|x| x as f32).into());
+                            row.push(error.map(single).into());
                         }
                     }
-                    row.push((mean(&|a| score::by_chance(a.units)) as f32).into());
+                    row.push(single(mean(&|a| score::by_chance(a.units))).into());
                     table.push(row);
                 }
             }

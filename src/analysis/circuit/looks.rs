@@ -2,6 +2,7 @@
 
 use super::{address, component};
 use crate::address::{Address, Part};
+use crate::cast;
 use crate::model::site::BlockSite;
 use crate::model::text::Piece;
 use crate::replacement::circuit::{Circuit, CircuitNode, CircuitRow};
@@ -46,7 +47,7 @@ pub fn why_it_looks(circuit: &Circuit, tokens: &[Piece], place: HeadPlace) -> Re
         let within = row.residual.abs() <= allowed * row.abs_sum.max(f32::MIN_POSITIVE);
         ensure!(within, "the row does not add up: {} of {}", row.residual, row.abs_sum);
     }
-    let name = Address::unit(layer, Part::Head(head)).at(position as i64);
+    let name = Address::unit(layer, Part::Head(head)).at(cast::signed(position));
     let token = |position: usize| tokens.get(position).map_or("", |piece| piece.text.as_str());
     let pattern = circuit.trace().block(layer, BlockSite::Pattern)?.get(head)?.get(position)?;
     let pattern: Vec<f32> = pattern.to_dtype(candle_core::DType::F32)?.to_vec1()?;
@@ -113,7 +114,7 @@ fn table(row: &CircuitRow, tokens: &[Piece]) -> Table {
         table.push([address(unit).into(), token, effect.into(), component(unit).into()]);
     }
     if !others.is_empty() {
-        let sum = others.iter().map(|(_, x)| f64::from(*x)).sum::<f64>() as f32;
+        let sum = cast::single(others.iter().map(|(_, x)| f64::from(*x)).sum::<f64>());
         table.push([Cell::Empty, Cell::Empty, sum.into(), format!("{} others", others.len()).into()]);
     }
     if row.bias != 0.0 {

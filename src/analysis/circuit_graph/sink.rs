@@ -106,17 +106,9 @@ fn lengths(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>
 
 /// The share of all attention that later positions give to each.
 fn mass(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>> {
-    let n = trace.n_pos();
-    let (mut mass, mut all) = (vec![0.0; n], 0.0);
-    for layer in 0..model.arch.n_layers {
-        go_on()?;
-        let pattern = trace.block(layer, S::Pattern)?.to_dtype(DType::F32)?;
-        let by_key = pattern.sum(0)?.to_vec2::<f32>()?;
-        for (query, row) in by_key.iter().enumerate().skip(1) {
-            row[..query].iter().enumerate().for_each(|(key, a)| mass[key] += f64::from(*a));
-            all += row[..=query].iter().map(|a| f64::from(*a)).sum::<f64>();
-        }
-    }
+    let mut mass = model.attention_received(trace, go_on)?;
+    // Every query but the first gives one of each head.
+    let all = (model.arch.n_layers * model.arch.n_heads * (trace.n_pos() - 1)) as f64;
     mass.iter_mut().for_each(|m| *m /= f64::max(all, f64::MIN_POSITIVE));
     Ok(mass)
 }

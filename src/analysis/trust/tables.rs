@@ -1,6 +1,8 @@
 //! Trials as tables: of one prompt unit by unit, of a set in means.
 
-use super::{MissedPrediction, SilencedUnit, Silencing, TargetTrial, UnitAgreement, UnitKind, score};
+use super::{Ablation, MissedPrediction, TargetTrial, UnitAgreement, UnitKind, score, strongest};
+use crate::cast::single;
+use crate::report::statistics::mean_and_error;
 use crate::report::{Column, Table};
 
 /// How one prompt's totals agree with what was measured.
@@ -13,8 +15,8 @@ pub fn agreements(of: &[UnitAgreement]) -> Table {
     for one in of {
         let mut row = vec![one.kind.name().into(), one.against.name().into(), one.units.into(), one.lost.into()];
         row.push(score::top(one.units).into());
-        row.extend(numbers(one).map(|x| x.map(|x| x as f32).into()));
-        row.push((score::by_chance(one.units) as f32).into());
+        row.extend(numbers(one).map(|x| x.map(single).into()));
+        row.push(single(score::by_chance(one.units)).into());
         table.push(row);
     }
     table
@@ -30,23 +32,15 @@ pub fn effects(tried: &TargetTrial, top: usize) -> Table {
         Column::number("counts", "logit", 4),
         Column::number("measured", "logit", 4),
     ]);
-    for against in [Silencing::Zero, Silencing::Mean] {
-        for kind in UnitKind::ALL {
-            let mut of: Vec<&SilencedUnit> =
-                tried.effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
-            of.sort_by(|a, b| b.size().total_cmp(&a.size()));
-            let shown = if top == 0 { of.len() } else { top.min(of.len()) };
-            for effect in &of[..shown] {
-                table.push([
-                    effect.unit.clone().into(),
-                    kind.name().into(),
-                    against.name().into(),
-                    effect.writes.into(),
-                    effect.counts.into(),
-                    effect.measured.into(),
-                ]);
-            }
-        }
+    for effect in strongest(&tried.effects, top) {
+        table.push([
+            effect.unit.clone().into(),
+            effect.kind.name().into(),
+            effect.against.name().into(),
+            effect.writes.into(),
+            effect.counts.into(),
+            effect.measured.into(),
+        ]);
     }
     table
 }
@@ -129,7 +123,7 @@ pub fn means(set: &[SetTrial], labels: bool) -> Table {
     for group in groups {
         for kind in UnitKind::ALL {
             for contrast in [false, true] {
-                for against in [Silencing::Zero, Silencing::Mean] {
+                for against in Ablation::ALL {
                     let of: Vec<&UnitAgreement> = set
                         .iter()
                         .filter(|one| one.contrast == contrast && (group.is_none() || one.label.as_deref() == group))
@@ -144,16 +138,16 @@ pub fn means(set: &[SetTrial], labels: bool) -> Table {
                     row.extend([against.name().into(), of.len().into()]);
                     let mean =
                         |x: &dyn Fn(&UnitAgreement) -> f64| of.iter().map(|a| x(a)).sum::<f64>() / of.len() as f64;
-                    row.push((mean(&|a| a.units as f64) as f32).into());
-                    row.push((mean(&|a| score::top(a.units) as f64) as f32).into());
+                    row.push(single(mean(&|a| a.units as f64)).into());
+                    row.push(single(mean(&|a| score::top(a.units) as f64)).into());
                     for (i, name) in scores().enumerate() {
                         let (mean, error) = mean_and_error(of.iter().filter_map(|a| numbers(a).nth(i)?));
-                        row.push(mean.into());
+                        row.push(mean.map(single).into());
                         if name.ends_with("rank") {
-                            row.push(error.into());
+                            row.push(error.map(single).into());
                         }
                     }
-                    row.push((mean(&|a| score::by_chance(a.units)) as f32).into());
+                    row.push(single(mean(&|a| score::by_chance(a.units))).into());
                     table.push(row);
                 }
             }
@@ -177,16 +171,4 @@ fn numbers(one: &UnitAgreement) -> impl Iterator<Item = Option<f64>> {
     let (w, c) = (one.writes, one.counts);
     let found = |s: score::Score| Some(s.found as f64);
     [w.rank, c.rank, w.signs, c.signs, w.signs_top, c.signs_top, found(w), found(c)].into_iter()
-}
-
-/// The mean with its standard error; neither of nothing, no error of one.
-fn mean_and_error(values: impl Iterator<Item = f64>) -> (Option<f32>, Option<f32>) {
-    let values: Vec<f64> = values.collect();
-    if values.is_empty() {
-        return (None, None);
-    }
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let spread = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (Some(mean as f32), (values.len() > 1).then(|| (spread / n).sqrt() as f32))
 }

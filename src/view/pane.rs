@@ -5,7 +5,6 @@ use crate::action::Action;
 use crate::app::Slot;
 use crate::app::pane::{Pane, PaneLine, RequestState};
 use crate::cast::on_screen;
-use crate::engine::Ask;
 use crate::report::{Body, Report};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -142,7 +141,7 @@ impl Canvas<'_> {
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Tests => "Tests".into(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Both => "Both graphs".into(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Groups => "Groups".into(),
-            Slot::GraphSide if matches!(pane.asked, Some(Ask::Looks { .. })) => "Why it looks there".into(),
+            Slot::GraphSide if app.is_told_why_a_head_looks() => "Why it looks there".into(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Edge => "Heads and edges".into(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Summary => "In short".into(),
             Slot::GraphSide => app.graph_row().and_then(|r| r.node()).map_or_else(String::new, |n| self.node_name(n)),

@@ -60,6 +60,11 @@ impl App {
         true
     }
 
+    /// Whether what stands beside the tree is why a head looks where it looks.
+    pub fn is_told_why_a_head_looks(&self) -> bool {
+        matches!(self.pane(Slot::GraphSide).asked, Some(Ask::Looks { .. }))
+    }
+
     fn ask_beside(&mut self, ask: Ask) {
         (self.graph.beside, self.side, self.graph.told) = (Beside::Edge, true, None);
         let pane = self.pane_mut(Slot::GraphSide);

@@ -92,7 +92,9 @@ impl Need {
         let [pos, d, layers, mlp] = [n_pos, arch.d_model, arch.n_layers, arch.d_mlp].map(count);
         let heads = count(arch.n_heads) * count(arch.d_head);
         let n = count(units).min(layers * pos * (count(arch.n_heads) + Sat(1) + mlp));
-        Need::of("gradients", (Sat(4) * layers * pos * (Sat(2) * (mlp + heads) + Sat(2) * d + Sat(2) * heads)).0)
+        // Those to streams, queries and keys stay; those to units are one layer's at a time, with what the products between take.
+        let kept = layers * (Sat(3) * d + Sat(2) * heads);
+        Need::of("gradients", (Sat(4) * pos * (kept + Sat(8) * (mlp + heads))).0)
             .and("what was written", (Sat(4) * layers * pos * (heads + d)).0)
             .and("units", (Sat(4) * n * d).0)
             .and("rows", (Sat(16) * n * (n + pos)).0)

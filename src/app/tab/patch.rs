@@ -225,7 +225,7 @@ impl App {
         let place = pane.address().map(|address| address.place);
         let (layer, position) = (self.selection.layer, self.position());
         let to = match (self.patch.depth, place) {
-            (PatchDepth::Site, Some(Component::Unit { part: Part::Neuron(_), .. })) => return self.to_unit(),
+            (PatchDepth::Site, Some(Component::Unit { part: Part::Neuron(_), .. })) => return self.go_to_unit(),
             (PatchDepth::Site, Some(Component::Unit { layer, part: Part::Head(head) })) => {
                 return self.show_address(&Address::unit(layer, Part::Head(head)).at(signed(position)));
             }
@@ -235,7 +235,7 @@ impl App {
             (PatchDepth::Site, Some(_)) if has_heads(self.patch.site) => PatchDepth::Neurons(layer, None),
             (PatchDepth::Site, _) => PatchDepth::Heads(position),
             (PatchDepth::Heads(at), _) => PatchDepth::Neurons(layer, Some(at)),
-            (PatchDepth::Neurons(..), _) => return self.to_unit(),
+            (PatchDepth::Neurons(..), _) => return self.go_to_unit(),
         };
         self.history.leave(here);
         self.patch.depth = to;
@@ -249,7 +249,7 @@ impl App {
         }
     }
 
-    fn to_unit(&mut self) {
+    fn go_to_unit(&mut self) {
         if let Some(address) = self.pane(Slot::Patch).address() {
             self.show_address(&address);
         }

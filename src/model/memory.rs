@@ -131,7 +131,12 @@ impl Need {
         match planning() {
             true => plan::note(what, self),
             false if self.total() < SMALL => {}
-            false => self.check(&Room::now(), what)?,
+            false if self.total() <= Room::now().bytes => {}
+            false => {
+                // What is kept without a use is room too.
+                allocator::give_back();
+                self.check(&Room::now(), what)?;
+            }
         }
         Ok(())
     }

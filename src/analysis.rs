@@ -47,8 +47,15 @@ use std::fmt;
 use target::Target;
 
 /// Every method, in the order of the catalogue.
-pub const ALL: &[&dyn Analysis] =
-    &[&lens::Lens, &attribute::Attribute, &heads::Heads, &neurons::Neurons, &features::Features, &qk::Qk];
+#[rustfmt::skip]
+pub const ALL: &[&dyn Analysis] = &[
+    &lens::Lens,
+    &attribute::Attribute,
+    &heads::Heads,
+    &neurons::Neurons,
+    &features::Features,
+    &qk::Qk,
+];
 
 /// Methods with commands of their own: their answer is a graph, a file with tests in it, or there is more than one prompt or run to it.
 pub const COMMANDS: &[&MethodCommand] = &[

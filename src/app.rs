@@ -34,6 +34,7 @@ pub mod yank;
 
 use crate::address::Address;
 pub use crate::analysis::prediction::Next;
+use crate::cast::{signed, unsigned};
 pub use crate::engine::ModelInfo;
 use crate::engine::{Answer, Ask, JobId, Reply, Request, Said};
 use crate::keymap::{Context, Key, Keymap};
@@ -351,13 +352,13 @@ impl App {
     pub fn position(&self) -> usize {
         let n = self.next.as_ref().map_or(0, |n| n.tokens.len());
         let position = self.selection.position;
-        let from_start = if position < 0 { n as i64 + position } else { position };
-        from_start.clamp(0, (n as i64 - 1).max(0)) as usize
+        let from_start = if position < 0 { signed(n) + position } else { position };
+        unsigned(from_start.clamp(0, (signed(n) - 1).max(0)))
     }
 
     /// The address of what is selected, with its position.
     pub fn address(&self) -> Address {
-        let position = self.position() as i64;
+        let position = signed(self.position());
         let address = self.pane(self.focus()).address().or_else(|| self.pane(self.tab.slots().0).address());
         let address = address.unwrap_or_else(Address::embed);
         match address.position {

@@ -18,6 +18,7 @@ mod summary;
 pub mod tree;
 pub mod verification;
 
+use crate::cast::{short, single};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Result, bail, ensure};
@@ -148,8 +149,8 @@ impl Graph {
         let mut nodes = Vec::with_capacity(pruned.n_nodes());
         for (i, node) in self.nodes.iter().enumerate() {
             if pruned.nodes()[i] {
-                place[i] = nodes.len() as u32;
-                let share = influence.cumulative()[i] as f32;
+                place[i] = short(nodes.len());
+                let share = single(influence.cumulative()[i]);
                 nodes.push(Node { influence: (!node.kind.is_logit()).then_some(share), ..node.clone() });
             }
         }
@@ -159,7 +160,7 @@ impl Graph {
             for (source, weight) in pruned.row(&self.edges, target) {
                 let ends = (place[target], place[source as usize]);
                 list.push(Edge { target: ends.0, source: ends.1, weight });
-                if let Some(extras) = self.edge_extras.get(&(target as u32, source)) {
+                if let Some(extras) = self.edge_extras.get(&(short(target), source)) {
                     edge_extras.insert(ends, extras.clone());
                 }
             }

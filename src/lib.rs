@@ -40,6 +40,11 @@
 //! The modules of the crate are public so that its own program, tests and benches can reach them. They are hidden from this documentation
 //! and change without notice.
 
+// Conversions that lose something are those of `cast`, each with its reason. Counts as `f64` are exact up to 2^53: no lint for these.
+#![warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+// In tests a conversion that does not fit is a test that fails.
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
+
 #[doc(hidden)]
 pub mod action;
 #[doc(hidden)]
@@ -50,6 +55,8 @@ pub mod analysis;
 pub mod app;
 #[doc(hidden)]
 pub mod builtin;
+#[doc(hidden)]
+pub mod cast;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]

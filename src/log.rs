@@ -33,7 +33,7 @@ pub fn time(at: SystemTime) -> String {
 /// A time since 1970 as `2026-11-23T13:34:07.120Z`.
 fn utc(since: Duration) -> String {
     let seconds = since.as_secs();
-    let (day, second) = ((seconds / 86_400) as i64, seconds % 86_400);
+    let (day, second) = ((seconds / 86_400).cast_signed(), seconds % 86_400);
     // Days to a date of the Gregorian calendar, counted in years that begin in March.
     let shifted = day + 719_468;
     let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));

@@ -24,6 +24,7 @@ mod mixing;
 mod norm;
 mod pack;
 mod packed;
+mod patterns;
 mod places;
 pub mod readers;
 mod rows;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules, bottom floor first. A module may import from its own floor and from those below it.
 const FLOORS: [&[&str]; 13] = [
-    &["address", "builtin", "files"],
+    &["address", "builtin", "cast", "files"],
     &["model"],
     &["replacement"],
     &["report"],

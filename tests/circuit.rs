@@ -111,7 +111,7 @@ fn totals_and_rows_are_the_references() {
             let mut found = Vec::new();
             for l in 0..model.decoder.arch.n_layers {
                 let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-                let gradient = flat(circuit.exact().at(Site::Block(l, site)).unwrap());
+                let gradient = flat(circuit.exact().unwrap().at(Site::Block(l, site)).unwrap());
                 let values = flat(&trace.block(l, site).unwrap());
                 let width = model.decoder.arch.d_head;
                 let products: Vec<f64> =
@@ -245,6 +245,37 @@ fn the_target_is_traced_to_tokens_and_biases() {
         assert!((biases - f64::from(circuit.beside_embeddings().unwrap())).abs() <= 4.0 * slack, "{biases}");
         let own = f64::from(circuit.biases(&mut || Ok(())).unwrap());
         assert!((biases - own).abs() <= 4.0 * slack, "{own} for {biases}");
+    });
+}
+
+/// A run need not keep patterns: made again from queries and keys they give the same numbers.
+#[test]
+fn patterns_made_again_are_those_of_the_run() {
+    for_all(|model, circuit, slack| {
+        let decoder = &model.decoder;
+        let remade = circuit.trace();
+        let pattern = |l| Site::Block(l, BlockSite::Pattern);
+        assert!((0..decoder.arch.n_layers).all(|l| remade.batched(pattern(l)).is_none()), "nobody asked for patterns");
+        let mut sites = Circuit::sites(decoder);
+        sites.extend((0..decoder.arch.n_layers).map(pattern));
+        let kept = model.run(remade.tokens(), &Sites::Only(sites), Logits::Last).unwrap();
+        let of = |trace| self::circuit(model, trace, &[(3, 1.0), (1, -1.0)], Gate::Half).totals(false).unwrap();
+        let (a, b) = (of(remade), of(&kept));
+        let sizes = |of: fn(&Total) -> f32| b.iter().map(|t| f64::from(of(t).abs())).sum::<f64>();
+        let counts = 1e-5 * sizes(|t| t.counts) + slack;
+        for (a, b) in a.iter().zip(&b) {
+            assert!(f64::from((a.writes - b.writes).abs()) <= slack, "{a:?} for {b:?}");
+            assert!(f64::from((a.counts - b.counts).abs()) <= counts, "{a:?} for {b:?}");
+        }
+        for l in 0..decoder.arch.n_layers {
+            let close =
+                |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5);
+            let received = |trace| decoder.attention_received(trace, l).unwrap();
+            assert!(close(&received(remade), &received(&kept)), "layer {l}");
+            let row = |trace| decoder.pattern_row(trace, l, decoder.arch.n_heads - 1, kept.n_pos() / 2).unwrap();
+            let wide = |row: Vec<f32>| row.into_iter().map(f64::from).collect::<Vec<_>>();
+            assert!(close(&wide(row(remade)), &wide(row(&kept))), "layer {l}");
+        }
     });
 }
 

@@ -117,7 +117,7 @@ fn what_both_totals_differ_by_is_split_without_remainder() {
             let objective = Objective { weights: vec![(3, 1.0), (1, -1.0)], position: trace.n_pos() - 1 };
             let (passes, step) = (Passes::default(), &mut |_: usize, _: usize| Ok(()));
             let circuit = Circuit::new(&model.decoder, &trace, &objective, Gate::Half, &passes, step).unwrap();
-            let (totals, split) = (circuit.totals(true).unwrap(), circuit.split(true, &passes, step).unwrap());
+            let (totals, split) = (circuit.totals(true).unwrap(), circuit.split(true, step).unwrap());
             assert_eq!(totals.len(), split.len());
             for (total, split) in totals.iter().zip(&split) {
                 assert_eq!(total.unit, split.unit);

@@ -5,6 +5,7 @@ mod total;
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
+use crate::cast::{signed, single};
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::site::Site;
@@ -94,8 +95,8 @@ impl Analysis for Attribute {
         }
         let parts = components(&direct, job.position, clean.is_some());
         let sum: f64 = parts.iter().map(|c| c.effect as f64).sum();
-        report.fact("sum_of_parts", sum as f32);
-        report.fact("left_over", (direct.total as f64 - sum) as f32);
+        report.fact("sum_of_parts", single(sum));
+        report.fact("left_over", single(direct.total as f64 - sum));
         report.table("layers", "By layer", by_layer(&direct));
         let clean = clean.map(|c| components(&c, job.position, true));
         report.table("effects", "Direct effects on the target", table(parts, clean, top));
@@ -107,7 +108,7 @@ impl Analysis for Attribute {
 fn components(direct: &Direct, position: usize, edits: bool) -> Vec<ComponentEffect> {
     let mut all = Vec::new();
     let mut push = |name: String, address: Option<Address>, effect: f32| {
-        all.push(ComponentEffect { name, address: address.map(|a| a.at(position as i64)), effect });
+        all.push(ComponentEffect { name, address: address.map(|a| a.at(signed(position))), effect });
     };
     push("embed".into(), Some(Address::embed()), direct.embed);
     if let Some(effect) = direct.pos_embed {
@@ -159,7 +160,7 @@ fn table(parts: Vec<ComponentEffect>, clean: Option<Vec<ComponentEffect>>, top: 
     }
     let rest = &order[shown..];
     if !rest.is_empty() {
-        let sum = |effect: &dyn Fn(usize) -> f32| rest.iter().map(|i| effect(*i) as f64).sum::<f64>() as f32;
+        let sum = |effect: &dyn Fn(usize) -> f32| single(rest.iter().map(|i| effect(*i) as f64).sum::<f64>());
         let before = clean.as_ref().map(|_| sum(&|i| before(i).unwrap_or(0.0)));
         push(format!("{} more", rest.len()), None, sum(&|i| parts[i].effect), before);
     }

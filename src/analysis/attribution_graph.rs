@@ -15,6 +15,7 @@ mod sources;
 mod unit;
 
 use super::{About, Evidence, MethodCommand, MethodDirection};
+use crate::cast::single;
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
@@ -305,7 +306,7 @@ const EXPLAINED: &str = "mlp_explained";
 /// How much of what the MLPs write the dictionary of a graph explains, where the graph says.
 pub fn explained(graph: &Graph) -> Option<MlpExplained> {
     let shares = graph.metadata.setting(EXPLAINED)?.as_array()?;
-    MlpExplained::of(shares.iter().map(|x| x.as_f64().map(|x| x as f32)).collect::<Option<_>>()?)
+    MlpExplained::of(shares.iter().map(|x| x.as_f64().map(single)).collect::<Option<_>>()?)
 }
 
 /// The sites a graph is made from, those of its dictionary included.

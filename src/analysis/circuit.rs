@@ -3,10 +3,11 @@
 use super::circuit_graph::{Contrast, question};
 use super::target::next_token;
 use crate::address::{Address, Component, Part, resolve_position};
+use crate::cast::signed;
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::forward::{Logits, Step};
-use crate::model::site::{BlockSite, Sites};
+use crate::model::site::Sites;
 use crate::model::trace::Trace;
 use crate::replacement::Gate;
 use crate::replacement::circuit::{Circuit, CircuitNode, CircuitRow, Objective, StreamReading};
@@ -44,7 +45,7 @@ pub fn address(unit: CircuitNode) -> Option<Address> {
         CircuitNode::Mlp { layer, position } => (Address::unit(layer, Part::Mlp), position),
         CircuitNode::Neuron { layer, neuron, position } => (Address::unit(layer, Part::Neuron(neuron)), position),
     };
-    Some(place.at(position as i64))
+    Some(place.at(signed(position)))
 }
 
 /// What kind of component a unit is, as tables say it.
@@ -184,8 +185,7 @@ pub fn row(
 fn looks(model: &Model, trace: &Trace, node: &CircuitRowTarget) -> Result<Option<String>> {
     let CircuitRowTarget::Unit(address) = node else { return Ok(None) };
     let CircuitNode::Head { layer, head, position } = unit(address, trace.n_pos())? else { return Ok(None) };
-    let pattern = trace.block(layer, BlockSite::Pattern)?.get(head)?.get(position)?;
-    let pattern: Vec<f32> = pattern.to_dtype(candle_core::DType::F32)?.to_vec1()?;
+    let pattern = model.decoder.pattern_row(trace, layer, head, position)?;
     let most = pattern.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     Ok(most.map(|(key, weight)| format!("{key} \"{}\" {weight:.2}", model.piece(trace.tokens()[key]))))
 }

@@ -99,7 +99,7 @@ pub fn build_on(
     of_circuit(model, &circuit, tokens, target, settings, &mut |_| (), step)
 }
 
-/// The circuit of a target at the last position of a run that recorded [`Circuit::sites`].
+/// The circuit of a target at the last position of a run that recorded [`Circuit::sites`]; what units count for is computed when a graph needs it.
 ///
 /// # Errors
 /// A target outside the vocabulary, or what `step` returns.
@@ -112,10 +112,11 @@ pub fn circuit_of<'a>(
 ) -> Result<Circuit<'a>> {
     ensure!(trace.n_pos() > 0, "a graph needs a prompt");
     let objective = Objective { weights: weights.to_vec(), position: trace.n_pos() - 1 };
-    Circuit::new(&model.decoder, trace, &objective, gate, &Passes::default(), step)
+    Circuit::begin(&model.decoder, trace, &objective, gate, &Passes::default(), step)
 }
 
-/// [`build`] of a circuit that is known. `first` is given the graph as soon as the target's own row is known, marked partial.
+/// [`build`] of a circuit that is known. `first` is given the graph as soon as the target's own row is known, marked partial; if nothing was counted
+/// yet ([`Circuit::count`]), it shows what units write alone.
 ///
 /// # Errors
 /// As [`build`].
@@ -131,17 +132,26 @@ pub fn of_circuit(
     let trace = circuit.trace();
     let mut waited = || step(0, 0);
     let sink = settings.sink.of(&model.decoder, trace, &mut waited)?;
-    let chosen = choose::nodes(circuit, settings, &sink, &mut waited)?;
+    let mut chosen = choose::nodes(circuit, settings, &sink, &mut waited)?;
     let apart = circuit.apart(&chosen.neurons(), &mut waited)?;
     let readers = chosen.readers();
     let mut rows = Vec::with_capacity(readers.len() + 1);
+    {
+        let wanted = |unit: CircuitNode| chosen.has(unit);
+        rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted, &mut waited)?);
+        let parts = assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen };
+        let mut begun = parts.graph(parts.nodes(&mut waited)?, &rows, &mut waited)?;
+        begun.metadata.partial = true;
+        first(begun);
+    }
+    if !circuit.is_counted() {
+        circuit.count(&mut |_, _| waited())?;
+        // The same units, now with what they count for.
+        chosen = choose::nodes(circuit, settings, &sink, &mut waited)?;
+    }
     let wanted = |unit: CircuitNode| chosen.has(unit);
-    rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted, &mut waited)?);
     let parts = assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen };
     let nodes = parts.nodes(&mut waited)?;
-    let mut begun = parts.graph(nodes.clone(), &rows, &mut waited)?;
-    begun.metadata.partial = true;
-    first(begun);
     for some in readers.chunks(ROUND) {
         step(rows.len(), readers.len() + 1)?;
         let read = |unit: &CircuitNode| match *unit {

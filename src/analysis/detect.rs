@@ -1,6 +1,7 @@
 //! Detectors of attention heads: how much of a head's attention goes where a known kind of head would look, as TransformerLens's head detector
 //! defines them, and the probe on repeated random tokens.
 
+use crate::cast::{short, single, size};
 use crate::model::Model;
 use crate::model::edit::EditPlan;
 use crate::model::forward::{Logits, Start, Step};
@@ -72,9 +73,9 @@ impl Detector {
             }
         }
         match score {
-            ErrorMeasure::Mul if all > 0.0 => (hit / all) as f32,
+            ErrorMeasure::Mul if all > 0.0 => single(hit / all),
             ErrorMeasure::Mul => 0.0,
-            ErrorMeasure::Abs => (1.0 - off / n as f64) as f32,
+            ErrorMeasure::Abs => single(1.0 - off / n as f64),
         }
     }
 }
@@ -144,7 +145,7 @@ fn measure(pattern: &[f32], n_heads: usize, start: usize, n: usize) -> Vec<Probe
             (first..size).map(move |query| one[query * size + query - distance] as f64)
         });
         let (sum, count) = entries.fold((0f64, 0usize), |(s, c), x| (s + x, c + 1));
-        (sum / count.max(1) as f64) as f32
+        single(sum / count.max(1) as f64)
     };
     (0..n_heads)
         .map(|head| Probed {
@@ -169,7 +170,7 @@ impl Random {
     /// `n` different ones of `ids`.
     fn some(&mut self, ids: &BTreeSet<u32>, n: usize) -> Vec<u32> {
         let mut left: Vec<u32> = ids.iter().copied().collect();
-        (0..n).map(|_| left.swap_remove((self.next() % left.len() as u64) as usize)).collect()
+        (0..n).map(|_| left.swap_remove(size(self.next() % left.len() as u64))).collect()
     }
 
     /// A token that stands for text: neither special nor unused.
@@ -177,7 +178,7 @@ impl Random {
         const TRIES: usize = 10_000;
         let rows = model.decoder.arch.d_vocab as u64;
         let plain = |id: &u32| model.text.as_ref().is_none_or(|t| t.is_plain(*id));
-        let found = (0..TRIES).map(|_| (self.next() % rows) as u32).find(plain);
+        let found = (0..TRIES).map(|_| short(size(self.next() % rows))).find(plain);
         found.context("the vocabulary has hardly any tokens that stand for text: there is nothing to repeat")
     }
 }

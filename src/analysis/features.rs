@@ -5,6 +5,7 @@ mod one;
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection, vocabulary};
 use crate::address::{Address, Part};
+use crate::cast::signed;
 use crate::model::Model;
 use crate::model::dictionary::{Active, Dictionary};
 use crate::model::forward::Step;
@@ -109,7 +110,7 @@ fn table(job: &Job, dictionary: &Dictionary, step: Step) -> Result<Report> {
     ]);
     for (one, found) in active.iter().zip(projections) {
         table.push([
-            Cell::from(Address::unit(one.layer, Part::Feature(one.feature)).at(job.position as i64)),
+            Cell::from(Address::unit(one.layer, Part::Feature(one.feature)).at(signed(job.position))),
             one.activation.into(),
             vocabulary::cell(job.model, &found.promoted),
             vocabulary::cell(job.model, &found.suppressed),

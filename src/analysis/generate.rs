@@ -17,6 +17,7 @@ pub use stop::{Stops, Written};
 use super::next_token::NextToken;
 use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::address::{Edit, EditTarget, Op, Positions, Span, resolve_position};
+use crate::cast::signed;
 use crate::model::Model;
 use crate::model::cache::Cache;
 use crate::model::edit::{EditPlan, References, needs};
@@ -192,10 +193,10 @@ fn unfolded(edits: &[Edit], n_pos: usize, onward: bool) -> Result<Vec<Edit>> {
         match (&edit.target.positions, &edit.op) {
             (Positions::Span(Span { first, last: None }), Op::From(_)) => {
                 let first = first.map_or(Ok(0), |first| resolve_position(first, n_pos))?;
-                all.extend((first..n_pos).map(|p| at(Positions::one(p as i64))));
+                all.extend((first..n_pos).map(|p| at(Positions::one(signed(p)))));
             }
             (Positions::Span(span), _) if onward && span.single().is_some_and(|p| p < 0) => {
-                let first = resolve_position(span.first.unwrap_or(-1), n_pos)? as i64;
+                let first = signed(resolve_position(span.first.unwrap_or(-1), n_pos)?);
                 all.push(at(Positions::Span(Span { first: Some(first), last: None })));
             }
             _ => all.push(edit.clone()),

@@ -1,6 +1,7 @@
 //! A graph on the run it was made from: the values its nodes have there, and what they write.
 
 use super::attribution_graph;
+use crate::cast::{short, single, size};
 use crate::graph::{Graph, Node, NodeKind};
 use crate::model::Model;
 use crate::model::arch::Block;
@@ -155,11 +156,11 @@ impl<'a> GraphRun<'a> {
             let node = self.node(*u);
             node.activation.is_some() && node.is_unit()
         };
-        let units: Vec<u32> = (0..self.graph.nodes.len() as u32).filter(compared).collect();
+        let units: Vec<u32> = (0..short(self.graph.nodes.len())).filter(compared).collect();
         let found = self.values(&self.trace, 1, &units)?.remove(0);
         for (&unit, found) in units.iter().zip(found) {
             let node = self.node(unit);
-            let (found, expected) = (found as f32, node.activation.unwrap_or_default());
+            let (found, expected) = (single(found), node.activation.unwrap_or_default());
             ensure!(
                 (found - expected).abs() <= 1e-3 * expected.abs().max(1.0),
                 "{} is {expected} in the graph and {found} in {}: the graph was made from another model{}",
@@ -183,7 +184,7 @@ impl<'a> GraphRun<'a> {
     pub fn place(&self, node: &Node) -> Result<(usize, usize, usize)> {
         let arch = &self.model.decoder.arch;
         let place =
-            (node.layer.unwrap_or(0) as usize, node.position.unwrap_or(0) as usize, node.index.unwrap_or(0) as usize);
+            (node.layer.unwrap_or(0) as usize, node.position.unwrap_or(0) as usize, size(node.index.unwrap_or(0)));
         let wide = match (&node.kind, self.dictionary) {
             (NodeKind::Feature, Some(d)) => d.n_features.get(place.0).copied().unwrap_or(0),
             (NodeKind::Feature, None) => {

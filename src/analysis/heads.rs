@@ -6,6 +6,7 @@ use super::detect::{self, Detector, ErrorMeasure, Exclude, Probed};
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
+use crate::cast::single;
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite, Site};
@@ -192,7 +193,7 @@ fn rows(job: &Job, trace: &Trace, target: &[(u32, f32)], step: Step) -> Result<V
 
 /// The entropy of one row of a pattern, in nats.
 fn entropy(row: &[f32]) -> f32 {
-    row.iter().filter(|p| **p > 0.0).map(|p| -(*p as f64) * (*p as f64).ln()).sum::<f64>() as f32
+    single(row.iter().filter(|p| **p > 0.0).map(|p| -(*p as f64) * (*p as f64).ln()).sum::<f64>())
 }
 
 fn table(rows: &[HeadRow], probed: bool, order: &[usize]) -> Table {

@@ -8,6 +8,7 @@ use super::target::Target;
 use super::vocabulary::{self, greatest};
 use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
+use crate::cast::{signed, single};
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::kernel::rows::exponential_sums;
@@ -113,7 +114,7 @@ impl Analysis for Lens {
             })?;
             let stream = job.trace().get(site)?.narrow(0, job.position, 1)?;
             let next = NextToken::new(job.model.decoder.read_out(&stream)?.logits.flatten_all()?.to_vec1()?);
-            let title = format!("After layer {layer} ({})", address.at(job.position as i64));
+            let title = format!("After layer {layer} ({})", address.at(signed(job.position)));
             report.table("cell", &title, next.table(&next.top(top), |id| job.model.piece(id)));
         }
         if let Some(clean) = &clean {
@@ -168,12 +169,12 @@ fn see(logits: &[f32], target: &Target, k: usize) -> Seen {
     exponential_sums(&mut sums, logits, highest);
     let [z, weighted] = sums;
     let logit = |id: u32| logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
-    let prob = |id| (((logit(id) - highest) as f64).exp() / z) as f32;
+    let prob = |id| single(((logit(id) - highest) as f64).exp() / z);
     let own = logit(target.token);
     let before = |(i, l): (usize, &f32)| *l > own || (*l == own && i < target.token as usize);
     Seen {
         prob: top.first().map_or(0.0, |t| prob(t.0)),
-        entropy: (z.ln() - weighted / z) as f32,
+        entropy: single(z.ln() - weighted / z),
         target: target.weights().map(|(t, w)| w * logit(t)).sum(),
         target_prob: prob(target.token),
         target_rank: logits.iter().enumerate().filter(|x| before(*x)).count(),
@@ -185,7 +186,7 @@ fn grid(job: &Job, seen: &[Vec<Seen>], value: fn(&Seen) -> f32, unit: &'static s
     let streams = streams(job.model);
     let rows = Axis::new("stream", streams.iter().map(|(_, address)| address.to_string()));
     let columns = Axis::new("position", job.input.labels());
-    let n_pos = job.input.tokens.len() as i64;
+    let n_pos = signed(job.input.tokens.len());
     let addresses = streams.iter().flat_map(|(_, a)| (0..n_pos).map(|p| a.clone().at(p))).collect();
     Grid::new(rows, columns, seen.iter().flatten().map(value).collect(), unit, digits)?.with_addresses(addresses)
 }
@@ -208,7 +209,7 @@ fn table(job: &Job, target: &Target, here: &[&Seen]) -> Table {
     let piece = |s: &Seen| Cell::token(s.top.first().map_or(String::new(), |t| job.model.piece(t.0)));
     for (seen, (_, address)) in here.iter().zip(streams(job.model)) {
         let mut row: Vec<Cell> = vec![
-            address.at(job.position as i64).into(),
+            address.at(signed(job.position)).into(),
             seen.entropy.into(),
             seen.target.into(),
             seen.target_prob.into(),

@@ -1,6 +1,7 @@
 //! The model's next token: logits, probabilities and ranks at one position.
 
 use super::{About, Evidence, MethodCommand, MethodDirection};
+use crate::cast::{short, single};
 use crate::report::{Cell, Column, Table};
 
 /// The entry of `mechscope predict`.
@@ -49,12 +50,12 @@ impl NextToken {
 
     /// The probability of a token.
     pub fn prob(&self, id: u32) -> f32 {
-        (((self.logit(id) - self.top) as f64).exp() / self.total) as f32
+        single(((self.logit(id) - self.top) as f64).exp() / self.total)
     }
 
     /// The natural logarithm of the probability of a token.
     pub fn logprob(&self, id: u32) -> f32 {
-        ((self.logit(id) - self.top) as f64 - self.total.ln()) as f32
+        single((self.logit(id) - self.top) as f64 - self.total.ln())
     }
 
     /// 0 for the most probable token; among equals the smaller id comes first.
@@ -66,7 +67,7 @@ impl NextToken {
 
     /// The `n` most probable tokens, best first.
     pub fn top(&self, n: usize) -> Vec<u32> {
-        let mut ids: Vec<u32> = (0..self.logits.len() as u32).collect();
+        let mut ids: Vec<u32> = (0..short(self.logits.len())).collect();
         let by_logit = |a: &u32, b: &u32| self.logit(*b).total_cmp(&self.logit(*a)).then(a.cmp(b));
         let n = n.min(ids.len());
         if n == 0 {

@@ -20,6 +20,7 @@ pub mod tables;
 
 use super::target::Target;
 use super::{About, Evidence, MethodCommand, MethodDirection};
+use crate::cast::single;
 use crate::model::Model;
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{Site, Sites};
@@ -258,7 +259,7 @@ impl<'a> PromptPair<'a> {
                 EffectEstimate::Exact => self.exact(&cells, patch, &measure, base, step)?,
                 EffectEstimate::Atp | EffectEstimate::Relp => self.estimate(&cells, patch, &measure, *approx, step)?,
             };
-            effects.push(changes.into_iter().map(|change| (sign * change / gap) as f32).collect());
+            effects.push(changes.into_iter().map(|change| single(sign * change / gap)).collect());
         }
         Ok(PatchAnswer { target, clean, corrupt, cells, effects })
     }

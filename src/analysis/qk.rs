@@ -3,6 +3,7 @@
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part as Unit, resolve_position};
+use crate::cast::{signed, single};
 use crate::model::Model;
 use crate::model::edit::Scope;
 use crate::model::forward::Step;
@@ -90,14 +91,14 @@ impl Analysis for Qk {
         report.fact("head", Address::unit(layer, Unit::Head(head)));
         report.fact("query", token(query));
         report.fact("key", token(key));
-        report.fact("score", score.total() as f32);
+        report.fact("score", single(score.total()));
         if job.model.decoder.blocks[layer].attention.softcap.is_some() {
             report.fact("score_after_softcap", recorded);
         }
         report.fact("attention", attention);
         if job.edited.is_some() {
             let clean = job.model.decoder.qk_score(job.clean, layer, head, query, key)?;
-            report.fact("score_clean", clean.total() as f32);
+            report.fact("score_clean", single(clean.total()));
         }
 
         let top = match job.values.count("top")? {
@@ -161,7 +162,7 @@ fn place(job: &Job) -> Result<ScoreEntry> {
 
 /// A source in words, its address, and the token it stands for when it is one.
 fn source(job: &Job, part: Summand, position: usize) -> [Cell; 2] {
-    let at = |address: Address| Cell::from(address.at(position as i64));
+    let at = |address: Address| Cell::from(address.at(signed(position)));
     match part {
         Summand::Embed => [Cell::from(format!("token {:?}", job.input.tokens[position].text)), at(Address::embed())],
         Summand::PosEmbed => [Cell::from(format!("position {position}")), Cell::Empty],
@@ -192,12 +193,12 @@ fn terms(job: &Job, place: &ScoreEntry, score: &QkScore, top: usize) -> Table {
     for &i in &shown {
         let (q, k) = (i / score.key.len(), i % score.key.len());
         let cells = source(job, score.query[q], place.query).into_iter().chain(source(job, score.key[k], place.key));
-        table.push(cells.chain([Cell::from(score.terms[i] as f32)]));
+        table.push(cells.chain([Cell::from(single(score.terms[i]))]));
     }
     let rest = score.terms.iter().filter(|t| **t != 0.0).count() - shown.len();
     if rest > 0 {
         let sum = score.total() - shown.iter().map(|i| score.terms[*i]).sum::<f64>();
-        table.push([format!("{rest} more").into(), Cell::Empty, Cell::Empty, Cell::Empty, (sum as f32).into()]);
+        table.push([format!("{rest} more").into(), Cell::Empty, Cell::Empty, Cell::Empty, single(sum).into()]);
     }
     table
 }
@@ -258,12 +259,12 @@ fn one_side(job: &Job, position: usize, parts: &[Summand], sums: &[f64], top: us
             }
             _ => Cell::Empty,
         };
-        table.push(source(job, parts[i], position).into_iter().chain([Cell::from(sums[i] as f32), looks_at]));
+        table.push(source(job, parts[i], position).into_iter().chain([Cell::from(single(sums[i])), looks_at]));
     }
     let rest = sums.iter().filter(|t| **t != 0.0).count() - shown.len();
     if rest > 0 {
         let sum = sums.iter().sum::<f64>() - shown.iter().map(|i| sums[*i]).sum::<f64>();
-        table.push([format!("{rest} more").into(), Cell::Empty, (sum as f32).into(), Cell::Empty]);
+        table.push([format!("{rest} more").into(), Cell::Empty, single(sum).into(), Cell::Empty]);
     }
     Ok(table)
 }
@@ -282,8 +283,8 @@ fn neurons(job: &Job, layer: usize, position: usize, gradient: &[f64], top: usiz
     }
     for i in largest(&shares, top) {
         let (l, n, activation) = units[i];
-        let unit = Address::unit(l, Unit::Neuron(n)).at(position as i64);
-        table.push([Cell::from(unit), activation.into(), (shares[i] as f32).into()]);
+        let unit = Address::unit(l, Unit::Neuron(n)).at(signed(position));
+        table.push([Cell::from(unit), activation.into(), single(shares[i]).into()]);
     }
     Ok(table)
 }

@@ -21,6 +21,7 @@ mod test_plan;
 
 use super::graph_run::GraphRun;
 use super::{About, Evidence, MethodCommand, MethodDirection};
+use crate::cast::{short, single};
 use crate::graph::predict::Predictor;
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 use crate::graph::{Graph, Influence, NodeKind};
@@ -120,7 +121,7 @@ fn target_of(graph: &Graph, named: Option<u32>) -> Result<u32> {
     let likeliest = || graph.targets().reduce(|a, b| if probability(&b) > probability(&a) { b } else { a });
     let target = named.map(|t| t as usize).or_else(likeliest).context("the graph has no target")?;
     ensure!(graph.nodes.get(target).is_some_and(|n| n.kind.is_logit()), "node {target} is no target of the graph");
-    Ok(target as u32)
+    Ok(short(target))
 }
 
 impl<'a> Verifier<'a> {
@@ -189,7 +190,7 @@ impl<'a> Verifier<'a> {
         let counts = |node: &crate::graph::Node| node.totals.map_or(0.0, |t| t.counts.unwrap_or(t.writes).abs());
         let mut units: Vec<(f32, u32)> = nodes
             .filter(|(_, node)| node.is_unit() || node.kind.is_part())
-            .map(|(at, node)| (counts(node), at as u32))
+            .map(|(at, node)| (counts(node), short(at)))
             .collect();
         units.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let test = |(_, node): (f32, u32)| Test { subject: self.node(node), with: with.clone(), watch: Vec::new() };
@@ -265,7 +266,7 @@ impl<'a> Verifier<'a> {
                 let wanted = |node: u32| node == self.target || test.watch.contains(&node);
                 let effects = nodes.iter().enumerate().filter(|(_, node)| wanted(**node)).map(|(n, node)| NodeEffect {
                     node: self.on.node(*node).id.to_string(),
-                    before: before[n] as f32,
+                    before: single(before[n]),
                     predicted: predicted[n].filter(|p| p.is_finite()),
                     measured: change(measured[b][n], before[n]),
                     held: change(held[b][n], before[n]),
@@ -323,7 +324,7 @@ impl<'a> Verifier<'a> {
         let by_edges = acts.changes.as_ref().filter(|_| !self.on.graph.is_circuit());
         if let Some(changes) = by_edges {
             let values = self.predictor.changes(changes)?;
-            return Ok(nodes.iter().map(|n| Some(values[*n as usize] as f32)).collect());
+            return Ok(nodes.iter().map(|n| Some(single(values[*n as usize]))).collect());
         }
         let mut predicted = vec![None; nodes.len()];
         if let Some(at) = nodes.iter().position(|n| *n == self.target) {
@@ -380,12 +381,12 @@ impl<'a> Verifier<'a> {
             let row = &row[delta.cols.clone()];
             sum += row.iter().zip(&delta.by).map(|(g, by)| f64::from(*g) * f64::from(*by)).sum::<f64>();
         }
-        Ok(Some(sum as f32))
+        Ok(Some(single(sum)))
     }
 }
 
 /// `after - before`; NaN when the run left the range of its numbers.
 fn change(after: f64, before: f64) -> f32 {
-    let change = (after - before) as f32;
+    let change = single(after - before);
     if change.is_finite() { change } else { f32::NAN }
 }

@@ -1,5 +1,6 @@
 //! Directions of the residual stream in terms of the vocabulary: which tokens a direction promotes and which it suppresses.
 
+use crate::cast::short;
 use crate::model::arch::{Decoder, Linear, Norm};
 use crate::model::{Model, ops};
 use crate::report::{Cell, Column, Table};
@@ -88,7 +89,7 @@ pub fn greatest(values: impl Iterator<Item = f32>, k: usize) -> Ranked {
     for (index, value) in values.enumerate() {
         if value > least || best.len() < k {
             let at = best.partition_point(|(_, v)| *v >= value);
-            best.insert(at, (index as u32, value));
+            best.insert(at, (short(index), value));
             best.truncate(k);
             least = best.last().map_or(f32::NEG_INFINITY, |b| b.1);
         }
@@ -102,7 +103,7 @@ pub fn greatest(values: impl Iterator<Item = f32>, k: usize) -> Ranked {
 /// None but the device's.
 pub fn neuron_directions(model: &Decoder, layer: usize, neurons: &[usize]) -> Result<Tensor> {
     let block = &model.blocks[layer];
-    let index: Vec<u32> = neurons.iter().map(|n| *n as u32).collect();
+    let index: Vec<u32> = neurons.iter().map(|n| short(*n)).collect();
     let index = Tensor::from_vec(index, neurons.len(), model.device())?;
     let columns = block.mlp.output.weight.index_select(&index, 1)?.to_dtype(DType::F32)?;
     let rows = columns.t()?.contiguous()?;

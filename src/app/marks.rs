@@ -4,6 +4,7 @@ use super::App;
 use crate::action::Action;
 use crate::address::{Address, Edit};
 use crate::app::Slot;
+use crate::cast::short;
 use anyhow::{Context, Result};
 
 impl App {
@@ -30,7 +31,7 @@ impl App {
         let Some(shown) = self.graph.shown() else { return Vec::new() };
         let marked = |node: &crate::graph::Node| node.address().is_some_and(|a| self.marks.contains(&a));
         let nodes = shown.graph.nodes.iter().enumerate().filter(|(_, node)| !node.kind.is_logit() && marked(node));
-        nodes.map(|(at, _)| at as u32).collect()
+        nodes.map(|(at, _)| short(at)).collect()
     }
 
     /// What edits and copied addresses are about: all that is marked, else what is selected.

@@ -3,12 +3,13 @@
 use super::App;
 use super::Slot;
 use super::overlay::Overlay;
+use crate::cast::{signed, unsigned};
 
 impl App {
     pub(super) fn move_rows(&mut self, by: i64) {
         if let Some(Overlay::Edits { cursor }) = &mut self.overlay {
-            let last = self.edits.items().len().saturating_sub(1) as i64;
-            *cursor = (*cursor as i64).saturating_add(by).clamp(0, last) as usize;
+            let last = signed(self.edits.items().len().saturating_sub(1));
+            *cursor = unsigned(signed(*cursor).saturating_add(by).clamp(0, last));
             return;
         }
         let pane = self.focus();
@@ -45,9 +46,9 @@ impl App {
     }
 
     pub(super) fn move_position(&mut self, by: i64) {
-        let n = self.next.as_ref().map_or(0, |n| n.tokens.len()) as i64;
+        let n = signed(self.next.as_ref().map_or(0, |n| n.tokens.len()));
         if n > 0 {
-            let to = (self.position() as i64).saturating_add(by).clamp(0, n - 1);
+            let to = signed(self.position()).saturating_add(by).clamp(0, n - 1);
             // The last one stays the last one when the prompt grows.
             self.selection.position = if to == n - 1 { -1 } else { to };
             self.cursors_follow_selection();
@@ -56,8 +57,8 @@ impl App {
 
     pub(super) fn move_layer(&mut self, by: i64) {
         let Some(model) = &self.model else { return };
-        let last = model.n_layers.saturating_sub(1) as i64;
-        let to = (self.selection.layer as i64).saturating_add(by).clamp(0, last) as usize;
+        let last = signed(model.n_layers.saturating_sub(1));
+        let to = unsigned(signed(self.selection.layer).saturating_add(by).clamp(0, last));
         self.selection.layer = to;
         self.selection.head.0 = to;
         self.cursors_follow_selection();

@@ -7,6 +7,7 @@ pub(super) use methods::called;
 use super::App;
 use super::text_input::TextInput;
 use crate::action::Action;
+use crate::cast::{signed, unsigned};
 use crate::keymap::{Context, Keymap};
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
@@ -135,8 +136,8 @@ impl Overlay {
         match self {
             Overlay::Picker(picker) => picker.step(by),
             Overlay::Text { text, scroll, .. } => {
-                let last = text.lines().count().saturating_sub(1) as i64;
-                *scroll = (*scroll as i64).saturating_add(by).clamp(0, last) as usize;
+                let last = signed(text.lines().count().saturating_sub(1));
+                *scroll = unsigned(signed(*scroll).saturating_add(by).clamp(0, last));
             }
             // A line or a question has nothing to scroll; the list of edits moves as by keys.
             Overlay::Prompt(..) | Overlay::Line(..) | Overlay::Edits { .. } | Overlay::Quit => {}
@@ -208,8 +209,8 @@ impl Picker {
 
     /// Moves the cursor.
     pub fn step(&mut self, by: i64) {
-        let last = self.items.len().saturating_sub(1) as i64;
-        self.cursor = (self.cursor as i64).saturating_add(by).clamp(0, last) as usize;
+        let last = signed(self.items.len().saturating_sub(1));
+        self.cursor = unsigned(signed(self.cursor).saturating_add(by).clamp(0, last));
     }
 
     /// What is chosen.

@@ -5,6 +5,7 @@ mod scroll;
 
 use crate::address::Address;
 use crate::app::Slot;
+use crate::cast::{signed, unsigned};
 pub use crate::engine::WorkUnit as Counted;
 use crate::engine::{Ask, JobId};
 use crate::report::filter::{Filter, plain};
@@ -287,10 +288,10 @@ impl Pane {
     /// Scrolls the columns of the table the cursor is in, or else of the widest one; whether there is one.
     pub fn scroll_columns(&mut self, by: i64) -> bool {
         let last = match self.sortable() {
-            Some((_, table)) => table.columns.len().saturating_sub(2) as i64,
+            Some((_, table)) => signed(table.columns.len().saturating_sub(2)),
             None => return false,
         };
-        self.skipped = (self.skipped as i64).saturating_add(by).clamp(0, last.max(0)) as usize;
+        self.skipped = unsigned(signed(self.skipped).saturating_add(by).clamp(0, last.max(0)));
         true
     }
 
@@ -302,7 +303,7 @@ impl Pane {
     pub fn side_step(&mut self, by: i64) {
         if let Some(width) = self.grid().map(|(g, _)| g.columns.labels.len()) {
             let last = width.saturating_sub(1);
-            self.column = (self.column.min(last) as i64).saturating_add(by).clamp(0, last as i64) as usize;
+            self.column = unsigned(signed(self.column.min(last)).saturating_add(by).clamp(0, signed(last)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tabs, and the places that were looked at.
 
 use super::{App, Jump, Tab};
+use crate::cast::{signed, unsigned};
 
 impl App {
     pub(super) fn here(&self) -> Jump {
@@ -36,7 +37,7 @@ impl App {
 
     pub(super) fn turn_tab(&mut self, by: i64) {
         let n = if self.method.name.is_some() { 6 } else { 5 };
-        let at = Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0) as i64;
-        self.go_to_tab(Tab::ALL[(at + by).rem_euclid(n) as usize]);
+        let at = signed(Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0));
+        self.go_to_tab(Tab::ALL[unsigned((at + by).rem_euclid(n))]);
     }
 }

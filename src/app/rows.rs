@@ -3,6 +3,7 @@
 use super::overlay::Overlay;
 use super::{App, Tab};
 use crate::action::Action;
+use crate::cast::signed;
 use crate::report::filter::Filter;
 use anyhow::Result;
 
@@ -91,7 +92,7 @@ impl App {
             false => hits.iter().rev().find(|at| **at < here).or(hits.last()),
         };
         let Some(&at) = hit else { return false };
-        self.selection.position = if at + 1 == next.tokens.len() { -1 } else { at as i64 };
+        self.selection.position = if at + 1 == next.tokens.len() { -1 } else { signed(at) };
         true
     }
 }

@@ -3,6 +3,7 @@
 use super::DeviceArgs;
 use super::graph::{Warn, own_dictionary, warn_of_another_model};
 use crate::analysis::graph_run::made_with_another;
+use crate::cast::short;
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
@@ -104,7 +105,7 @@ fn made_with(graph: &Graph) -> Result<&str> {
 
 /// The node of this address or id.
 pub fn node(graph: &Graph, text: &str) -> Option<u32> {
-    graph.node_called(text).map(|at| at as u32)
+    graph.node_called(text).map(short)
 }
 
 /// The target of this text, token id or id.
@@ -114,5 +115,5 @@ pub fn target(graph: &Graph, text: &str) -> Option<u32> {
         let token = matches!(node.kind, NodeKind::Logit { token: Some(id), .. } if id.to_string() == text);
         token || node.label == text || &*node.id == text
     };
-    graph.targets().find(is).map(|t| t as u32)
+    graph.targets().find(is).map(short)
 }

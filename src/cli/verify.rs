@@ -4,6 +4,7 @@ use super::graph_file::{self, GraphFile, GraphFileArgs};
 use super::output::{self, OutputFormat};
 use crate::analysis::verify::{Test, Verifier};
 use crate::analysis::verify_request::{FACTOR, STRONGEST};
+use crate::cast::single;
 use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
@@ -153,8 +154,8 @@ impl Verify {
         let nodes = found.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
         let summary = Summary::of_targets(nodes);
         report.fact("nodes_tested", summary.n);
-        report.fact("rank_correlation", summary.rank_correlation.map(|r| r as f32));
-        report.fact("sign_agreement", summary.sign_agreement.map(|s| s as f32));
+        report.fact("rank_correlation", summary.rank_correlation.map(single));
+        report.fact("sign_agreement", summary.sign_agreement.map(single));
         let left = Summary::of(found.iter().flat_map(|v| &v.effects)).left_range;
         if left > 0 {
             report.fact("left_the_range", left);

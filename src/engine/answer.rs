@@ -17,6 +17,7 @@ use crate::analysis::target::Target;
 use crate::analysis::verify::Verifier;
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::analysis::{self, prediction};
+use crate::cast::size;
 use crate::model::Model;
 use crate::model::device::{device_name, dtype_name};
 use crate::model::forward::Step;
@@ -58,7 +59,7 @@ impl Worker {
     fn load(&self, job: &RunningJob, name: &str) -> Result<Answer> {
         let (mut shown, reply, id) = (0, self.reply.clone(), job.id);
         let progress = move |done: u64, total: u64| {
-            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0) as usize;
+            let percent = size(done.saturating_mul(100).checked_div(total).unwrap_or(0));
             if percent > shown {
                 shown = percent;
                 let far = Progress { what: WorkUnit::Loading, done: percent, of: 100, seconds_left: None };

@@ -2,6 +2,7 @@
 
 use super::Ask;
 use crate::analysis::attribution::Dictionaries;
+use crate::cast::size;
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::hub::{self, DownloadPlan, Policy};
@@ -60,7 +61,7 @@ fn allowed(plan: &DownloadPlan, policy: Policy) -> Result<()> {
 fn percent(step: Step) -> impl FnMut(u64, u64) -> Result<()> {
     let mut shown = None;
     move |done, total| {
-        let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100) as usize;
+        let percent = size(done.saturating_mul(100).checked_div(total).unwrap_or(100));
         if shown == Some(percent) {
             return step(percent, 100);
         }

@@ -102,6 +102,7 @@ impl Open {
             self.model.forward(Start::Tokens(&prompt), &Sites::Only(sites), EditPlan::NONE, Logits::Last, step)
         })?;
         let circuit = circuit_graph::circuit_of(&self.model, &trace, &weights, Gate::default(), step)?;
+        circuit.count(step)?;
         let kept = (trace.clone(), circuit.kept());
         self.keep_circuit(graph.id, kept.clone());
         Ok(kept)

@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 
 use super::verification::spearman;
 use super::{Graph, Influence, NodeKind};
+use crate::cast::short;
 pub use table::report;
 
 /// Two graphs of one prompt.
@@ -118,7 +119,7 @@ pub fn compare(a: &Graph, b: &Graph) -> Result<Comparison> {
     let positions = both(&|n| Some((n.position?, 0)), true);
     let layers = both(&|n| Some((n.layer?, 0)), false);
     let places = both(&|n| Some((n.layer?, n.position?)), false);
-    let n_pos = x.prompt_tokens.len() as u32;
+    let n_pos = short(x.prompt_tokens.len());
     let place = |sums: &[BTreeMap<(u32, u32), f64>; 2], at: u32, token| InfluenceShare {
         at,
         token,

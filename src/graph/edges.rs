@@ -1,5 +1,6 @@
 //! Signed edges, stored sparse by target row (compressed sparse rows) with the sources of a row in ascending order.
 
+use crate::cast::short;
 use anyhow::{Result, bail, ensure};
 
 /// One edge: the direct effect of `source` on `target`.
@@ -102,7 +103,7 @@ impl Edges {
             && let Some(at) = edges.weights.iter().position(|weight| !weight.is_finite())
         {
             let target = edges.offsets.partition_point(|&start| start <= at) - 1;
-            let (source, target) = (name(edges.sources[at]), name(target as u32));
+            let (source, target) = (name(edges.sources[at]), name(short(target)));
             bail!("links {source} -> {target}: their weights add up to more than a 32-bit number holds");
         }
         Ok((edges, merged))
@@ -189,7 +190,7 @@ impl Edges {
     /// All edges, by target, then by source.
     pub fn iter(&self) -> impl Iterator<Item = Edge> + '_ {
         (0..self.n_nodes()).flat_map(move |t| {
-            self.row(t).iter().map(move |(source, weight)| Edge { target: t as u32, source, weight })
+            self.row(t).iter().map(move |(source, weight)| Edge { target: short(t), source, weight })
         })
     }
 
@@ -249,7 +250,7 @@ impl RowStore {
         let n = self.rows.len();
         ensure!(target < n, "row of node {target}: the graph has {n} nodes");
         for &(source, weight) in &row {
-            check(n, target as u32, source, weight)?;
+            check(n, short(target), source, weight)?;
         }
         row.sort_by_key(|&(source, _)| source);
         if let Some(pair) = row.windows(2).find(|pair| pair[0].0 == pair[1].0) {

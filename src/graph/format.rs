@@ -35,7 +35,15 @@ pub struct GraphFormat {
 }
 
 /// Every format, in the order of the help; the first is the one of the terminal.
-pub static ALL: &[&GraphFormat] = &[&text::FORMAT, &json::FORMAT, &dot::FORMAT, &tsv::FORMAT, &svg::FORMAT, &svg::TREE];
+#[rustfmt::skip]
+pub static ALL: &[&GraphFormat] = &[
+    &text::FORMAT,
+    &json::FORMAT,
+    &dot::FORMAT,
+    &tsv::FORMAT,
+    &svg::FORMAT,
+    &svg::TREE,
+];
 
 /// The format of this name.
 ///

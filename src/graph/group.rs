@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use anyhow::{Result, bail};
 
 use super::{Certificate, Edge, Graph, Pruned, Supernode};
+use crate::cast::short;
 
 pub use evidence::add_drafts;
 pub use picture::KIND;
@@ -67,7 +68,7 @@ pub fn groups(graph: &Graph) -> (Vec<Group>, Vec<String>) {
         let mut members = Vec::with_capacity(supernode.members.len());
         for id in &supernode.members {
             match by_id.get(id.as_str()) {
-                Some(&node) => members.push(node as u32),
+                Some(&node) => members.push(short(node)),
                 None => unknown.push(id.clone()),
             }
         }
@@ -144,7 +145,7 @@ fn assign(graph: &Graph, groups: &[Group]) -> Result<(Vec<GroupItem>, Vec<usize>
     }
     let mut items: Vec<GroupItem> = (0..groups.len()).map(GroupItem::Group).collect();
     let mut item_of = Vec::with_capacity(graph.nodes.len());
-    for node in 0..graph.nodes.len() as u32 {
+    for node in 0..short(graph.nodes.len()) {
         item_of.push(match group_of.get(&node) {
             Some(&group) => group,
             None => {

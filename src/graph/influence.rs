@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 
 use super::order::targets_first;
 use super::{Graph, NodeKind};
+use crate::cast::{short, single};
 
 /// Row sums below this are taken as this, as circuit-tracer does: rows that are nearly zero do not count as whole.
 const SMALLEST_ROW_SUM: f64 = 1e-10;
@@ -66,7 +67,7 @@ impl Influence {
                 values[source as usize] += flow;
                 from_errors += flow * is_error[source as usize];
             }
-            scales[target] = scale as f32;
+            scales[target] = single(scale);
             reached += total;
             explained += total - from_errors;
         }
@@ -144,7 +145,7 @@ fn share(part: f64, whole: f64) -> Option<f64> {
 
 /// Nodes by falling value, and each node's cumulative share in that order (1 for all when there is nothing to share).
 fn rank(values: &[f64]) -> (Vec<u32>, Vec<f64>) {
-    let mut ranked: Vec<u32> = (0..values.len() as u32).collect();
+    let mut ranked: Vec<u32> = (0..short(values.len())).collect();
     ranked.sort_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]));
     let total: f64 = ranked.iter().map(|&i| values[i as usize]).sum();
     let mut cumulative = vec![1.0; values.len()];

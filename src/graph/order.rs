@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::Edges;
+use crate::cast::short;
 
 /// All nodes, every target before its sources. Edges of weight 0 do not count.
 ///
@@ -17,7 +18,7 @@ pub(crate) fn targets_first(edges: &Edges, name: impl Fn(usize) -> String) -> Re
     }
     let mut order: Vec<u32> = Vec::with_capacity(n);
     // From the end: files and engines list sources first, so the order follows memory.
-    order.extend((0..n as u32).rev().filter(|&i| waiting[i as usize] == 0));
+    order.extend((0..short(n)).rev().filter(|&i| waiting[i as usize] == 0));
     let mut done = 0;
     while let Some(&target) = order.get(done) {
         done += 1;

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use self::select::{Selection, select};
 use super::influence::{Influence, row_sum};
 use super::{Edge, EdgeRow, Edges, Graph, Node};
+use crate::cast::{short, single};
 
 /// Edges that are worth handing to another thread.
 const WORTH_A_TASK: usize = 1 << 16;
@@ -113,7 +114,7 @@ impl Pruned {
     /// The kept edges of a graph's row.
     pub fn row<'a>(&'a self, edges: &'a Edges, target: usize) -> impl Iterator<Item = (u32, f32)> + 'a {
         let row = edges.row(target).iter();
-        row.filter(move |&(source, weight)| self.keeps(Edge { target: target as u32, source, weight }))
+        row.filter(move |&(source, weight)| self.keeps(Edge { target: short(target), source, weight }))
     }
 }
 
@@ -187,7 +188,7 @@ fn edge_scales(graph: &Graph, influence: &Influence, kept: &Mask) -> (Vec<f32>, 
             let scale = values[target] / row_sum(sum);
             // Dropped sources collect influence too; nothing reads it.
             blocks::pass_on(row, scale, &mut values);
-            scales[target] = scale as f32;
+            scales[target] = single(scale);
             total += scale * sum;
         }
     }

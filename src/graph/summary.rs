@@ -2,6 +2,7 @@
 
 use super::verification::{NodeEffect, Subject};
 use super::{Graph, Node, NodeKind, in_words};
+use crate::cast::short;
 
 /// A sentence with the nodes it speaks of.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +74,7 @@ impl Graph {
     /// Nodes of a kind with what they put into the target by every path, largest first; of equals the first.
     fn strongest(&self, of: impl Fn(&Node) -> bool) -> Vec<(u32, f32)> {
         let all = self.nodes.iter().enumerate().filter(|(_, node)| of(node));
-        let mut found: Vec<(u32, f32)> = all.filter_map(|(i, n)| Some((i as u32, n.totals?.writes))).collect();
+        let mut found: Vec<(u32, f32)> = all.filter_map(|(i, n)| Some((short(i), n.totals?.writes))).collect();
         found.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         found
     }
@@ -94,7 +95,7 @@ impl Graph {
         if let Some(traced) = self.metadata.traced {
             draft.say(&format!(": {:+.3}, traced to tokens {:.1} %", traced.value, 100.0 * traced.share()));
         }
-        draft.nodes.push(target as u32);
+        draft.nodes.push(short(target));
         let tokens = self.strongest(|node| node.kind.is_input());
         if !tokens.is_empty() {
             draft.say(". By every path most comes from ");
@@ -171,7 +172,7 @@ impl Graph {
         let id = &*self.nodes[target].id;
         let places = self.by_id();
         let of_node = |subject: &Subject| match subject {
-            Subject::Node(id) => places.get(id.as_str()).map(|i| *i as u32),
+            Subject::Node(id) => places.get(id.as_str()).map(|i| short(*i)),
             _ => None,
         };
         let tests = self.verified.iter().filter_map(|test| Some((of_node(&test.subject)?, test.on(id)?)));

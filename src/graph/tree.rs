@@ -6,6 +6,7 @@ mod path;
 use std::collections::{HashMap, HashSet};
 
 use super::{Edge, Edges, Graph, Pruned};
+use crate::cast::single;
 
 pub use branches::{Branches, KnownBranch};
 pub use path::{Path, strongest_paths};
@@ -258,7 +259,7 @@ fn children(from: TreeSource<'_>, direction: TreeDirection, node: u32, inputs: &
     let kept = |edge: Edge| from.pruned.is_none_or(|pruned| pruned.keeps(edge));
     let mut share = |target: u32, weight: f32| {
         let total = *inputs.entry(target).or_insert_with(|| input_of(from.graph, target));
-        if total > 0.0 { (f64::from(weight.abs()) / total) as f32 } else { 0.0 }
+        if total > 0.0 { single(f64::from(weight.abs()) / total) } else { 0.0 }
     };
     let found = rows.row(node as usize).iter().filter(|&(other, weight)| kept(edge(other, weight)));
     let mut children: Vec<Child> =

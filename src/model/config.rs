@@ -3,6 +3,7 @@
 
 mod known;
 
+use crate::cast::single;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -114,18 +115,18 @@ impl ModelConfig {
 
     /// A finite number, if given.
     pub fn opt_f32(&mut self, key: &str) -> Result<Option<f32>> {
-        self.typed(key, "a finite number", |v| v.as_f64().map(|x| x as f32).filter(|x| x.is_finite()))
+        self.typed(key, "a finite number", |v| v.as_f64().map(single).filter(|x| x.is_finite()))
     }
 
     /// A positive number, if given.
     pub fn opt_positive(&mut self, key: &str) -> Result<Option<f32>> {
-        let positive = |v: &Value| v.as_f64().map(|x| x as f32).filter(|x| x.is_finite() && *x > 0.0);
+        let positive = |v: &Value| v.as_f64().map(single).filter(|x| x.is_finite() && *x > 0.0);
         self.typed(key, "a number above 0", positive)
     }
 
     /// A list of positive finite numbers.
     pub fn f32_list(&mut self, key: &str) -> Result<Vec<f32>> {
-        let number = |v: &Value| v.as_f64().map(|x| x as f32).filter(|x| x.is_finite() && *x > 0.0);
+        let number = |v: &Value| v.as_f64().map(single).filter(|x| x.is_finite() && *x > 0.0);
         let list = self.typed(key, "a list of numbers above 0", |v| v.as_array()?.iter().map(number).collect())?;
         self.required(key, list)
     }

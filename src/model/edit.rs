@@ -290,6 +290,11 @@ impl EditPlan {
         self.cuts.get(&layer).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a layer's pattern is not what its queries and keys make of it.
+    pub(super) fn touches_pattern(&self, layer: usize) -> bool {
+        self.held(layer).is_some() || self.edits_pattern(layer) || self.cuts(layer).iter().any(|cuts| !cuts.is_empty())
+    }
+
     /// Whether the pattern of a layer is edited.
     pub(super) fn edits_pattern(&self, layer: usize) -> bool {
         self.patterns.contains_key(&layer)

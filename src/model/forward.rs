@@ -327,7 +327,10 @@ impl Attention {
         let q = self.place(l, S::RotQ, q, self.q_norm.as_ref(), pass)?;
         let k = self.place(l, S::RotK, k, self.k_norm.as_ref(), pass)?;
 
-        let want = (pass.sites.has(Site::Block(l, S::AttnScores)), pass.sites.has(Site::Block(l, S::Pattern)));
+        // A pattern that an edit had a hand in cannot be made again from queries and keys: it is kept beside them.
+        let keeps = pass.sites.has(Site::Block(l, S::Pattern))
+            || pass.sites.has(Site::Block(l, S::Q)) && pass.edits.touches_pattern(l);
+        let want = (pass.sites.has(Site::Block(l, S::AttnScores)), keeps);
         let rule = PatternRule { scale: self.scale, softcap: self.softcap, window: self.window, cut: &[] };
         let edited = pass.edits.edits_pattern(l);
         let want = (want.0, want.1 || edited);
@@ -339,7 +342,7 @@ impl Attention {
         if let Some(pattern) = attended.pattern.take_if(|_| edited) {
             let pattern = pass.edits.apply_to_pattern(l, pattern)?;
             attended.z = ops::mix_each(pass.route, &pattern, &v, self.window)?;
-            attended.pattern = pass.sites.has(Site::Block(l, S::Pattern)).then_some(pattern);
+            attended.pattern = keeps.then_some(pattern);
         }
         for (site, value) in [(S::AttnScores, attended.scores), (S::Pattern, attended.pattern)] {
             if let Some(value) = value {

@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod attention_back;
 pub mod lanes;
 pub mod matmul;
 mod panel;

@@ -4,6 +4,7 @@
 
 use super::config::ModelConfig;
 use super::kernel::attention::Pairs;
+use crate::cast::{single, whole};
 use anyhow::{Result, bail, ensure};
 use std::borrow::Cow;
 
@@ -66,7 +67,7 @@ impl Rotary {
 
     /// Features of a head that are rotated, in pairs.
     fn width(&self, c: &ModelConfig) -> Result<usize> {
-        let width = (self.d_head as f32 * self.share.unwrap_or(1.0)) as usize;
+        let width = whole(self.d_head as f32 * self.share.unwrap_or(1.0));
         ensure!(
             width > 0 && width.is_multiple_of(2) && width <= self.d_head.min(WIDEST_HEAD),
             "{}: {width} features of each head of {} would be rotated; accepted: an even number up to {}",
@@ -209,7 +210,7 @@ impl Rope {
         if s.opt_bool("truncate")?.unwrap_or(true) {
             (low, high) = (low.floor(), high.ceil());
         }
-        let (low, mut high) = (low.max(0.0) as f32, high.min(width as f64 - 1.0) as f32);
+        let (low, mut high) = (single(low.max(0.0)), single(high.min(width as f64 - 1.0)));
         if low == high {
             high += 0.001;
         }
@@ -220,7 +221,7 @@ impl Rope {
         let stretch = |by: f32| if factor <= 1.0 { 1.0 } else { 0.1 * f64::from(by) * f64::from(factor).ln() + 1.0 };
         let (one, all) = (s.opt_f32("mscale")?.unwrap_or(0.0), s.opt_f32("mscale_all_dim")?.unwrap_or(0.0));
         let natural = if one != 0.0 && all != 0.0 { stretch(one) / stretch(all) } else { stretch(1.0) };
-        self.amplitude = s.opt_positive("attention_factor")?.unwrap_or(natural as f32);
+        self.amplitude = s.opt_positive("attention_factor")?.unwrap_or(single(natural));
         Ok(())
     }
 
@@ -255,7 +256,7 @@ impl Rope {
         // The angle is rounded to f32 as in transformers; its cosine is taken in f64.
         angles
             .map(|a| (a as f64).sin_cos())
-            .map(|(s, c)| (c as f32 * self.amplitude, s as f32 * self.amplitude))
+            .map(|(s, c)| (single(c) * self.amplitude, single(s) * self.amplitude))
             .unzip()
     }
 }

@@ -36,6 +36,24 @@ pub struct Gradients {
     pub(super) sites: BTreeMap<Site, Tensor>,
 }
 
+/// The gradients that one layer hands out as the backward pass comes by: to its neurons `[n, d_mlp]` and to its heads' mixed values
+/// `[n, n_heads * d_head]`.
+pub(super) type EachLayer<'a> = &'a mut dyn FnMut(usize, &Tensor, &Tensor) -> Result<()>;
+
+/// What is left of a backward pass whose gradients to units were handed out layer by layer.
+pub struct StreamGradients {
+    /// To the embeddings (token plus position): `[n, d_model]`.
+    pub embed: Tensor,
+    sites: BTreeMap<Site, Tensor>,
+}
+
+impl StreamGradients {
+    /// The gradient to a site that was asked for, with heads side by side: `[n, width]`.
+    pub fn at(&self, site: Site) -> Option<&Tensor> {
+        self.sites.get(&site)
+    }
+}
+
 impl Gradients {
     /// The gradient to a site that was asked for, with heads and features side by side: `[n, width]`; to an attention pattern `[n_heads, n, n]`.
     pub fn at(&self, site: Site) -> Option<&Tensor> {
@@ -143,24 +161,43 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::relp`].
     pub fn backward(&self, gradient: Tensor, by: Backward, step: Step) -> Result<Gradients> {
+        let (mut neurons, mut heads) = (Vec::new(), Vec::new());
+        let mut each = |_: usize, to_neurons: &Tensor, to_heads: &Tensor| {
+            neurons.push(to_neurons.clone());
+            heads.push(to_heads.clone());
+            Ok(())
+        };
+        let StreamGradients { embed, sites } = self.backward_by_layers(gradient, by, &mut each, step)?;
+        neurons.reverse();
+        heads.reverse();
+        Ok(Gradients { neurons, heads, embed, sites })
+    }
+
+    /// [`Decoder::backward`], giving the gradients to units of each layer to `each`, the last layer first, instead of keeping them all.
+    ///
+    /// # Errors
+    /// As [`Decoder::relp`]; what `each` returns.
+    pub(super) fn backward_by_layers(
+        &self,
+        gradient: Tensor,
+        by: Backward,
+        each: EachLayer,
+        step: Step,
+    ) -> Result<StreamGradients> {
         let Backward { trace, position, rules, passes, keep } = by;
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
         let pass = Pass { trace, passes, rules, direct: false, keep };
         let mut stream = Stream::new(gradient, position, position + 1);
-        let (mut neurons, mut heads) = (Vec::new(), Vec::new());
         let n_layers = self.blocks.len();
         for l in (0..n_layers).rev() {
             step(n_layers - 1 - l, n_layers)?;
             let half = &mut || step(n_layers - 1 - l, n_layers);
             let (to_neurons, to_heads) = self.block_back(l, &mut stream, &pass, half)?;
-            neurons.push(to_neurons);
-            heads.push(to_heads);
+            each(l, &to_neurons, &to_heads)?;
         }
-        neurons.reverse();
-        heads.reverse();
         let embed = stream.whole(&stream.gradient)?;
         stream.keep(&pass, Site::Embed, &embed)?;
-        Ok(Gradients { neurons, heads, embed, sites: stream.sites })
+        Ok(StreamGradients { embed, sites: stream.sites })
     }
 
     /// Takes the gradient from after block `l` to before it; returns those to its neurons and heads. `half` is asked between MLP and attention.

@@ -14,11 +14,12 @@ mod row;
 mod split;
 mod totals;
 
-use super::backward::{Backward, Gradients};
+use super::backward::{Backward, Gradients, StreamGradients};
 use super::direct::LogitWeights;
 use super::norm::{FrozenNorm, dot, vector};
 use super::rules::{Gate, GradientRule, Rules};
 use super::targets::unembed_mean;
+use crate::cast::single;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
@@ -36,6 +37,7 @@ pub use reading::{ReadDirection, StreamReading};
 pub use row::CircuitRow;
 pub use split::TotalsSplit;
 pub use totals::Total;
+use totals::UnitEffects;
 
 /// A node of the circuit graph. Orders as the model computes: by layers, in a layer heads, the MLP, its neurons, each by positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,11 +153,13 @@ pub struct Circuit<'a> {
 /// What a circuit computed, to be taken up again beside the same model and run ([`Circuit::again`]).
 pub struct CircuitState {
     gate: Gate,
+    /// The edits of the run.
+    passes: Passes,
     goal: Goal,
     /// Everything held.
-    frozen: Gradients,
-    /// Nothing held.
-    exact: Gradients,
+    frozen: OneBackward,
+    /// Nothing held; not there before [`Circuit::count`].
+    exact: OnceLock<OneBackward>,
     /// `[pos, d_model]`
     embed: Vec<f32>,
     /// `[pos, d_model]`
@@ -163,6 +167,13 @@ pub struct CircuitState {
     layers: Vec<OnceLock<Written>>,
     /// What biases put into the target.
     biases: OnceLock<f32>,
+}
+
+/// One backward pass, as totals and rows need it.
+struct OneBackward {
+    stream: StreamGradients,
+    /// Gradient times activation of heads and MLPs, by layer.
+    units: Vec<UnitEffects>,
 }
 
 /// What attention and MLP of a layer wrote, as rows need it.
@@ -180,13 +191,13 @@ struct Written {
 }
 
 impl<'a> Circuit<'a> {
-    /// The sites that a run must record.
+    /// The sites that a run must record. Patterns are not among them where they can be made again ([`Decoder::remakes_patterns`]).
     pub fn sites(model: &Decoder) -> BTreeSet<Site> {
         let mut sites = model.backward_sites(Rules::EXACT);
         sites.extend(model.relp_sites());
-        let blocks =
-            (0..model.arch.n_layers).flat_map(|l| [S::Z, S::MlpPost, S::MlpOut, S::AttnOut].map(|s| Site::Block(l, s)));
+        let blocks = (0..model.arch.n_layers).flat_map(|l| [S::Z, S::MlpPost, S::MlpOut].map(|s| Site::Block(l, s)));
         sites.extend(blocks.chain([Site::Embed, Site::PosEmbed]).filter(|s| model.has_site(*s)));
+        sites.retain(|site| !(model.remakes_patterns() && matches!(site, Site::Block(_, S::Pattern))));
         sites
     }
 
@@ -202,30 +213,68 @@ impl<'a> Circuit<'a> {
         passes: &Passes,
         step: Step,
     ) -> Result<Self> {
+        let circuit = Circuit::begin(model, trace, objective, gate, passes, &mut |done, all| step(done, 2 * all))?;
+        circuit.count(&mut |done, all| step(all + done, 2 * all))?;
+        Ok(circuit)
+    }
+
+    /// [`Circuit::new`] as far as what units write: what they count for comes with [`Circuit::count`].
+    ///
+    /// # Errors
+    /// As [`Circuit::new`].
+    pub fn begin(
+        model: &'a Decoder,
+        trace: &'a Trace,
+        objective: &Objective,
+        gate: Gate,
+        passes: &Passes,
+        step: Step,
+    ) -> Result<Self> {
         let position = objective.position;
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
         let goal = Goal::new(model, trace, objective)?;
-        let n_layers = model.arch.n_layers;
-        let sites =
-            |of: &'static [S]| Sites::only((0..n_layers).flat_map(move |l| of.iter().map(move |s| Site::Block(l, *s))));
-        let mut back = |half: usize, rules: Rules, keep: &Sites| {
-            let direction = model.before_final_norm(trace, position, &goal.row, rules.norms)?;
-            let by = Backward { trace, position, rules, passes: passes.clone(), keep };
-            model.backward(direction, by, &mut |done, all| step(half * all + done, 2 * all))
-        };
-        let frozen = back(0, Rules::relp(gate), &sites(&[S::AttnOut, S::MlpOut, S::V]))?;
-        let exact = back(1, Rules::EXACT, &sites(&[S::Q, S::K, S::MlpOut]))?;
+        let frozen = OneBackward::new(model, trace, &goal, Rules::relp(gate), passes, step)?;
         let kept = CircuitState {
             gate,
+            passes: passes.clone(),
             goal,
             frozen,
-            exact,
+            exact: OnceLock::new(),
             embed: trace.numbers(Site::Embed)?,
             pos_embed: model.pos_embed.is_some().then(|| trace.numbers(Site::PosEmbed)).transpose()?,
-            layers: (0..n_layers).map(|_| OnceLock::new()).collect(),
+            layers: (0..model.arch.n_layers).map(|_| OnceLock::new()).collect(),
             biases: OnceLock::new(),
         };
         Ok(Circuit { model, trace, kept: Arc::new(kept) })
+    }
+
+    /// Finds what units count for, with nothing held; once.
+    ///
+    /// # Errors
+    /// A site was not recorded, or what `step` returns.
+    pub fn count(&self, step: Step) -> Result<()> {
+        if self.kept.exact.get().is_none() {
+            let exact =
+                OneBackward::new(self.model, self.trace, &self.kept.goal, Rules::EXACT, &self.kept.passes, step)?;
+            self.kept.exact.get_or_init(|| exact);
+        }
+        Ok(())
+    }
+
+    /// Whether it is known what units count for.
+    pub fn is_counted(&self) -> bool {
+        self.kept.exact.get().is_some()
+    }
+
+    /// All gradients of the target by some rules, with those to the sites of `keep`.
+    ///
+    /// # Errors
+    /// As [`Circuit::count`].
+    pub fn gradients(&self, rules: Rules, keep: &Sites, step: Step) -> Result<Gradients> {
+        let (trace, goal) = (self.trace, &self.kept.goal);
+        let direction = self.model.before_final_norm(trace, goal.position, &goal.row, rules.norms)?;
+        let passes = self.kept.passes.clone();
+        self.model.backward(direction, Backward { trace, position: goal.position, rules, passes, keep }, step)
     }
 
     /// The circuit that [`Circuit::kept`] is of, on the same model and run.
@@ -236,6 +285,11 @@ impl<'a> Circuit<'a> {
     /// What it computed.
     pub fn kept(&self) -> Arc<CircuitState> {
         self.kept.clone()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Decoder {
+        self.model
     }
 
     /// The run.
@@ -259,13 +313,16 @@ impl<'a> Circuit<'a> {
     }
 
     /// The gradient with everything held; it has kept what attention and MLPs write.
-    pub fn frozen(&self) -> &Gradients {
-        &self.kept.frozen
+    pub fn frozen(&self) -> &StreamGradients {
+        &self.kept.frozen.stream
     }
 
     /// The gradient with nothing held; it has kept queries, keys and what MLPs write.
-    pub fn exact(&self) -> &Gradients {
-        &self.kept.exact
+    ///
+    /// # Errors
+    /// [`Circuit::count`] was not asked for.
+    pub fn exact(&self) -> Result<&StreamGradients> {
+        Ok(&self.kept.exact.get().context("what units count for was not computed")?.stream)
     }
 
     fn written(&self, layer: usize) -> Result<&Written> {
@@ -275,6 +332,33 @@ impl<'a> Circuit<'a> {
         }
         let made = Written::new(self.model, self.trace, layer).with_context(|| format!("layer {layer}"))?;
         Ok(slot.get_or_init(|| made))
+    }
+}
+
+impl OneBackward {
+    fn new(model: &Decoder, trace: &Trace, goal: &Goal, rules: Rules, passes: &Passes, step: Step) -> Result<Self> {
+        let wanted = |l: usize| {
+            let attention = &model.blocks[l].attention;
+            let biases = attention.v.bias.is_some() || model.blocks[l].ln1.as_ref().is_some_and(|n| n.bias.is_some());
+            let sites: &[S] = match rules.patterns {
+                GradientRule::Exact => &[S::Q, S::K, S::MlpOut],
+                // Values are asked for their biases alone.
+                GradientRule::Frozen if biases => &[S::AttnOut, S::MlpOut, S::V],
+                GradientRule::Frozen => &[S::AttnOut, S::MlpOut],
+            };
+            sites.iter().map(move |s| Site::Block(l, *s))
+        };
+        let keep = Sites::only((0..model.arch.n_layers).flat_map(wanted));
+        let direction = model.before_final_norm(trace, goal.position, &goal.row, rules.norms)?;
+        let by = Backward { trace, position: goal.position, rules, passes: passes.clone(), keep: &keep };
+        let mut units = Vec::with_capacity(model.arch.n_layers);
+        let mut each = |l: usize, to_neurons: &Tensor, to_heads: &Tensor| {
+            units.push(UnitEffects::new(model, trace, l, to_neurons, to_heads)?);
+            Ok(())
+        };
+        let stream = model.backward_by_layers(direction, by, &mut each, step)?;
+        units.reverse();
+        Ok(OneBackward { stream, units })
     }
 }
 
@@ -297,7 +381,7 @@ impl Goal {
             row = (row - (mean * f64::from(total))?)?;
             if let Some(biases) = &biases {
                 let mean = biases.iter().map(|b| f64::from(*b)).sum::<f64>() / biases.len() as f64;
-                own -= total * mean as f32;
+                own -= total * single(mean);
             }
         }
         let numbers = vector(&row)?;

@@ -5,6 +5,7 @@
 
 use super::rules::GradientRule;
 use super::transpose;
+use crate::cast::single;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
@@ -142,7 +143,7 @@ impl Decoder {
             let mut layer = self.direct_layer(trace, position, l, &direction, neurons)?;
             let all = layer.heads.iter().chain(&layer.neurons).map(|x| *x as f64).sum::<f64>();
             let written = all + (layer.attn_bias + if neurons { layer.mlp_bias } else { layer.mlp }) as f64;
-            layer.edits = ((layer.after - below) as f64 - written) as f32;
+            layer.edits = single((layer.after - below) as f64 - written);
             below = layer.after;
             layers.push(layer);
         }
@@ -207,5 +208,5 @@ fn numbers(t: &Tensor) -> Result<Vec<f32>> {
 
 /// The dot product, summed in f64.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() as f32
+    single(a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>())
 }

@@ -1,5 +1,6 @@
 //! A norm with its scale held at the values of a run, on slices.
 
+use crate::cast::single;
 use crate::model::arch::Norm;
 use crate::model::site::BlockSite as S;
 use crate::model::trace::Trace;
@@ -58,7 +59,7 @@ impl FrozenNorm {
     }
 
     pub(super) fn mean(&self, x: &[f32]) -> f32 {
-        if self.centre { (x.iter().map(|x| *x as f64).sum::<f64>() / x.len() as f64) as f32 } else { 0.0 }
+        if self.centre { single(x.iter().map(|x| *x as f64).sum::<f64>() / x.len() as f64) } else { 0.0 }
     }
 
     /// `C(gamma . rows)` of every row of a matrix with `weight.len()` columns, the part of the transpose that does not
@@ -79,5 +80,5 @@ pub(super) fn vector(t: &Tensor) -> Result<Vec<f32>> {
 
 /// The dot product, summed in f64.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() as f32
+    single(a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>())
 }

@@ -2,6 +2,7 @@
 
 use super::layer::Skip;
 use super::norm::{FrozenNorm, vector};
+use crate::cast::single;
 use crate::model::arch::{Block, Linear};
 use crate::model::kernel::lanes::PackedTiles;
 use crate::model::site::BlockSite as S;
@@ -77,7 +78,7 @@ impl FrozenNorm {
         if self.centre {
             for i in 0..inputs {
                 let column = weight.iter().skip(i).step_by(inputs);
-                let mean = (column.map(|x| *x as f64).sum::<f64>() / self.weight.len() as f64) as f32;
+                let mean = single(column.map(|x| *x as f64).sum::<f64>() / self.weight.len() as f64);
                 weight.iter_mut().skip(i).step_by(inputs).for_each(|x| *x -= mean);
             }
         }

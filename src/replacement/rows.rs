@@ -13,6 +13,7 @@ use super::places::{Rows, Sides};
 use super::sources::{Gathered, SourceBlocks};
 use super::target::{ResidualPoint, ResidualTarget};
 use super::tensors;
+use crate::cast::single;
 use crate::model::kernel::lanes::LANES;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -184,5 +185,5 @@ fn row(lane: Lane, targets: &[ResidualTarget]) -> EffectRow {
     let bias = effects.pop().unwrap_or(0.0) + target.bias;
     let sum: f64 = effects.iter().map(|x| *x as f64).sum::<f64>() + bias as f64;
     let abs: f64 = effects.iter().map(|x| x.abs() as f64).sum::<f64>() + bias.abs() as f64;
-    EffectRow { effects, bias, heads: lane.heads, residual: (sum - target.value as f64) as f32, abs_sum: abs as f32 }
+    EffectRow { effects, bias, heads: lane.heads, residual: single(sum - target.value as f64), abs_sum: single(abs) }
 }

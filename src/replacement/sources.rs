@@ -4,6 +4,7 @@ use super::freeze::{Blocks, ReplacementModel};
 use super::norm::vector;
 use super::places::{PositionWrites, Rows, Sides};
 use super::tensors::Tile;
+use crate::cast::short;
 use crate::model::arch::Decoder;
 use crate::model::ops::{host, numbers};
 use crate::model::site::BlockSite as S;
@@ -221,7 +222,7 @@ impl SourceBlocks {
             let (post, n_neurons) = (numbers(&post)?, post.dim(1)?);
             let weight = &model.blocks[layer].mlp.output.weight;
             // Only the neurons asked for leave the device: `[d_model, neurons]`.
-            let which: Vec<u32> = columns.iter().map(|c| neurons[*c].2 as u32).collect();
+            let which: Vec<u32> = columns.iter().map(|c| short(neurons[*c].2)).collect();
             let weight = vector(&weight.index_select(&Tensor::new(which, weight.device())?, 1)?)?;
             for (k, column) in columns.iter().enumerate() {
                 let (_, position, n) = neurons[*column];

@@ -4,6 +4,7 @@ use super::freeze::ReplacementModel;
 use super::norm::{dot, vector};
 use super::rules::Gate;
 use super::target::{MlpInput, ResidualPoint, ResidualTarget};
+use crate::cast::{short, single};
 use crate::model::arch::{Decoder, Linear};
 use crate::model::ops::{Route, host, numbers};
 use crate::model::site::{BlockSite as S, Site};
@@ -106,7 +107,7 @@ fn mean_row(rows: &[f32], width: usize) -> Vec<f32> {
     };
     let parts: Vec<Vec<f64>> = rows.par_chunks(ROWS * width).map(sum).collect();
     let n = (rows.len() / width) as f64;
-    (0..width).map(|i| (parts.iter().map(|p| p[i]).sum::<f64>() / n) as f32).collect()
+    (0..width).map(|i| single(parts.iter().map(|p| p[i]).sum::<f64>() / n)).collect()
 }
 
 impl TargetMaker<'_> {
@@ -130,7 +131,7 @@ impl TargetMaker<'_> {
             return Ok(Vec::new());
         }
         // Only the neurons asked for leave the device: `[neurons, d_model]`.
-        let ids: Vec<u32> = which.iter().map(|(_, n)| *n as u32).collect();
+        let ids: Vec<u32> = which.iter().map(|(_, n)| short(*n)).collect();
         let ids = Tensor::new(ids, mlp.input.weight.device())?;
         let weight = |l: &Linear| vector(&l.weight.index_select(&ids, 0)?);
         let mut input = weight(&mlp.input)?;
@@ -191,7 +192,7 @@ impl TargetMaker<'_> {
             value += weight * logits[id];
         }
         if demeaned && total != 0.0 {
-            let mean = |x: &[f32]| (x.iter().map(|x| *x as f64).sum::<f64>() / x.len() as f64) as f32;
+            let mean = |x: &[f32]| single(x.iter().map(|x| *x as f64).sum::<f64>() / x.len() as f64);
             add(self.frozen.unembed_mean(self.model)?, -total);
             own -= total * bias.as_ref().map_or(0.0, |b| mean(b));
             value -= total * mean(&logits);

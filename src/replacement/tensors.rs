@@ -15,6 +15,7 @@ use super::mixing::Mixing;
 use super::places::{PositionWrites, Sides};
 use super::target::{ResidualPoint, ResidualTarget};
 use super::transpose::norm_back;
+use crate::cast::short;
 use crate::model::arch::{Block, Linear, Norm};
 use crate::model::ops::{self, Route};
 use crate::model::site::BlockSite as S;
@@ -157,7 +158,7 @@ impl Tile {
         let tile = |first: usize| {
             let (mut positions, mut vectors, mut columns) = (Vec::new(), Vec::new(), Vec::new());
             for (pos, place) in places.iter().enumerate().filter(|(_, p)| p.columns.len() > first) {
-                positions.push(pos as u32);
+                positions.push(short(pos));
                 place.vectors.iter().skip(first).take(side).for_each(|v| vectors.extend_from_slice(v));
                 columns.extend(place.columns.iter().skip(first).take(side).map(|c| Some(*c)));
                 columns.resize(positions.len() * side, None);

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Body, Cell, CellKind, Column, Grid, Report, Table};
+use crate::cast::whole;
 
 /// Space between columns.
 const GAP: &str = "  ";
@@ -131,7 +132,7 @@ pub fn spark(values: &[f32], columns: usize, levels: &[&str]) -> String {
     let level = |x: f32| {
         let part = if high > low { (x - low) / (high - low) } else { 0.0 };
         // What is not a number has no height.
-        (part * top as f32).round().clamp(0.0, top as f32) as usize
+        whole((part * top as f32).round().clamp(0.0, top as f32))
     };
     shown.into_iter().filter_map(|x| levels.get(level(x)).copied()).collect()
 }

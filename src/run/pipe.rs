@@ -94,7 +94,7 @@ impl Pipe {
             bail!("stopped");
         }
         let child = shell.spawn().context("cannot run sh")?;
-        state.pid = Some(child.id() as libc::pid_t);
+        state.pid = Some(child.id().cast_signed());
         Ok(child)
     }
 

@@ -8,6 +8,7 @@ use crate::app::message::Severity;
 use crate::app::overlay::Overlay;
 use crate::app::pane::RequestState;
 use crate::app::{App, Tab};
+use crate::cast::on_screen;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
 use std::ops::Range;
@@ -18,7 +19,7 @@ const NAME: &str = "mechscope ";
 /// The tabs with their labels and columns in the header.
 pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
     let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons, Action::TabGraph];
-    let mut x = NAME.len() as u16;
+    let mut x = on_screen(NAME.len());
     let mut tabs = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
         let label = match (tab, app.method.name) {
@@ -29,7 +30,7 @@ pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
                 format!(" {} {} ", keys.first().map_or("", String::as_str), tab.name())
             }
         };
-        let width = text::width(&label) as u16;
+        let width = on_screen(text::width(&label));
         tabs.push((tab, label, x..x + width));
         x += width;
     }
@@ -51,7 +52,7 @@ impl Canvas<'_> {
         // The end of a long path says most.
         let room = usize::from(area.right().saturating_sub(end.saturating_add(1)));
         let model = text::cut_left(&self.app.model_name, room, theme);
-        let x = area.right().saturating_sub(text::width(&model) as u16);
+        let x = area.right().saturating_sub(on_screen(text::width(&model)));
         self.put(area, x, area.y, &model, theme.dim());
     }
 
@@ -71,7 +72,7 @@ impl Canvas<'_> {
         }
         right.push((freshness(app), theme.dim()));
         let width: usize = right.iter().map(|(t, _)| text::width(t) + 2).sum();
-        let mut x = area.right().saturating_sub(width as u16);
+        let mut x = area.right().saturating_sub(on_screen(width));
         let left = Rect { width: x.saturating_sub(area.x), ..area };
         for (part, style) in right {
             x = self.put(area, x, area.y, &format!("  {part}"), style);
@@ -120,7 +121,7 @@ impl Canvas<'_> {
             let rest = lines.split_off(most - 1).concat();
             lines.push(rest);
         }
-        let area = Rect { y: area.bottom() - lines.len() as u16, height: lines.len() as u16, ..area };
+        let area = Rect { y: area.bottom() - on_screen(lines.len()), height: on_screen(lines.len()), ..area };
         self.blank(area);
         for (y, line) in (area.y..area.bottom()).zip(lines) {
             self.put(area, area.x, y, &line, style);
@@ -164,7 +165,7 @@ impl Canvas<'_> {
         }
         let style = if entry.is_suggestion() { self.theme.selected() } else { Style::new() };
         self.put(area, area.x, area.y, shown, style);
-        let x = area.x.saturating_add((before.saturating_sub(skipped)) as u16);
+        let x = area.x.saturating_add(on_screen(before.saturating_sub(skipped)));
         Position::new(x.min(area.right().saturating_sub(1)), area.y)
     }
 }

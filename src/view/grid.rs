@@ -2,6 +2,7 @@
 
 use super::{Canvas, text};
 use crate::app::pane::Pane;
+use crate::cast::on_screen;
 use crate::report::Grid;
 use crate::report::text::number;
 use ratatui::layout::Rect;
@@ -61,7 +62,7 @@ impl<'a> Layout<'a> {
 
     /// Where the cell of a column begins.
     fn x_of(&self, column: usize) -> u16 {
-        self.area.x.saturating_add((self.label + 1 + (column - self.first) * self.cell) as u16)
+        self.area.x.saturating_add(on_screen(self.label + 1 + (column - self.first) * self.cell))
     }
 }
 
@@ -86,7 +87,7 @@ impl Canvas<'_> {
             return None;
         };
         self.grid_cells(&layout, row, selected, focused);
-        Some((layout.x_of(layout.first), layout.cell as u16, layout.first))
+        Some((layout.x_of(layout.first), on_screen(layout.cell), layout.first))
     }
 
     fn grid_headings(&mut self, layout: &Layout) {
@@ -101,8 +102,8 @@ impl Canvas<'_> {
             let shown = if shown.len() < cell || at % 10 == 0 && numeric { shown } else { (at % 10).to_string() };
             let pad = (cell - 1).saturating_sub(text::width(&shown));
             let x = layout.x_of(at);
-            let cell_area = Rect { x, width: cell as u16, ..area }.intersection(area);
-            self.put(cell_area, x.saturating_add(if numeric { pad as u16 } else { 0 }), area.y, &shown, style);
+            let cell_area = Rect { x, width: on_screen(cell), ..area }.intersection(area);
+            self.put(cell_area, x.saturating_add(if numeric { on_screen(pad) } else { 0 }), area.y, &shown, style);
         }
     }
 
@@ -110,7 +111,7 @@ impl Canvas<'_> {
         let &Layout { area, grid, label, cell, numeric, column, .. } = layout;
         let (theme, n, tokens) = (self.theme, grid.columns.labels.len(), !grid.tokens.is_empty());
         let top = grid.values.iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs()));
-        let label_area = Rect { width: (label as u16).min(area.width), ..area };
+        let label_area = Rect { width: on_screen(label).min(area.width), ..area };
         let style = if selected { theme.key() } else { Style::new() };
         self.put(label_area, area.x, area.y, &grid.rows.labels[row], style);
         for at in layout.shown() {
@@ -128,11 +129,11 @@ impl Canvas<'_> {
                 theme.glyph(part).to_owned()
             };
             let (x, wide) = (layout.x_of(at), if tokens { cell - 1 } else { cell });
-            let cell_area = Rect { x, width: wide as u16, ..area }.intersection(area);
+            let cell_area = Rect { x, width: on_screen(wide), ..area }.intersection(area);
             self.put(cell_area, x, area.y, &shown, style);
             if !tokens && grid.addresses.get(row * n + at).is_some_and(|a| self.app.marks.contains(a)) {
                 // In the gap before the next cell; of shades the second half.
-                self.put(cell_area, x.saturating_add(cell as u16 - 1), area.y, theme.mark(), theme.key());
+                self.put(cell_area, x.saturating_add(on_screen(cell) - 1), area.y, theme.mark(), theme.key());
             }
             if tokens && part.abs() >= 0.5 {
                 // Without colour too: what is more likely than not stands out.

@@ -4,6 +4,7 @@ use super::{Canvas, Hit, ViewMemory, text};
 use crate::action::Action;
 use crate::app::Slot;
 use crate::app::pane::{Pane, PaneLine, RequestState};
+use crate::cast::on_screen;
 use crate::report::{Body, Report};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -26,7 +27,7 @@ impl Canvas<'_> {
             self.pane(right, side, memory, focus_side);
             memory.beside = Some(if focus_side { left } else { right });
         } else if area.height >= 16 {
-            let rows = self.app.pane(main).lines.len() as u16 + 1;
+            let rows = on_screen(self.app.pane(main).lines.len()) + 1;
             // Two thirds for the pane that keys move in.
             let main_rows = rows.min(if focus_side { area.height / 3 } else { area.height * 2 / 3 }).max(4);
             let [above, below] = Layout::vertical([Constraint::Length(main_rows), Constraint::Fill(1)]).areas(area);

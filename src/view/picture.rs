@@ -1,5 +1,6 @@
 //! Pictures of the screen: SVG, plain text, or text with colours.
 
+use crate::cast::on_screen;
 use crate::report::text::escape;
 use anyhow::{Result, bail};
 use ratatui::buffer::{Buffer, Cell};
@@ -31,7 +32,7 @@ fn line(buffer: &Buffer, y: u16) -> impl Iterator<Item = (u16, &Cell)> {
             return None;
         }
         let cell = &buffer[(x, y)];
-        next = x + cell.symbol().width().max(1) as u16;
+        next = x + on_screen(cell.symbol().width().max(1));
         Some((x, cell))
     })
 }
@@ -138,7 +139,7 @@ pub fn svg(buffer: &Buffer) -> String {
     for y in area.top()..area.bottom() {
         let mut runs: Vec<(u16, u16, String, &Cell)> = Vec::new();
         for (x, cell) in line(buffer, y) {
-            let wide = cell.symbol().width().max(1) as u16;
+            let wide = on_screen(cell.symbol().width().max(1));
             match runs.last_mut() {
                 Some((start, end, symbols, style))
                     if *end == x && style.fg == cell.fg && style.modifier == cell.modifier =>

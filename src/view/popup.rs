@@ -4,6 +4,7 @@ use super::{Canvas, text};
 use crate::app::Tab;
 use crate::app::overlay::{Overlay, Picker, PickerKind};
 use crate::app::text_input::TextInput;
+use crate::cast::on_screen;
 use crate::keymap::spell;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
@@ -47,7 +48,7 @@ impl Canvas<'_> {
 
     /// Clears a box at the bottom of `area` for `rows` lines under a heading.
     fn frame(&mut self, area: Rect, title: &str, rows: usize) -> Rect {
-        let height = (rows as u16).saturating_add(1).min(area.height);
+        let height = on_screen(rows).saturating_add(1).min(area.height);
         let outer = Rect { y: area.bottom() - height, height, ..area };
         self.blank(outer);
         let style = self.theme.key();
@@ -66,8 +67,8 @@ impl Canvas<'_> {
         for (y, line) in (inner.y..inner.bottom()).zip(lines.iter().skip(first)) {
             self.put(inner, inner.x, y, line, Style::new());
         }
-        let x = before.last().map_or(0, |line| line.width()) as u16;
-        Position::new((inner.x + x).min(inner.right().saturating_sub(1)), inner.y + (line - first) as u16)
+        let x = on_screen(before.last().map_or(0, |line| line.width()));
+        Position::new((inner.x + x).min(inner.right().saturating_sub(1)), inner.y + on_screen(line - first))
     }
 
     fn list(&mut self, area: Rect, title: &str, lines: &[String], cursor: Option<usize>, scroll: usize) {
@@ -109,8 +110,8 @@ impl Canvas<'_> {
         let cursor =
             self.entry_line(Rect { x, width: inner.right().saturating_sub(x), height: 1, ..inner }, &picker.entry);
         let list = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
-        let names = picker.items.iter().map(|i| text::width(&i.name)).max().unwrap_or(0).min(20) as u16;
-        let keys = picker.items.iter().map(|i| text::width(&i.keys)).max().unwrap_or(0).min(16) as u16;
+        let names = on_screen(picker.items.iter().map(|i| text::width(&i.name)).max().unwrap_or(0).min(20));
+        let keys = on_screen(picker.items.iter().map(|i| text::width(&i.keys)).max().unwrap_or(0).min(16));
         // The help shows a heading before each group while nothing is searched for.
         let mut lines: Vec<Option<usize>> = Vec::new();
         let mut heads = Vec::new();

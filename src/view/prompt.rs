@@ -4,6 +4,7 @@ use super::{Canvas, ViewMemory, text};
 use crate::app::Slot;
 use crate::app::overlay::Overlay;
 use crate::app::pane::RequestState;
+use crate::cast::on_screen;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use unicode_width::UnicodeWidthStr;
@@ -35,7 +36,7 @@ impl Canvas<'_> {
         let rows = lines.len().clamp(1, most);
         let tokens = if area.height >= 8 { 3 } else { 0 };
         let [prompt, strip, table] =
-            Layout::vertical([Constraint::Length(rows as u16 + 1), Constraint::Length(tokens), Constraint::Min(0)])
+            Layout::vertical([Constraint::Length(on_screen(rows) + 1), Constraint::Length(tokens), Constraint::Min(0)])
                 .areas(area);
 
         let (title, style) = match entry {
@@ -52,8 +53,8 @@ impl Canvas<'_> {
             self.put(prompt, prompt.x, y, line, Style::new());
         }
         let cursor = before.map(|b| {
-            let x = b.last().map_or(0, |l| l.width()) as u16;
-            Position::new((prompt.x + x).min(prompt.right().saturating_sub(1)), prompt.y + 1 + (line - first) as u16)
+            let x = on_screen(b.last().map_or(0, |l| l.width()));
+            Position::new((prompt.x + x).min(prompt.right().saturating_sub(1)), prompt.y + 1 + on_screen(line - first))
         });
         if strip.height > 0 {
             self.tokens(strip, memory);

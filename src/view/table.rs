@@ -3,6 +3,7 @@
 use super::theme::Theme;
 use super::{Canvas, text};
 use crate::app::pane::Pane;
+use crate::cast::on_screen;
 use crate::report::text::number;
 use crate::report::{Cell, CellKind, Table};
 use ratatui::layout::Rect;
@@ -72,8 +73,8 @@ impl Canvas<'_> {
             let style = if sorted { self.theme.key() } else { self.theme.dim().add_modifier(Modifier::BOLD) };
             let own = text::width(&column.name);
             let pad = if right(column.kind) { width.saturating_sub(own) } else { 0 };
-            self.put(area, x.saturating_add(pad as u16), area.y, &column.name, style);
-            x = x.saturating_add(width as u16 + 1);
+            self.put(area, x.saturating_add(on_screen(pad)), area.y, &column.name, style);
+            x = x.saturating_add(on_screen(width) + 1);
             if at == 0 && pane.skipped > 0 {
                 self.put(area, x.saturating_sub(1), area.y, self.theme.more(false), self.theme.key());
             }
@@ -113,9 +114,9 @@ impl Canvas<'_> {
             };
             let own = shown(cell, column.kind, theme);
             let pad = if right(column.kind) { width.saturating_sub(text::width(&own)) } else { 0 };
-            let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(*width as u16)), ..area };
-            self.put(cell_area, x.saturating_add(pad as u16), area.y, &own, style);
-            x = x.saturating_add(*width as u16 + 1);
+            let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(on_screen(*width))), ..area };
+            self.put(cell_area, x.saturating_add(on_screen(pad)), area.y, &own, style);
+            x = x.saturating_add(on_screen(*width) + 1);
             // Texts at the end of a row stay as they are: what is not written again need not be sent.
             if column.kind != CellKind::Text || at == 0 {
                 end = x;

@@ -1,5 +1,6 @@
 //! Styles by what they mean. The default uses the terminal's own 16 colours and background.
 
+use crate::cast::whole;
 use crate::report::text::{LEVELS, SPARK, spark};
 use anyhow::{Result, bail};
 use ratatui::style::{Color, Modifier, Style};
@@ -133,7 +134,7 @@ impl Theme {
                 // The cube's blues and oranges, from pale to full.
                 const COLD: [u8; 5] = [252, 153, 111, 69, 33];
                 const WARM: [u8; 5] = [252, 223, 216, 209, 202];
-                let step = (strength * 4.99) as usize;
+                let step = whole(strength * 4.99);
                 Style::new().fg(Color::Indexed(if value < 0.0 { COLD[step] } else { WARM[step] }))
             }
         }
@@ -146,12 +147,12 @@ impl Theme {
         let glyphs = if self.ascii { ASCII } else { BLOCKS };
         let strength = if value.is_nan() { 0.0 } else { value.abs().clamp(0.0, 1.0) };
         // Half a step is the least that shows.
-        glyphs[usize::from(value < 0.0)][(strength * 4.0).round() as usize]
+        glyphs[usize::from(value < 0.0)][whole((strength * 4.0).round())]
     }
 
     /// A bar of at most `width` columns for a value from 0 to 1.
     pub fn bar_text(self, value: f32, width: usize) -> String {
-        let eighths = (value.clamp(0.0, 1.0) * (width * 8) as f32).round() as usize;
+        let eighths = whole((value.clamp(0.0, 1.0) * (width * 8) as f32).round());
         if self.ascii {
             return "#".repeat((eighths + 4) / 8);
         }

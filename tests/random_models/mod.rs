@@ -391,7 +391,7 @@ impl Recipe {
         } else {
             set("hidden_act", json!(self.activation));
         }
-        if gemma || self.family == "qwen3" {
+        if gemma || ["qwen3", "helium"].contains(&self.family) {
             set("head_dim", json!(width));
         }
         match self.family {

@@ -3,6 +3,7 @@
 use crate::address::{Edit, Numbered, Parts, Places};
 use crate::analysis::circuit::{address, component};
 use crate::analysis::{About, Evidence, Job, MethodDirection};
+use crate::cast::single;
 use crate::model::forward::Step;
 use crate::replacement::Gate;
 use crate::replacement::circuit::{Circuit, Objective, Total, TotalsSplit};
@@ -38,14 +39,14 @@ pub(super) fn run(job: &Job, step: Step) -> Result<Report> {
     let passes = crate::analysis::passes(job)?;
     let circuit = Circuit::new(&job.model.decoder, job.trace(), &objective, Gate::default(), &passes, step)?;
     let totals = circuit.totals_while(neurons, &mut || step(0, 0))?;
-    let split = if job.values.flag("why")? { circuit.split(neurons, &passes, step)? } else { Vec::new() };
+    let split = if job.values.flag("why")? { circuit.split(neurons, step)? } else { Vec::new() };
 
     let mut report = Report::default();
     target.describe(&mut report, job.model, job.position);
     let what = if target.contrast.is_some() { "difference" } else { "logit_less_mean" };
     report.fact(what, circuit.value());
     let embeddings = totals.iter().filter(|t| t.unit.layer().is_none());
-    report.fact("from_tokens", embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32);
+    report.fact("from_tokens", single(embeddings.map(|t| f64::from(t.writes)).sum::<f64>()));
     match job.edits.is_empty() {
         true => report.fact("from_biases", circuit.biases(&mut || step(0, 0))?),
         // What an edit wrote has no way back to a token.

@@ -1,6 +1,7 @@
 //! The tokens that each unit of a graph promotes, and those that drive it.
 
 use crate::analysis::vocabulary::{self, Projection, neuron_directions, project};
+use crate::cast::short;
 use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::model::dictionary::{Dictionary, ReadPoint};
@@ -100,7 +101,7 @@ pub(super) fn drivers(
                 Tensor::from_vec(rows, (units.len(), width), decoder.device())?
             }
             None => {
-                let index: Vec<u32> = index.iter().map(|i| *i as u32).collect();
+                let index: Vec<u32> = index.iter().map(|i| short(*i)).collect();
                 let index = Tensor::from_vec(index, units.len(), decoder.device())?;
                 block.mlp.gate.as_ref().unwrap_or(&block.mlp.input).weight.index_select(&index, 0)?
             }

@@ -3,6 +3,7 @@
 use super::EXPLAINED;
 use super::candidates::Candidates;
 use super::choose::LogitTarget;
+use crate::cast::single;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, RowStore};
 use crate::model::text::Piece;
 use crate::replacement::EffectRow;
@@ -104,7 +105,7 @@ impl Candidates<'_> {
             effects[remainder] += std::mem::take(&mut effects[unit]);
         }
         let sum: f64 = effects.iter().map(|x| x.abs() as f64).sum();
-        (effects, (sum + row.bias.abs() as f64) as f32)
+        (effects, single(sum + row.bias.abs() as f64))
     }
 
     fn metadata(&self, tokens: &[Piece], targets: &[LogitTarget], complete: bool) -> Metadata {

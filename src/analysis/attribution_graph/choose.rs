@@ -4,6 +4,7 @@ use super::GraphSettings;
 use super::unit::Unit;
 use crate::analysis::next_token::NextToken;
 use crate::analysis::target::Target;
+use crate::cast::short;
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::ops::{host, numbers};
@@ -131,7 +132,7 @@ impl Ranked {
             parts.map(move |(part, some)| (layer * scores.len() + part * SCORES_AT_ONCE, some))
         });
         // `ranked_neurons` has checked that places fit.
-        let scored = |first: usize, (i, score): (usize, &f32)| (*score, (first + i) as u32);
+        let scored = |first: usize, (i, score): (usize, &f32)| (*score, short(first + i));
         parts.map(move |(first, some)| some.iter().enumerate().map(move |s| scored(first, s)).filter(|s| s.0 > 0.0))
     }
 

@@ -3,8 +3,10 @@
 use super::choose::Chosen;
 use super::{CircuitSettings, Sink};
 use crate::analysis::attribution_graph::{LogitTarget, always_on_neurons};
+use crate::cast::single;
 use crate::graph::{Certificate, Generator, Graph, Metadata, Node, NodeTotals, RowStore, Traced};
 use crate::model::Model;
+use crate::model::arch::Decoder;
 use crate::model::site::BlockSite as S;
 use crate::model::text::Piece;
 use crate::model::trace::Trace;
@@ -63,11 +65,11 @@ impl Gathered {
     fn certificate(&self) -> Certificate {
         let unexplained = if self.abs_sum > 0.0 { (self.dropped / self.abs_sum).clamp(0.0, 1.0) } else { 0.0 };
         Certificate {
-            value: self.value as f32,
-            bias: self.bias as f32,
-            residual: self.residual as f32,
-            abs_sum: self.abs_sum as f32,
-            unexplained: unexplained as f32,
+            value: single(self.value),
+            bias: single(self.bias),
+            residual: single(self.residual),
+            abs_sum: single(self.abs_sum),
+            unexplained: single(unexplained),
         }
     }
 }
@@ -94,7 +96,7 @@ impl Parts<'_> {
             gathered.entry(at).or_default().add(row, &places, Some(at).filter(is_sink));
         }
         for (run, at) in sinks.into_iter().zip(first..) {
-            let totals = gathered.get(&at).map(|row| NodeTotals { writes: row.value as f32, counts: None });
+            let totals = gathered.get(&at).map(|row| NodeTotals { writes: single(row.value), counts: None });
             nodes.push(Node { totals, ..Node::sink(run) });
         }
         let target = small(nodes.len());
@@ -108,8 +110,8 @@ impl Parts<'_> {
         let mut store = RowStore::new(nodes.len());
         for (at, row) in gathered {
             nodes[at as usize].certificate = Some(row.certificate());
-            let edges = row.edges.iter().map(|(source, weight)| (*source, *weight as f32));
-            let edges = edges.chain([(bias, row.bias as f32)]).filter(|(_, weight)| *weight != 0.0);
+            let edges = row.edges.iter().map(|(source, weight)| (*source, single(*weight)));
+            let edges = edges.chain([(bias, single(row.bias))]).filter(|(_, weight)| *weight != 0.0);
             store.set(at as usize, edges.collect())?;
         }
         let mut graph = Graph::new(self.metadata(go_on)?, nodes, store.edges())?;
@@ -130,7 +132,7 @@ impl Parts<'_> {
                 CircuitNode::Mlp { layer, position } => (false, self.chosen.neurons_of(layer, position)),
                 _ => (false, [].as_slice()),
             };
-            nodes.push(Node { always_on, ..node_with(self.trace, self.tokens, total, apart)? });
+            nodes.push(Node { always_on, ..node_with(&self.model.decoder, self.trace, self.tokens, total, apart)? });
         }
         Ok(nodes)
     }
@@ -147,7 +149,7 @@ impl Parts<'_> {
         let embeddings = self.chosen.totals.values().filter(|t| t.unit.layer().is_none());
         let traced = Traced {
             value: self.circuit.value(),
-            tokens: embeddings.map(|t| f64::from(t.writes)).sum::<f64>() as f32,
+            tokens: single(embeddings.map(|t| f64::from(t.writes)).sum::<f64>()),
             biases: self.circuit.biases(go_on)?,
         };
         let mut settings = Map::new();
@@ -191,10 +193,10 @@ pub(super) fn node_of(circuit: &Circuit, tokens: &[Piece], unit: CircuitNode, wi
             total.counts -= apart.counts;
         }
     }
-    node_with(circuit.trace(), tokens, &total, without)
+    node_with(circuit.model(), circuit.trace(), tokens, &total, without)
 }
 
-fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) -> Result<Node> {
+fn node_with(model: &Decoder, trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) -> Result<Node> {
     let p = small(total.unit.position());
     let node = match total.unit {
         CircuitNode::Embed { position } => {
@@ -203,7 +205,7 @@ fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) 
         }
         CircuitNode::PosEmbed { .. } => Node::positional_embedding(p),
         CircuitNode::Head { layer, head, position } => {
-            let keys = looks(trace, layer, head, position)?;
+            let keys = looks(model.pattern_row(trace, layer, head, position)?);
             let label = keys.first().map(|&(key, weight)| looks_at(&tokens[key].text, key, weight));
             let node = Node { label: label.unwrap_or_default(), ..Node::head(small(layer), head as u64, p) };
             node.with_looks(&keys)
@@ -222,14 +224,12 @@ fn node_with(trace: &Trace, tokens: &[Piece], total: &Total, without: &[usize]) 
 /// Keys of a head that are told.
 const KEYS: usize = 3;
 
-/// The keys that a head looks at most from a position, with their weights.
-fn looks(trace: &Trace, layer: usize, head: usize, position: usize) -> Result<Vec<(usize, f32)>> {
-    let row = trace.block(layer, S::Pattern)?.get(head)?.get(position)?;
-    let row: Vec<f32> = row.to_dtype(DType::F32)?.to_vec1()?;
-    let mut keys: Vec<(usize, f32)> = row.into_iter().enumerate().take(position + 1).collect();
+/// The keys that a head looks at most, with their weights.
+fn looks(pattern: Vec<f32>) -> Vec<(usize, f32)> {
+    let mut keys: Vec<(usize, f32)> = pattern.into_iter().enumerate().collect();
     keys.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     keys.truncate(KEYS);
-    Ok(keys)
+    keys
 }
 
 /// `looks at 9 " John" 0.74`

@@ -3,6 +3,7 @@
 
 use super::assemble::node_of;
 use crate::analysis::vocabulary::{neuron_directions, project};
+use crate::cast::single;
 use crate::graph::{Node, NodeKind};
 use crate::model::Model;
 use crate::model::text::Piece;
@@ -138,8 +139,8 @@ fn neurons(
         children.push((node, effects[neuron]));
     }
     order.sort_unstable();
-    children.push((node_of(circuit, tokens, CircuitNode::Mlp { layer, position }, &order)?, rest as f32));
-    Ok(CircuitBranch { children, more: 0, more_abs: 0.0, bias: 0.0, value: value as f32 })
+    children.push((node_of(circuit, tokens, CircuitNode::Mlp { layer, position }, &order)?, single(rest)));
+    Ok(CircuitBranch { children, more: 0, more_abs: 0.0, bias: 0.0, value: single(value) })
 }
 
 /// The heads and MLPs of a sink that are read.
@@ -152,7 +153,7 @@ fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, positions:
     )?;
     let row = row.into_iter().next().context("a row")?;
     let value = row.effects.iter().map(|(_, x)| f64::from(*x)).sum::<f64>();
-    told(circuit, tokens, row.effects.into_iter().map(|(unit, x)| (Ok(unit), x)).collect(), (0.0, value as f32))
+    told(circuit, tokens, row.effects.into_iter().map(|(unit, x)| (Ok(unit), x)).collect(), (0.0, single(value)))
 }
 
 /// All that is read, what the positions of a sink write as one.
@@ -176,7 +177,7 @@ fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sinks: &[V
             None => parts.push((Ok(unit), effect)),
         }
     }
-    parts.extend(sunk.into_iter().map(|(sink, sum)| (Err(Node::sink(&sinks[sink])), sum as f32)));
+    parts.extend(sunk.into_iter().map(|(sink, sum)| (Err(Node::sink(&sinks[sink])), single(sum))));
     told(circuit, tokens, parts, (row.bias, row.value))
 }
 
@@ -189,7 +190,7 @@ fn told(
     parts.retain(|(_, x)| *x != 0.0);
     parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     let rest = parts.split_off(parts.len().min(CHILDREN));
-    let more_abs = rest.iter().map(|(_, x)| f64::from(x.abs())).sum::<f64>() as f32;
+    let more_abs = single(rest.iter().map(|(_, x)| f64::from(x.abs())).sum::<f64>());
     let node = |(part, effect): (Result<CircuitNode, Node>, f32)| -> Result<(Node, f32)> {
         Ok((part.map_or_else(Ok, |unit| node_of(circuit, tokens, unit, &[]))?, effect))
     };

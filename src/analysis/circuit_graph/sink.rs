@@ -110,12 +110,9 @@ fn mass(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -
     let (mut mass, mut all) = (vec![0.0; n], 0.0);
     for layer in 0..model.arch.n_layers {
         go_on()?;
-        let pattern = trace.block(layer, S::Pattern)?.to_dtype(DType::F32)?;
-        let by_key = pattern.sum(0)?.to_vec2::<f32>()?;
-        for (query, row) in by_key.iter().enumerate().skip(1) {
-            row[..query].iter().enumerate().for_each(|(key, a)| mass[key] += f64::from(*a));
-            all += row[..=query].iter().map(|a| f64::from(*a)).sum::<f64>();
-        }
+        mass.iter_mut().zip(model.attention_received(trace, layer)?).for_each(|(sum, x)| *sum += x);
+        // Every query but the first gives one of each head.
+        all += (model.arch.n_heads * (n - 1)) as f64;
     }
     mass.iter_mut().for_each(|m| *m /= f64::max(all, f64::MIN_POSITIVE));
     Ok(mass)

@@ -5,6 +5,7 @@ use crate::address::{Address, Part};
 use crate::analysis::neurons::links;
 use crate::analysis::vocabulary::{self, Projection};
 use crate::analysis::{Job, passes};
+use crate::cast::{signed, single};
 use crate::model::dictionary::{Dictionary, ReadPoint};
 use crate::model::forward::Step;
 use crate::model::site::BlockSite as S;
@@ -96,7 +97,7 @@ fn activations(job: &Job, unit: &Address, here: &[(f32, f32)]) -> Table {
     let number = |name| Column::number(name, "", 4);
     let mut table = Table::new([Column::address("unit"), Column::token("token"), number("activation"), number("pre")]);
     for (p, (token, (pre, activation))) in job.input.tokens.iter().zip(here).enumerate() {
-        table.push([unit.clone().at(p as i64).into(), Cell::token(&token.text), (*activation).into(), (*pre).into()]);
+        table.push([unit.clone().at(signed(p)).into(), Cell::token(&token.text), (*activation).into(), (*pre).into()]);
     }
     table
 }
@@ -106,7 +107,7 @@ fn writes(layer: usize, rows: &[Vec<f32>]) -> Table {
     let mut table = Table::new([Column::address("unit"), Column::number("norm", "", 4)]);
     for (above, row) in rows.iter().enumerate() {
         let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        table.push([Address::unit(layer + above, Part::Mlp).into(), (norm as f32).into()]);
+        table.push([Address::unit(layer + above, Part::Mlp).into(), single(norm).into()]);
     }
     table
 }

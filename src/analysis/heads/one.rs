@@ -4,6 +4,7 @@ use super::entropy;
 use crate::address::{Address, Part};
 use crate::analysis::vocabulary::{Ranked, project};
 use crate::analysis::{Job, target};
+use crate::cast::signed;
 use crate::model::arch::{Decoder, Linear};
 use crate::model::edit::Scope;
 use crate::model::ops;
@@ -71,7 +72,7 @@ pub fn report(job: &Job, layer: usize, head: usize) -> Result<Report> {
     report.table("suppressed", &format!("What {address} suppresses at position {}", job.position), suppressed);
 
     let axis = |name| Axis::new(name, job.input.labels());
-    let queries = (0..n).flat_map(|q| std::iter::repeat_n(address.clone().at(q as i64), n)).collect();
+    let queries = (0..n).flat_map(|q| std::iter::repeat_n(address.clone().at(signed(q)), n)).collect();
     let pattern = Grid::new(axis("query"), axis("key"), found.pattern.clone(), "", 3)?.with_addresses(queries)?;
     report.grid("pattern", &format!("Pattern of {address}"), pattern);
     let weighted = found.pattern.iter().enumerate().map(|(i, p)| p * norms[i % n]).collect();

@@ -1,5 +1,6 @@
 //! The edges that pass a layer's heads.
 
+use crate::cast::short;
 use crate::graph::{Graph, Influence, NodeKind, Pruned};
 
 /// Edges that begin below the heads of a layer and end above them: `most` of those through which most influence runs. `kept` leaves out what
@@ -28,7 +29,7 @@ pub fn edges_over(
         let scale = influence.scales()[target];
         let mut add = |(source, weight): (u32, f32)| {
             if below(source) {
-                edges.push((scale * weight.abs(), source, target as u32));
+                edges.push((scale * weight.abs(), source, short(target)));
             }
         };
         match kept {

@@ -3,6 +3,7 @@
 use crate::address::{Address, Part};
 use crate::analysis::Job;
 use crate::analysis::vocabulary::greatest;
+use crate::cast::{signed, single};
 use crate::model::arch::Linear;
 use crate::model::ops;
 use crate::model::site::{BlockSite, Site};
@@ -63,11 +64,11 @@ pub fn inputs(job: &Job, position: usize, whole: (&str, f32), feeds: &Gradients)
         Ok((rows * &feeds.embed)?.sum(1)?.to_vec1()?)
     };
     for (p, effect) in by_position(Site::Embed)?.into_iter().enumerate() {
-        parts.push("embed", Some(Address::embed().at(p as i64)), Some(p), effect);
+        parts.push("embed", Some(Address::embed().at(signed(p))), Some(p), effect);
     }
     if model.pos_embed.is_some() {
         let effect = by_position(Site::PosEmbed)?.iter().map(|x| f64::from(*x)).sum::<f64>();
-        parts.push("pos_embed", None, None, effect as f32);
+        parts.push("pos_embed", None, None, single(effect));
     }
     for (l, gradient) in feeds.neurons.iter().enumerate() {
         let post = trace.block(l, BlockSite::MlpPost)?.narrow(0, 0, n)?.to_dtype(DType::F32)?;
@@ -80,12 +81,12 @@ pub fn inputs(job: &Job, position: usize, whole: (&str, f32), feeds: &Gradients)
         parts.others.1 += effects.iter().map(|x| f64::from(*x)).sum::<f64>() - kept;
         for i in chosen {
             let (p, m) = (i / model.arch.d_mlp, i % model.arch.d_mlp);
-            let address = Address::unit(l, Part::Neuron(m)).at(p as i64);
+            let address = Address::unit(l, Part::Neuron(m)).at(signed(p));
             parts.push("neuron", Some(address), Some(p), effects[i]);
         }
     }
     let rest = if job.edited.is_some() { "biases, edits" } else { "biases" };
-    parts.push(rest, None, None, (f64::from(value) - parts.sum()) as f32);
+    parts.push(rest, None, None, single(f64::from(value) - parts.sum()));
     parts.truncate(top);
     Ok((parts_table(job, parts, name, value), carried(job, feeds, value, n)?))
 }
@@ -101,7 +102,7 @@ fn parts_table(job: &Job, mut parts: Parts, name: &str, value: f32) -> Table {
     ]);
     let (others, sum) = parts.others;
     if others > 0 {
-        parts.push(&format!("{others} more"), None, None, sum as f32);
+        parts.push(&format!("{others} more"), None, None, single(sum));
     }
     parts.push(name, None, None, value);
     for part in parts.pieces {
@@ -146,7 +147,7 @@ fn carried(job: &Job, feeds: &Gradients, value: f32, n: usize) -> Result<Table> 
 
 /// The neurons that read a neuron, with the part of their activation it makes; the heads that move what it writes.
 pub fn readers(job: &Job, readers: &Readers) -> Result<(Table, Table)> {
-    let at = |r: &NeuronReader, part: Part| Address::unit(r.layer, part).at(r.position as i64);
+    let at = |r: &NeuronReader, part: Part| Address::unit(r.layer, part).at(signed(r.position));
     let token = |r: &NeuronReader| Cell::token(&job.input.tokens[r.position].text);
     let mut neurons = Table::new([
         Column::address("neuron"),

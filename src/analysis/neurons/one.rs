@@ -4,6 +4,7 @@ use super::{LayerNeurons, gate, layers, links};
 use crate::address::{Address, Part, resolve_position};
 use crate::analysis::vocabulary::{self, Projection, Ranked};
 use crate::analysis::{Job, passes};
+use crate::cast::signed;
 use crate::model::arch::Linear;
 use crate::model::edit::{Passes, Scope};
 use crate::model::forward::Step;
@@ -113,7 +114,7 @@ fn activations(job: &Job, trace: &Trace, layer: usize, neuron: usize) -> Result<
     let d_mlp = job.model.decoder.arch.d_mlp;
     let mut table = Table::new(columns);
     for (p, token) in job.input.tokens.iter().enumerate() {
-        let address = Address::unit(layer, Part::Neuron(neuron)).at(p as i64);
+        let address = Address::unit(layer, Part::Neuron(neuron)).at(signed(p));
         let cells = values.iter().map(|v| Cell::from(v[p * d_mlp + neuron]));
         table.push([address.into(), Cell::token(&token.text)].into_iter().chain(cells));
     }

@@ -5,6 +5,7 @@ use super::choose::choose;
 use super::table::{Neuron, table, written};
 use crate::address::{Address, Part};
 use crate::analysis::Job;
+use crate::cast::{signed, single};
 use crate::model::site::{BlockSite, Site};
 use crate::report::{Axis, Column, Grid, Report, Table};
 use anyhow::Result;
@@ -33,7 +34,7 @@ fn by_layer(layers: &[LayerNeurons]) -> Table {
         Column::integer("positive"),
     ]);
     for layer in layers {
-        let sum = |values: &[f32], f: fn(f32) -> f32| values.iter().map(|x| f(*x) as f64).sum::<f64>() as f32;
+        let sum = |values: &[f32], f: fn(f32) -> f32| single(values.iter().map(|x| f(*x) as f64).sum::<f64>());
         table.push([
             layer.layer.into(),
             sum(&layer.attribution, |x| x).into(),
@@ -58,7 +59,7 @@ fn activations(job: &Job, layers: &[LayerNeurons], chosen: &[Neuron]) -> Result<
         labels.push(address.to_string());
         for (p, row) in traces[&layer].chunks(d_mlp).enumerate() {
             values.push(row[n]);
-            addresses.push(address.clone().at(p as i64));
+            addresses.push(address.clone().at(signed(p)));
         }
     }
     let grid = Grid::new(Axis::new("neuron", labels), Axis::new("position", job.input.labels()), values, "", 3)?;

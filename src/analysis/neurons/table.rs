@@ -4,6 +4,7 @@ use super::LayerNeurons;
 use crate::address::{Address, Part};
 use crate::analysis::Job;
 use crate::analysis::vocabulary::{self, Projection};
+use crate::cast::signed;
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
@@ -108,7 +109,7 @@ fn of_one_run(
     for (at, chosen @ &(l, n)) in chosen.iter().enumerate() {
         let layer = &layers[l];
         let of = |layer: &LayerNeurons| [layer.activation[n], layer.attribution[n], layer.direct[n]].map(Cell::from);
-        let address = Address::unit(layer.layer, Part::Neuron(n)).at(job.position as i64);
+        let address = Address::unit(layer.layer, Part::Neuron(n)).at(signed(job.position));
         let mut row: Vec<Cell> = vec![address.into()];
         row.extend(of(layer));
         let n_pos = job.input.tokens.len();

@@ -2,6 +2,7 @@
 
 use super::{PatchCells, PatchQuestion, PatchSite};
 use crate::address::{Address, Part, resolve_position};
+use crate::cast::signed;
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
 use anyhow::{Result, bail, ensure};
@@ -116,7 +117,7 @@ pub(super) fn cells(model: &Decoder, patch: &PatchQuestion, n_pos: usize) -> Res
         for unit in chosen {
             for position in &places {
                 let one = Address::unit(layer, site.part(unit.unwrap_or(0), shared));
-                let here = position.map_or(one.clone(), |p| one.clone().at(p as i64));
+                let here = position.map_or(one.clone(), |p| one.clone().at(signed(p)));
                 let address = (unit.is_some() || units.is_none()).then(|| here.clone());
                 let cols = match (units, unit) {
                     (None, _) => 0..model.arch.d_model,

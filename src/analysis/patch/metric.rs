@@ -1,6 +1,7 @@
 //! What is measured of a run's answer, with its slope along the logits.
 
 use crate::analysis::target::Target;
+use crate::cast::single;
 use anyhow::{Context, Result, bail};
 
 /// What is measured at one position.
@@ -88,7 +89,7 @@ impl Measure {
             AnswerMetric::Kl => now[i] - self.clean[i].exp(),
             _ => of_target(i),
         };
-        (0..logits.len()).map(|i| slope(i) as f32).collect()
+        (0..logits.len()).map(|i| single(slope(i))).collect()
     }
 }
 

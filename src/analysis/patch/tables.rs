@@ -2,6 +2,7 @@
 
 use super::{EffectEstimate, PatchAnswer, PatchCell, PatchCells, PatchQuestion};
 use crate::analysis::input::Input;
+use crate::cast::single;
 use crate::model::Model;
 use crate::report::{self, Axis, Column, Grid, Report, Table};
 use anyhow::{Result, ensure};
@@ -12,8 +13,8 @@ pub fn describe(report: &mut Report, model: &Model, patch: &PatchQuestion, patch
     report.fact("site", patch.site.name());
     report.fact("direction", patch.way.name());
     report.fact("metric", patch.metric.name());
-    report.fact("metric_clean", patched.clean as f32);
-    report.fact("metric_corrupt", patched.corrupt as f32);
+    report.fact("metric_clean", single(patched.clean));
+    report.fact("metric_corrupt", single(patched.corrupt));
     agreement(report, patch, patched);
 }
 
@@ -22,7 +23,7 @@ fn agreement(report: &mut Report, patch: &PatchQuestion, patched: &PatchAnswer) 
     let Some((first, others)) = patched.effects.split_first() else { return };
     for (approx, effects) in patch.approx[1..].iter().zip(others) {
         if let Some(r) = pearson(first, effects) {
-            report.fact(&format!("correlation_{}_{}", patch.approx[0].name(), approx.name()), r as f32);
+            report.fact(&format!("correlation_{}_{}", patch.approx[0].name(), approx.name()), single(r));
         }
     }
 }
@@ -159,11 +160,11 @@ pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, top: usize) -
         let (middle, n) = (mean(&of), of.len() as f64);
         let error = middle.filter(|_| of.len() > 1).map(|m| {
             let spread = of.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (n - 1.0);
-            (spread / n).sqrt() as f32
+            single((spread / n).sqrt())
         });
         let mut row = named(cell, &own);
-        row.extend([middle.map(|m| m as f32).into(), error.into(), of.len().into()]);
-        row.extend((1..patch.approx.len()).map(|way| mean(&values(way, i)).map(|m| m as f32).into()));
+        row.extend([middle.map(single).into(), error.into(), of.len().into()]);
+        row.extend((1..patch.approx.len()).map(|way| mean(&values(way, i)).map(single).into()));
         rows.push((middle.unwrap_or(0.0).abs(), row));
     }
     if top > 0 {

@@ -3,6 +3,7 @@
 use super::{SilencedUnit, Silencing, TestedPrompt, UnitKind};
 use crate::address::{Address, Part};
 use crate::analysis::target::Target;
+use crate::cast::signed;
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::site::Sites;
 use crate::replacement::direct::Direct;
@@ -105,7 +106,7 @@ impl TestedPrompt<'_> {
     /// runs, so that their changes add up to what was measured.
     fn culprit(&self, effect: &SilencedUnit, before: &Direct, after: &Direct) -> Option<Culprit> {
         let gap = effect.measured? - effect.counts;
-        let at = self.position as i64;
+        let at = signed(self.position);
         let mut parts = Vec::new();
         for (l, (b, a)) in before.layers.iter().zip(&after.layers).enumerate() {
             let heads = b.heads.iter().zip(&a.heads).enumerate();

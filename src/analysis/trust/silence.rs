@@ -4,13 +4,14 @@ use super::{SilencedUnit, Silencing, TargetTrial, TestedPrompt, Trial, UnitKind}
 use crate::address::{Address, Part, resolve_position};
 use crate::analysis::copy_logits;
 use crate::analysis::target::Target;
+use crate::cast::{signed, single};
 use crate::model::edit::{self, EditPlan, Passes};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
-use crate::replacement::Gate;
 use crate::replacement::backward::Gradients;
 use crate::replacement::circuit::{Circuit, Objective};
+use crate::replacement::{Gate, Rules};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use std::collections::HashMap;
@@ -55,7 +56,7 @@ impl SiteGradients {
                 counts += f64::from(self.counts[i]) * f64::from(taken);
             }
         }
-        (writes as f32, counts as f32)
+        (single(writes), single(counts))
     }
 }
 
@@ -73,15 +74,17 @@ impl TestedPrompt<'_> {
         for row in values.chunks_exact(width).skip(from) {
             sums.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
         }
-        sums.into_iter().map(|s| (s / (n - from) as f64) as f32).collect()
+        sums.into_iter().map(|s| single(s / (n - from) as f64)).collect()
     }
 
     /// Every unit of the trial with what both totals say of it; nothing is measured yet.
     pub(super) fn predict(&self, target: Target, trial: &Trial, step: Step) -> Result<TargetTrial> {
         let decoder = &self.model.decoder;
         let objective = Objective { weights: target.weights().collect(), position: self.position };
-        let circuit = Circuit::new(decoder, &self.run, &objective, Gate::default(), &Passes::default(), step)?;
-        let (frozen, exact) = (circuit.frozen(), circuit.exact());
+        let circuit = Circuit::begin(decoder, &self.run, &objective, Gate::default(), &Passes::default(), step)?;
+        let written = Sites::only((0..decoder.arch.n_layers).map(|l| Site::Block(l, S::MlpOut)));
+        let frozen = &circuit.gradients(Rules::relp(Gate::default()), &written, step)?;
+        let exact = &circuit.gradients(Rules::EXACT, &written, step)?;
         let (arch, seen) = (&decoder.arch, self.position + 1);
         let places = self.first()..seen;
         let mut effects = Vec::new();
@@ -105,7 +108,7 @@ impl TestedPrompt<'_> {
                 let kept = |g: &Gradients| g.at(at(S::MlpOut)).cloned().context("what MLPs write has no gradient");
                 let out = SiteGradients::new(self, at(S::MlpOut), &kept(frozen)?, &kept(exact)?)?;
                 for p in places.clone() {
-                    push(UnitKind::Mlp, Address::unit(l, Part::Mlp).at(p as i64), (&out, p..p + 1, 0..out.width));
+                    push(UnitKind::Mlp, Address::unit(l, Part::Mlp).at(signed(p)), (&out, p..p + 1, 0..out.width));
                 }
             }
         }
@@ -116,7 +119,7 @@ impl TestedPrompt<'_> {
                 for (p, n) in chosen {
                     push(
                         UnitKind::Neuron,
-                        Address::unit(l, Part::Neuron(n)).at(p as i64),
+                        Address::unit(l, Part::Neuron(n)).at(signed(p)),
                         (&layer, p..p + 1, n..n + 1),
                     );
                 }
@@ -187,7 +190,7 @@ impl TestedPrompt<'_> {
         }
         for (t, tried) in tried.iter_mut().enumerate() {
             for effect in &mut tried.effects {
-                let found = places.get(&(effect.unit.to_string(), effect.against)).map(|i| lost[*i][t] as f32);
+                let found = places.get(&(effect.unit.to_string(), effect.against)).map(|i| single(lost[*i][t]));
                 effect.measured = found.filter(|x| x.is_finite());
             }
         }

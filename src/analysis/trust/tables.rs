@@ -1,6 +1,7 @@
 //! Trials as tables: of one prompt unit by unit, of a set in means.
 
 use super::{MissedPrediction, SilencedUnit, Silencing, TargetTrial, UnitAgreement, UnitKind, score};
+use crate::cast::single;
 use crate::report::{Column, Table};
 
 /// How one prompt's totals agree with what was measured.
@@ -13,8 +14,8 @@ pub fn agreements(of: &[UnitAgreement]) -> Table {
     for one in of {
         let mut row = vec![one.kind.name().into(), one.against.name().into(), one.units.into(), one.lost.into()];
         row.push(score::top(one.units).into());
-        row.extend(numbers(one).map(|x| x.map(|x| x as f32).into()));
-        row.push((score::by_chance(one.units) as f32).into());
+        row.extend(numbers(one).map(|x| x.map(single).into()));
+        row.push(single(score::by_chance(one.units)).into());
         table.push(row);
     }
     table
@@ -144,8 +145,8 @@ pub fn means(set: &[SetTrial], labels: bool) -> Table {
                     row.extend([against.name().into(), of.len().into()]);
                     let mean =
                         |x: &dyn Fn(&UnitAgreement) -> f64| of.iter().map(|a| x(a)).sum::<f64>() / of.len() as f64;
-                    row.push((mean(&|a| a.units as f64) as f32).into());
-                    row.push((mean(&|a| score::top(a.units) as f64) as f32).into());
+                    row.push(single(mean(&|a| a.units as f64)).into());
+                    row.push(single(mean(&|a| score::top(a.units) as f64)).into());
                     for (i, name) in scores().enumerate() {
                         let (mean, error) = mean_and_error(of.iter().filter_map(|a| numbers(a).nth(i)?));
                         row.push(mean.into());
@@ -153,7 +154,7 @@ pub fn means(set: &[SetTrial], labels: bool) -> Table {
                             row.push(error.into());
                         }
                     }
-                    row.push((mean(&|a| score::by_chance(a.units)) as f32).into());
+                    row.push(single(mean(&|a| score::by_chance(a.units))).into());
                     table.push(row);
                 }
             }
@@ -188,5 +189,5 @@ fn mean_and_error(values: impl Iterator<Item = f64>) -> (Option<f32>, Option<f32
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let spread = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (Some(mean as f32), (values.len() > 1).then(|| (spread / n).sqrt() as f32))
+    (Some(single(mean)), (values.len() > 1).then(|| single((spread / n).sqrt())))
 }

@@ -2,6 +2,7 @@
 
 use super::{TestPlan, Verifier};
 use crate::analysis::{About, Evidence, MethodCommand, MethodDirection};
+use crate::cast::{short, single};
 use crate::graph::verification::{Intervention, KeepOnly, Kept};
 use crate::graph::{Node, NodeKind};
 use crate::model::forward::Step;
@@ -55,7 +56,7 @@ impl Verifier<'_> {
             !group.is_empty(),
             "the group has no units that could be kept; accepted: neurons, features, heads and MLPs"
         );
-        let all: Vec<u32> = (0..self.on.graph.nodes.len() as u32).filter(is_unit).collect();
+        let all: Vec<u32> = (0..short(self.on.graph.nodes.len())).filter(is_unit).collect();
         let others: Vec<u32> = all.iter().copied().filter(|n| !group.contains(n)).collect();
         let ablated = |nodes: &[u32]| -> Result<TestPlan> {
             let mut acts = TestPlan::default();
@@ -69,8 +70,8 @@ impl Verifier<'_> {
         let acts = [ablated(&others)?, ablated(&group)?, ablated(&all)?];
         let acts: Vec<&TestPlan> = acts.iter().collect();
         let values = self.values(3, &self.plan(&acts)?, &[self.target], step)?;
-        let whole = self.on.values(&self.on.trace, 1, &[self.target])?[0][0] as f32;
-        let [group_alone, rest, empty] = [0, 1, 2].map(|run: usize| values[run][0] as f32);
+        let whole = single(self.on.values(&self.on.trace, 1, &[self.target])?[0][0]);
+        let [group_alone, rest, empty] = [0, 1, 2].map(|run: usize| single(values[run][0]));
         Ok(KeepOnly { kept: all.len() - others.len(), ablated: others.len(), whole, group: group_alone, rest, empty })
     }
 }

@@ -3,6 +3,7 @@
 use super::Verifier;
 use super::test_plan::{Delta, TestPlan};
 use crate::address::{Edit, EditTarget, Numbered, Parts, Places, Positions, Span};
+use crate::cast::signed;
 use crate::graph::verification::Intervention;
 use crate::graph::{Node, NodeKind};
 use crate::model::site::{BlockSite as S, Site};
@@ -22,7 +23,7 @@ impl Piece {
     fn edit(&self, with: &Intervention) -> Edit {
         let numbers = Span { first: Some(self.numbers.start), last: Some(self.numbers.end - 1) };
         let places = Places::Layers(Span::one(self.layer), Parts::Numbered(self.kind, numbers));
-        let target = EditTarget { places, positions: Positions::one(self.position as i64), keys: None };
+        let target = EditTarget { places, positions: Positions::one(signed(self.position)), keys: None };
         Edit { target, op: with.op() }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Encoded, Verifier};
 use crate::address::{Address, Edit, Op};
+use crate::cast::{short, single};
 use crate::graph::predict::{NodeChange, ValueChange};
 use crate::graph::verification::{Intervention, Subject};
 use crate::graph::{Node, NodeKind};
@@ -118,7 +119,7 @@ impl Verifier<'_> {
 
     fn find(&self, id: &str) -> Result<u32> {
         let place = self.on.graph.nodes.iter().position(|n| &*n.id == id);
-        Ok(place.with_context(|| format!("the graph has no node {id:?}"))? as u32)
+        Ok(short(place.with_context(|| format!("the graph has no node {id:?}"))?))
     }
 
     pub(super) fn node_acts(&self, at: u32, with: &Intervention) -> Result<TestPlan> {
@@ -189,7 +190,7 @@ impl Verifier<'_> {
             Intervention::Mean => {
                 let all = self.encoded(dictionary, None, layer)?;
                 let sum: f64 = all.iter().filter(|a| a.feature == feature).map(|a| f64::from(a.activation)).sum();
-                (sum / self.on.trace.n_pos() as f64) as f32
+                single(sum / self.on.trace.n_pos() as f64)
             }
             Intervention::Resample(prompt) => {
                 let n = self.other(prompt)?.n_pos();
@@ -300,7 +301,7 @@ impl Verifier<'_> {
                 let row = self.on.trace.row(site, p)?;
                 sums.iter_mut().zip(&row[cols.clone()]).for_each(|(s, x)| *s += f64::from(*x));
             }
-            return Ok(sums.into_iter().map(|s| (s / n_pos as f64) as f32).collect());
+            return Ok(sums.into_iter().map(|s| single(s / n_pos as f64)).collect());
         };
         let other = self.other(prompt)?;
         ensure!(position < other.n_pos(), shorter(prompt, other.n_pos(), position));

@@ -4,6 +4,7 @@ use super::Shown;
 use crate::analysis::circuit_graph::{BranchPlace, CircuitBranch};
 use crate::app::App;
 use crate::app::Slot;
+use crate::cast::{short, single};
 use crate::engine::Ask;
 use crate::graph::Edges;
 use crate::graph::tree::{Branch, Branches, KnownBranch, TreeDirection, TreeItem};
@@ -25,7 +26,7 @@ impl Shown {
         children.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         let shown: f64 = children.iter().map(|c| f64::from(c.1.abs())).sum();
         let all = self.graph.nodes[root as usize].certificate.map_or(shown, |c| f64::from(c.abs_sum));
-        let hidden = (all - shown).max(0.0) as f32;
+        let hidden = single((all - shown).max(0.0));
         branches.insert(vec![root], KnownBranch { children, more: 0, more_abs: hidden }, false);
         self.branches = Some(branches);
     }
@@ -61,7 +62,7 @@ impl Shown {
         for (node, weight) in found.children {
             let place = *at.entry(node.id.clone()).or_insert_with(|| {
                 self.graph.nodes.push(node);
-                self.graph.nodes.len() as u32 - 1
+                short(self.graph.nodes.len()) - 1
             });
             children.push((place, weight));
         }

@@ -10,6 +10,7 @@ use crate::app::Slot;
 use crate::app::message::Message;
 use crate::app::pane::RequestState;
 use crate::app::{App, Tab};
+use crate::cast::{short, signed};
 use crate::engine::Ask;
 use crate::graph::verification::{Cause, Intervention, NodeEffect, Subject};
 use crate::graph::{Node, NodeKind};
@@ -68,7 +69,7 @@ impl Shown {
         };
         let all: Vec<usize> = (0..self.graph.nodes.len()).filter(same).collect();
         let kept = all.iter().find(|n| self.pruned.nodes()[**n]);
-        kept.or(all.first()).map(|at| (*at as u32, kept.is_some()))
+        kept.or(all.first()).map(|at| (short(*at), kept.is_some()))
     }
 
     /// Keeps more until a node is kept: nodes as far as it takes, then edges. Whether anything shows it; if not, all stays as it was.
@@ -106,7 +107,7 @@ impl App {
             self.tab = Tab::Graph;
             self.side = false;
         }
-        let (position, n) = (self.position() as i64, self.tokens() as i64);
+        let (position, n) = (signed(self.position()), signed(self.tokens()));
         let mut unit = unit.clone();
         unit.position = Some(unit.position.map_or(position, |p| if p < 0 { n + p } else { p }));
         self.turn_to_basis_of(&unit);

@@ -5,6 +5,7 @@ use crate::action::Action;
 use crate::analysis::verify_request::Subjects;
 use crate::app::App;
 use crate::app::Slot;
+use crate::cast::single;
 use crate::graph::group::{Collapsed, Group, GroupItem, add_drafts, collapse, groups};
 use crate::graph::{Graph, Supernode};
 use crate::report::{Cell, Column, Report, Table};
@@ -212,8 +213,8 @@ pub(super) fn report(shown: &Shown, before: String) -> Report {
         table.push([
             Cell::Text(group.label.clone()),
             group.members.len().into(),
-            (influence as f32).into(),
-            (collapsed.inner[at] as f32).into(),
+            single(influence).into(),
+            single(collapsed.inner[at]).into(),
             collapsed.certificates[at].map_or(Cell::Empty, |c| c.residual.into()),
         ]);
     }
@@ -248,8 +249,8 @@ fn edges(shown: &Shown, groups: &[Group], collapsed: &Collapsed) -> Table {
         table.push([
             Cell::Text(name(edge.source)),
             Cell::Text(name(edge.target)),
-            (edge.weight as f32).into(),
-            (edge.absolute as f32).into(),
+            single(edge.weight).into(),
+            single(edge.absolute).into(),
             edge.count.into(),
         ]);
     }

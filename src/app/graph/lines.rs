@@ -1,6 +1,7 @@
 //! The lines of a graph as a report: one row for each, with all that is known of its node.
 
 use super::Shown;
+use crate::cast::single;
 use crate::graph::NodeKind;
 use crate::graph::tree::TreeItem;
 use crate::report::{Cell, Column, Report, Table};
@@ -128,7 +129,7 @@ fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec
         if root { Cell::Empty } else { Cell::Number(weight) },
         if root || shown.flat { Cell::Empty } else { Cell::Number(share) },
         // Influence is on the targets; their own is where it begins.
-        if node.kind.is_logit() { Cell::Empty } else { Cell::Number(shown.influence.values()[at as usize] as f32) },
+        if node.kind.is_logit() { Cell::Empty } else { Cell::Number(single(shown.influence.values()[at as usize])) },
         optional(node.activation),
         optional(node.certificate.map(|c| c.unexplained)),
         optional(effect.and_then(|e| e.predicted)),

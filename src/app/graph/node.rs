@@ -7,6 +7,7 @@ use crate::analysis::attribution::Basis;
 use crate::app::Slot;
 use crate::app::program::path;
 use crate::app::{App, Effect, Tab};
+use crate::cast::signed;
 use crate::graph::NodeKind;
 use crate::graph::format::{self, WriteOptions};
 use anyhow::{Result, bail};
@@ -75,7 +76,7 @@ impl App {
     pub(in crate::app) fn row_of_feature(&self) -> Option<Address> {
         let (_, feature) = self.method.params.iter().find(|(name, _)| name == "feature")?;
         let address: Address = feature.parse().ok()?;
-        Some(address.at(self.position() as i64))
+        Some(address.at(signed(self.position())))
     }
 
     /// Enter in the pane beside the tree: a node of the graph is gone to in the tree, a head on its own tab.

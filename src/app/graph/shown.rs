@@ -2,6 +2,7 @@
 
 use super::enter::Within;
 use crate::analysis::attribution::{Attribution, GraphId};
+use crate::cast::short;
 use crate::graph::tree::{Branch, Branches, Limits, Tree, TreeDirection, TreeItem, TreeSource};
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 use crate::graph::{Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
@@ -207,7 +208,7 @@ impl Shown {
     /// The node of another graph that is the same as this one's.
     pub(super) fn same_in(&self, node: u32, other: &Shown) -> Option<u32> {
         let id = &self.graph.nodes.get(node as usize)?.id;
-        other.graph.nodes.iter().position(|n| n.id == *id).map(|n| n as u32)
+        other.graph.nodes.iter().position(|n| n.id == *id).map(short)
     }
 
     /// Lays the lines out; the report has one row for each.
@@ -240,7 +241,7 @@ impl Shown {
     fn list(&self) -> Vec<GraphRow> {
         let here = |node: &u32| self.within.as_ref().is_none_or(|w| w.has(&self.graph.nodes[*node as usize]));
         let kept = self.pruned.nodes();
-        let targets = self.graph.targets().map(|t| t as u32).filter(|t| kept[*t as usize]);
+        let targets = self.graph.targets().map(short).filter(|t| kept[*t as usize]);
         let ranked = self.influence.ranked().iter().copied();
         let others = ranked.filter(|n| kept[*n as usize] && !self.graph.nodes[*n as usize].kind.is_logit());
         let row = |(at, node): (usize, u32)| {
@@ -258,7 +259,7 @@ impl Shown {
     /// The target with the largest weight.
     pub fn first_target(&self) -> u32 {
         let weights = self.influence.weights();
-        let targets = self.graph.targets().map(|t| t as u32);
+        let targets = self.graph.targets().map(short);
         targets.reduce(|a, b| if weights[b as usize] > weights[a as usize] { b } else { a }).unwrap_or(self.root)
     }
 
@@ -295,7 +296,7 @@ impl Shown {
             if let (Subject::Node(id), Some(effect)) = (&test.subject, on)
                 && let Some(node) = ids.get(id.as_str())
             {
-                effects.insert(*node as u32, (at, effect));
+                effects.insert(short(*node), (at, effect));
             }
         }
         self.effects = effects;

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::app::Slot;
 use crate::app::message::Message;
 use crate::app::pane::RequestState;
+use crate::cast::whole;
 use crate::engine::Ask;
 use crate::graph::NodeKind;
 use crate::graph::tree::TreeDirection;
@@ -401,7 +402,7 @@ fn why(cause: Cause) -> &'static str {
 fn scatter<'a>(effects: impl Iterator<Item = &'a NodeEffect>, columns: usize, rows: usize) -> String {
     let points: Vec<(f32, f32)> = effects.filter_map(|e| Some((e.predicted?, e.measured))).collect();
     let most = points.iter().map(|p| p.0.abs().max(p.1.abs())).filter(|m| m.is_finite()).fold(1e-9, f32::max);
-    let cell = |share: f32, cells: usize| ((share * (cells - 1) as f32).round().max(0.0) as usize).min(cells - 1);
+    let cell = |share: f32, cells: usize| whole((share * (cells - 1) as f32).round().max(0.0)).min(cells - 1);
     let place = |value: f32, cells: usize| cell(((value / most).abs().sqrt().copysign(value) + 1.0) / 2.0, cells);
     let mut grid = vec![vec![' '; columns]; rows];
     // In the same scale on both axes the line of equals is straight.

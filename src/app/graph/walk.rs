@@ -3,6 +3,7 @@
 use super::Shown;
 use crate::app::App;
 use crate::app::Slot;
+use crate::cast::{signed, unsigned};
 use crate::graph::tree::{Branch, TreeDirection, TreeItem, TreeLine};
 use crate::graph::{Edge, Graph};
 
@@ -150,9 +151,9 @@ impl App {
 
     /// Scrolls the columns behind the nodes' names.
     pub(in crate::app) fn scroll_tree(&mut self, by: i64) {
-        let last = self.graph.shown().map_or(0, |shown| shown.fields().len().saturating_sub(1)) as i64;
+        let last = signed(self.graph.shown().map_or(0, |shown| shown.fields().len().saturating_sub(1)));
         let pane = self.pane_mut(Slot::Graph);
-        pane.skipped = (pane.skipped as i64).min(last).saturating_add(by).clamp(0, last) as usize;
+        pane.skipped = unsigned(signed(pane.skipped).min(last).saturating_add(by).clamp(0, last));
     }
 
     /// After the cursor moved in the tree: the pane beside follows.
@@ -220,7 +221,7 @@ impl App {
         let Some(last) = ranked.len().checked_sub(1) else { return };
         let place = at.and_then(|at| ranked.iter().position(|n| *n == at));
         let to = match place {
-            Some(place) => (place as i64).saturating_add(by).clamp(0, last as i64) as usize,
+            Some(place) => unsigned(signed(place).saturating_add(by).clamp(0, signed(last))),
             None => 0,
         };
         shown.reveal(ranked[to]);

@@ -1,6 +1,7 @@
 //! Moving in a pane: by rows while there are any, and by lines where there are none, to the true end of what there is to read.
 
 use super::{Pane, PaneLine};
+use crate::cast::{signed, unsigned};
 
 impl Pane {
     /// Moves by rows. Where there is no row to go to, or more to read before it than the window holds, the window scrolls by lines.
@@ -19,7 +20,7 @@ impl Pane {
             return self.scroll(self.up_to(by, [Some(self.cursor), next]));
         }
         self.scrolled = None;
-        let to = (at as i64).saturating_add(by).clamp(0, rows.len() as i64 - 1) as usize;
+        let to = unsigned(signed(at).saturating_add(by).clamp(0, signed(rows.len()) - 1));
         self.cursor = rows[to];
     }
 
@@ -35,8 +36,8 @@ impl Pane {
     /// So many lines, but not beyond the first of these that comes into sight.
     fn up_to(&self, by: i64, lines: [Option<usize>; 2]) -> i64 {
         let (top, height) = self.window.get();
-        let (top, bottom) = (top as i64, (top + height) as i64);
-        let lines = lines.into_iter().flatten().map(|line| line as i64);
+        let (top, bottom) = (signed(top), signed(top + height));
+        let lines = lines.into_iter().flatten().map(signed);
         match by {
             0.. => lines.map(|line| line + 1 - bottom).filter(|n| *n > 0).fold(by, i64::min),
             _ => lines.map(|line| line - top).filter(|n| *n < 0).fold(by, i64::max),
@@ -72,8 +73,8 @@ impl Pane {
     /// Scrolls the window by lines, as far as there are any.
     fn scroll(&mut self, by: i64) {
         let (top, height) = self.window.get();
-        let most = self.lines.len().saturating_sub(height.max(1)) as i64;
-        let to = (top as i64).saturating_add(by).clamp(0, most) as usize;
+        let most = signed(self.lines.len().saturating_sub(height.max(1)));
+        let to = unsigned(signed(top).saturating_add(by).clamp(0, most));
         // Without a frame since the cursor moved, where the window is drawn may be another place than where it was.
         self.scrolled = Some((to, self.cursor));
         self.window.set((to, height));

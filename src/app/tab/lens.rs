@@ -3,6 +3,7 @@
 use super::TabRoom;
 use crate::address::{Address, Component, Part};
 use crate::app::{App, Slot};
+use crate::cast::signed;
 use crate::engine::Ask;
 use crate::keymap::Context;
 
@@ -35,7 +36,7 @@ impl TabRoom for Room {
         let pane = app.pane(Slot::Lens);
         if pane.grid().is_some() {
             let n = app.next.as_ref().map_or(0, |n| n.tokens.len());
-            app.selection.position = if pane.column + 1 >= n { -1 } else { pane.column as i64 };
+            app.selection.position = if pane.column + 1 >= n { -1 } else { signed(pane.column) };
         }
     }
 

@@ -19,7 +19,7 @@ impl Rng {
     /// A whole number in `0..n`; 0 when `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         // Multiply-shift: its bias is below 2^-50 for the ranges used here.
-        ((u128::from(self.bits()) * n as u128) >> 64) as usize
+        usize::try_from((u128::from(self.bits()) * n as u128) >> 64).unwrap_or_default()
     }
 
     /// A number in `[0, 1)`.

@@ -1,6 +1,7 @@
 //! The graph of groups of a graph file.
 
 use super::{GraphOutput, output};
+use crate::cast::short;
 use crate::graph::format::{ALL, json, text};
 use crate::graph::group::{self, collapse};
 use crate::graph::tree::{Tree, TreeSource};
@@ -33,7 +34,7 @@ pub fn print_collapsed(graph: &Graph, options: &GraphOutput) -> Result<()> {
             for target in collapsed.targets() {
                 let source = TreeSource { graph: &collapsed, columns: None, pruned: None };
                 writeln!(to)?;
-                text::write_tree(&collapsed, &Tree::upstream(source, target as u32, &limits), guides, &mut to)?;
+                text::write_tree(&collapsed, &Tree::upstream(source, short(target), &limits), guides, &mut to)?;
             }
         }
         Ok(to.flush()?)

@@ -1,6 +1,7 @@
 //! Two graphs of one prompt side by side, as a report.
 
 use super::{Agreement, Comparison, InfluenceShare, compare};
+use crate::cast::single;
 use crate::graph::Graph;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
@@ -22,7 +23,7 @@ pub fn report(a: &Graph, b: &Graph, names: [&str; 2]) -> Result<Report> {
 }
 
 fn cell(value: Option<f64>) -> Cell {
-    value.map(|x| x as f32).into()
+    value.map(single).into()
 }
 
 fn graphs(found: &Comparison, names: [&str; 2]) -> Table {
@@ -55,7 +56,7 @@ fn targets(found: &Comparison) -> Table {
     ]);
     for pair in &found.targets {
         for (letter, side) in ["a", "b"].into_iter().zip(pair.sides) {
-            let numbers = [side.units, side.inputs, side.errors, side.share].map(|x| Cell::from(x as f32));
+            let numbers = [side.units, side.inputs, side.errors, side.share].map(|x| Cell::from(single(x)));
             table.push([Cell::token(&pair.label), letter.into()].into_iter().chain(numbers));
         }
     }
@@ -82,7 +83,7 @@ fn places(places: &[InfluenceShare], name: &str) -> Table {
     ]);
     for place in places {
         let token = place.token.as_deref().map_or(Cell::Empty, Cell::token);
-        let [a, b] = place.shares.map(|s| Cell::from(s as f32));
+        let [a, b] = place.shares.map(|s| Cell::from(single(s)));
         table.push([place.at.into(), token, a, b]);
     }
     table

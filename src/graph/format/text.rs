@@ -15,6 +15,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::address::{Address, Part};
+use crate::cast::short;
 use crate::graph::format::GraphFormat;
 use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
 use crate::graph::{Graph, Influence, Metadata, NodeKind, Scores, Traced};
@@ -116,7 +117,7 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
     }
     for target in graph.targets() {
         writeln!(out)?;
-        let tree = Tree::upstream(TreeSource { graph, columns: None, pruned: None }, target as u32, limits);
+        let tree = Tree::upstream(TreeSource { graph, columns: None, pruned: None }, short(target), limits);
         write_tree(graph, &tree, guides, out)?;
     }
     out.flush()?;

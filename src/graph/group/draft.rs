@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::Group;
+use crate::cast::short;
 use crate::graph::{Edges, Graph, NodeKind};
 
 /// How groups are drafted.
@@ -49,7 +50,7 @@ type Profile = Vec<(u32, f64)>;
 
 /// Groups of at least two units, those of the most influence on what they feed first.
 pub fn draft(graph: &Graph, settings: DraftSettings) -> Vec<Draft> {
-    let units: Vec<u32> = (0..graph.nodes.len() as u32)
+    let units: Vec<u32> = (0..short(graph.nodes.len()))
         .filter(|u| matches!(graph.nodes[*u as usize].kind, NodeKind::Neuron | NodeKind::Feature))
         .collect();
     let columns = graph.edges.transposed();

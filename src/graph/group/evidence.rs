@@ -2,6 +2,7 @@
 
 use super::draft::{Draft, DraftSettings, draft};
 use super::{groups, supernodes};
+use crate::cast::single;
 use crate::graph::Graph;
 use crate::report::{Cell, Column, Table};
 
@@ -41,8 +42,8 @@ fn evidence(graph: &Graph, drafts: &[Draft]) -> Table {
         table.push([
             Cell::from(draft.group.label.clone()),
             members.join(" ").into(),
-            draft.inputs.map(|x| x as f32).into(),
-            draft.outputs.map(|x| x as f32).into(),
+            draft.inputs.map(single).into(),
+            draft.outputs.map(single).into(),
             shares(&draft.reads).into(),
             shares(&draft.feeds).into(),
         ]);

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{Collapsed, Group, GroupItem};
+use crate::cast::{short, single};
 use crate::graph::{Edge, Edges, Graph, Node, NodeKind};
 
 /// The kind of a group's node.
@@ -32,7 +33,7 @@ impl Collapsed {
         });
         let nodes: Vec<Node> = nodes.collect();
         let edge =
-            |e: &super::GroupEdge| Edge { target: e.target as u32, source: e.source as u32, weight: e.weight as f32 };
+            |e: &super::GroupEdge| Edge { target: short(e.target), source: short(e.source), weight: single(e.weight) };
         let (edges, _) = Edges::from_list(nodes.len(), self.edges.iter().map(edge).collect())?;
         Graph::new(graph.metadata.clone(), nodes, edges)
     }

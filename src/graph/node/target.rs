@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Node, NodeKind};
+use crate::cast::single;
 use crate::graph::format::json::short;
 
 /// The key of this program in a node's extras, and in it those of a target's tokens and of its heads.
@@ -44,7 +45,7 @@ impl Node {
         let list = || -> Option<Vec<HeadEffect>> {
             let layers = self.extras.get(PRIVATE)?.get(HEADS)?.as_array()?.iter().enumerate();
             let one = |(layer, head, value): (usize, usize, &Value)| {
-                let effect = value.as_f64()? as f32;
+                let effect = single(value.as_f64()?);
                 effect.is_finite().then_some(HeadEffect { layer, head, effect })
             };
             let of = |(layer, heads): (usize, &Value)| {
@@ -69,7 +70,7 @@ impl Node {
     /// Where a head looks: keys with their weights, strongest first; empty of what is no head, or whose file does not say.
     pub fn looks(&self) -> Vec<(u32, f32)> {
         let list = || self.extras.get(PRIVATE)?.get(LOOKS)?.as_array();
-        let one = |pair: &Value| Some((pair.get(0)?.as_u64()?.try_into().ok()?, pair.get(1)?.as_f64()? as f32));
+        let one = |pair: &Value| Some((pair.get(0)?.as_u64()?.try_into().ok()?, single(pair.get(1)?.as_f64()?)));
         list().into_iter().flatten().filter_map(one).collect()
     }
 
@@ -103,7 +104,8 @@ impl Node {
             NodeKind::Logit { token: Some(token), .. } => Some(vec![(token, 1.0)]),
             NodeKind::Logit { token: None, .. } => {
                 let list = self.extras.get(PRIVATE)?.get(WEIGHTS)?.as_array()?;
-                let one = |pair: &Value| Some((pair.get(0)?.as_u64()?.try_into().ok()?, pair.get(1)?.as_f64()? as f32));
+                let one =
+                    |pair: &Value| Some((pair.get(0)?.as_u64()?.try_into().ok()?, single(pair.get(1)?.as_f64()?)));
                 list.iter().map(one).collect()
             }
             _ => None,

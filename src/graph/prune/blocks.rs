@@ -3,6 +3,7 @@
 //! A row's sources ascend, and most stand side by side: then what belongs to them is a slice, and the loop needs no
 //! look-up for each edge. Lanes are summed in one order, so no number depends on how wide the processor's vectors are.
 
+use crate::cast::short;
 use crate::graph::{Edge, EdgeRow};
 use crate::model::kernel::widest;
 
@@ -15,7 +16,7 @@ const LANES: usize = 8;
 /// The first of sources that stand side by side.
 #[inline(always)]
 fn side_by_side(sources: &[u32; BLOCK]) -> Option<usize> {
-    (sources[BLOCK - 1].wrapping_sub(sources[0]) == BLOCK as u32 - 1).then_some(sources[0] as usize)
+    (sources[BLOCK - 1].wrapping_sub(sources[0]) == short(BLOCK) - 1).then_some(sources[0] as usize)
 }
 
 /// Absolute weights, 0 for sources that the mask leaves out.

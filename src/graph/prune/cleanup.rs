@@ -1,6 +1,7 @@
 //! Dropping dead ends: units that nothing kept writes to or that write to nothing kept, until there are none.
 
 use super::{Pruned, Selection};
+use crate::cast::short;
 use crate::graph::{Graph, NodeKind};
 
 const NONE: u32 = u32::MAX;
@@ -12,7 +13,7 @@ const NONE: u32 = u32::MAX;
 pub(super) fn drop_dead_ends(graph: &Graph, stays: &[bool], pruned: &mut Pruned, selection: Selection) -> usize {
     let mut n_edges = selection.outputs.iter().map(|&n| n as usize).sum();
     let mut ends = Ends::new(graph, pruned, selection);
-    let mut dead: Vec<u32> = (0..graph.nodes.len() as u32)
+    let mut dead: Vec<u32> = (0..short(graph.nodes.len()))
         .filter(|&i| pruned.nodes[i as usize] && !stays[i as usize] && ends.is_dead(&graph.nodes[i as usize].kind, i))
         .collect();
     while let Some(node) = dead.pop() {
@@ -56,7 +57,7 @@ impl Ends {
         let mut ends = Ends { outputs: selection.outputs, witness: vec![NONE; n], witness_for: vec![Vec::new(); n] };
         for (target, &inputs) in selection.inputs.iter().enumerate() {
             if inputs > 0 && graph.nodes[target].kind.needs_inputs() {
-                ends.find_witness(graph, pruned, target as u32);
+                ends.find_witness(graph, pruned, short(target));
             }
         }
         ends

@@ -6,6 +6,7 @@
 
 use super::blocks::{self, Found};
 use super::{EDGE_TIE, Mask, in_parts};
+use crate::cast::{short, whole};
 use crate::graph::{Edge, EdgeRow, Edges};
 use rayon::prelude::*;
 
@@ -71,7 +72,7 @@ fn guess_range(edges: &Edges, kept: &Mask, scales: &[f32], total: f64, threshold
         left_out > (1.0 - threshold) * total
     })?;
     // Five standard deviations of the number of sampled scores below a point, at most: half a root each.
-    let margin = (2.5 * (sample.len() as f64).sqrt()) as usize;
+    let margin = whole(2.5 * (sample.len() as f64).sqrt());
     let low = sample[last.checked_sub(margin)?];
     let high = *sample.get(last + margin)?;
     (low < high).then_some((low, high))
@@ -113,7 +114,7 @@ fn find_range(edges: &Edges, kept: &Mask, scales: &[f32], threshold: f64) -> Opt
     for bin in (0..BINS).rev() {
         let sum = sum_of(bin);
         if sum > 0.0 && above + sum >= threshold * total {
-            let start = |bin: usize| f32::from_bits((bin as u32) << LOW_BITS);
+            let start = |bin: usize| f32::from_bits(short(bin) << LOW_BITS);
             return Some(Range {
                 // A little lower: equal scores may have been rounded to either side of the border.
                 low: (start(bin) * (1.0 - 2.0 * EDGE_TIE)).max(f32::from_bits(1)),
@@ -182,7 +183,7 @@ fn survey(edges: &Edges, kept: &Mask, scales: &[f32], (low, high): (f32, f32)) -
             if scales[target] > 0.0 {
                 let range = (low.to_bits(), high.to_bits());
                 let row = edges.row(target);
-                blocks::survey(target as u32, row, &kept.0, scales[target], range, &mut found, &mut count);
+                blocks::survey(short(target), row, &kept.0, scales[target], range, &mut found, &mut count);
             }
             inputs.push(count);
         }

@@ -2,6 +2,7 @@
 //! of every node add up to its own edge.
 
 use super::{Branch, Tree, TreeDirection, TreeItem, TreeLine};
+use crate::cast::single;
 use crate::graph::{Graph, NodeKind};
 use std::collections::{HashMap, HashSet};
 
@@ -125,7 +126,7 @@ impl Branches {
         (parent, depth): (usize, usize),
     ) {
         let input = known.input().max(f64::MIN_POSITIVE);
-        let share = |w: f32| (f64::from(w.abs()) / input) as f32;
+        let share = |w: f32| single(f64::from(w.abs()) / input);
         let width = match (self.wide.contains(path), self.narrow.contains(path)) {
             (true, _) => usize::MAX,
             (_, true) => FEW,

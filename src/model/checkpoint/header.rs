@@ -88,7 +88,8 @@ pub(super) fn bytes_at(bytes: &Bytes, to: &mut [u8], at: u64) -> std::io::Result
         Bytes::File(file) => file.read_exact_at(to, at),
         Bytes::Packed(packed) => packed.unpacked()?.read_exact_at(to, at),
         Bytes::Static(all) => {
-            let from = all.get(at as usize..at as usize + to.len());
+            let at = crate::cast::size(at);
+            let from = all.get(at..at.saturating_add(to.len()));
             to.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
             Ok(())
         }
@@ -105,7 +106,7 @@ pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(St
         length <= LONGEST && length <= size - 8,
         "{name}: its header is said to be {length} bytes long, the file has {size}: truncated, or not a safetensors file"
     );
-    let mut text = vec![0; length as usize];
+    let mut text = vec![0; crate::cast::size(length)];
     bytes_at(bytes, &mut text, 8).with_context(|| format!("cannot read the header of {name}"))?;
     let map: Map<String, Value> =
         serde_json::from_slice(&text).with_context(|| format!("{name}: its header is not a JSON object"))?;
@@ -156,6 +157,7 @@ fn entry(file: &str, tensor: &str, value: &Value, room: u64) -> Result<TensorInf
         end <= room,
         wrong(&format!("ends at byte {end}, but the file holds {room} bytes of data: it is truncated"))
     );
-    let shape = shape.into_iter().map(|n| n as usize).collect();
+    let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>();
+    let shape = shape.with_context(|| wrong("has more numbers than fit into memory"))?;
     Ok(TensorInfo { stored, type_name: type_name.into(), shape, start, end, form: TensorForm::default() })
 }

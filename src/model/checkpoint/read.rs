@@ -3,6 +3,7 @@
 use super::ShardFile;
 use super::form::Rows;
 use super::header::{Stored, TensorInfo, bytes_at};
+use crate::cast::single;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, DType, Device, Tensor};
@@ -243,7 +244,7 @@ impl Number for f32 {
             Stored::F32 => each(bytes, out, f32::from_le_bytes),
             Stored::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
             Stored::Bf16 => each(bytes, out, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)),
-            Stored::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            Stored::F64 => each(bytes, out, |b| single(f64::from_le_bytes(b))),
             Stored::Blocks(_) | Stored::Other => {}
         }
     }

@@ -2,6 +2,7 @@
 //! or a dictionary of another model, is known by it.
 
 use super::{Active, Dictionary};
+use crate::cast::single;
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite, Site};
 use crate::model::trace::Trace;
@@ -113,7 +114,7 @@ impl Reconstruction {
                     whole += (f64::from(row[i]) - mean).powi(2);
                 }
             }
-            shares.push(if whole > 0.0 { (1.0 - left / whole) as f32 } else { f32::NAN });
+            shares.push(if whole > 0.0 { single(1.0 - left / whole) } else { f32::NAN });
         }
         Ok(MlpExplained::of(shares))
     }

@@ -29,8 +29,14 @@ pub(super) struct Layout {
 }
 
 /// Every layout. The first that recognises a folder opens it; the last takes any config for its own.
-const ALL: &[Layout] =
-    &[sparsify::LAYOUT, sae_lens::LAYOUT, gemma_scope::LAYOUT, gemma_scope_2::LAYOUT, circuit_tracer::LAYOUT];
+#[rustfmt::skip]
+const ALL: &[Layout] = &[
+    sparsify::LAYOUT,
+    sae_lens::LAYOUT,
+    gemma_scope::LAYOUT,
+    gemma_scope_2::LAYOUT,
+    circuit_tracer::LAYOUT,
+];
 
 /// A config at the top of a folder, for a dictionary as a whole.
 const TOP_CONFIGS: &[&str] = &["config.json", "config.yaml", "config.yml"];

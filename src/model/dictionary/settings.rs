@@ -1,6 +1,7 @@
 //! What a config says of a dictionary: where features read and write, and what makes them active.
 
 use super::location::Location;
+use crate::cast::size;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -180,7 +181,7 @@ impl Config {
         let k = self.get("k").and_then(Value::as_u64).filter(|k| (1..1 << 24).contains(k));
         let found = self.get("k").cloned().unwrap_or(Value::Null);
         let k = k.with_context(|| format!("{}: field \"k\" is {found}; topk needs a number from 1", self.place))?;
-        Ok(k as usize)
+        Ok(size(k))
     }
 }
 

@@ -4,6 +4,7 @@
 use super::value::same_positions;
 use super::{Reference, References, Scope};
 use crate::address::{Edit, Op};
+use crate::cast::single;
 use crate::model::dictionary::{Dictionary, WritePoint};
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
@@ -111,7 +112,7 @@ impl FeatureEdits {
                 };
                 let (x, n) = self.input(layer, reference, references)?;
                 let all = self.activations(layer, features.clone(), &x, n)?;
-                let mean = |row: &Vec<f32>| vec![(row.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64) as f32];
+                let mean = |row: &Vec<f32>| vec![single(row.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64)];
                 FeatureValue::Replace(all.iter().map(mean).collect())
             }
             Op::From(prompt) => {

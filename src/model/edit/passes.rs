@@ -4,6 +4,7 @@
 use super::scope::Touched;
 use super::{Scope, value};
 use crate::address::{Edit, Op};
+use crate::cast::single;
 use crate::model::site::Site;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Tensor};
@@ -83,7 +84,7 @@ impl Passes {
                     By::Number(by) => columns.iter_mut().for_each(|x| *x *= by),
                     By::Without(along) => columns.chunks_exact_mut(*width).for_each(|g| {
                         let part: f64 = g.iter().zip(along).map(|(g, a)| f64::from(*g) * f64::from(*a)).sum();
-                        g.iter_mut().zip(along).for_each(|(g, a)| *g = (f64::from(*g) - part * f64::from(*a)) as f32);
+                        g.iter_mut().zip(along).for_each(|(g, a)| *g = single(f64::from(*g) - part * f64::from(*a)));
                     }),
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::{Reference, References};
 use crate::address::{Direction, Edit, Op, Positions, Span, resolve_position};
+use crate::cast::single;
 use crate::model::site::Site;
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
@@ -115,7 +116,7 @@ fn clamp(x: &mut [f32], along: &[f32], min: f32, max: f32) {
     let bounded = part.max(f64::from(min)).min(f64::from(max));
     if bounded != part {
         let by = bounded - part;
-        x.iter_mut().zip(along).for_each(|(x, a)| *x = (f64::from(*x) + by * f64::from(*a)) as f32);
+        x.iter_mut().zip(along).for_each(|(x, a)| *x = single(f64::from(*x) + by * f64::from(*a)));
     }
 }
 
@@ -123,7 +124,7 @@ fn clamp(x: &mut [f32], along: &[f32], min: f32, max: f32) {
 pub(super) fn unit(mut direction: Vec<f32>, name: &str) -> Result<Vec<f32>> {
     let length = direction.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     ensure!(length > 0.0, "the direction {name:?} is zero everywhere: nothing lies along it");
-    direction.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    direction.iter_mut().for_each(|x| *x = single(f64::from(*x) / length));
     Ok(direction)
 }
 
@@ -159,7 +160,7 @@ pub(super) fn same_positions(
 fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
     let width = rows.first().map_or(0, Vec::len);
     let sum = |c: usize| rows.iter().map(|r| r[c] as f64).sum::<f64>();
-    (0..width).map(|c| (sum(c) / rows.len() as f64) as f32).collect()
+    (0..width).map(|c| single(sum(c) / rows.len() as f64)).collect()
 }
 
 #[cfg(test)]

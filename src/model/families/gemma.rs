@@ -3,6 +3,7 @@
 use super::gated::{self, Variant};
 use super::read::{self, NormKind};
 use super::{Family, llama};
+use crate::cast::single;
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::ModelConfig;
@@ -22,7 +23,7 @@ fn build(c: &mut ModelConfig, w: &Checkpoint) -> Result<Decoder> {
     let rope = Rope::from_config(c, Rotary::whole(s.d_head, 10000.0))?;
     let activation = read::activation(c, "hidden_act", "gelu_pytorch_tanh")?;
     let variant = Variant { norm: NormKind::RmsPlusOne, activation, ..Variant::plain(c, &s)? };
-    let scale = (s.d as f64).sqrt() as f32;
+    let scale = single((s.d as f64).sqrt());
     let decoder = llama::decoder(c, w, FAMILY.name, s, variant, vec![rope], true)?;
     Ok(Decoder { embed_scale: Some(scale), ..decoder })
 }

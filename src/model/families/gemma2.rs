@@ -3,6 +3,7 @@
 use super::gated::{self, Norms, Sizes, Variant};
 use super::read::{self, NormKind};
 use super::{Family, llama};
+use crate::cast::single;
 use crate::model::arch::{Decoder, Over};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::ModelConfig;
@@ -70,7 +71,7 @@ pub fn finish(
     v: Variant,
     ropes: Vec<Rope>,
 ) -> Result<Decoder> {
-    let scale = (s.d as f64).sqrt() as f32;
+    let scale = single((s.d as f64).sqrt());
     let mut decoder = llama::decoder(c, w, family, s, v, ropes, true)?;
     decoder.embed_scale = Some(scale);
     decoder.arch.final_softcap = c.opt_positive("final_logit_softcapping")?;

@@ -2,6 +2,7 @@
 
 use super::gated::{self, Sizes, Variant};
 use super::{Family, llama};
+use crate::cast::whole;
 use crate::model::arch::Decoder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::ModelConfig;
@@ -29,7 +30,7 @@ pub fn layers(c: &mut ModelConfig, s: &Sizes) -> Result<Vec<(Option<usize>, Opti
     // Left out, it is transformers' default.
     let size = if c.lacks("sliding_window") { Some(4096) } else { c.opt_usize("sliding_window")? };
     let window = if c.opt_bool("use_sliding_window")?.unwrap_or(false) { size } else { None };
-    let full_below = c.opt_f32("max_window_layers")?.unwrap_or(28.0) as usize;
+    let full_below = whole(c.opt_f32("max_window_layers")?.unwrap_or(28.0));
     let sliding = gated::sliding(c, s.n_layers, |l| l >= full_below)?;
     Ok(sliding.into_iter().map(|sliding| (Some(0), window.filter(|_| sliding))).collect())
 }

@@ -1,6 +1,7 @@
 //! The settings of a GGUF file as the `config.json` of the same model, so that families read one kind of settings.
 
 use super::{Gguf, MetadataValue};
+use crate::cast::single;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value as Json, json};
 
@@ -88,7 +89,7 @@ impl Gguf {
 
     fn real(&self, key: &str) -> Option<f64> {
         // Stored as f32: the shortest number that reads back as the same is the one that was meant.
-        self.key(key).ok().and_then(|key| self.number(&key)).map(|x| (x as f32).to_string().parse().unwrap_or(x))
+        self.key(key).ok().and_then(|key| self.number(&key)).map(|x| single(x).to_string().parse().unwrap_or(x))
     }
 
     fn optional(&self, key: &str) -> Json {
@@ -173,11 +174,11 @@ impl Gguf {
             "gemma" => self.gemma("gemma")?,
             "gemma2" => {
                 let mut all = self.gemma("gemma2")?;
-                let or = |found: Json, default: f64| if found.is_null() { json!(default) } else { found };
+                let or = |found: Json, default: Json| if found.is_null() { default } else { found };
                 all.extend([
-                    ("attn_logit_softcapping", or(self.optional("attn_logit_softcapping"), 50.0)),
-                    ("final_logit_softcapping", or(self.optional("final_logit_softcapping"), 30.0)),
-                    ("sliding_window", or(self.window()?, 4096.0).as_f64().map_or(Json::Null, |n| json!(n as u64))),
+                    ("attn_logit_softcapping", or(self.optional("attn_logit_softcapping"), json!(50.0))),
+                    ("final_logit_softcapping", or(self.optional("final_logit_softcapping"), json!(30.0))),
+                    ("sliding_window", or(self.window()?, json!(4096))),
                 ]);
                 all
             }

@@ -96,7 +96,7 @@ impl Input {
         let room = self.size.saturating_sub(self.at);
         let fits = n.checked_mul(each).is_some_and(|bytes| bytes <= room);
         ensure!(fits, "it claims {n} {what} at byte {}, but only {room} bytes are left: truncated or damaged", self.at);
-        Ok(n as usize)
+        usize::try_from(n).with_context(|| format!("it claims {n} {what}, more than fit into memory"))
     }
 
     fn text(&mut self) -> Result<String> {
@@ -156,7 +156,9 @@ impl Input {
             12 => {
                 let n = self.count(8, "numbers")?;
                 MetadataValue::Floats(
-                    (0..n).map(|_| Ok(f64::from_le_bytes(self.bytes()?) as f32)).collect::<Result<_>>()?,
+                    (0..n)
+                        .map(|_| Ok(crate::cast::single(f64::from_le_bytes(self.bytes()?))))
+                        .collect::<Result<_>>()?,
                 )
             }
             _ => {

@@ -1,5 +1,6 @@
 //! The merges of a SentencePiece vocabulary, which a GGUF file does not hold.
 
+use crate::cast::short;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use tokenizers::models::bpe::{Merges, Vocab};
@@ -29,7 +30,7 @@ pub fn merges(tokens: &[String], ids: &Vocab, scores: &[f32], kinds: &[i64]) -> 
     let mut found: Vec<(u32, u32, u32)> = (0..tokens.len())
         .into_par_iter()
         .flat_map_iter(|id| {
-            let parts = splits(id).filter_map(|(l, r)| Some((id as u32, *ids.get(l)?, *ids.get(r)?)));
+            let parts = splits(id).filter_map(|(l, r)| Some((short(id), *ids.get(l)?, *ids.get(r)?)));
             parts.collect::<Vec<_>>()
         })
         .collect();

@@ -74,28 +74,16 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
     let z = Shared::new(z);
     let scores = wanted.scores.take().map(Shared::new);
     let pattern = wanted.pattern.take().map(Shared::new);
-    let blocks = queries.div_ceil(BLOCK);
-    (0..heads * blocks).into_par_iter().for_each(|job| {
-        let (h, b) = (job / blocks, job % blocks);
-        // Queries of this block by their number among the keys.
-        let (q0, q1) = (before + b * BLOCK, before + queries.min((b + 1) * BLOCK));
-        let first = rule.window.map_or(0, |w| (q0 + 1).saturating_sub(w));
+    (0..heads * QueryBlock::count(shape)).into_par_iter().for_each(|job| {
+        let block = QueryBlock::new(job, shape, rule.window);
+        let QueryBlock { head: h, q0, q1, first } = block;
         let (rows, cols) = (q1 - q0, q1 - first);
         let (ld, kv) = (heads * width, kv_heads * width);
-        let read = &k[first * kv + h / group * width..];
         let values = &v[first * kv + h / group * width..];
         BUFFER.with_borrow_mut(|buffer| {
             buffer.resize((rows * cols).max(buffer.len()), 0.0);
             let s = &mut buffer[..rows * cols];
-            let query = Strided { data: &q[(q0 - before) * ld + h * width..], row: ld, col: 1 };
-            let key = Strided { data: read, row: 1, col: kv };
-            gemm(RowBlock::rows(s, cols), width, query, key, rule.scale, 1);
-            mask(s, cols, q0, first, &rule);
-            for &(_, qc, kc) in
-                rule.cut.iter().filter(|c| c.0 == h && (q0..q1).contains(&c.1) && c.2 >= first && c.2 < q1)
-            {
-                s[(qc - q0) * cols + kc - first] = f32::NEG_INFINITY;
-            }
+            block.scores(s, q, k, shape, &rule);
             let copy = |out: Shared, s: &[f32], outside: f32| {
                 for (r, row) in s.chunks_exact(cols).enumerate() {
                     // SAFETY: this task alone writes rows `q0 .. q1` of head `h`.
@@ -118,6 +106,44 @@ pub fn attend(z: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape, rule
             gemm(to, cols, Strided::rows(s, cols), values, 1.0, 1);
         });
     });
+}
+
+/// Queries of one head that are handled together, and the keys they may see; both by their numbers among the keys.
+pub(super) struct QueryBlock {
+    pub head: usize,
+    pub q0: usize,
+    pub q1: usize,
+    pub first: usize,
+}
+
+impl QueryBlock {
+    /// Blocks of all queries of a head.
+    pub fn count(shape: Shape) -> usize {
+        shape.queries.div_ceil(BLOCK)
+    }
+
+    /// Block `job % count` of head `job / count`.
+    pub fn new(job: usize, shape: Shape, window: Option<usize>) -> Self {
+        let before = shape.keys - shape.queries;
+        let (head, b) = (job / Self::count(shape), job % Self::count(shape));
+        let (q0, q1) = (before + b * BLOCK, before + shape.queries.min((b + 1) * BLOCK));
+        QueryBlock { head, q0, q1, first: window.map_or(0, |w| (q0 + 1).saturating_sub(w)) }
+    }
+
+    /// Scores of these queries with keys `first .. q1`, scaled, capped and masked: `[q1 - q0, q1 - first]`.
+    pub fn scores(&self, s: &mut [f32], q: &[f32], k: &[f32], shape: Shape, rule: &PatternRule) {
+        let Shape { queries, keys, heads, kv_heads, width } = shape;
+        let QueryBlock { head, q0, q1, first } = *self;
+        let (ld, kv, cols) = (heads * width, kv_heads * width, q1 - first);
+        let query = Strided { data: &q[(q0 - (keys - queries)) * ld + head * width..], row: ld, col: 1 };
+        let key = Strided { data: &k[first * kv + head / (heads / kv_heads) * width..], row: 1, col: kv };
+        gemm(RowBlock::rows(s, cols), width, query, key, rule.scale, 1);
+        mask(s, cols, q0, first, rule);
+        let cut = rule.cut.iter().filter(|c| c.0 == head && (q0..q1).contains(&c.1) && c.2 >= first && c.2 < q1);
+        for &(_, query, key) in cut {
+            s[(query - q0) * cols + key - first] = f32::NEG_INFINITY;
+        }
+    }
 }
 
 /// [`attend`] for so few queries that packing keys for a matrix product would cost more than the product: every key

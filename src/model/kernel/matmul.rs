@@ -45,6 +45,18 @@ impl<'a> Strided<'a> {
 /// # Panics
 /// When an operand does not fit in its slice: a bug of the caller.
 pub fn gemm(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
+    product(dst, false, k, lhs, rhs, scale, threads);
+}
+
+/// `dst[m, n] += scale * lhs[m, k] * rhs[k, n]`, on one thread.
+///
+/// # Panics
+/// As [`fn@gemm`].
+pub fn gemm_onto(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32) {
+    product(dst, true, k, lhs, rhs, scale, 1);
+}
+
+fn product(dst: RowBlock<'_>, onto: bool, k: usize, lhs: Strided, rhs: Strided, scale: f32, threads: usize) {
     let (m, n) = dst.shape();
     assert!(lhs.fits(m, k) && rhs.fits(k, n), "gemm operand out of bounds");
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
@@ -57,14 +69,14 @@ pub fn gemm(dst: RowBlock<'_>, k: usize, lhs: Strided, rhs: Strided, scale: f32,
             k,
             at,
             1,
-            stride as isize,
-            false,
+            stride.cast_signed(),
+            onto,
             lhs.data.as_ptr(),
-            lhs.col as isize,
-            lhs.row as isize,
+            lhs.col.cast_signed(),
+            lhs.row.cast_signed(),
             rhs.data.as_ptr(),
-            rhs.col as isize,
-            rhs.row as isize,
+            rhs.col.cast_signed(),
+            rhs.row.cast_signed(),
             1.0,
             scale,
             false,

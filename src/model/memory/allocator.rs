@@ -199,7 +199,7 @@ impl Line {
         let (mut digits, mut at, mut left) = ([b'0'; 20], 20, n);
         while at > 0 && (left > 0 || at == 20) {
             at -= 1;
-            digits[at] = b'0' + (left % 10) as u8;
+            digits[at] = b'0' + u8::try_from(left % 10).unwrap_or_default();
             left /= 10;
         }
         self.add(&digits[at..]);

@@ -71,6 +71,7 @@ fn left(group: &Path) -> Option<Room> {
 }
 
 /// The limit on addresses, where there is one.
+#[allow(clippy::cast_possible_wrap, reason = "the type of the constant differs among systems")]
 pub(super) fn address_limit() -> Option<u64> {
     #[cfg(unix)]
     {
@@ -81,6 +82,7 @@ pub(super) fn address_limit() -> Option<u64> {
 }
 
 #[cfg(unix)]
+#[allow(clippy::cast_sign_loss, reason = "the type of the parameter differs among systems")]
 fn resource_limit(resource: libc::c_int) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: it writes to the struct it is given, which lives.
@@ -88,6 +90,7 @@ fn resource_limit(resource: libc::c_int) -> Option<u64> {
     (known && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
+#[allow(clippy::cast_possible_wrap, reason = "the type of the constant differs among systems")]
 /// A limit of `ulimit` less what counts towards it.
 fn limit(name: &'static str, counted: &str) -> Option<Room> {
     #[cfg(unix)]

@@ -6,7 +6,7 @@ use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::mixing::Mixing;
 use crate::replacement::transpose::{linear_back, norm_back, norm_back_exact};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{D, DType, Tensor};
 
 impl Decoder {
@@ -30,11 +30,15 @@ impl Decoder {
         stream.keep(pass, at(S::Z), &to_heads)?;
         let through = pass.passes.apply(at(S::Z), to_heads.clone(), first)?;
         let to_heads = stream.whole(&to_heads)?;
-        let mixing = block.attention.mixing(l, stream, pass)?;
-        let values = mixing.back(&through.unsqueeze(1)?)?.squeeze(1)?;
-        let looks = match pass.rules.patterns {
-            GradientRule::Exact => Some(self.looks_back(l, &through, &mixing, stream, pass)?),
-            GradientRule::Frozen => None,
+        let exact = pass.rules.patterns == GradientRule::Exact;
+        let (values, looks) = match pass.trace.batched(at(S::Pattern)) {
+            Some(_) => {
+                let mixing = block.attention.mixing(l, stream, pass)?;
+                let values = mixing.back(&through.unsqueeze(1)?)?.squeeze(1)?;
+                let looks = exact.then(|| self.looks_back(l, &through, &mixing, stream, pass)).transpose()?;
+                (values, looks)
+            }
+            None => self.remade_back(l, &through, exact, stream, pass)?,
         };
         let kept = stream.whole(&kept)?;
         stream.first = 0;
@@ -70,8 +74,8 @@ impl Decoder {
         let mut to_scores = (pattern * to_pattern.broadcast_sub(&mean)?)?;
 
         let raw = (recorded(S::Q, first)?, recorded(S::K, 0)?);
-        let q = self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), first, pass)?;
-        let k = self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, pass)?;
+        let q = self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), first, pass.trace)?;
+        let k = self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, pass.trace)?;
         let (q, k) = (mixing.queries(&side_by_side(&q)?)?, mixing.keys(&side_by_side(&k)?)?);
         if let Some(cap) = attention.softcap {
             let capped = (q.matmul(&k.transpose(1, 2)?)? * (attention.scale / cap) as f64)?.tanh()?;
@@ -81,37 +85,56 @@ impl Decoder {
         let to_q = mixing.rows_of_queries(&to_scores.matmul(&k)?, 1)?.squeeze(1)?;
         let to_k = mixing.rows_of_keys(&to_scores.transpose(1, 2)?.contiguous()?.matmul(&q)?, 1)?.squeeze(1)?;
 
-        let to_q = self.unplaced(l, &to_q, &raw.0, attention.q_norm.as_ref(), first, pass)?;
-        let to_k = self.unplaced(l, &to_k, &raw.1, attention.k_norm.as_ref(), 0, pass)?;
+        self.queries_and_keys_back(l, (&to_q, &to_k), (&raw.0, &raw.1), stream, pass)
+    }
+
+    /// [`Decoder::looks_back`] and the step to values where the run kept no patterns: to values `[n_pos, n_kv_heads * d_head]` and to what attention reads.
+    fn remade_back(
+        &self,
+        l: usize,
+        g: &Tensor,
+        exact: bool,
+        stream: &mut Stream,
+        pass: &Pass,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (first, n_pos) = (stream.first, stream.n_pos);
+        ensure!(!pass.keep.has(Site::Block(l, S::Pattern)), "{} was not recorded", Site::Block(l, S::Pattern));
+        let back = self.attention_remade_back(l, g, n_pos, exact, pass.trace)?;
+        let tensor = |x: Vec<f32>, rows: usize| -> Result<Tensor> {
+            let width = x.len() / rows;
+            Ok(Tensor::from_vec(x, (rows, width), g.device())?)
+        };
+        let values = tensor(back.v, n_pos)?;
+        if !exact {
+            return Ok((values, None));
+        }
+        let (to_q, to_k) = (tensor(back.q, n_pos - first)?, tensor(back.k, n_pos)?);
+        let rows = |site, from: usize| -> Result<Tensor> {
+            Ok(pass.trace.block(l, site)?.narrow(0, from, n_pos - from)?.contiguous()?)
+        };
+        let raw = (rows(S::Q, first)?, rows(S::K, 0)?);
+        Ok((values, Some(self.queries_and_keys_back(l, (&to_q, &to_k), (&raw.0, &raw.1), stream, pass)?)))
+    }
+
+    /// From queries and keys as scores take them, `[rows, heads * d_head]`, to what attention reads, `[n_pos, d_model]`; `raw` are those before norm and
+    /// rotation.
+    fn queries_and_keys_back(
+        &self,
+        l: usize,
+        (to_q, to_k): (&Tensor, &Tensor),
+        raw: (&Tensor, &Tensor),
+        stream: &mut Stream,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let (attention, first) = (&self.blocks[l].attention, stream.first);
+        let to_q = self.unplaced(l, to_q, raw.0, attention.q_norm.as_ref(), first, pass)?;
+        let to_k = self.unplaced(l, to_k, raw.1, attention.k_norm.as_ref(), 0, pass)?;
         stream.keep(pass, Site::Block(l, S::Q), &to_q)?;
         stream.keep(pass, Site::Block(l, S::K), &to_k)?;
         let to_q = pass.passes.apply(Site::Block(l, S::Q), to_q, first)?;
         let to_k = pass.passes.apply(Site::Block(l, S::K), to_k, 0)?;
         let by_q = stream.whole(&linear_back(&to_q, &attention.q)?)?;
         Ok((by_q + linear_back(&to_k, &attention.k)?)?)
-    }
-
-    /// Queries or keys `[rows, heads, d_head]` as scores take them: after their norm and rotation.
-    fn placed(
-        &self,
-        l: usize,
-        raw: &Tensor,
-        rotated: S,
-        norm: Option<&HeadNorm>,
-        first: usize,
-        pass: &Pass,
-    ) -> Result<Tensor> {
-        if self.has_site(Site::Block(l, rotated)) {
-            let rotated = pass.trace.block(l, rotated)?.narrow(0, first, raw.dim(0)?)?;
-            return Ok(rotated.to_dtype(DType::F32)?.contiguous()?);
-        }
-        Ok(match norm {
-            Some(norm) => {
-                let route = ops::Route::best(raw.device(), DType::F32);
-                norm.forward(&raw.unsqueeze(0)?, route)?.squeeze(0)?
-            }
-            None => raw.clone(),
-        })
     }
 
     /// The gradient `[rows, heads * d_head]` to queries or keys before their norm and rotation; `raw` are those.

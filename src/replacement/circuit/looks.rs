@@ -2,6 +2,7 @@
 //! these two are what moves the pattern.
 
 use super::{Circuit, CircuitNode, ReadDirection, StreamReading};
+use crate::cast::single;
 use crate::model::arch::Linear;
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::norm::{FrozenNorm, dot, vector};
@@ -41,7 +42,7 @@ impl Circuit<'_> {
         positions: std::ops::Range<usize>,
     ) -> Result<StreamReading> {
         let width = self.model.blocks[layer].attention.d_head;
-        let gradient = self.kept.exact.at(Site::Block(layer, site)).context("the gradient was not kept")?;
+        let gradient = self.exact()?.at(Site::Block(layer, site)).context("the gradient was not kept")?;
         let part = |t: &Tensor| -> Result<Tensor> { Ok(t.narrow(0, number * width, width)?.contiguous()?) };
         let own = Linear { weight: part(&map.weight)?, bias: map.bias.as_ref().map(part).transpose()? };
         let own_bias = own.bias.as_ref().map(vector).transpose()?;
@@ -61,6 +62,6 @@ impl Circuit<'_> {
             groups.push(ReadDirection { direction, places: vec![(position, 1.0)] });
         }
         let entry = ResidualPoint::attention_input(layer);
-        Ok(StreamReading { entry, groups, bias: bias as f32, value: value as f32 })
+        Ok(StreamReading { entry, groups, bias: single(bias), value: single(value) })
     }
 }

@@ -1,6 +1,7 @@
 //! Many rows at once: every product with the weights of a layer is made for all rows together.
 
 use super::{Circuit, CircuitNode, StreamReading};
+use crate::cast::{short, single};
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::norm::{FrozenNorm, vector};
 use crate::replacement::transpose::linear_back;
@@ -53,7 +54,7 @@ impl Sums {
         self.sum += effect;
         self.abs += effect.abs();
         if wanted(unit) {
-            self.effects.push((unit, effect as f32));
+            self.effects.push((unit, single(effect)));
         } else {
             self.dropped += effect.abs();
         }
@@ -81,7 +82,7 @@ impl Circuit<'_> {
                 Some(norm) => Some(FrozenNorm::new(norm, &self.trace.block(layer, S::Ln2PostScale)?)?),
                 None => None,
             };
-            let columns: Vec<u32> = here.iter().map(|(_, n)| *n as u32).collect();
+            let columns: Vec<u32> = here.iter().map(|(_, n)| short(*n)).collect();
             let columns = Tensor::from_vec(columns, here.len(), self.model.device())?;
             let written = block.mlp.output.weight.index_select(&columns, 1)?.t()?.contiguous()?;
             let written = vector(&written)?;
@@ -157,11 +158,11 @@ impl Circuit<'_> {
             })?;
         }
         let row = |(sums, reading): (Sums, &StreamReading)| NodeRow {
-            bias: sums.bias as f32,
+            bias: single(sums.bias),
             value: reading.value,
-            residual: (sums.sum + sums.bias - f64::from(reading.value)) as f32,
-            abs_sum: (sums.abs + sums.bias.abs()) as f32,
-            dropped: sums.dropped as f32,
+            residual: single(sums.sum + sums.bias - f64::from(reading.value)),
+            abs_sum: single(sums.abs + sums.bias.abs()),
+            dropped: single(sums.dropped),
             effects: sums.effects,
         };
         Ok(sums.into_iter().zip(readings).map(row).collect())
@@ -208,17 +209,16 @@ impl Circuit<'_> {
         Ok(())
     }
 
-    /// What every neuron of an MLP at a position does to the target: what it writes and, with nothing held, what it counts for. `[d_mlp]`
+    /// What every neuron of an MLP at a position does to the target: what it writes and, with nothing held, what it counts for (NaN before
+    /// [`Circuit::count`]). `[d_mlp]`
     ///
     /// # Errors
     /// There is no such MLP, or it comes after the target.
     pub fn neuron_totals(&self, layer: usize, position: usize) -> Result<Vec<[f32; 2]>> {
         self.check(CircuitNode::Mlp { layer, position })?;
-        let of = |gradients: &Tensor| -> Result<Vec<f32>> {
-            ensure!(position < gradients.dim(0)?, "position {position} is after the target's");
-            vector(&gradients.get(position)?)
-        };
-        let (frozen, exact) = (of(&self.kept.frozen.neurons[layer])?, of(&self.kept.exact.neurons[layer])?);
+        let of = |back| vector(&self.to_neurons_of(back, layer, position..position + 1)?);
+        let frozen = of(&self.kept.frozen)?;
+        let exact = self.kept.exact.get().map_or_else(|| Ok(vec![f32::NAN; frozen.len()]), of)?;
         let activations = self.trace.row(Site::Block(layer, S::MlpPost), position)?;
         let all = activations.iter().zip(frozen).zip(exact);
         Ok(all.map(|((a, g), e)| [a * g, a * e]).collect())

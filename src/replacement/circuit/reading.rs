@@ -1,6 +1,7 @@
 //! What a node reads: linear functionals of the residual stream.
 
 use super::{Circuit, CircuitNode, one_row};
+use crate::cast::single;
 use crate::model::arch::Linear;
 use crate::model::site::{BlockSite as S, Site};
 use crate::replacement::branches::Branches;
@@ -74,7 +75,7 @@ impl Circuit<'_> {
         self.check(unit)?;
         let towards = |site| -> Result<Vec<f32>> {
             let layer = unit.layer().unwrap_or(0);
-            let kept = self.kept.frozen.at(Site::Block(layer, site));
+            let kept = self.frozen().at(Site::Block(layer, site));
             match kept.filter(|g| g.dim(0).is_ok_and(|n| unit.position() < n)) {
                 Some(gradient) => vector(&gradient.narrow(0, unit.position(), 1)?),
                 // After the target nothing moves it.
@@ -122,9 +123,7 @@ impl Circuit<'_> {
     /// As [`Circuit::reading`].
     pub fn rest(&self, layer: usize, position: usize, apart: &[usize]) -> Result<StreamReading> {
         self.check(CircuitNode::Mlp { layer, position })?;
-        let gradient = &self.kept.frozen.neurons[layer];
-        ensure!(position < gradient.dim(0)?, "position {position} is after the target's");
-        let mut weights = vector(&gradient.narrow(0, position, 1)?)?;
+        let mut weights = vector(&self.to_neurons_of(&self.kept.frozen, layer, position..position + 1)?)?;
         for &neuron in apart {
             self.check(CircuitNode::Neuron { layer, neuron, position })?;
             weights[neuron] = 0.0;
@@ -210,9 +209,8 @@ impl Circuit<'_> {
         let to_z = vector(&to_z)?;
 
         let norm = FrozenNorm::of(&block.ln1, self.trace, (layer, S::Ln1Scale), self.model.arch.d_model)?;
-        let pattern = self.trace.block(layer, S::Pattern)?.get(head)?.get(position)?;
-        let pattern = vector(&pattern)?;
-        let looked: f64 = pattern[..=position].iter().map(|a| f64::from(*a)).sum();
+        let pattern = self.model.pattern_row(self.trace, layer, head, position)?;
+        let looked: f64 = pattern.iter().map(|a| f64::from(*a)).sum();
         let own =
             v.bias.as_ref().map(vector).transpose()?.map_or(0.0, |b| dot(&b, &to_z)) + dot(&direction, &norm.bias);
         norm.fold(&mut direction);
@@ -221,7 +219,7 @@ impl Circuit<'_> {
         Ok(StreamReading {
             entry: Self::before(layer),
             groups: vec![ReadDirection { direction, places }],
-            bias: (looked * f64::from(own)) as f32,
+            bias: single(looked * f64::from(own)),
             value: dot(&to_z, z),
         })
     }

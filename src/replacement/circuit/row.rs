@@ -1,6 +1,7 @@
 //! Rows: what a node reads, split by what wrote it.
 
 use super::{Apart, Circuit, CircuitNode, ReadDirection, StreamReading};
+use crate::cast::single;
 use crate::model::site::{BlockSite as S, Site};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -41,11 +42,11 @@ impl Circuit<'_> {
         }
         let all = || effects.values().copied().chain([bias]);
         Ok(CircuitRow {
-            bias: bias as f32,
+            bias: single(bias),
             value: reading.value,
-            residual: (all().sum::<f64>() - f64::from(reading.value)) as f32,
-            abs_sum: all().map(f64::abs).sum::<f64>() as f32,
-            effects: effects.iter().map(|(unit, x)| (*unit, *x as f32)).collect(),
+            residual: single(all().sum::<f64>() - f64::from(reading.value)),
+            abs_sum: single(all().map(f64::abs).sum::<f64>()),
+            effects: effects.iter().map(|(unit, x)| (*unit, single(*x))).collect(),
         })
     }
 

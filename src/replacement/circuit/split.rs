@@ -5,10 +5,9 @@
 //! parts add up to the difference and none depends on which came first.
 
 use super::{Circuit, CircuitNode};
-use crate::model::edit::Passes;
+use crate::cast::single;
 use crate::model::forward::Step;
 use crate::model::site::Sites;
-use crate::replacement::backward::{Backward, Gradients};
 use crate::replacement::rules::{Gates, GradientRule, Rules};
 use anyhow::Result;
 
@@ -32,20 +31,19 @@ const GATES: usize = 4;
 const ALL: usize = LOOKS | NORMS | GATES;
 
 impl Circuit<'_> {
-    /// The parts of the difference of both totals, for the units of [`Circuit::totals`] in their order. `passes` are the edits of the run. Six
-    /// backward passes.
+    /// The parts of the difference of both totals, for the units of [`Circuit::totals`] in their order. Six backward passes.
     ///
     /// # Errors
     /// A site was not recorded, or what `step` returns.
-    pub fn split(&self, neurons: bool, passes: &Passes, step: Step) -> Result<Vec<TotalsSplit>> {
+    pub fn split(&self, neurons: bool, step: Step) -> Result<Vec<TotalsSplit>> {
         let totals = self.totals_while(neurons, &mut || step(0, 0))?;
         let mut by_rules: Vec<Vec<f32>> = vec![Vec::new(); ALL + 1];
         by_rules[0] = totals.iter().map(|t| t.writes).collect();
         by_rules[ALL] = totals.iter().map(|t| t.counts).collect();
         for (nth, on) in (1..ALL).enumerate() {
-            let gradients = self.by(on, passes, &mut |done, all| step(nth * all + done, (ALL - 1) * all))?;
-            let effects = self.effects([&gradients], neurons, &mut || step(0, 0))?;
-            by_rules[on] = effects.into_iter().map(|(_, [effect])| effect).collect();
+            let step = &mut |done: usize, all: usize| step(nth * all + done, (ALL - 1) * all);
+            let gradients = self.gradients(self.rules(on), &Sites::None, step)?;
+            by_rules[on] = self.effects(&gradients, neurons)?;
         }
         let of = |rule: usize, unit: usize| -> f32 {
             let gain = |before: usize| f64::from(by_rules[before | rule][unit]) - f64::from(by_rules[before][unit]);
@@ -53,7 +51,7 @@ impl Circuit<'_> {
             // The two others by themselves: the lowest bit of what is left, and the rest.
             let one = others & others.wrapping_neg();
             let parts = [(0, 2.0), (one, 1.0), (others & !one, 1.0), (others, 2.0)];
-            (parts.into_iter().map(|(before, weight)| weight * gain(before)).sum::<f64>() / 6.0) as f32
+            single(parts.into_iter().map(|(before, weight)| weight * gain(before)).sum::<f64>() / 6.0)
         };
         let split = totals.iter().enumerate().map(|(i, total)| TotalsSplit {
             unit: total.unit,
@@ -64,18 +62,10 @@ impl Circuit<'_> {
         Ok(split.collect())
     }
 
-    /// The backward pass with some of the rules switched on.
-    fn by(&self, on: usize, passes: &Passes, step: Step) -> Result<Gradients> {
+    /// What is held when some of the rules are switched on.
+    fn rules(&self, on: usize) -> Rules {
         let rule = |bit: usize| if on & bit == 0 { GradientRule::Frozen } else { GradientRule::Exact };
         let gates = if on & GATES == 0 { Gates::Held(self.kept.gate) } else { Gates::Exact };
-        let rules = Rules { norms: rule(NORMS), patterns: rule(LOOKS), gates };
-        let position = self.kept.goal.position;
-        let direction = self.model.before_final_norm(self.trace, position, &self.kept.goal.row, rules.norms)?;
-        let keep = &Sites::None;
-        self.model.backward(
-            direction,
-            Backward { trace: self.trace, position, rules, passes: passes.clone(), keep },
-            step,
-        )
+        Rules { norms: rule(NORMS), patterns: rule(LOOKS), gates }
     }
 }

@@ -1,17 +1,19 @@
 //! What every unit does to the target.
 
-use super::{Circuit, CircuitNode};
+use super::{Circuit, CircuitNode, OneBackward};
+use crate::cast::single;
+use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
+use crate::model::trace::Trace;
 use crate::replacement::backward::Gradients;
 use crate::replacement::branches::Branches;
 use crate::replacement::norm::{dot, vector};
 use crate::replacement::rules::Gates;
-use crate::replacement::transpose::linear_back;
-use anyhow::{Context, Result};
+use crate::replacement::transpose::{linear_back, norm_back, norm_back_exact};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
-
-/// The gradients to one site of a layer, or to what every layer shares.
-type OfLayer = fn(&Gradients, usize) -> &Tensor;
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// What a unit does to the target.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,8 +26,33 @@ pub struct Total {
     pub counts: f32,
 }
 
+/// Gradient times activation of the heads and MLPs of one layer, at the positions up to the target's.
+pub(super) struct UnitEffects {
+    /// `[n, n_heads]`
+    heads: Vec<f32>,
+    /// `[n]`
+    mlps: Vec<f32>,
+}
+
+impl UnitEffects {
+    /// From the gradients to neurons `[n, d_mlp]` and to mixed values `[n, n_heads * d_head]`.
+    pub fn new(model: &Decoder, trace: &Trace, layer: usize, to_neurons: &Tensor, to_heads: &Tensor) -> Result<Self> {
+        let products = |site, gradient: &Tensor, width: usize| -> Result<Vec<f32>> {
+            let (gradient, values) = (vector(gradient)?, vector(&trace.block(layer, site)?)?);
+            let pairs = gradient.par_chunks_exact(width).zip(values.par_chunks_exact(width));
+            Ok(pairs.map(|(g, x)| dot(g, x)).collect())
+        };
+        let heads = products(S::Z, to_heads, model.blocks[layer].attention.d_head)?;
+        Ok(UnitEffects { heads, mlps: products(S::MlpPost, to_neurons, model.arch.d_mlp)? })
+    }
+}
+
+/// Gradient times activation of the neurons of a layer, `[n, d_mlp]`.
+type NeuronEffects<'a> = &'a dyn Fn(usize) -> Result<Vec<f32>>;
+
 impl Circuit<'_> {
-    /// Every embedding, head and MLP at every position up to the target's, with `neurons` every neuron too, in the model's order.
+    /// Every embedding, head and MLP at every position up to the target's, with `neurons` every neuron too, in the model's order. Before
+    /// [`Circuit::count`] the second total is NaN.
     ///
     /// # Errors
     /// A site was not recorded.
@@ -38,66 +65,124 @@ impl Circuit<'_> {
     /// # Errors
     /// As [`Circuit::totals`]; what `go_on` returns.
     pub fn totals_while(&self, neurons: bool, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Total>> {
-        let all = self.effects([&self.kept.frozen, &self.kept.exact], neurons, go_on)?;
-        Ok(all.into_iter().map(|(unit, [writes, counts])| Total { unit, writes, counts }).collect())
+        let mut of = |back: &OneBackward| {
+            let neuron_effects = |layer| self.neuron_effects(back, layer);
+            let neuron_effects: Option<NeuronEffects> = if neurons { Some(&neuron_effects) } else { None };
+            self.listed(&back.stream.embed, &back.units, neuron_effects, go_on)
+        };
+        let writes = of(&self.kept.frozen)?;
+        let counts = match self.kept.exact.get() {
+            Some(exact) => of(exact)?,
+            None => vec![f32::NAN; writes.len()],
+        };
+        let numbers = writes.into_iter().zip(counts);
+        Ok(self
+            .units(neurons)
+            .into_iter()
+            .zip(numbers)
+            .map(|(unit, (writes, counts))| Total { unit, writes, counts })
+            .collect())
     }
 
-    /// Activation times each of these gradients, unit by unit in the order of [`Circuit::totals`].
-    pub(super) fn effects<const N: usize>(
+    /// Activation times these gradients, unit by unit in the order of [`Circuit::totals`].
+    pub(super) fn effects(&self, gradients: &Gradients, neurons: bool) -> Result<Vec<f32>> {
+        let of = |layer: usize| {
+            UnitEffects::new(self.model, self.trace, layer, &gradients.neurons[layer], &gradients.heads[layer])
+        };
+        let units = (0..self.model.arch.n_layers).map(of).collect::<Result<Vec<_>>>()?;
+        let neuron_effects = |layer: usize| self.times_activation(&gradients.neurons[layer], layer);
+        let neuron_effects: Option<NeuronEffects> = if neurons { Some(&neuron_effects) } else { None };
+        self.listed(&gradients.embed, &units, neuron_effects, &mut || Ok(()))
+    }
+
+    /// All units in the model's order.
+    fn units(&self, neurons: bool) -> Vec<CircuitNode> {
+        let (arch, n) = (&self.model.arch, self.kept.goal.position + 1);
+        let mut units = Vec::new();
+        for position in 0..n {
+            units.push(CircuitNode::Embed { position });
+            if self.kept.pos_embed.is_some() {
+                units.push(CircuitNode::PosEmbed { position });
+            }
+        }
+        for layer in 0..arch.n_layers {
+            let heads = |position| (0..arch.n_heads).map(move |head| CircuitNode::Head { layer, head, position });
+            units.extend((0..n).flat_map(heads));
+            for position in 0..n {
+                units.push(CircuitNode::Mlp { layer, position });
+                let own = 0..if neurons { arch.d_mlp } else { 0 };
+                units.extend(own.map(|neuron| CircuitNode::Neuron { layer, neuron, position }));
+            }
+        }
+        units
+    }
+
+    /// Numbers of all units in the order of [`Circuit::units`].
+    fn listed(
         &self,
-        by: [&Gradients; N],
-        neurons: bool,
+        to_embed: &Tensor,
+        units: &[UnitEffects],
+        neurons: Option<NeuronEffects>,
         go_on: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Vec<(CircuitNode, [f32; N])>> {
-        let mut effects = self.embeddings(by)?;
-        let numbers = |of: &dyn Fn(&Gradients) -> Result<Vec<f32>>| -> Result<Vec<Vec<f32>>> {
-            by.iter().map(|gradients| of(gradients)).collect()
-        };
-        // Of part `i` of a site by each of the gradients.
-        let dots = |gradients: &[Vec<f32>], x: &[f32], i: usize| -> [f32; N] {
-            let of = i * x.len()..(i + 1) * x.len();
-            std::array::from_fn(|n| dot(&gradients[n][of.clone()], x))
-        };
-        for layer in 0..self.model.arch.n_layers {
+    ) -> Result<Vec<f32>> {
+        let (arch, mut all) = (&self.model.arch, self.embeddings(to_embed)?);
+        for (layer, of_layer) in units.iter().enumerate() {
             go_on()?;
-            let (z, width) = (&self.written(layer)?.z, self.model.blocks[layer].attention.d_head);
-            let gradients = numbers(&|g| vector(&g.heads[layer]))?;
-            let (heads, n) = (self.model.arch.n_heads, gradients.first().map_or(0, Vec::len));
-            for (i, z) in z[..n].chunks_exact(width).enumerate() {
-                let unit = CircuitNode::Head { layer, head: i % heads, position: i / heads };
-                effects.push((unit, dots(&gradients, z, i)));
+            all.extend_from_slice(&of_layer.heads);
+            match neurons {
+                None => all.extend_from_slice(&of_layer.mlps),
+                Some(neurons) => {
+                    let neurons = neurons(layer)?;
+                    for (mlp, own) in of_layer.mlps.iter().zip(neurons.chunks_exact(arch.d_mlp)) {
+                        all.push(*mlp);
+                        all.extend_from_slice(own);
+                    }
+                }
             }
-            let post = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
-            let gradients = numbers(&|g| vector(&g.neurons[layer]))?;
-            let (d_mlp, n) = (self.model.arch.d_mlp, gradients.first().map_or(0, Vec::len));
-            for (position, a) in post[..n].chunks_exact(d_mlp).enumerate() {
-                effects.push((CircuitNode::Mlp { layer, position }, dots(&gradients, a, position)));
-                let of = |neuron: usize| -> [f32; N] {
-                    std::array::from_fn(|n| a[neuron] * gradients[n][position * d_mlp + neuron])
-                };
-                let all = (0..if neurons { d_mlp } else { 0 })
-                    .map(|neuron| (CircuitNode::Neuron { layer, neuron, position }, of(neuron)));
-                effects.extend(all);
-            }
+        }
+        Ok(all)
+    }
+
+    /// What token and position embeddings do, given the gradient to them.
+    fn embeddings(&self, to_embed: &Tensor) -> Result<Vec<f32>> {
+        let (d, gradient) = (self.model.arch.d_model, vector(to_embed)?);
+        let mut effects = Vec::new();
+        for (position, g) in gradient.chunks_exact(d).take(self.kept.goal.position + 1).enumerate() {
+            let of = position * d..(position + 1) * d;
+            effects.push(dot(g, &self.kept.embed[of.clone()]));
+            effects.extend(self.kept.pos_embed.as_ref().map(|x| dot(g, &x[of])));
         }
         Ok(effects)
     }
 
-    fn embeddings<const N: usize>(&self, by: [&Gradients; N]) -> Result<Vec<(CircuitNode, [f32; N])>> {
-        let d = self.model.arch.d_model;
-        let gradients = by.iter().map(|g| vector(&g.embed)).collect::<Result<Vec<_>>>()?;
-        let mut effects = Vec::new();
-        for position in 0..=self.kept.goal.position {
-            let of = position * d..(position + 1) * d;
-            let mut push = |unit, x: &[f32]| {
-                effects.push((unit, std::array::from_fn(|n| dot(&gradients[n][of.clone()], x))));
+    /// The gradient to the neurons of a layer at some positions, `[positions, d_mlp]`.
+    pub(super) fn to_neurons_of(&self, back: &OneBackward, layer: usize, positions: Range<usize>) -> Result<Tensor> {
+        let block = &self.model.blocks[layer];
+        let at = |site| Site::Block(layer, site);
+        let kept = back.stream.at(at(S::MlpOut)).context("the gradient was not kept")?;
+        let (first, n) = (positions.start, positions.len());
+        ensure!(positions.end <= kept.dim(0)?, "position {} is after the target's", positions.end - 1);
+        let mut g = self.kept.passes.apply(at(S::MlpOut), kept.narrow(0, first, n)?.contiguous()?, first)?;
+        if let Some(norm) = &block.ln2_post {
+            let rows = |site| -> Result<Tensor> {
+                Ok(self.trace.block(layer, site)?.narrow(0, first, n)?.to_dtype(DType::F32)?.contiguous()?)
             };
-            push(CircuitNode::Embed { position }, &self.kept.embed[of.clone()]);
-            if let Some(pos_embed) = &self.kept.pos_embed {
-                push(CircuitNode::PosEmbed { position }, &pos_embed[of.clone()]);
-            }
+            let scale = rows(S::Ln2PostScale)?;
+            g = match std::ptr::eq(back, &self.kept.frozen) {
+                true => norm_back(&g, norm, &scale)?,
+                false => norm_back_exact(&g, norm, &scale, &rows(S::MlpOutPrePostNorm)?)?,
+            };
         }
-        Ok(effects)
+        Ok(linear_back(&g, &block.mlp.output)?)
+    }
+
+    fn neuron_effects(&self, back: &OneBackward, layer: usize) -> Result<Vec<f32>> {
+        self.times_activation(&self.to_neurons_of(back, layer, 0..self.kept.goal.position + 1)?, layer)
+    }
+
+    fn times_activation(&self, gradient: &Tensor, layer: usize) -> Result<Vec<f32>> {
+        let activations = self.trace.numbers(Site::Block(layer, S::MlpPost))?;
+        Ok(vector(gradient)?.iter().zip(activations).map(|(g, a)| g * a).collect())
     }
 
     /// The totals of one unit; zero after the target.
@@ -106,41 +191,30 @@ impl Circuit<'_> {
     /// There is no such unit.
     pub fn total(&self, unit: CircuitNode) -> Result<Total> {
         self.check(unit)?;
-        let position = unit.position();
-        let mut total = Total { unit, writes: 0.0, counts: 0.0 };
-        if position > self.kept.goal.position {
-            return Ok(total);
+        let (position, goal) = (unit.position(), self.kept.goal.position);
+        if position > goal {
+            return Ok(Total { unit, writes: 0.0, counts: 0.0 });
         }
         let d = self.model.arch.d_model;
-        let embedded = |x: &[f32]| x[position * d..(position + 1) * d].to_vec();
-        let (written, gradients): (Vec<f32>, OfLayer) = match unit {
-            CircuitNode::Embed { .. } => (embedded(&self.kept.embed), |g, _| &g.embed),
-            CircuitNode::PosEmbed { .. } => {
-                (self.kept.pos_embed.as_deref().map_or_else(Vec::new, embedded), |g, _| &g.embed)
-            }
-            CircuitNode::Head { layer, .. } => {
-                let z = &self.written(layer)?.z;
-                let width = self.model.blocks[layer].attention.d_head * self.model.arch.n_heads;
-                (z[position * width..(position + 1) * width].to_vec(), |g, l| &g.heads[l])
-            }
-            CircuitNode::Mlp { layer, .. } | CircuitNode::Neuron { layer, .. } => {
-                (self.trace.row(Site::Block(layer, S::MlpPost), position)?, |g, l| &g.neurons[l])
-            }
+        let embedded = |x: &[f32], back: &OneBackward| -> Result<f32> {
+            Ok(dot(&vector(&back.stream.embed.get(position)?)?, &x[position * d..(position + 1) * d]))
         };
-        let part = match unit {
-            CircuitNode::Head { layer, head, .. } => {
-                let width = self.model.blocks[layer].attention.d_head;
-                head * width..(head + 1) * width
-            }
-            CircuitNode::Neuron { neuron, .. } => neuron..neuron + 1,
-            _ => 0..written.len(),
+        let by = |back: &OneBackward| -> Result<f32> {
+            Ok(match unit {
+                CircuitNode::Embed { .. } => embedded(&self.kept.embed, back)?,
+                CircuitNode::PosEmbed { .. } => self.kept.pos_embed.as_ref().map_or(Ok(0.0), |x| embedded(x, back))?,
+                CircuitNode::Head { layer, head, .. } => {
+                    back.units[layer].heads[position * self.model.arch.n_heads + head]
+                }
+                CircuitNode::Mlp { layer, .. } => back.units[layer].mlps[position],
+                CircuitNode::Neuron { layer, neuron, .. } => {
+                    let gradient = vector(&self.to_neurons_of(back, layer, position..position + 1)?)?;
+                    gradient[neuron] * self.trace.row(Site::Block(layer, S::MlpPost), position)?[neuron]
+                }
+            })
         };
-        let by = |g: &Gradients| -> Result<f32> {
-            let row = vector(&gradients(g, unit.layer().unwrap_or(0)).get(position)?)?;
-            Ok(row.get(part.clone()).zip(written.get(part.clone())).map_or(0.0, |(g, x)| dot(g, x)))
-        };
-        (total.writes, total.counts) = (by(&self.kept.frozen)?, by(&self.kept.exact)?);
-        Ok(total)
+        let counts = self.kept.exact.get().map_or(Ok(f32::NAN), by)?;
+        Ok(Total { unit, writes: by(&self.kept.frozen)?, counts })
     }
 
     /// What biases put into the target by every path, from the biases themselves: with what the embeddings put there it is the target's value.
@@ -156,7 +230,7 @@ impl Circuit<'_> {
         let mut sum = f64::from(self.kept.goal.bias);
         for (l, block) in self.model.blocks.iter().enumerate() {
             go_on()?;
-            let at = |site| self.kept.frozen.at(Site::Block(l, site)).context("the gradient was not kept");
+            let at = |site| self.frozen().at(Site::Block(l, site)).context("the gradient was not kept");
             let rows = |site| -> Result<Vec<f32>> { vector(at(site)?) };
             let (written, d) = (self.written(l)?, self.model.arch.d_model);
             // What attention's output and its norm add, and what its values read of biases.
@@ -183,7 +257,7 @@ impl Circuit<'_> {
                 sum += f64::from(dot(&rows(S::MlpOut)?, &written.mlp_bias));
             }
         }
-        Ok(*self.kept.biases.get_or_init(|| sum as f32))
+        Ok(*self.kept.biases.get_or_init(|| single(sum)))
     }
 
     /// What the neurons of a layer read of biases, at all positions.
@@ -195,7 +269,7 @@ impl Circuit<'_> {
         if beta.is_none() && !own {
             return Ok(0.0);
         }
-        let gradient = &self.kept.frozen.neurons[l];
+        let gradient = &self.to_neurons_of(&self.kept.frozen, l, 0..self.kept.goal.position + 1)?;
         let rows = |site| -> Result<Tensor> {
             Ok(self.trace.block(l, site)?.narrow(0, 0, gradient.dim(0)?)?.to_dtype(DType::F32)?.contiguous()?)
         };
@@ -210,9 +284,8 @@ impl Circuit<'_> {
     /// # Errors
     /// As [`Circuit::totals`].
     pub fn beside_embeddings(&self) -> Result<f32> {
-        let embeddings = self.embeddings([&self.kept.frozen])?;
-        let sum = embeddings.iter().map(|(_, [writes])| f64::from(*writes)).sum::<f64>();
-        Ok((f64::from(self.kept.goal.value) - sum) as f32)
+        let sum = self.embeddings(&self.frozen().embed)?.into_iter().map(f64::from).sum::<f64>();
+        Ok(single(f64::from(self.kept.goal.value) - sum))
     }
 }
 

@@ -10,6 +10,7 @@
 
 use super::super::Canvas;
 use crate::app::graph::Shown;
+use crate::cast::{on_screen, short, whole};
 use crate::graph::{Node, NodeKind};
 use crate::view::text;
 use ratatui::layout::Rect;
@@ -54,8 +55,8 @@ impl Scene {
 
     /// The cell of a place in dots.
     fn cell(&self, (x, y): (f32, f32)) -> (u16, u16) {
-        let column = (x as u16 / 2).min(self.area.width.saturating_sub(1));
-        (self.area.x + column, self.area.y + (y as u16 / 4).min(self.area.height.saturating_sub(1)))
+        let column = (on_screen(whole(x)) / 2).min(self.area.width.saturating_sub(1));
+        (self.area.x + column, self.area.y + (on_screen(whole(y)) / 4).min(self.area.height.saturating_sub(1)))
     }
 }
 
@@ -93,7 +94,7 @@ impl Canvas<'_> {
         let mut edges: Vec<(f32, u32, u32, f32)> = Vec::new();
         for target in (0..graph.nodes.len()).filter(|t| shown.pruned.nodes()[*t]) {
             let row = shown.pruned.row(&graph.edges, target);
-            edges.extend(row.map(|(s, w)| (shown.pruned.score(target, w), target as u32, s, w)));
+            edges.extend(row.map(|(s, w)| (shown.pruned.score(target, w), short(target), s, w)));
         }
         edges.sort_by(|a, b| b.0.total_cmp(&a.0));
         edges.truncate(EDGES);
@@ -103,10 +104,10 @@ impl Canvas<'_> {
             let ends = [*source, *target].map(|n| scene.place(&graph.nodes[n as usize]));
             let [Some(from), Some(to)] = ends else { continue };
             let steps = (to.0 - from.0).abs().max((to.1 - from.1).abs()).ceil().max(1.0);
-            for step in 0..=steps as usize {
+            for step in 0..=whole(steps) {
                 let part = step as f32 / steps;
                 let (x, y) = (from.0 + part * (to.0 - from.0), from.1 + part * (to.1 - from.1));
-                let dot = DOTS[x as usize % 2][y as usize % 4];
+                let dot = DOTS[whole(x) % 2][whole(y) % 4];
                 let cell = cells.entry(scene.cell((x, y))).or_default();
                 *cell = (cell.0 | dot, *weight);
             }
@@ -123,7 +124,7 @@ impl Canvas<'_> {
     fn figure_marks(&mut self, scene: &Scene, shown: &Shown) {
         let graph = &shown.graph;
         let writes = |n: &Node| n.totals.map_or(0.0, |t| t.writes);
-        let mut nodes: Vec<(f32, u32)> = (0..graph.nodes.len() as u32)
+        let mut nodes: Vec<(f32, u32)> = (0..short(graph.nodes.len()))
             .filter(|n| shown.pruned.nodes()[*n as usize])
             .map(|n| (writes(&graph.nodes[n as usize]), n))
             .collect();
@@ -174,7 +175,7 @@ impl Canvas<'_> {
         for (at, token) in shown.graph.metadata.prompt_tokens.iter().enumerate() {
             let middle = f32::from(scene.area.width) * (at as f32 + 0.5) / scene.tokens.max(1) as f32;
             let name = text::cut(token.trim(), wide.saturating_sub(1).max(3), self.theme);
-            let x = (scene.area.x + middle as u16).saturating_sub(text::width(&name) as u16 / 2);
+            let x = (scene.area.x + on_screen(whole(middle))).saturating_sub(on_screen(text::width(&name)) / 2);
             // Of a long prompt as many names as there is room for.
             if x >= free {
                 free = self.put(area, x, y, &name, Style::new()) + 1;

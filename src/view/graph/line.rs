@@ -3,6 +3,7 @@
 use crate::app::Slot;
 use crate::app::graph::{Field, GraphRow, Shown};
 use crate::app::pane::PaneLine;
+use crate::cast::on_screen;
 use crate::graph::NodeKind;
 use crate::graph::tree::{Branch, TreeItem};
 use crate::report::{Body, Cell, Table};
@@ -129,7 +130,7 @@ impl Canvas<'_> {
         let of_heads = columns.fields.contains(&Field::Counts);
         let style = self.theme.dim().add_modifier(Modifier::BOLD);
         self.put(area, area.x, area.y, "node", style);
-        let mut x = area.x.saturating_add(columns.name as u16 + 1);
+        let mut x = area.x.saturating_add(on_screen(columns.name) + 1);
         for field in &columns.fields {
             let width = columns.width(*field);
             let text = match field {
@@ -148,8 +149,8 @@ impl Canvas<'_> {
             };
             let right = !matches!(field, Field::Token | Field::Label);
             let pad = if right { width.saturating_sub(1 + text.len()) } else { 0 };
-            self.put(area, x.saturating_add(pad as u16), area.y, text, style);
-            x = x.saturating_add(width as u16);
+            self.put(area, x.saturating_add(on_screen(pad)), area.y, text, style);
+            x = x.saturating_add(on_screen(width));
         }
     }
 
@@ -165,7 +166,7 @@ impl Canvas<'_> {
         let Some((row, cells)) = shown.rows.get(at).zip(table.rows.get(at)) else { return };
         let theme = self.theme;
         let column = |x: u16, width: usize| Rect {
-            width: area.width.min(x.saturating_sub(area.x).saturating_add(width as u16)),
+            width: area.width.min(x.saturating_sub(area.x).saturating_add(on_screen(width))),
             ..area
         };
         let end = self.put(column(area.x, columns.name), area.x, area.y, &name.0, theme.dim());
@@ -175,7 +176,7 @@ impl Canvas<'_> {
             TreeItem::More { .. } => theme.dim(),
         };
         self.put(column(area.x, columns.name), end, area.y, &name.1, style);
-        let mut x = area.x.saturating_add(columns.name as u16 + 1);
+        let mut x = area.x.saturating_add(on_screen(columns.name) + 1);
         if let Cell::Address(address) = &cells[1]
             && self.app.marks.contains(address)
         {
@@ -205,7 +206,7 @@ impl Canvas<'_> {
             };
             let place = if *field == Field::Label { area } else { column(x, room) };
             self.put(place, x, area.y, &text, style);
-            x = x.saturating_add(width as u16);
+            x = x.saturating_add(on_screen(width));
         }
     }
 

@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::parse::{Ids, Link, Parsed};
 use super::private::top;
 use super::{JsonForm, Opened, PRIVATE, Warning, metadata, node, qparams};
+use crate::cast::short;
 use crate::graph::{Edge, Edges, Graph, Metadata, Node, NodeKind, UnresolvedLink, View};
 
 /// The scan whose published files name nodes in links by `jsNodeId`.
@@ -125,14 +126,14 @@ impl<'a> Names<'a> {
         let mut others: HashMap<&str, u32> = HashMap::new();
         let mut shared = Vec::new();
         for (i, node) in nodes.iter().enumerate() {
-            let Some(first) = by_id.insert(&node.id, i as u32) else {
+            let Some(first) = by_id.insert(&node.id, short(i)) else {
                 continue;
             };
             let is_error = |i: u32| nodes[i as usize].kind == NodeKind::Error;
-            if is_error(first) == is_error(i as u32) || others.contains_key(&*node.id) {
+            if is_error(first) == is_error(short(i)) || others.contains_key(&*node.id) {
                 bail!("nodes {first} and {i} have the same id {:?}", node.id);
             }
-            let other = if is_error(first) { i as u32 } else { first };
+            let other = if is_error(first) { short(i) } else { first };
             others.insert(&node.id, other);
             shared.push(&*node.id);
         }
@@ -145,7 +146,7 @@ impl<'a> Names<'a> {
             let by_js_id = || {
                 let by_js_id = by_js_id.get_or_insert_with(|| {
                     let pairs = nodes.iter().enumerate();
-                    pairs.map(|(i, node)| (node::js_id(node), i as u32)).collect::<HashMap<_, _>>()
+                    pairs.map(|(i, node)| (node::js_id(node), short(i))).collect::<HashMap<_, _>>()
                 });
                 by_js_id.get(*id).copied()
             };
@@ -190,7 +191,7 @@ impl<'a> Names<'a> {
                 bail!("links[{i}]: from {:?} to itself", nodes[source as usize].id);
             }
             resolved.edges.push(Edge { target, source, weight: link.weight });
-            if let Some(map) = extras.remove(&(i as u32)) {
+            if let Some(map) = extras.remove(&short(i)) {
                 resolved.extras.insert((target, source), map);
             }
         }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::label::{probability_in, safe_token, token_in};
 use super::number::{cantor, cantor_inverse, same, short};
 use super::private::unit;
+use crate::cast::single;
 use crate::graph::{Node, NodeKind};
 
 /// Keys that Neuronpedia's schema requires of every node.
@@ -194,7 +195,7 @@ fn layer(map: &Map<String, Value>) -> Result<Option<u32>> {
             _ => bail!("layer: found {text:?}, expected at most {LAST_LAYER}"),
         },
         Some(Value::Number(number)) => match number.as_u64() {
-            Some(layer) if layer <= LAST_LAYER.into() => Ok(Some(layer as u32)),
+            Some(layer) if layer <= LAST_LAYER.into() => Ok(u32::try_from(layer).ok()),
             Some(layer) => bail!("layer: found {layer}, expected at most {LAST_LAYER}"),
             None if number.as_i64() == Some(-1) => Ok(None),
             None => bail!("layer: found {number}, expected a whole number from 0"),
@@ -217,7 +218,7 @@ fn position(map: &Map<String, Value>) -> Result<Option<u32>> {
 fn float(map: &Map<String, Value>, key: &str) -> Result<Option<f32>> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_f64().map(|number| number as f32) {
+        Some(value) => match value.as_f64().map(single) {
             Some(number) if number.is_finite() => Ok(Some(number)),
             _ => bail!("{key}: found {value}, expected a 32-bit number or null"),
         },

@@ -1,5 +1,6 @@
 //! Numbers as JSON has them.
 
+use crate::cast::single;
 use serde_json::Value;
 
 /// The shortest decimal that reads back as the same `f32`; null when it is not finite.
@@ -7,13 +8,13 @@ pub(in crate::graph) fn short(value: f32) -> Value {
     let exact = f64::from(value);
     let short: f64 = value.to_string().parse().unwrap_or(exact);
     // A reader goes through f64, which may round twice; then every digit is written.
-    Value::from(if short as f32 == value { short } else { exact })
+    Value::from(if single(short) == value { short } else { exact })
 }
 
 /// Whether two values are equal, numbers as far as `f32` tells.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a.as_f64(), b.as_f64()) {
-        (Some(x), Some(y)) => x as f32 == y as f32 && (a.is_f64() || b.is_f64() || a == b),
+        (Some(x), Some(y)) => single(x) == single(y) && (a.is_f64() || b.is_f64() || a == b),
         _ => a == b,
     }
 }
@@ -30,7 +31,8 @@ pub(super) fn cantor_inverse(z: u64) -> (u64, u64) {
     let z = u128::from(z);
     let w = ((8 * z + 1).isqrt() - 1) / 2;
     let index = z - w * (w + 1) / 2;
-    ((w - index) as u64, index as u64)
+    let narrow = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+    (narrow(w - index), narrow(index))
 }
 
 #[cfg(test)]

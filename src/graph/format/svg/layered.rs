@@ -14,6 +14,7 @@ use std::io::Write;
 use anyhow::Result;
 
 use super::{FAINT, INK, begin, colour, cut, fill, tooltip, xml};
+use crate::cast::single;
 use crate::graph::{Graph, Node, NodeKind};
 
 /// Distance of nodes in a cell, of cells, of layers; margins.
@@ -182,7 +183,7 @@ fn legend(graph: &Graph, height: f64, out: &mut dyn Write) -> Result<()> {
 fn draw_sized(node: &Node, writes: f64, most: f64, (x, y): (f64, f64), title: &str, out: &mut dyn Write) -> Result<()> {
     let r = 2.5 + 6.0 * (writes.abs() / most).min(1.0).sqrt();
     let style =
-        format!("fill=\"{}\" stroke=\"{INK}\" stroke-width=\"0.6\" fill-opacity=\"0.85\"", colour(writes as f32));
+        format!("fill=\"{}\" stroke=\"{INK}\" stroke-width=\"0.6\" fill-opacity=\"0.85\"", colour(single(writes)));
     match node.kind {
         NodeKind::Head => {
             writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{r:.1}\" {style}><title>{title}</title></circle>")?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 
 use super::{FAINT, INK, begin, colour, cut, fill, tooltip, xml};
+use crate::cast::short;
 use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
 use crate::graph::{Graph, NodeKind};
 
@@ -19,7 +20,7 @@ const TOP: f64 = 36.0;
 /// Writes the tree of what feeds each target.
 pub fn write(graph: &Graph, limits: &Limits, out: &mut dyn Write) -> Result<()> {
     let source = TreeSource { graph, columns: None, pruned: None };
-    let trees: Vec<Tree> = graph.targets().map(|target| Tree::upstream(source, target as u32, limits)).collect();
+    let trees: Vec<Tree> = graph.targets().map(|target| Tree::upstream(source, short(target), limits)).collect();
     let lines: usize = trees.iter().map(|tree| tree.lines.len() + 1).sum();
     let deepest = trees.iter().flat_map(|tree| &tree.lines).map(|line| line.depth).max().unwrap_or(0);
     let names = deepest as f64 * INDENT + NAME;

@@ -6,6 +6,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::super::budget::{AnyValue, Budget};
 use super::{Ids, Link, ParsePosition, Reader};
+use crate::cast::single;
 
 /// The link of this number.
 pub(super) struct OneLink<'a, 'b>(pub &'a mut Reader<'b>, pub usize);
@@ -152,7 +153,7 @@ impl Visitor<'_> for Weight {
     }
 
     fn visit_f64<E: de::Error>(self, weight: f64) -> Result<f32, E> {
-        let narrow = weight as f32;
+        let narrow = single(weight);
         if !narrow.is_finite() {
             return Err(E::custom(format_args!("found {weight}, expected a 32-bit number")));
         }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::super::number::short;
+use crate::cast::single;
 use crate::graph::verification::{KeepOnly, Kept};
 
 /// Reads the list.
@@ -21,7 +22,7 @@ fn read_one(value: &Value) -> Result<Kept> {
     let number = |key: &'static str| match value.get(key) {
         Some(Value::Null) => Ok(f32::NAN),
         found => {
-            let number = found.and_then(Value::as_f64).map(|x| x as f32).filter(|x| x.is_finite());
+            let number = found.and_then(Value::as_f64).map(single).filter(|x| x.is_finite());
             number.with_context(|| format!("{key}: found {found:?}, expected a number"))
         }
     };

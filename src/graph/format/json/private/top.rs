@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{kept, link, verified};
+use crate::cast::single;
 use crate::graph::format::json::PRIVATE;
 use crate::graph::format::json::node;
 use crate::graph::format::json::number::short;
@@ -87,7 +88,7 @@ fn read_link(value: &Value) -> Result<UnresolvedLink> {
     let (Some(source), Some(target), Some(weight)) = (text("source"), text("target"), weight) else {
         bail!("expected source, target and weight");
     };
-    let weight = weight as f32;
+    let weight = single(weight);
     ensure!(weight.is_finite(), "weight: expected a 32-bit number");
     Ok(UnresolvedLink { source, target, weight })
 }

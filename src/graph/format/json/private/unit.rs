@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 
+use crate::cast::single;
 use crate::graph::format::json::PRIVATE;
 use crate::graph::format::json::label::safe_token;
 use crate::graph::format::json::number::short;
@@ -89,7 +90,7 @@ fn unit_named(name: &str) -> Option<NodeKind> {
 }
 
 fn finite(value: &Value) -> Option<f32> {
-    value.as_f64().map(|x| x as f32).filter(|x| x.is_finite())
+    value.as_f64().map(single).filter(|x| x.is_finite())
 }
 
 const CERTIFICATE: [&str; 5] = ["value", "bias", "residual", "abs_sum", "unexplained"];

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::super::number::short;
+use crate::cast::single;
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 
 /// Reads the list.
@@ -60,7 +61,7 @@ fn read_effect(value: &Value) -> Result<NodeEffect> {
 }
 
 fn number(value: &Value) -> Result<f32> {
-    let number = value.as_f64().map(|x| x as f32).filter(|x| x.is_finite());
+    let number = value.as_f64().map(single).filter(|x| x.is_finite());
     number.with_context(|| format!("found {value}, expected a number"))
 }
 

@@ -7,6 +7,7 @@ mod grid;
 pub mod json;
 pub(crate) mod plain;
 pub(crate) mod shared;
+pub mod statistics;
 mod table;
 pub mod text;
 pub mod tsv;

@@ -17,20 +17,6 @@ use mechscope::model::text::Bos;
 use mechscope::model::trace::Trace;
 use random_models::{Recipe, families, recipes, runner};
 
-const SITES: [PatchSite; 11] = [
-    PatchSite::ResidPre,
-    PatchSite::ResidMid,
-    PatchSite::ResidPost,
-    PatchSite::AttnOut,
-    PatchSite::MlpOut,
-    PatchSite::Z,
-    PatchSite::Q,
-    PatchSite::K,
-    PatchSite::V,
-    PatchSite::Pattern,
-    PatchSite::Neuron,
-];
-
 /// Sites with their names in a run, patterns aside.
 const HOOKS: [(PatchSite, BlockSite); 10] = [
     (PatchSite::ResidPre, BlockSite::ResidPre),
@@ -89,7 +75,7 @@ fn one_forward_a_cell(model: &Model, prompts: (&str, &str)) {
         f64::from(logits[7]) - f64::from(logits[11])
     };
     let mut checked = 0;
-    for site in SITES.into_iter().filter(|s| *s != PatchSite::ResidMid || !model.decoder.arch.parallel) {
+    for site in PatchSite::ALL.into_iter().filter(|s| *s != PatchSite::ResidMid || !model.decoder.arch.parallel) {
         let heads = !matches!(
             site,
             PatchSite::ResidPre | PatchSite::ResidMid | PatchSite::ResidPost | PatchSite::AttnOut | PatchSite::MlpOut
@@ -275,6 +261,8 @@ fn what_cannot_be_asked_is_refused_with_a_reason() {
     };
     let pair: (&[u32], &[u32]) = (&[1, 2, 3], &[1, 5, 3]);
     let z = question(PatchSite::Z);
+    let empty = PromptPair::new(&model, (&[], &[]), 0, &z, &mut |_, _| Ok(())).err().unwrap();
+    assert!(format!("{empty:#}").contains("no tokens"));
     assert!(said((&[1, 2], &[1, 2, 3]), target, &z).contains("2 tokens and the corrupt one 3"));
     assert!(said((&[1, 2], &[1, 2]), target, &z).contains("no gap"));
     assert!(said(pair, Target::new(3, None), &z).contains("contrast"));
@@ -310,17 +298,110 @@ fn a_set_is_averaged_and_says_its_error() {
     }
 }
 
+/// A file with this text, for the length of a test.
+fn set_file(name: &str, lines: &[&str]) -> std::path::PathBuf {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    path
+}
+
+const DALLAS: &str = r#"{"id":"tx","clean":"The capital of the state containing Dallas is","corrupt":"The capital of the state containing Seattle is","target":" Austin","contrast":" Olympia","positions":{"city":" Dallas","state":[4,5],"end":-1}}"#;
+const FORMULA: &str = r#"{"id":"same","clean":"The capital of the state containing Dallas is","corrupt":"The capital of the state containing Dallas is","target":" Austin","contrast":" Olympia","positions":{"city":7}}"#;
+
+#[test]
+fn pairs_without_a_gap_are_left_out_and_told() {
+    let file = set_file("no_gap.jsonl", &[DALLAS, FORMULA]);
+    let both = program::mechscope(&["patch", "--set", program::arg(&file), "--format", "json"]).json();
+    assert_eq!((both["pairs"].as_i64(), both["left_out"][0]["pair"].as_str()), (Some(1), Some("same")));
+    let one =
+        program::mechscope(&["patch", "--set", program::arg(&set_file("gap.jsonl", &[DALLAS])), "--format", "json"]);
+    assert_eq!(both["cells"], one.json()["cells"]);
+    let none = set_file("only_no_gap.jsonl", &[FORMULA]);
+    let failed = program::mechscope(&["patch", "--set", program::arg(&none)]);
+    assert!(failed.code == Some(1) && failed.err.contains("no gap"), "{}", failed.err);
+}
+
+#[test]
+fn every_pair_is_checked_before_anything_runs() {
+    let alone = r#"{"id":"alone","clean":"The capital of Texas is"}"#;
+    let longer = r#"{"id":"longer","clean":"The capital of Texas is","corrupt":"The capital is"}"#;
+    let file = set_file("wrong.jsonl", &[DALLAS, alone, longer]);
+    let failed = program::mechscope(&["patch", "--set", program::arg(&file)]);
+    for word in ["2 of 3 pairs", "alone: \"corrupt\" is missing", "longer: the clean prompt has"] {
+        assert!(failed.err.contains(word), "{word}: {}", failed.err);
+    }
+    let short = r#"{"id":"short","clean":"The capital of Texas is","corrupt":"The capital of Ohio is","target":" Austin","contrast":" Columbus","positions":{"city":" Texas"}}"#;
+    let mixed = set_file("lengths.jsonl", &[DALLAS, short]);
+    let failed = program::mechscope(&["patch", "--set", program::arg(&mixed)]);
+    assert!(failed.err.contains("tx has 9 tokens and short has"), "{}", failed.err);
+}
+
+/// A place that the set names is where each pair has it, so that prompts of different lengths are averaged.
+#[test]
+fn a_named_place_is_patched_wherever_it_is() {
+    let short = DALLAS.replace("of the state", "of state").replace("tx", "short");
+    let file = set_file("places.jsonl", &[DALLAS, &short]);
+    let report = |more: &[&str]| {
+        let args = ["patch", "--set", program::arg(&file), "--format", "json"];
+        program::mechscope(&[&args[..], more].concat())
+    };
+    let named = report(&["--at", "city", "--rows"]).json();
+    assert_eq!(named["cells"][1]["address"].as_str(), Some("L1.resid_pre@city"), "{named}");
+    let pairs = named["pairs"].as_array().unwrap();
+    let of = |pair: &str, address: &str| {
+        let row = pairs.iter().find(|row| row["pair"] == pair && row["address"] == address);
+        row.unwrap_or_else(|| panic!("{pair} {address}"))["effect"].as_f64().unwrap()
+    };
+    let mean = f64::midpoint(of("tx", "L1.resid_pre@7"), of("short", "L1.resid_pre@6"));
+    assert!((named["cells"][1]["effect"].as_f64().unwrap() - mean).abs() < 1e-5);
+    let wrong = report(&["--at", "country"]);
+    assert!(wrong.code == Some(1) && wrong.err.contains("[\"city\", \"end\", \"state\"]"), "{}", wrong.err);
+}
+
+#[test]
+fn standard_input_is_one_prompt() {
+    let failed = program::mechscope(&["patch", "-p", "-", "--corrupt", "-"]);
+    assert!(failed.code == Some(1) && failed.err.contains("standard input is one prompt"), "{}", failed.err);
+}
+
+/// All heads of a layer at a position have one name, whatever their kind and number.
+#[test]
+fn cells_of_several_units_are_named_with_a_star() {
+    let model = common::open(&common::test_data().join("models/tiny-llama"));
+    let (target, pair): (_, (&[u32], &[u32])) = (Target::new(3, Some(1)), (&[1, 2, 3], &[1, 5, 3]));
+    for (site, name) in [(PatchSite::Z, "L1.H*@2"), (PatchSite::K, "L1.KV*.k@2"), (PatchSite::Neuron, "L1.N*@2")] {
+        let patch = PatchQuestion { by: Some(PatchCells::Position), layer: Some(1), ..question(site) };
+        let cell = ask(&model, pair, target, &patch).unwrap().cells.pop().unwrap();
+        assert_eq!((&*cell.name, cell.address), (name, None));
+        assert!(name.parse::<mechscope::address::EditTarget>().is_ok(), "{name} is what edits call it");
+    }
+}
+
+/// Between two batches of a layer the work that is done is told, so that it can be ended there.
+#[test]
+fn progress_goes_on_within_a_layer() {
+    let model = common::open(&common::test_data().join("models/tiny-llama"));
+    let (patch, target) = (question(PatchSite::Neuron), Target::new(3, Some(1)));
+    let pair = PromptPair::new(&model, (&[1, 2, 3], &[1, 5, 3]), 2, &patch, &mut |_, _| Ok(())).unwrap();
+    let mut told = std::collections::BTreeSet::new();
+    let mut step = |done: usize, _: usize| {
+        told.insert(done);
+        Ok(())
+    };
+    let n = pair.patch(target, &patch, &mut step).unwrap().cells.len();
+    assert!(n > 32 && told.len() > 2, "{told:?} of {n}");
+    let ended = pair.patch(target, &patch, &mut |done, _| {
+        anyhow::ensure!(done == 0, "ended");
+        Ok(())
+    });
+    assert_eq!(ended.unwrap_err().to_string(), "ended");
+}
+
 /// The pairs that travel in the program are pairs for tokenizers of real models.
 #[test]
 fn pairs_of_words_fit_a_real_tokenizer() {
-    let folder = std::env::var_os("MECHSCOPE_REAL").map(std::path::PathBuf::from);
-    let folder = folder.unwrap_or_else(|| common::test_data().join("../target/real"));
     for name in ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
-        let path = folder.join(name);
-        if !path.is_file() {
-            eprintln!("\n*** SKIPPED: {} is not there (test_data/real/get.sh fetches it)\n", path.display());
-            continue;
-        }
+        let Some(path) = common::real(name) else { continue };
         for (set, pairs) in [("builtin:capitals", 50), ("builtin:real", 20)] {
             let model = program::arg(&path);
             let args = ["patch", "-m", model, "--set", set, "--site", "z", "--layer", "5", "--format", "json"];

@@ -13,21 +13,9 @@ use mechscope::model::site::{BlockSite, Site, Sites};
 use mechscope::model::source::Source;
 use mechscope::model::text::Bos;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 /// Largest difference, as a share of the largest value of the tensor.
 const ALLOWED: f32 = 2e-4;
-
-fn file(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("MECHSCOPE_REAL").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"));
-    let path = folder.join(name);
-    if !path.is_file() {
-        eprintln!("\n*** SKIPPED: {} is not there (test_data/real/get.sh fetches it)\n", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 fn numbers(t: &Tensor) -> Vec<f32> {
     t.flatten_all().unwrap().to_vec1().unwrap()
@@ -54,7 +42,7 @@ fn check(what: &str, got: &[f32], want: &Tensor) {
 }
 
 fn agrees(name: &str, gguf: &str, ends: &[u32]) {
-    let Some(path) = file(gguf) else { return };
+    let Some(path) = common::real(gguf) else { return };
     let source = Source::find(path.to_str().unwrap()).unwrap();
     let model = Model::open_source(source, &Device::Cpu, DTypeChoice::F32, Box::new(|_, _| {})).unwrap();
     let folder = common::test_data().join("real");
@@ -91,7 +79,7 @@ fn agrees(name: &str, gguf: &str, ends: &[u32]) {
 
 /// Whether a model writes on as transformers does, greedily, token by token with its log-probability.
 fn writes_on(name: &str, gguf: &str) {
-    let Some(path) = file(gguf) else { return };
+    let Some(path) = common::real(gguf) else { return };
     let source = Source::find(path.to_str().unwrap()).unwrap();
     let model = Model::open_source(source, &Device::Cpu, DTypeChoice::F32, Box::new(|_, _| {})).unwrap();
     let folder = common::test_data().join("real");

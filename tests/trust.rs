@@ -4,9 +4,9 @@ mod common;
 mod program;
 mod random_models;
 
-use mechscope::address::Edit;
+use mechscope::address::{Component, Edit, Part};
 use mechscope::analysis::target::Target;
-use mechscope::analysis::trust::{Silencing, TargetTrial, TestedPrompt, Trial, UnitKind};
+use mechscope::analysis::trust::{Ablation, TargetTrial, TestedPrompt, Trial, UnitKind, to_explain};
 use mechscope::model::Model;
 use mechscope::model::device::{DTypeChoice, DeviceChoice};
 use mechscope::model::edit::Passes;
@@ -17,14 +17,13 @@ use mechscope::model::text::Bos;
 use mechscope::replacement::Gate;
 use mechscope::replacement::circuit::{Circuit, Objective};
 use random_models::{Recipe, families, recipes, runner};
-use std::path::{Path, PathBuf};
 
 fn open(name: &str) -> Model {
     let options = Options { device: DeviceChoice::Cpu, dtype: DTypeChoice::F32, accept: &[] };
     Model::open(name, options, Box::new(|_, _| {})).unwrap()
 }
 
-fn everything(against: &[Silencing]) -> Trial {
+fn everything(against: &[Ablation]) -> Trial {
     Trial { kinds: UnitKind::ALL.to_vec(), against: against.to_vec(), neurons: 12 }
 }
 
@@ -45,7 +44,7 @@ fn what_is_measured_is_what_an_intervention_measures() {
     let token = |text| model.text().unwrap().token_id(text).unwrap();
     for contrast in [None, Some(token(" Olympia"))] {
         let target = Target::new(token(" Austin"), contrast);
-        let tried = tried(&model, &ids, target, &everything(&[Silencing::Zero]));
+        let tried = tried(&model, &ids, target, &everything(&[Ablation::Zero]));
         let arch = &model.decoder.arch;
         assert_eq!(tried.effects.len(), arch.n_layers * (arch.n_heads + ids.len() - 1) + 12);
         for effect in &tried.effects {
@@ -64,7 +63,7 @@ fn a_mean_is_that_of_the_positions_but_the_first() {
     let model = open("hello");
     let ids = model.encode("The capital of the state containing Dallas is", Bos::Auto).unwrap().ids();
     let target = Target::new(model.text().unwrap().token_id(" Austin").unwrap(), None);
-    let tried = tried(&model, &ids, target, &everything(&[Silencing::Mean]));
+    let tried = tried(&model, &ids, target, &everything(&[Ablation::MeanButFirst]));
     for effect in tried.effects.iter().filter(|e| e.kind == UnitKind::Neuron) {
         let (site, cols) = mechscope::model::edit::place(&model.decoder, &effect.unit).unwrap();
         let run = model.run(&ids, &Sites::only([site]), Logits::Last).unwrap();
@@ -86,7 +85,7 @@ fn trials_repeat_themselves_stop_when_told_and_do_all_targets_at_once() {
     let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
     let single = bench.most_probable().unwrap();
     let both = [single, Target { contrast: Some(single.token + 1), ..single }];
-    let trial = everything(&[Silencing::Zero, Silencing::Mean]);
+    let trial = everything(&[Ablation::Zero, Ablation::MeanButFirst]);
     let run = || bench.test(&both, &trial, &mut |_, _| Ok(())).unwrap();
     let numbers = |tried: &[TargetTrial]| -> Vec<(String, u32)> {
         let all = tried.iter().flat_map(|t| &t.effects);
@@ -104,6 +103,40 @@ fn trials_repeat_themselves_stop_when_told_and_do_all_targets_at_once() {
     for (a, b) in alone.effects.iter().zip(&first[1].effects) {
         assert_eq!((&a.unit, a.against), (&b.unit, b.against));
         assert!((a.measured.unwrap() - b.measured.unwrap()).abs() < 1e-4, "{}", a.unit);
+    }
+}
+
+/// Culprits write onto what is measured: without a contrast that is the logit less the mean logit.
+#[test]
+fn culprits_change_what_is_measured() {
+    let model = open("hello");
+    let decoder = &model.decoder;
+    let ids = model.encode("The capital of the state containing Dallas is", Bos::Auto).unwrap().ids();
+    let token = |text| model.text().unwrap().token_id(text).unwrap();
+    let (austin, last) = (token(" Austin"), ids.len() - 1);
+    let run = model.run(&ids, &Sites::Only(decoder.direct_sites()), Logits::Last).unwrap();
+    for target in [Target::new(austin, None), Target::new(austin, Some(token(" Olympia")))] {
+        let bench = TestedPrompt::new(&model, &ids, last).unwrap();
+        let tried = bench.test(&[target], &everything(&[Ablation::Zero]), &mut |_, _| Ok(())).unwrap().remove(0);
+        // The same as a sum over the vocabulary.
+        let mut weights: Vec<(u32, f32)> = target.weights().collect();
+        if target.contrast.is_none() {
+            let d_vocab = decoder.arch.d_vocab as u32;
+            weights.extend((0..d_vocab).map(|id| (id, -1.0 / d_vocab as f32)));
+        }
+        let wrote = decoder.direct(&run, last, &weights, false).unwrap();
+        assert!((wrote.total - tried.value).abs() < 1e-3, "{} for {}", wrote.total, tried.value);
+        let missed = bench.explain(target, to_explain(&tried.effects, 0), &mut |_, _| Ok(())).unwrap();
+        let mut named = 0;
+        for culprit in missed.iter().filter_map(|m| m.culprit.as_ref()) {
+            let want = match culprit.unit.place {
+                Component::Unit { layer, part: Part::Head(h) } => wrote.layers[layer].heads[h],
+                _ => wrote.layers[culprit.unit.layer().unwrap()].mlp,
+            };
+            assert!((culprit.before - want).abs() < 1e-3, "{}: {} for {want}", culprit.unit, culprit.before);
+            named += 1;
+        }
+        assert!(named > 3, "{named} culprits");
     }
 }
 
@@ -138,21 +171,10 @@ fn what_both_totals_differ_by_is_split_without_remainder() {
     }
 }
 
-fn real(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("MECHSCOPE_REAL").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"));
-    let path = folder.join(name);
-    if !path.is_file() {
-        eprintln!("\n*** SKIPPED: {} is not there (test_data/real/get.sh fetches it)\n", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 /// Rank correlations over all 270 heads and how many of the 20 that matter most are found, against autograd and forward passes in f64.
 #[test]
 fn on_a_real_model_heads_agree_as_published() {
-    let Some(path) = real("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(path) = common::real("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let model = open(path.to_str().unwrap());
     let published = [
         ("When Mary and John went to the store, John gave a drink to", (0.33, 7), (0.92, 14)),
@@ -163,7 +185,7 @@ fn on_a_real_model_heads_agree_as_published() {
         let run = model.run(&ids, &Sites::None, Logits::Last).unwrap();
         let likeliest = mechscope::analysis::next_token::NextToken::new(run.last_logits(0).unwrap()).top(2);
         let target = Target::new(likeliest[0], Some(likeliest[1]));
-        let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Silencing::Zero], neurons: 0 };
+        let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Ablation::Zero], neurons: 0 };
         let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
         let tried = bench.test(&[target], &trial, &mut |_, _| Ok(())).unwrap().remove(0);
         let found = tried.agreements().remove(0);
@@ -179,13 +201,13 @@ fn on_a_real_model_heads_agree_as_published() {
 /// A head whose loss another one makes up for, by no longer working against the answer.
 #[test]
 fn on_a_real_model_the_culprit_is_named() {
-    let Some(path) = real("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(path) = common::real("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let model = open(path.to_str().unwrap());
     let token = |text| model.text().unwrap().token_id(text).unwrap();
     let prompt = "When Mary and John went to the store, John gave a drink to";
     let ids = model.encode(prompt, Bos::Never).unwrap().ids();
     let target = Target::new(token(" Mary"), Some(token(" John")));
-    let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Silencing::Zero], neurons: 0 };
+    let trial = Trial { kinds: vec![UnitKind::Head], against: vec![Ablation::Zero], neurons: 0 };
     let bench = TestedPrompt::new(&model, &ids, ids.len() - 1).unwrap();
     let tried = bench.test(&[target], &trial, &mut |_, _| Ok(())).unwrap().remove(0);
     let silenced = tried.effects.iter().find(|e| e.unit.to_string() == "L23.H0").unwrap();

@@ -7,6 +7,16 @@ use crate::model::trace::Trace;
 use anyhow::{Context, Result};
 use candle_core::DType;
 
+/// Copies that run together at most.
+const COPIES: usize = 32;
+/// Numbers of one layer's neurons that a batch of copies may hold: bounds its memory.
+const NEURONS: usize = 1 << 22;
+
+/// How many copies of a prompt of `n_pos` tokens run together.
+pub(super) fn at_once(model: &Model, n_pos: usize) -> usize {
+    (NEURONS / (n_pos * model.decoder.arch.d_mlp).max(1)).clamp(1, COPIES)
+}
+
 /// Where they are read: at the last position from the run itself, elsewhere from the stream after the last block. `raw`: before any soft-cap.
 pub(super) fn site(model: &Model, last: bool, raw: bool) -> Site {
     match (last, raw && model.decoder.has_site(Site::LogitsPreSoftcap)) {

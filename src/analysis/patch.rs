@@ -9,17 +9,20 @@
 //! 0 is nothing and 1 the whole gap in both; effects may lie outside and do not add up. Cells where both runs have the same numbers, and those that no
 //! path leads on from, are 0 without a run; the others run in batches of copies, from the first block that is changed.
 //!
-//! The two estimates take one backward pass each instead of a run for every cell: the difference of both runs' values times the gradient at the
-//! run that is written into, with nothing held (attribution patching) or by RelP's rules.
+//! The two estimates take one backward pass each instead of a run for every cell: `sum (donor - base) * gradient` over a cell's positions and
+//! columns, with the gradient at the run that is written into and nothing held (attribution patching: Nanda 2023) or by RelP's rules (Jafari et al.
+//! 2025). Metrics and directions: Zhang and Nanda 2023, Towards Best Practices of Activation Patching.
 
 mod cells;
 mod estimate;
 mod metric;
 mod run;
+pub mod set;
 pub mod tables;
 
 use super::target::Target;
 use super::{About, Evidence, MethodCommand, MethodDirection};
+use crate::address::resolve_position;
 use crate::cast::single;
 use crate::model::Model;
 use crate::model::forward::{Logits, Step};
@@ -27,6 +30,8 @@ use crate::model::site::{Site, Sites};
 use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
 use metric::Measure;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 pub use cells::PatchCell;
 pub use metric::AnswerMetric;
@@ -50,9 +55,11 @@ pub static PATCH: MethodCommand = MethodCommand {
 };
 
 /// What is patched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PatchSite {
     /// The residual stream before a layer.
+    #[default]
     ResidPre,
     /// Between attention and MLP.
     ResidMid,
@@ -77,6 +84,38 @@ pub enum PatchSite {
 }
 
 impl PatchSite {
+    /// Every site, as a layer computes them.
+    pub const ALL: [PatchSite; 11] = [
+        PatchSite::ResidPre,
+        PatchSite::ResidMid,
+        PatchSite::ResidPost,
+        PatchSite::AttnOut,
+        PatchSite::MlpOut,
+        PatchSite::Z,
+        PatchSite::Q,
+        PatchSite::K,
+        PatchSite::V,
+        PatchSite::Pattern,
+        PatchSite::Neuron,
+    ];
+
+    /// What it is, for help.
+    pub fn help(self) -> &'static str {
+        match self {
+            PatchSite::ResidPre => "The residual stream before a layer",
+            PatchSite::ResidMid => "Between attention and MLP",
+            PatchSite::ResidPost => "After a layer",
+            PatchSite::AttnOut => "What attention writes",
+            PatchSite::MlpOut => "What the MLP writes",
+            PatchSite::Z => "What heads mix",
+            PatchSite::Q => "Queries",
+            PatchSite::K => "Keys; of heads that share them, together",
+            PatchSite::V => "Values; of heads that share them, together",
+            PatchSite::Pattern => "Attention patterns",
+            PatchSite::Neuron => "Neurons of one layer (--layer)",
+        }
+    }
+
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -96,7 +135,8 @@ impl PatchSite {
 }
 
 /// How a site is cut into cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PatchCells {
     /// All of it at one position.
     Position,
@@ -106,8 +146,32 @@ pub enum PatchCells {
     Both,
 }
 
+impl PatchCells {
+    /// Every way.
+    pub const ALL: [PatchCells; 3] = [PatchCells::Position, PatchCells::Head, PatchCells::Both];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            PatchCells::Position => "position",
+            PatchCells::Head => "head",
+            PatchCells::Both => "both",
+        }
+    }
+
+    /// What a cell is, for help.
+    pub fn help(self) -> &'static str {
+        match self {
+            PatchCells::Position => "All of the site at one position",
+            PatchCells::Head => "One head or neuron at all positions",
+            PatchCells::Both => "One head or neuron at one position",
+        }
+    }
+}
+
 /// Which run is written into.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PatchDirection {
     /// The corrupt one, with values of the clean one: what is enough for the answer.
     #[default]
@@ -117,6 +181,17 @@ pub enum PatchDirection {
 }
 
 impl PatchDirection {
+    /// Both.
+    pub const ALL: [PatchDirection; 2] = [PatchDirection::Denoise, PatchDirection::Noise];
+
+    /// What it shows, for help.
+    pub fn help(self) -> &'static str {
+        match self {
+            PatchDirection::Denoise => "Clean values into the corrupt run: what is enough",
+            PatchDirection::Noise => "Corrupt values into the clean run: what is needed",
+        }
+    }
+
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -127,9 +202,11 @@ impl PatchDirection {
 }
 
 /// How a cell's effect is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EffectEstimate {
     /// By a run.
+    #[default]
     Exact,
     /// By the gradient.
     Atp,
@@ -138,6 +215,18 @@ pub enum EffectEstimate {
 }
 
 impl EffectEstimate {
+    /// Every way.
+    pub const ALL: [EffectEstimate; 3] = [EffectEstimate::Exact, EffectEstimate::Atp, EffectEstimate::Relp];
+
+    /// What it takes, for help.
+    pub fn help(self) -> &'static str {
+        match self {
+            EffectEstimate::Exact => "A run for each cell",
+            EffectEstimate::Atp => "The gradient at the run that is written into",
+            EffectEstimate::Relp => "The gradient with patterns, norm scales and gates held",
+        }
+    }
+
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -149,7 +238,7 @@ impl EffectEstimate {
 }
 
 /// A question about a pair of prompts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchQuestion {
     /// What is patched.
     pub site: PatchSite,
@@ -193,11 +282,35 @@ pub struct PromptPair<'a> {
 /// The gap between both answers is no gap below this share of the larger one: effects are parts of it.
 const LEAST_GAP: f64 = 1e-3;
 
+/// Both answers measure the same: there is nothing to be explained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NoGap {
+    /// What was measured.
+    pub metric: AnswerMetric,
+    /// Its value for the clean prompt.
+    pub clean: f64,
+    /// And for the corrupt one.
+    pub corrupt: f64,
+}
+
+impl fmt::Display for NoGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NoGap { metric, clean, corrupt } = self;
+        let name = metric.name();
+        write!(
+            f,
+            "the {name} is {clean:.4} for the clean prompt and {corrupt:.4} for the corrupt one: there is no gap to be explained"
+        )
+    }
+}
+
+impl std::error::Error for NoGap {}
+
 impl<'a> PromptPair<'a> {
-    /// Runs both prompts with all that this question reads; the answer is at `position`.
+    /// Runs both prompts with all that this question reads; the answer is at `position`, counted from 0.
     ///
     /// # Errors
-    /// Prompts of different lengths, a position outside them, or what `step` returns.
+    /// Prompts without tokens or of different lengths, a position outside them, or what `step` returns.
     pub fn new(
         model: &'a Model,
         (clean, corrupt): (&[u32], &[u32]),
@@ -210,7 +323,7 @@ impl<'a> PromptPair<'a> {
             n == m,
             "the clean prompt has {n} tokens and the corrupt one {m}: positions cannot be paired; accepted: equal lengths"
         );
-        ensure!(position < n, "position {position}: these prompts have positions 0..={}", n - 1);
+        resolve_position(i64::try_from(position)?, n)?;
         let sites = Sites::Only(run::sites(model, patch, position + 1 == n));
         let mut one = |nth: usize, ids: &[u32]| {
             let start = crate::model::forward::Start::Tokens(&[ids.to_vec()]);
@@ -230,6 +343,21 @@ impl<'a> PromptPair<'a> {
         Ok(Target { contrast: Some(corrupt.token).filter(|token| *token != clean.token), ..clean })
     }
 
+    /// What is explained where this was asked for. A logit difference needs something to differ from: where no contrast is named, that is the corrupt
+    /// run's most probable token.
+    ///
+    /// # Errors
+    /// As [`PromptPair::likeliest`].
+    pub fn target(&self, asked: Option<Target>, metric: AnswerMetric) -> Result<Target> {
+        match asked {
+            Some(target) if target.contrast.is_some() || metric != AnswerMetric::LogitDifference => Ok(target),
+            Some(target) => {
+                Ok(Target { contrast: self.likeliest()?.contrast.filter(|c| *c != target.token), ..target })
+            }
+            None => self.likeliest(),
+        }
+    }
+
     /// Every cell's effect. `step` is called with the cells done and all.
     ///
     /// # Errors
@@ -243,11 +371,9 @@ impl<'a> PromptPair<'a> {
         let measure = Measure::new(patch.metric, target, &of_clean)?;
         let (clean, corrupt) = (measure.value(&of_clean), measure.value(&logits(&self.corrupt)?));
         let gap = clean - corrupt;
-        ensure!(
-            gap.abs() > LEAST_GAP * clean.abs().max(corrupt.abs()),
-            "the {} is {clean:.4} for the clean prompt and {corrupt:.4} for the corrupt one: there is no gap to be explained",
-            patch.metric.name()
-        );
+        if gap.abs() <= LEAST_GAP * clean.abs().max(corrupt.abs()) {
+            return Err(NoGap { metric: patch.metric, clean, corrupt }.into());
+        }
         // Both ways an effect is the change of the metric in units of the gap that is left behind.
         let (base, sign) = match patch.way {
             PatchDirection::Denoise => (corrupt, 1.0),

@@ -7,26 +7,26 @@
 //! | mlps | every MLP at every position up to the target's but the first | its output becomes 0 | its output becomes its mean |
 //! | neurons | those whose larger total is strongest, not at the first position | the activation becomes 0 | it becomes its mean |
 //!
-//! The mean is that over the prompt's positions but the first.
+//! The mean is that over the prompt's positions but the first. It is another one than that of the edit `=mean`, which takes all positions.
 //!
 //! A prediction is the gradient where the unit is silenced times what is taken away there: `writes` with the gradient of the local replacement
 //! model (patterns, norm scales and gates held), `counts` with the exact one. The first position is left out because on real models it is where
 //! attention rests: what stands there is read by everything and says nothing of the prompt.
 
+mod ablate;
 mod miss;
 pub mod score;
-mod silence;
 pub mod tables;
 
 use super::target::Target;
 use super::{About, Evidence, MethodCommand, MethodDirection};
-use crate::address::Address;
+use crate::address::{Address, resolve_position};
 use crate::model::Model;
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use crate::replacement::circuit::Circuit;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 pub use miss::{MissedPrediction, to_explain};
 use score::Score;
 use std::collections::BTreeSet;
@@ -64,11 +64,11 @@ pub enum UnitKind {
 
 /// What takes a unit's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Silencing {
+pub enum Ablation {
     /// Nothing.
     Zero,
-    /// Its mean over the positions of the prompt but the first.
-    Mean,
+    /// Its mean over the positions of the prompt but the first, unlike [`crate::address::Op::Mean`].
+    MeanButFirst,
 }
 
 impl UnitKind {
@@ -83,19 +83,31 @@ impl UnitKind {
             UnitKind::Neuron => "neurons",
         }
     }
-}
 
-impl Silencing {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
+    /// Which units of this kind are tried, for help.
+    pub fn help(self) -> &'static str {
         match self {
-            Silencing::Zero => "zero",
-            Silencing::Mean => "mean",
+            UnitKind::Head => "Every head, at all positions together",
+            UnitKind::Mlp => "Every MLP at every position but the first",
+            UnitKind::Neuron => "The strongest neurons",
         }
     }
 }
 
-impl fmt::Display for Silencing {
+impl Ablation {
+    /// Both ways.
+    pub const ALL: [Ablation; 2] = [Ablation::Zero, Ablation::MeanButFirst];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ablation::Zero => "zero",
+            Ablation::MeanButFirst => "mean",
+        }
+    }
+}
+
+impl fmt::Display for Ablation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -107,20 +119,20 @@ pub struct Trial {
     /// Which kinds of units.
     pub kinds: Vec<UnitKind>,
     /// What takes their place.
-    pub against: Vec<Silencing>,
+    pub against: Vec<Ablation>,
     /// How many neurons.
     pub neurons: usize,
 }
 
 /// One unit, silenced in one way.
 #[derive(Clone, Debug)]
-pub struct SilencedUnit {
+pub struct AblatedUnit {
     /// Its kind.
     pub kind: UnitKind,
     /// The unit; a head has no position.
     pub unit: Address,
     /// What took its place.
-    pub against: Silencing,
+    pub against: Ablation,
     /// What the target would lose in the local replacement model.
     pub writes: f32,
     /// What it would lose to first order with nothing held.
@@ -137,7 +149,7 @@ pub struct TargetTrial {
     /// Its value in the run: a logit less the mean logit, or a difference of two.
     pub value: f32,
     /// Every unit, in the model's order.
-    pub effects: Vec<SilencedUnit>,
+    pub effects: Vec<AblatedUnit>,
 }
 
 /// How both totals agree with what was measured of one kind of unit.
@@ -146,7 +158,7 @@ pub struct UnitAgreement {
     /// Which units.
     pub kind: UnitKind,
     /// What took their place.
-    pub against: Silencing,
+    pub against: Ablation,
     /// How many were compared.
     pub units: usize,
     /// How many runs left the range of the dtype.
@@ -165,12 +177,12 @@ pub struct TestedPrompt<'a> {
 }
 
 impl<'a> TestedPrompt<'a> {
-    /// Runs the prompt. Targets are read at `position`;
+    /// Runs the prompt. Targets are read at `position`, counted from 0.
     ///
     /// # Errors
     /// As [`Model::run`]; a position outside the prompt.
     pub fn new(model: &'a Model, ids: &[u32], position: usize) -> Result<Self> {
-        ensure!(position < ids.len(), "position {position}: this prompt has positions 0..={}", ids.len() - 1);
+        resolve_position(i64::try_from(position)?, ids.len())?;
         let mut sites: BTreeSet<Site> = Circuit::sites(&model.decoder);
         sites.extend((0..model.decoder.arch.n_layers).map(|l| Site::Block(l, S::ResidPre)));
         sites.extend(model.decoder.direct_sites());
@@ -203,20 +215,34 @@ impl<'a> TestedPrompt<'a> {
     }
 }
 
+/// The `top` units of each kind and way of ablation that matter most by any of their three numbers, the strongest first; 0 for all.
+fn strongest(effects: &[AblatedUnit], top: usize) -> Vec<&AblatedUnit> {
+    let mut chosen = Vec::new();
+    for against in Ablation::ALL {
+        for kind in UnitKind::ALL {
+            let mut of: Vec<&AblatedUnit> = effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
+            of.sort_by(|a, b| b.size().total_cmp(&a.size()));
+            of.truncate(if top == 0 { usize::MAX } else { top });
+            chosen.extend(of);
+        }
+    }
+    chosen
+}
+
 impl TargetTrial {
     /// How the totals of each kind agree with what was measured, for each way of silencing.
     pub fn agreements(&self) -> Vec<UnitAgreement> {
-        let mut pairs: Vec<(UnitKind, Silencing)> = self.effects.iter().map(|e| (e.kind, e.against)).collect();
+        let mut pairs: Vec<(UnitKind, Ablation)> = self.effects.iter().map(|e| (e.kind, e.against)).collect();
         pairs.sort();
         pairs.dedup();
         pairs.into_iter().map(|(kind, against)| self.agreement(kind, against)).collect()
     }
 
-    fn agreement(&self, kind: UnitKind, against: Silencing) -> UnitAgreement {
-        let of: Vec<&SilencedUnit> = self.effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
+    fn agreement(&self, kind: UnitKind, against: Ablation) -> UnitAgreement {
+        let of: Vec<&AblatedUnit> = self.effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
         let known = || of.iter().filter_map(|e| Some((e, e.measured?)));
         let measured: Vec<f32> = known().map(|(_, m)| m).collect();
-        let score = |total: fn(&SilencedUnit) -> f32| -> Score {
+        let score = |total: fn(&AblatedUnit) -> f32| -> Score {
             let predicted: Vec<f32> = known().map(|(e, _)| total(e)).collect();
             Score::new(&predicted, &measured)
         };

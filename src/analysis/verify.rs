@@ -41,11 +41,6 @@ use test_plan::TestPlan;
 
 pub use keep_only::KEEP_ONLY;
 
-/// Copies that run together at most.
-const BATCH: usize = 32;
-/// Numbers of one layer's neurons that a batch may hold: bounds its memory.
-const BATCH_NUMBERS: usize = 1 << 22;
-
 /// The entry of `mechscope verify`.
 pub static VERIFY: MethodCommand = MethodCommand {
     about: About {
@@ -281,8 +276,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn batch_size(&self) -> usize {
-        let one = self.on.trace.n_pos() * self.on.model.decoder.arch.d_mlp.max(1);
-        (BATCH_NUMBERS / one).clamp(1, BATCH)
+        super::copy_logits::at_once(&self.on.model, self.on.trace.n_pos())
     }
 
     /// The values of `nodes` under each of these changes: everything recomputed, with attention patterns held, with norm scales held as well.

@@ -7,11 +7,12 @@ use crate::analysis::input::Input;
 use crate::analysis::prompt_set::{PromptItem, PromptSet};
 use crate::analysis::target::Target;
 use crate::analysis::trust::tables::{self, SetTrial};
-use crate::analysis::trust::{Silencing, TRUST, TargetTrial, TestedPrompt, Trial, UnitKind, to_explain};
+use crate::analysis::trust::{Ablation, TRUST, TargetTrial, TestedPrompt, Trial, UnitKind, to_explain};
 use crate::model::Model;
 use crate::model::text::Bos;
 use crate::report::Report;
 use anyhow::{Context, Result};
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 /// Options of `mechscope trust`.
@@ -26,12 +27,12 @@ pub struct Trust {
     /// The token whose answer is asked about; negative counts from the end
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     position: i64,
-    /// What takes a unit's place: zero, or its mean over the prompt's positions but the first
+    /// What takes a unit's place: zero, or its mean over the prompt's positions but the first (the edit =mean takes all of them)
     #[arg(long, value_enum, default_value_t)]
-    against: SilencedBy,
+    against: Against,
     /// Which units
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Units::Heads, Units::Mlps, Units::Neurons])]
-    units: Vec<Units>,
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = UnitKind::ALL)]
+    units: Vec<UnitKind>,
     /// How many neurons, those whose larger total is strongest
     #[arg(long, default_value_t = 40, value_name = "N")]
     neurons: usize,
@@ -67,7 +68,7 @@ struct Asked {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum SilencedBy {
+enum Against {
     /// Nothing
     #[default]
     Zero,
@@ -77,14 +78,14 @@ enum SilencedBy {
     Both,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Units {
-    /// Every head, at all positions together
-    Heads,
-    /// Every MLP at every position but the first
-    Mlps,
-    /// The strongest neurons
-    Neurons,
+impl ValueEnum for UnitKind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.help()))
+    }
 }
 
 impl Trust {
@@ -99,17 +100,12 @@ impl Trust {
     }
 
     fn trial(&self) -> Trial {
-        let kind = |units: &Units| match units {
-            Units::Heads => UnitKind::Head,
-            Units::Mlps => UnitKind::Mlp,
-            Units::Neurons => UnitKind::Neuron,
-        };
         let against = match self.against {
-            SilencedBy::Zero => vec![Silencing::Zero],
-            SilencedBy::Mean => vec![Silencing::Mean],
-            SilencedBy::Both => vec![Silencing::Zero, Silencing::Mean],
+            Against::Zero => vec![Ablation::Zero],
+            Against::Mean => vec![Ablation::MeanButFirst],
+            Against::Both => Ablation::ALL.to_vec(),
         };
-        Trial { kinds: self.units.iter().map(kind).collect(), against, neurons: self.neurons }
+        Trial { kinds: self.units.clone(), against, neurons: self.neurons }
     }
 
     fn of_prompt(&self, model: &Model) -> Result<Report> {

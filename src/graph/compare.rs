@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-use super::verification::spearman;
 use super::{Graph, Influence, NodeKind};
 use crate::cast::short;
+use crate::report::statistics::spearman;
 pub use table::report;
 
 /// Two graphs of one prompt.

@@ -18,7 +18,7 @@ use std::fmt::{self, Display, Formatter};
 use super::Graph;
 
 pub use kept::{KeepOnly, Kept};
-pub use summary::{Summary, spearman};
+pub use summary::Summary;
 
 /// Changes below this share of a value (and of 1) are what f32 runs differ by from rounding.
 const ROUNDING: f32 = 2e-5;

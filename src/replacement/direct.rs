@@ -4,18 +4,66 @@
 //! Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021).
 
 use super::rules::GradientRule;
+use super::targets::unembed_mean;
 use super::transpose;
 use crate::cast::single;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
 
 /// What a target is made of: tokens and the weights of their logits.
 pub type LogitWeights = [(u32, f32)];
+
+/// A target as the final norm's output is read: its value is the dot product with that output, plus the bias.
+#[derive(Clone, Debug)]
+pub struct TargetRow {
+    /// Its direction there, `[1, d_model]`, f32.
+    pub row: Tensor,
+    /// What the bias of the unembedding puts into it.
+    pub bias: f32,
+}
+
+impl TargetRow {
+    /// Of a weighted sum of logits, before any soft-cap.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    pub fn new(model: &Decoder, target: &LogitWeights) -> Result<Self> {
+        Self::with_biases(model, target, model.unembed.bias.as_ref().map(numbers).transpose()?.as_deref())
+    }
+
+    /// Of a weighted sum of logits less the mean logit as often as the weights say: not at all for a difference of two.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    pub fn demeaned(model: &Decoder, target: &LogitWeights) -> Result<Self> {
+        let biases = model.unembed.bias.as_ref().map(numbers).transpose()?;
+        let TargetRow { mut row, mut bias } = Self::with_biases(model, target, biases.as_deref())?;
+        let total: f32 = target.iter().map(|w| w.1).sum();
+        if total != 0.0 {
+            let mean = Tensor::from_vec(unembed_mean(model)?, row.shape(), model.device())?;
+            row = (row - (mean * f64::from(total))?)?;
+            if let Some(biases) = &biases {
+                let mean = biases.iter().map(|b| f64::from(*b)).sum::<f64>() / biases.len() as f64;
+                bias -= total * single(mean);
+            }
+        }
+        Ok(TargetRow { row, bias })
+    }
+
+    fn with_biases(model: &Decoder, target: &LogitWeights, biases: Option<&[f32]>) -> Result<Self> {
+        let (d_vocab, _) = model.unembed.weight.dims2()?;
+        for (id, _) in target {
+            ensure!((*id as usize) < d_vocab, "token id {id} is outside the vocabulary; accepted: 0..={}", d_vocab - 1);
+        }
+        let of = |biases: &[f32]| target.iter().map(|(id, w)| biases.get(*id as usize).map_or(0.0, |b| b * w)).sum();
+        Ok(TargetRow { row: model.target_row(target)?, bias: biases.map_or(0.0, of) })
+    }
+}
 
 /// What every part of the model writes onto a target at one position.
 #[derive(Clone, Debug)]
@@ -122,15 +170,17 @@ impl Decoder {
     /// # Errors
     /// A site was not recorded; a token outside the vocabulary.
     pub fn direct(&self, trace: &Trace, position: usize, target: &LogitWeights, neurons: bool) -> Result<Direct> {
+        self.direct_along(trace, position, &TargetRow::new(self, target)?, neurons)
+    }
+
+    /// [`Decoder::direct`] on a target that is given by its row.
+    ///
+    /// # Errors
+    /// A site was not recorded.
+    pub fn direct_along(&self, trace: &Trace, position: usize, target: &TargetRow, neurons: bool) -> Result<Direct> {
         let n_layers = self.arch.n_layers;
-        let direction = self.target_direction(trace, position, target)?;
-        let read = numbers(&direction)?;
-        let target_row = numbers(&self.target_row(target)?)?;
-        let biases = match &self.unembed.bias {
-            Some(bias) => numbers(bias)?,
-            None => Vec::new(),
-        };
-        let unembed_bias = target.iter().map(|(t, w)| biases.get(*t as usize).map_or(0.0, |b| b * w)).sum();
+        let direction = self.before_final_norm(trace, position, &target.row, GradientRule::Frozen)?;
+        let (read, target_row) = (numbers(&direction)?, numbers(&target.row)?);
         let resid = trace.block(n_layers - 1, S::ResidPost)?.narrow(0, position, 1)?.contiguous()?;
         let normalized = numbers(&ops::norm(self.route(), &resid, &self.ln_final)?.0)?;
 
@@ -152,8 +202,8 @@ impl Decoder {
             pos_embed,
             layers,
             norm_bias: self.ln_final.bias.as_ref().map_or(Ok(0.0), |b| numbers(b).map(|b| dot(&b, &target_row)))?,
-            unembed_bias,
-            total: dot(&normalized, &target_row) + unembed_bias,
+            unembed_bias: target.bias,
+            total: dot(&normalized, &target_row) + target.bias,
         })
     }
 

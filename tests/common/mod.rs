@@ -63,6 +63,18 @@ pub fn shared() -> Option<PathBuf> {
     std::env::var_os("MECHSCOPE_SHARED").map(|p| PathBuf::from(p).join("reference")).filter(|p| p.is_dir())
 }
 
+/// A real model's file of `target/real`, or of the folder that `MECHSCOPE_REAL` names; says so where it is not there.
+pub fn real(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("MECHSCOPE_REAL").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/real"));
+    let path = folder.join(name);
+    if !path.is_file() {
+        eprintln!("\n*** SKIPPED: {} is not there (test_data/real/get.sh fetches it)\n", path.display());
+        return None;
+    }
+    Some(path)
+}
+
 /// Every reference model: those of `test_data`, and all of `MECHSCOPE_SHARED` when it is set.
 pub fn references() -> Vec<Reference> {
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! What is patched: one cell of a grid at a time.
 
 use super::{PatchCells, PatchQuestion, PatchSite};
-use crate::address::{Address, Part, resolve_position};
+use crate::address::{Address, Part, Parts, Places, Span, resolve_position};
 use crate::cast::signed;
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
@@ -19,12 +19,20 @@ pub struct PatchCell {
     pub position: Option<usize>,
     /// The unit's address, where one address names it.
     pub address: Option<Address>,
-    /// What it is called where no one address does: `L3.H*@5`.
+    /// What it is called, also where no one address does: `L3.H*@5`.
     pub name: String,
     /// Columns of the site at one position; heads of a pattern.
     pub(super) cols: Range<usize>,
     /// The positions; queries of a pattern.
     pub(super) positions: Range<usize>,
+}
+
+impl PatchCell {
+    /// The same cell at a position that is called `at`, because it is another one in every prompt.
+    pub(super) fn without_position(&self, at: &str) -> Self {
+        let place = self.name.split_once('@').map_or(&*self.name, |(place, _)| place);
+        PatchCell { position: None, address: None, name: format!("{place}@{at}"), ..self.clone() }
+    }
 }
 
 impl PatchSite {
@@ -78,13 +86,24 @@ impl PatchSite {
     }
 }
 
+/// How a question cuts its site.
+fn cut(model: &Decoder, patch: &PatchQuestion) -> PatchCells {
+    let has_units = patch.site.units(model).is_some();
+    patch.by.unwrap_or(if has_units { PatchCells::Head } else { PatchCells::Position })
+}
+
+/// Whether the cells of a question are of single positions.
+pub(super) fn have_positions(model: &Decoder, patch: &PatchQuestion) -> bool {
+    patch.at.is_some() || cut(model, patch) != PatchCells::Head
+}
+
 /// All cells of a question, in the model's order.
 ///
 /// # Errors
 /// Heads of a site that has none, neurons of all layers at once, a site that this model does not have, a layer or position that does not exist.
 pub(super) fn cells(model: &Decoder, patch: &PatchQuestion, n_pos: usize) -> Result<Vec<PatchCell>> {
     let (site, units) = (patch.site, patch.site.units(model));
-    let by = patch.by.unwrap_or(if units.is_some() { PatchCells::Head } else { PatchCells::Position });
+    let by = cut(model, patch);
     let word = site.name();
     ensure!(
         units.is_some() || by == PatchCells::Position,
@@ -116,20 +135,29 @@ pub(super) fn cells(model: &Decoder, patch: &PatchQuestion, n_pos: usize) -> Res
         };
         for unit in chosen {
             for position in &places {
-                let one = Address::unit(layer, site.part(unit.unwrap_or(0), shared));
-                let here = position.map_or(one.clone(), |p| one.clone().at(signed(p)));
-                let address = (unit.is_some() || units.is_none()).then(|| here.clone());
+                let part = site.part(unit.unwrap_or(0), shared);
+                let here = Address { position: position.map(signed), ..Address::unit(layer, part) };
+                let address = (unit.is_some() || units.is_none()).then_some(here);
                 let cols = match (units, unit) {
                     (None, _) => 0..model.arch.d_model,
                     (Some((n, width)), None) => 0..n * width,
                     (Some((_, width)), Some(unit)) => unit * width..(unit + 1) * width,
                 };
-                // All heads at once: the first one's address with a star for its number.
-                let name = here.to_string().replacen("H0", "H*", 1).replacen("N0", "N*", 1).replacen("KV0", "KV*", 1);
+                let name = address.as_ref().map_or_else(|| all_of(layer, part, *position), Address::to_string);
                 let positions = position.map_or(0..n_pos, |p| p..p + 1);
                 cells.push(PatchCell { layer, unit, position: *position, address, name, cols, positions });
             }
         }
     }
     Ok(cells)
+}
+
+/// What all units of a kind in one layer are called: `L3.H*@5`.
+fn all_of(layer: usize, part: Part, position: Option<usize>) -> String {
+    let parts = match Parts::from(part) {
+        Parts::Numbered(kind, _) => Parts::Numbered(kind, Span::ALL),
+        only => only,
+    };
+    let places = Places::Layers(Span::one(layer), parts);
+    position.map_or_else(|| places.to_string(), |p| format!("{places}@{p}"))
 }

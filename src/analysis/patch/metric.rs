@@ -3,9 +3,11 @@
 use crate::analysis::target::Target;
 use crate::cast::single;
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 /// What is measured at one position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AnswerMetric {
     /// The target's logit less the contrast's.
     #[default]
@@ -22,6 +24,16 @@ impl AnswerMetric {
     /// Every metric.
     pub const ALL: [AnswerMetric; 4] =
         [AnswerMetric::LogitDifference, AnswerMetric::Probability, AnswerMetric::LogProbability, AnswerMetric::Kl];
+
+    /// What it is, for help.
+    pub fn help(self) -> &'static str {
+        match self {
+            AnswerMetric::LogitDifference => "The target's logit less the contrast's",
+            AnswerMetric::Probability => "The target's probability",
+            AnswerMetric::LogProbability => "Its natural logarithm",
+            AnswerMetric::Kl => "How far the clean run's distribution is from this one, in nats",
+        }
+    }
 
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -73,7 +85,13 @@ impl Measure {
         }
     }
 
-    /// Its gradient to these logits, `[d_vocab]`.
+    /// The tokens that the metric alone depends on, with their weights; none where it depends on all.
+    pub fn weights(&self) -> Option<Vec<(u32, f32)>> {
+        (self.metric == AnswerMetric::LogitDifference).then(|| self.target.weights().collect())
+    }
+
+    /// Its gradient to these logits, `[d_vocab]`. With `p` the probabilities and `t` the target: of `p_t` it is `p_t (1[i = t] - p_i)`, of `ln p_t`
+    /// it is `1[i = t] - p_i`, of the KL divergence `p_i - p_clean_i`.
     pub fn slope(&self, logits: &[f32]) -> Vec<f32> {
         let target = self.target.token as usize;
         if self.metric == AnswerMetric::LogitDifference {

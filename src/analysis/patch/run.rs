@@ -12,11 +12,6 @@ use crate::replacement::{Gate, Rules};
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// Copies that run together at most.
-const BATCH: usize = 32;
-/// Numbers of one layer's neurons that a batch may hold: bounds its memory.
-const BATCH_NUMBERS: usize = 1 << 22;
-
 /// The sites that both runs record for a question.
 pub(super) fn sites(model: &Model, patch: &PatchQuestion, last: bool) -> BTreeSet<Site> {
     let decoder = &model.decoder;
@@ -102,7 +97,7 @@ impl PromptPair<'_> {
         let (n_pos, arch) = (self.clean.n_pos(), &self.model.decoder.arch);
         let (from, _) = self.base_and_donor(patch.way);
         let sites = Sites::only([copy_logits::site(self.model, self.position + 1 == n_pos, false)]);
-        let batch = (BATCH_NUMBERS / (n_pos * arch.d_mlp.max(1))).clamp(1, BATCH);
+        let batch = copy_logits::at_once(self.model, n_pos);
         let mut changes = vec![0.0; cells.len()];
         let mut done = 0;
         for of_layer in cells.chunk_by(|a, b| a.layer == b.layer) {
@@ -111,12 +106,14 @@ impl PromptPair<'_> {
                 cell.reaches(patch.site, self.position, arch.n_layers) && !cell.is_same(&values, patch.site, n_pos)
             };
             let others: Vec<usize> = (0..of_layer.len()).filter(|i| felt(&of_layer[*i])).collect();
-            for some in others.chunks(batch) {
+            let skipped = of_layer.len() - others.len();
+            for (nth, some) in others.chunks(batch).enumerate() {
+                let so_far = done + skipped + nth * batch;
                 let mut plan = EditPlan::default();
                 for (copy, i) in some.iter().enumerate() {
                     of_layer[*i].write(&mut plan, copy, &values[1], patch.site, n_pos, arch.n_layers);
                 }
-                let tell = &mut |_: usize, _: usize| step(done, cells.len());
+                let tell = &mut |_: usize, _: usize| step(so_far, cells.len());
                 let run = self.model.run_copies(from, some.len(), &plan, &sites, Logits::Last, tell)?;
                 let logits = copy_logits::read(self.model, &run, self.position, false)?;
                 for (i, logits) in some.iter().zip(logits) {

@@ -1,9 +1,10 @@
 //! Patched grids as grids and tables: of one pair, and of a set in means.
 
-use super::{EffectEstimate, PatchAnswer, PatchCell, PatchCells, PatchQuestion};
+use super::{EffectEstimate, NoGap, PatchAnswer, PatchCell, PatchCells, PatchQuestion};
 use crate::analysis::input::Input;
 use crate::cast::single;
 use crate::model::Model;
+use crate::report::statistics::{mean_and_error, pearson};
 use crate::report::{self, Axis, Column, Grid, Report, Table};
 use anyhow::{Result, ensure};
 
@@ -26,18 +27,6 @@ fn agreement(report: &mut Report, patch: &PatchQuestion, patched: &PatchAnswer) 
             report.fact(&format!("correlation_{}_{}", patch.approx[0].name(), approx.name()), single(r));
         }
     }
-}
-
-/// Pearson's correlation of those that are numbers in both; none where either list is constant.
-fn pearson(a: &[f32], b: &[f32]) -> Option<f64> {
-    let pairs: Vec<(f64, f64)> = a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))).collect();
-    let pairs: Vec<(f64, f64)> = pairs.into_iter().filter(|(a, b)| a.is_finite() && b.is_finite()).collect();
-    let n = pairs.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / n;
-    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
-    let sum = |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|(a, b)| of(a - x, b - y)).sum::<f64>();
-    let own = sum(&|a, _| a * a) * sum(&|_, b| b * b);
-    (own > 0.0).then(|| sum(&|a, b| a * b) / own.sqrt())
 }
 
 /// The columns that say which cell a row is.
@@ -129,14 +118,16 @@ pub fn grid(patched: &PatchAnswer, patch: &PatchQuestion, pair: (&Input, &Input)
     Ok(Some((title, grid)))
 }
 
-/// Means over the pairs of a set, cell by cell, with standard errors; `top` cells, the strongest first, if that is not 0.
+/// Means over the pairs of a set, cell by cell, with standard errors; `top` cells, the strongest first, if that is not 0. `at` is what the one position
+/// is called that was patched in every pair, wherever it is.
 ///
 /// # Errors
 /// The pairs' cells differ: their prompts have different lengths.
-pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, top: usize) -> Result<Table> {
+pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, at: Option<&str>, top: usize) -> Result<Table> {
     let Some((first_id, first)) = set.first() else { return Ok(Table::default()) };
+    let position = |cell: &PatchCell| if at.is_some() { None } else { cell.position };
     for (id, one) in set {
-        let same = |(a, b): (&PatchCell, &PatchCell)| (a.layer, a.unit, a.position) == (b.layer, b.unit, b.position);
+        let same = |(a, b): (&PatchCell, &PatchCell)| (a.layer, a.unit, position(a)) == (b.layer, b.unit, position(b));
         ensure!(
             one.cells.len() == first.cells.len() && one.cells.iter().zip(&first.cells).all(same),
             "{id} has {} cells and {first_id} has {}: positions of prompts of different lengths cannot be averaged; accepted: --by head, or equal lengths",
@@ -156,16 +147,16 @@ pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, top: usize) -
     let mut rows: Vec<(f64, Vec<report::Cell>)> = Vec::new();
     for (i, cell) in first.cells.iter().enumerate() {
         let of = values(0, i);
-        let mean = |of: &[f64]| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
-        let (middle, n) = (mean(&of), of.len() as f64);
-        let error = middle.filter(|_| of.len() > 1).map(|m| {
-            let spread = of.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (n - 1.0);
-            single((spread / n).sqrt())
-        });
-        let mut row = named(cell, &own);
-        row.extend([middle.map(single).into(), error.into(), of.len().into()]);
-        row.extend((1..patch.approx.len()).map(|way| mean(&values(way, i)).map(single).into()));
-        rows.push((middle.unwrap_or(0.0).abs(), row));
+        let n = of.len();
+        let (mean, error) = mean_and_error(of);
+        let elsewhere = set.iter().any(|(_, one)| one.cells[i].position != cell.position);
+        let mut row = match at.filter(|_| elsewhere) {
+            Some(at) => named(&cell.without_position(at), &own),
+            None => named(cell, &own),
+        };
+        row.extend([mean.map(single).into(), error.map(single).into(), n.into()]);
+        row.extend((1..patch.approx.len()).map(|way| mean_and_error(values(way, i)).0.map(single).into()));
+        rows.push((mean.unwrap_or(0.0).abs(), row));
     }
     if top > 0 {
         rows.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -173,6 +164,19 @@ pub fn means(set: &[(String, PatchAnswer)], patch: &PatchQuestion, top: usize) -
     }
     rows.into_iter().for_each(|(_, row)| table.push(row));
     Ok(table)
+}
+
+/// Pairs whose answers measure the same: they have no part in the means.
+pub fn left_out(pairs: &[(String, NoGap)]) -> Table {
+    let mut table = Table::new([
+        Column::text("pair"),
+        Column::number("metric_clean", "", 4),
+        Column::number("metric_corrupt", "", 4),
+    ]);
+    for (id, same) in pairs {
+        table.push([id.clone().into(), single(same.clean).into(), single(same.corrupt).into()]);
+    }
+    table
 }
 
 /// Every cell of every pair of a set.

@@ -1,12 +1,12 @@
 //! Why a measured effect misses what was predicted: with the unit silenced, which other part of the model changed what it writes onto the target.
 
-use super::{SilencedUnit, Silencing, TestedPrompt, UnitKind};
+use super::{AblatedUnit, Ablation, TestedPrompt, UnitKind, strongest};
 use crate::address::{Address, Part};
 use crate::analysis::target::Target;
 use crate::cast::signed;
 use crate::model::forward::{Logits, Start, Step};
 use crate::model::site::Sites;
-use crate::replacement::direct::Direct;
+use crate::replacement::direct::{Direct, TargetRow};
 use anyhow::Result;
 
 /// Copies that run together at most: all their sites are kept.
@@ -16,7 +16,7 @@ const BATCH: usize = 8;
 #[derive(Clone, Debug)]
 pub struct MissedPrediction {
     /// The unit that was silenced, and its numbers.
-    pub effect: SilencedUnit,
+    pub effect: AblatedUnit,
     /// The part that made the difference; none where no single one moved by a quarter of it.
     pub culprit: Option<Culprit>,
 }
@@ -32,7 +32,7 @@ pub struct Culprit {
     pub after: f32,
 }
 
-impl SilencedUnit {
+impl AblatedUnit {
     /// Whether the measured effect misses `counts` by more than half of it.
     pub fn misses(&self) -> bool {
         self.measured.is_some_and(|measured| (measured - self.counts).abs() > 0.5 * self.counts.abs())
@@ -66,7 +66,7 @@ impl Culprit {
 impl MissedPrediction {
     /// `writes +1.41, counts +0.14, measured +0.01: L24.H4 stops working against it (-1.07 to -0.02)`
     pub fn sentence(&self) -> String {
-        let SilencedUnit { unit, writes, counts, measured, .. } = &self.effect;
+        let AblatedUnit { unit, writes, counts, measured, .. } = &self.effect;
         let measured = measured.map_or_else(|| "left the range".to_owned(), |m| format!("{m:+.2}"));
         let why = match &self.culprit {
             Some(c) => format!("{} {} ({:+.2} to {:+.2})", c.unit, c.does(), c.before, c.after),
@@ -81,20 +81,21 @@ impl TestedPrompt<'_> {
     ///
     /// # Errors
     /// An edit that touches nothing, or what `step` returns.
-    pub fn explain(&self, target: Target, effects: Vec<SilencedUnit>, step: Step) -> Result<Vec<MissedPrediction>> {
+    pub fn explain(&self, target: Target, effects: Vec<AblatedUnit>, step: Step) -> Result<Vec<MissedPrediction>> {
         let decoder = &self.model.decoder;
         let weights: Vec<(u32, f32)> = target.weights().collect();
-        let before = decoder.direct(&self.run, self.position, &weights, false)?;
+        let row = TargetRow::demeaned(decoder, &weights)?;
+        let before = decoder.direct_along(&self.run, self.position, &row, false)?;
         let (mut found, all) = (Vec::with_capacity(effects.len()), effects.len());
         for batch in effects.chunks(BATCH) {
-            let units: Vec<(Address, Silencing)> = batch.iter().map(|e| (e.unit.clone(), e.against)).collect();
+            let units: Vec<(Address, Ablation)> = batch.iter().map(|e| (e.unit.clone(), e.against)).collect();
             let plan = self.plan(&units.iter().collect::<Vec<_>>())?;
             let copies = vec![self.run.tokens().to_vec(); batch.len()];
             let (sites, done) = (Sites::Only(decoder.direct_sites()), found.len());
             let tell = &mut |_: usize, _: usize| step(done, all);
             let run = decoder.run_by(decoder.route(), Start::Tokens(&copies), &sites, &plan, Logits::Last, tell)?;
             for (copy, effect) in batch.iter().enumerate() {
-                let after = decoder.direct(&run.alone(copy)?, self.position, &weights, false)?;
+                let after = decoder.direct_along(&run.alone(copy)?, self.position, &row, false)?;
                 found.push(MissedPrediction { culprit: self.culprit(effect, &before, &after), effect: effect.clone() });
             }
         }
@@ -104,7 +105,7 @@ impl TestedPrompt<'_> {
 
     /// The part that moved most towards the difference between what was measured and `counts`. The parts' effects add up to the target in both
     /// runs, so that their changes add up to what was measured.
-    fn culprit(&self, effect: &SilencedUnit, before: &Direct, after: &Direct) -> Option<Culprit> {
+    fn culprit(&self, effect: &AblatedUnit, before: &Direct, after: &Direct) -> Option<Culprit> {
         let gap = effect.measured? - effect.counts;
         let at = signed(self.position);
         let mut parts = Vec::new();
@@ -134,16 +135,6 @@ impl TestedPrompt<'_> {
 }
 
 /// The effects that need a reason: those that miss what was predicted, the `top` largest of each kind and way of silencing.
-pub fn to_explain(effects: &[SilencedUnit], top: usize) -> Vec<SilencedUnit> {
-    let mut chosen = Vec::new();
-    for against in [Silencing::Zero, Silencing::Mean] {
-        for kind in UnitKind::ALL {
-            let mut of: Vec<&SilencedUnit> =
-                effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
-            of.sort_by(|a, b| b.size().total_cmp(&a.size()));
-            let shown = if top == 0 { of.len() } else { top.min(of.len()) };
-            chosen.extend(of[..shown].iter().filter(|e| e.misses()).map(|e| (*e).clone()));
-        }
-    }
-    chosen
+pub fn to_explain(effects: &[AblatedUnit], top: usize) -> Vec<AblatedUnit> {
+    strongest(effects, top).into_iter().filter(|e| e.misses()).cloned().collect()
 }

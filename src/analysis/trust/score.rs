@@ -1,6 +1,6 @@
 //! How well predictions agree with measurements.
 
-use crate::graph::verification::spearman;
+use crate::report::statistics::spearman;
 
 /// How one list of predictions agrees with what was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

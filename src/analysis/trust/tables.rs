@@ -1,7 +1,8 @@
 //! Trials as tables: of one prompt unit by unit, of a set in means.
 
-use super::{MissedPrediction, SilencedUnit, Silencing, TargetTrial, UnitAgreement, UnitKind, score};
+use super::{Ablation, MissedPrediction, TargetTrial, UnitAgreement, UnitKind, score, strongest};
 use crate::cast::single;
+use crate::report::statistics::mean_and_error;
 use crate::report::{Column, Table};
 
 /// How one prompt's totals agree with what was measured.
@@ -31,23 +32,15 @@ pub fn effects(tried: &TargetTrial, top: usize) -> Table {
         Column::number("counts", "logit", 4),
         Column::number("measured", "logit", 4),
     ]);
-    for against in [Silencing::Zero, Silencing::Mean] {
-        for kind in UnitKind::ALL {
-            let mut of: Vec<&SilencedUnit> =
-                tried.effects.iter().filter(|e| e.kind == kind && e.against == against).collect();
-            of.sort_by(|a, b| b.size().total_cmp(&a.size()));
-            let shown = if top == 0 { of.len() } else { top.min(of.len()) };
-            for effect in &of[..shown] {
-                table.push([
-                    effect.unit.clone().into(),
-                    kind.name().into(),
-                    against.name().into(),
-                    effect.writes.into(),
-                    effect.counts.into(),
-                    effect.measured.into(),
-                ]);
-            }
-        }
+    for effect in strongest(&tried.effects, top) {
+        table.push([
+            effect.unit.clone().into(),
+            effect.kind.name().into(),
+            effect.against.name().into(),
+            effect.writes.into(),
+            effect.counts.into(),
+            effect.measured.into(),
+        ]);
     }
     table
 }
@@ -130,7 +123,7 @@ pub fn means(set: &[SetTrial], labels: bool) -> Table {
     for group in groups {
         for kind in UnitKind::ALL {
             for contrast in [false, true] {
-                for against in [Silencing::Zero, Silencing::Mean] {
+                for against in Ablation::ALL {
                     let of: Vec<&UnitAgreement> = set
                         .iter()
                         .filter(|one| one.contrast == contrast && (group.is_none() || one.label.as_deref() == group))
@@ -149,9 +142,9 @@ pub fn means(set: &[SetTrial], labels: bool) -> Table {
                     row.push(single(mean(&|a| score::top(a.units) as f64)).into());
                     for (i, name) in scores().enumerate() {
                         let (mean, error) = mean_and_error(of.iter().filter_map(|a| numbers(a).nth(i)?));
-                        row.push(mean.into());
+                        row.push(mean.map(single).into());
                         if name.ends_with("rank") {
-                            row.push(error.into());
+                            row.push(error.map(single).into());
                         }
                     }
                     row.push(single(mean(&|a| score::by_chance(a.units))).into());
@@ -178,16 +171,4 @@ fn numbers(one: &UnitAgreement) -> impl Iterator<Item = Option<f64>> {
     let (w, c) = (one.writes, one.counts);
     let found = |s: score::Score| Some(s.found as f64);
     [w.rank, c.rank, w.signs, c.signs, w.signs_top, c.signs_top, found(w), found(c)].into_iter()
-}
-
-/// The mean with its standard error; neither of nothing, no error of one.
-fn mean_and_error(values: impl Iterator<Item = f64>) -> (Option<f32>, Option<f32>) {
-    let values: Vec<f64> = values.collect();
-    if values.is_empty() {
-        return (None, None);
-    }
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let spread = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (Some(single(mean)), (values.len() > 1).then(|| single((spread / n).sqrt())))
 }

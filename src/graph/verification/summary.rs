@@ -1,6 +1,7 @@
 //! How well predictions hold over many tests.
 
 use super::{NodeEffect, Verification};
+use crate::report::statistics::spearman;
 
 /// Agreement of predicted and measured effects.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -44,49 +45,9 @@ impl Summary {
     }
 }
 
-/// Spearman's rank correlation; values that are equal share their mean rank. `None` for fewer than two pairs or a constant side.
-pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
-    let n = a.len().min(b.len());
-    let (a, b) = (ranks(&a[..n]), ranks(&b[..n]));
-    // Ranks sum to the same on either side whatever the ties.
-    let mean = (n as f64 - 1.0) / 2.0;
-    let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - mean) * (y - mean)).sum::<f64>();
-    let scale = (product(&a, &a) * product(&b, &b)).sqrt();
-    (n > 1 && scale > 0.0).then(|| product(&a, &b) / scale)
-}
-
-/// Ranks from 0, equal values sharing their mean rank.
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut from = 0;
-    while from < order.len() {
-        let equal = order[from..].iter().take_while(|&&i| values[i] == values[order[from]]).count().max(1);
-        let rank = from as f64 + (equal as f64 - 1.0) / 2.0;
-        order[from..from + equal].iter().for_each(|&i| ranks[i] = rank);
-        from += equal;
-    }
-    ranks
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rank_correlations_of_known_lists() {
-        assert_eq!(spearman(&[1.0, 2.0, 3.0], &[10.0, 20.0, 300.0]), Some(1.0));
-        assert_eq!(spearman(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]), Some(-1.0));
-        // Textbook example (IQ and hours of television): 1 - 6 * 194 / 990.
-        let iq = [106.0, 100.0, 86.0, 101.0, 99.0, 103.0, 97.0, 113.0, 112.0, 110.0];
-        let tv = [7.0, 27.0, 2.0, 50.0, 28.0, 29.0, 20.0, 12.0, 6.0, 17.0];
-        assert!((spearman(&iq, &tv).unwrap() - (1.0 - 6.0 * 194.0 / 990.0)).abs() < 1e-12);
-        // Ties share ranks 0.5, 0.5, 2 against 0, 1, 2.
-        assert!((spearman(&[1.0, 1.0, 2.0], &[1.0, 2.0, 3.0]).unwrap() - 1.5 / 3f64.sqrt()).abs() < 1e-12);
-        assert_eq!(spearman(&[1.0, 1.0], &[1.0, 2.0]), None);
-        assert_eq!(spearman(&[1.0], &[1.0]), None);
-    }
 
     #[test]
     fn only_effects_with_a_prediction_count() {

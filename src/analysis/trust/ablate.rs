@@ -1,6 +1,7 @@
-//! What silencing a unit should do, and what it does.
+//! What silencing a unit should do, and what it does: of a unit with values `a` and gradient `g`, silenced by `b`, `sum (a - b) g` over its
+//! positions and columns is what the target should lose to first order (Nanda 2023, attribution patching).
 
-use super::{SilencedUnit, Silencing, TargetTrial, TestedPrompt, Trial, UnitKind};
+use super::{AblatedUnit, Ablation, TargetTrial, TestedPrompt, Trial, UnitKind};
 use crate::address::{Address, Part, resolve_position};
 use crate::analysis::copy_logits;
 use crate::analysis::target::Target;
@@ -16,11 +17,6 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 use std::collections::HashMap;
 use std::ops::Range;
-
-/// Copies that run together at most.
-const BATCH: usize = 32;
-/// Numbers of one layer's neurons that a batch may hold: bounds its memory.
-const BATCH_NUMBERS: usize = 1 << 22;
 
 /// Neurons of one layer, `(position, neuron)` each, with the layer.
 type NeuronsOfLayer = (usize, Vec<(usize, usize)>);
@@ -43,14 +39,14 @@ impl SiteGradients {
     }
 
     /// What the target loses by both totals when these columns are silenced at these positions.
-    fn loses(&self, positions: Range<usize>, cols: Range<usize>, against: Silencing) -> (f32, f32) {
+    fn loses(&self, positions: Range<usize>, cols: Range<usize>, against: Ablation) -> (f32, f32) {
         let (mut writes, mut counts) = (0f64, 0f64);
         for position in positions {
             for col in cols.clone() {
                 let i = position * self.width + col;
                 let taken = match against {
-                    Silencing::Zero => self.values[i],
-                    Silencing::Mean => self.values[i] - self.mean[col],
+                    Ablation::Zero => self.values[i],
+                    Ablation::MeanButFirst => self.values[i] - self.mean[col],
                 };
                 writes += f64::from(self.writes[i]) * f64::from(taken);
                 counts += f64::from(self.counts[i]) * f64::from(taken);
@@ -64,6 +60,14 @@ impl TestedPrompt<'_> {
     /// The first position that is silenced: where there is nothing else the first is not left out.
     fn first(&self) -> usize {
         usize::from(self.position > 0)
+    }
+
+    /// From where on a unit of all positions is silenced: its mean leaves out the position that it is not taken over.
+    fn start(&self, against: Ablation) -> usize {
+        match against {
+            Ablation::Zero => 0,
+            Ablation::MeanButFirst => self.first(),
+        }
     }
 
     /// The mean of a site's rows over the positions that are silenced, `[width]`.
@@ -90,9 +94,9 @@ impl TestedPrompt<'_> {
         let mut effects = Vec::new();
         let mut push = |kind, unit: Address, (layer, positions, cols): (&SiteGradients, Range<usize>, Range<usize>)| {
             for &against in &trial.against {
-                let from = if against == Silencing::Mean { positions.start.max(places.start) } else { positions.start };
+                let from = positions.start.max(self.start(against));
                 let (writes, counts) = layer.loses(from..positions.end, cols.clone(), against);
-                effects.push(SilencedUnit { kind, unit: unit.clone(), against, writes, counts, measured: None });
+                effects.push(AblatedUnit { kind, unit: unit.clone(), against, writes, counts, measured: None });
             }
         };
         for l in 0..arch.n_layers {
@@ -141,7 +145,7 @@ impl TestedPrompt<'_> {
             let layer = SiteGradients::new(self, Site::Block(l, S::MlpPost), &frozen.neurons[l], &exact.neurons[l])?;
             for p in places.clone() {
                 best.extend((0..layer.width).map(|i| {
-                    let (writes, counts) = layer.loses(p..p + 1, i..i + 1, Silencing::Zero);
+                    let (writes, counts) = layer.loses(p..p + 1, i..i + 1, Ablation::Zero);
                     (writes.abs().max(counts.abs()), l, p, i)
                 }));
             }
@@ -163,10 +167,10 @@ impl TestedPrompt<'_> {
     /// Runs the prompt once for every unit and way of silencing that any target asks for, several copies together.
     pub(super) fn measure(&self, tried: &mut [TargetTrial], step: Step) -> Result<()> {
         let targets: Vec<Target> = tried.iter().map(|t| t.target).collect();
-        let mut asked: Vec<(Address, Silencing)> = Vec::new();
-        let mut places: HashMap<(String, Silencing), usize> = HashMap::new();
+        let mut asked: Vec<(Address, Ablation)> = Vec::new();
+        let mut places: HashMap<(Address, Ablation), usize> = HashMap::new();
         for effect in tried.iter().flat_map(|t| &t.effects) {
-            places.entry((effect.unit.to_string(), effect.against)).or_insert_with(|| {
+            places.entry((effect.unit.clone(), effect.against)).or_insert_with(|| {
                 asked.push((effect.unit.clone(), effect.against));
                 asked.len() - 1
             });
@@ -176,9 +180,9 @@ impl TestedPrompt<'_> {
         // Those that begin in the same block share their batch: it starts with the lowest.
         let mut order: Vec<usize> = (0..asked.len()).collect();
         order.sort_by_key(|i| (asked[*i].0.layer(), *i));
-        let (mut done, one) = (0, self.run.n_pos() * self.model.decoder.arch.d_mlp.max(1));
-        for batch in order.chunks((BATCH_NUMBERS / one).clamp(1, BATCH)) {
-            let units: Vec<&(Address, Silencing)> = batch.iter().map(|i| &asked[*i]).collect();
+        let mut done = 0;
+        for batch in order.chunks(copy_logits::at_once(self.model, self.run.n_pos())) {
+            let units: Vec<&(Address, Ablation)> = batch.iter().map(|i| &asked[*i]).collect();
             let (plan, sites) = (self.plan(&units)?, Sites::only([self.read_from()]));
             let tell = &mut |_: usize, _: usize| step(done, asked.len());
             let run = self.model.run_copies(&self.run, batch.len(), &plan, &sites, Logits::Last, tell)?;
@@ -190,7 +194,7 @@ impl TestedPrompt<'_> {
         }
         for (t, tried) in tried.iter_mut().enumerate() {
             for effect in &mut tried.effects {
-                let found = places.get(&(effect.unit.to_string(), effect.against)).map(|i| single(lost[*i][t]));
+                let found = places.get(&(effect.unit.clone(), effect.against)).map(|i| single(lost[*i][t]));
                 effect.measured = found.filter(|x| x.is_finite());
             }
         }
@@ -198,18 +202,18 @@ impl TestedPrompt<'_> {
     }
 
     /// One copy of the prompt for each of these units, without it.
-    pub(super) fn plan(&self, units: &[&(Address, Silencing)]) -> Result<EditPlan> {
+    pub(super) fn plan(&self, units: &[&(Address, Ablation)]) -> Result<EditPlan> {
         let mut plan = EditPlan::default();
         for (copy, (unit, against)) in units.iter().enumerate() {
             let (site, cols) = edit::place(&self.model.decoder, unit)?;
             let values = self.run.numbers(site)?;
-            let (row, from) = match against {
-                Silencing::Zero => (vec![0.0; cols.len()], 0),
-                Silencing::Mean => (self.mean(&values)[cols.clone()].to_vec(), self.first()),
+            let row = match against {
+                Ablation::Zero => vec![0.0; cols.len()],
+                Ablation::MeanButFirst => self.mean(&values)[cols.clone()].to_vec(),
             };
             let positions: Vec<usize> = match unit.position {
                 Some(position) => vec![resolve_position(position, self.run.n_pos())?],
-                None => (from..self.run.n_pos()).collect(),
+                None => (self.start(*against)..self.run.n_pos()).collect(),
             };
             let rows = vec![row; positions.len()];
             plan.replace(copy, site, positions, cols, rows);

@@ -86,16 +86,24 @@ impl Need {
             .and("targets at once", (threads * Sat(3 * 4 * 16) * pos * d).0)
     }
 
-    /// What a graph with attention inside takes beside the weights and its run: two backward passes' gradients, what every layer wrote, rows and
-    /// nodes of at most `units` heads, MLPs and neurons, or of all that the prompt has where that is fewer.
-    pub fn of_circuit(arch: &Arch, n_pos: usize, units: usize) -> Self {
+    /// What both backward passes of a graph with attention inside take beside the weights and the run: gradients of the stream, queries, keys and
+    /// values of every layer, those to the units of one layer at a time, and what every layer wrote.
+    pub fn of_backward(arch: &Arch, n_pos: usize) -> Self {
         let [pos, d, layers, mlp] = [n_pos, arch.d_model, arch.n_layers, arch.d_mlp].map(count);
         let heads = count(arch.n_heads) * count(arch.d_head);
-        let n = count(units).min(layers * pos * (count(arch.n_heads) + Sat(1) + mlp));
-        Need::of("gradients", (Sat(4) * layers * pos * (Sat(2) * (mlp + heads) + Sat(2) * d + Sat(2) * heads)).0)
+        let shared = count(arch.n_kv_heads) * count(arch.d_head);
+        let kept = layers * pos * (Sat(3) * d + heads + Sat(2) * shared);
+        let layer = pos * (Sat(4) * (mlp + heads) + Sat(6) * d);
+        Need::of("gradients", (Sat(4) * (kept + layer)).0)
             .and("what was written", (Sat(4) * layers * pos * (heads + d)).0)
-            .and("units", (Sat(4) * n * d).0)
-            .and("rows", (Sat(16) * n * (n + pos)).0)
+    }
+
+    /// What a graph with attention inside takes beside the weights and its run: two backward passes ([`Need::of_backward`]), rows and nodes of at
+    /// most `units` heads, MLPs and neurons, or of all that the prompt has where that is fewer.
+    pub fn of_circuit(arch: &Arch, n_pos: usize, units: usize) -> Self {
+        let [pos, d, layers, mlp] = [n_pos, arch.d_model, arch.n_layers, arch.d_mlp].map(count);
+        let n = count(units).min(layers * pos * (count(arch.n_heads) + Sat(1) + mlp));
+        Need::of_backward(arch, n_pos).and("units", (Sat(4) * n * d).0).and("rows", (Sat(16) * n * (n + pos)).0)
     }
 
     /// What a graph of neurons takes until its units are chosen: the run frozen, which is its recorded sites once more, and the relevance of

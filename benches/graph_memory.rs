@@ -5,24 +5,17 @@ mod common;
 
 use mechscope::analysis::attribution_graph::{GraphSettings, LogitTarget, build};
 
-/// A field of `/proc/self/status`, in megabytes.
-fn status(field: &str) -> f64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix(field)).unwrap_or_default();
-    line.split_whitespace().find_map(|w| w.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
-}
-
 fn main() {
     let model = common::model();
     let tokens = model.pieces(&common::prompt(64));
     let targets = vec![LogitTarget { name: "t".into(), weights: vec![(100, 1.0)], probability: 1.0 }];
     // Forgets the peak so far, of making the weights.
     let reset = std::fs::write("/proc/self/clear_refs", "5");
-    let before = status("VmRSS:");
+    let before = common::status("VmRSS:");
     for n in [512, 2048] {
         let settings = GraphSettings { max_nodes: Some(n), ..GraphSettings::default() };
         let graph = build(&model, &tokens, None, &targets, settings, &mut |_, _| Ok(())).expect("a graph");
-        let peak = status("VmHWM:");
+        let peak = common::status("VmHWM:");
         eprintln!(
             "{n} neurons, {} edges: weights {before:.0} MB, peak {peak:.0} MB, {:.0} MB above (peak reset: {})",
             graph.edges.len(),

@@ -13,6 +13,9 @@ use std::collections::HashMap;
 pub const CONFIG: &str = r#"{"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024,
     "vocab_size": 50257, "activation_function": "gelu_new"}"#;
 
+/// Positions that the model reads.
+const POSITIONS: usize = 1024;
+
 /// Tokens of the vocabulary.
 pub const VOCAB: usize = 50257;
 const LAYERS: usize = 12;
@@ -20,6 +23,10 @@ const D: usize = 768;
 
 /// The weights by name, as a checkpoint stores them.
 pub fn weights() -> HashMap<String, Tensor> {
+    weights_for(POSITIONS)
+}
+
+fn weights_for(positions: usize) -> HashMap<String, Tensor> {
     let mut state = 1u64;
     let mut random = |shape: &[usize], scale: f32| {
         let values = (0..shape.iter().product()).map(|_| {
@@ -30,7 +37,7 @@ pub fn weights() -> HashMap<String, Tensor> {
     };
     let mut w = HashMap::new();
     w.insert("wte.weight".into(), random(&[VOCAB, D], 0.05));
-    w.insert("wpe.weight".into(), random(&[1024, D], 0.02));
+    w.insert("wpe.weight".into(), random(&[positions, D], 0.02));
     for l in 0..LAYERS {
         for (name, rows, cols) in
             [("attn.c_attn", D, 3 * D), ("attn.c_proj", D, D), ("mlp.c_fc", D, 4 * D), ("mlp.c_proj", 4 * D, D)]
@@ -49,8 +56,14 @@ pub fn weights() -> HashMap<String, Tensor> {
 
 /// The model in f32 on the CPU, without a tokenizer.
 pub fn model() -> Model {
-    let mut config = ModelConfig::parse("config.json", CONFIG.as_bytes()).unwrap();
-    let weights = Checkpoint::from_tensors(weights(), &Device::Cpu, DType::F32);
+    model_for(POSITIONS)
+}
+
+/// [`model`] for longer prompts.
+pub fn model_for(positions: usize) -> Model {
+    let config = CONFIG.replace(&POSITIONS.to_string(), &positions.to_string());
+    let mut config = ModelConfig::parse("config.json", config.as_bytes()).unwrap();
+    let weights = Checkpoint::from_tensors(weights_for(positions), &Device::Cpu, DType::F32);
     let decoder = families::build(&mut config, &weights).unwrap();
     let source = Source::Folder { name: "random".into(), path: "random".into() };
     Model::new(source, decoder, None)
@@ -67,4 +80,11 @@ pub fn flops(n: usize, n_logits: usize) -> u64 {
     let weights = LAYERS * 12 * D * D;
     let attention = LAYERS * D * n * (n + 1) / 2 * 2;
     2 * (n * weights + attention + n_logits * D * VOCAB) as u64
+}
+
+/// A field of `/proc/self/status`, in megabytes.
+pub fn status(field: &str) -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix(field)).unwrap_or_default();
+    line.split_whitespace().find_map(|w| w.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }

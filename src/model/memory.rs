@@ -91,10 +91,9 @@ impl Need {
     pub fn of_backward(arch: &Arch, n_pos: usize) -> Self {
         let [pos, d, layers, mlp] = [n_pos, arch.d_model, arch.n_layers, arch.d_mlp].map(count);
         let heads = count(arch.n_heads) * count(arch.d_head);
-        let shared = count(arch.n_kv_heads) * count(arch.d_head);
-        let kept = layers * pos * (Sat(3) * d + heads + Sat(2) * shared);
-        let layer = pos * (Sat(4) * (mlp + heads) + Sat(6) * d);
-        Need::of("gradients", (Sat(4) * (kept + layer)).0)
+        // Those to streams, queries and keys stay; those to units are one layer's at a time, with what the products between take.
+        let kept = layers * (Sat(3) * d + Sat(2) * heads);
+        Need::of("gradients", (Sat(4) * pos * (kept + Sat(8) * (mlp + heads))).0)
             .and("what was written", (Sat(4) * layers * pos * (heads + d)).0)
     }
 

@@ -11,6 +11,7 @@ mod attention;
 mod mlp;
 
 use super::direct::LogitWeights;
+use super::patterns::Turns;
 use super::rules::{Gate, GradientRule, Rules};
 use super::transpose::{linear_back, norm_back, norm_back_exact};
 use crate::model::arch::{Decoder, Norm};
@@ -79,6 +80,8 @@ pub(super) struct Pass<'a> {
     pub direct: bool,
     /// Sites whose gradients are kept.
     pub keep: &'a Sites,
+    /// The run's rotations.
+    pub turns: Turns,
 }
 
 /// What a backward pass starts from and goes by.
@@ -186,7 +189,8 @@ impl Decoder {
     ) -> Result<StreamGradients> {
         let Backward { trace, position, rules, passes, keep } = by;
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
-        let pass = Pass { trace, passes, rules, direct: false, keep };
+        let turns = Turns::new(self, 0..trace.n_pos(), trace);
+        let pass = Pass { trace, passes, rules, direct: false, keep, turns };
         let mut stream = Stream::new(gradient, position, position + 1);
         let n_layers = self.blocks.len();
         for l in (0..n_layers).rev() {

@@ -192,13 +192,14 @@ struct Written {
 }
 
 impl<'a> Circuit<'a> {
-    /// The sites that a run must record. Patterns are not among them where they can be made again ([`Decoder::remakes_patterns`]).
+    /// The sites that a run must record. Patterns and rotated queries are not among them where they can be made again ([`Decoder::remakes_patterns`]).
     pub fn sites(model: &Decoder) -> BTreeSet<Site> {
         let mut sites = model.backward_sites(Rules::EXACT);
         sites.extend(model.relp_sites());
         let blocks = (0..model.arch.n_layers).flat_map(|l| [S::Z, S::MlpPost, S::MlpOut].map(|s| Site::Block(l, s)));
         sites.extend(blocks.chain([Site::Embed, Site::PosEmbed]).filter(|s| model.has_site(*s)));
-        sites.retain(|site| !(model.remakes_patterns() && matches!(site, Site::Block(_, S::Pattern))));
+        // Keys are asked again for every head's row, queries are not.
+        sites.retain(|site| !(model.remakes_patterns() && matches!(site, Site::Block(_, S::Pattern | S::RotQ))));
         sites
     }
 

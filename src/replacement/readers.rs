@@ -4,6 +4,7 @@
 use super::backward::{Pass, Stream};
 use super::feeds::NeuronAt;
 use super::mixing::Mixing;
+use super::patterns::Turns;
 use super::rules::{Gate, Rules};
 use super::transpose::coefficient;
 use crate::model::arch::{Block, Decoder, Linear};
@@ -56,7 +57,14 @@ impl Decoder {
     ) -> Result<Readers> {
         at.check(self, trace)?;
         let NeuronAt { layer, position, neuron } = at;
-        let pass = Pass { trace, passes, rules: Rules::relp(gate), direct: true, keep: &Sites::None };
+        let pass = Pass {
+            trace,
+            passes,
+            rules: Rules::relp(gate),
+            direct: true,
+            keep: &Sites::None,
+            turns: Turns::new(self, 0..trace.n_pos(), trace),
+        };
         let n_pos = trace.n_pos();
         let rows = n_pos - position;
         // The positions from the neuron's on; a gradient's stream looks the same from the other side.

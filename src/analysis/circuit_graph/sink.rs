@@ -106,14 +106,9 @@ fn lengths(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>
 
 /// The share of all attention that later positions give to each.
 fn mass(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>> {
-    let n = trace.n_pos();
-    let (mut mass, mut all) = (vec![0.0; n], 0.0);
-    for layer in 0..model.arch.n_layers {
-        go_on()?;
-        mass.iter_mut().zip(model.attention_received(trace, layer)?).for_each(|(sum, x)| *sum += x);
-        // Every query but the first gives one of each head.
-        all += (model.arch.n_heads * (n - 1)) as f64;
-    }
+    let mut mass = model.attention_received(trace, go_on)?;
+    // Every query but the first gives one of each head.
+    let all = (model.arch.n_layers * model.arch.n_heads * (trace.n_pos() - 1)) as f64;
     mass.iter_mut().for_each(|m| *m /= f64::max(all, f64::MIN_POSITIVE));
     Ok(mass)
 }

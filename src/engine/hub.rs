@@ -44,7 +44,7 @@ fn named(ask: &Ask) -> Option<&str> {
             param.or(question.dictionary.as_deref())
         }
         Ask::Next(question) | Ask::Generate { question, .. } => question.dictionary.as_deref(),
-        Ask::Open(_) | Ask::Branch { .. } | Ask::Chat { .. } => None,
+        Ask::Open(_) | Ask::Branch { .. } | Ask::Chat { .. } | Ask::Pair { .. } | Ask::Patch { .. } => None,
     }
 }
 

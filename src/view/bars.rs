@@ -18,7 +18,8 @@ const NAME: &str = "mechscope ";
 
 /// The tabs with their labels and columns in the header.
 pub(super) fn tabs(app: &App) -> Vec<(Tab, String, Range<u16>)> {
-    let actions = [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons, Action::TabGraph];
+    let actions =
+        [Action::TabPrompt, Action::TabLens, Action::TabHeads, Action::TabNeurons, Action::TabGraph, Action::TabPatch];
     let mut x = on_screen(NAME.len());
     let mut tabs = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
@@ -179,7 +180,7 @@ fn freshness(app: &App) -> String {
         // The command's first word: what it is about is for the line where it was typed.
         return format!("piping to {}", pipe.command.split_whitespace().next().unwrap_or_default());
     }
-    use crate::app::Slot::{Generate, Graph, Model, Next, Verify};
+    use crate::app::Slot::{Generate, Graph, Model, Next, Patch, Verify};
     let model = app.pane(Model);
     let (main, side) = app.tab.slots();
     let running = [Some(Model), Some(Generate), Some(Next), Some(main), side, Some(Verify)];
@@ -198,6 +199,9 @@ fn freshness(app: &App) -> String {
             // Every test has three runs.
             RequestState::Running(done, total) if slot == Verify => {
                 return format!("test {}/{}{}", done / 3, total / 3, left(app.pane(slot)));
+            }
+            RequestState::Running(done, total) if slot == Patch => {
+                return format!("cell {done}/{total}{}", left(app.pane(slot)));
             }
             RequestState::Running(done, total) => return format!("layer {}/{total}", done + 1),
             RequestState::Cancelled => return "stopped".into(),

@@ -24,6 +24,7 @@ pub(super) fn told(pane: &Pane) -> Option<String> {
         // Every test has three runs.
         Some(Counted::Tests) => counted("tests", 3),
         Some(Counted::Edges) => counted("edges", 1),
+        Some(Counted::Cells) => counted("cells", 1),
     };
     Some(told + &left(pane))
 }

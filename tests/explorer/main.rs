@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod log;
 mod marks;
+mod patch;
 mod pins;
 mod prompts;
 mod random;

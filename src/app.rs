@@ -46,7 +46,7 @@ use pane::{Pane, RequestState};
 use session::Session;
 pub use slot::Slot;
 pub use tab::Tab;
-use tab::{HeadsTab, MethodTab, NeuronsTab};
+use tab::{HeadsTab, MethodTab, NeuronsTab, PatchDepth, PatchTab};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,6 +154,7 @@ struct Jump {
     tab: Tab,
     side: bool,
     selection: Selection,
+    depth: PatchDepth,
 }
 
 /// The state of the explorer.
@@ -190,6 +191,8 @@ pub struct App {
     pub neurons: NeuronsTab,
     /// The attribution graphs.
     pub graph: graph::GraphTab,
+    /// What the tab Patch keeps.
+    pub patch: PatchTab,
     /// What the tab of a method keeps.
     pub method: MethodTab,
     /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
@@ -251,6 +254,7 @@ impl App {
             heads: HeadsTab::default(),
             neurons: NeuronsTab { sought: session.neuron, ..NeuronsTab::default() },
             graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_kept(session.works),
+            patch: session.patch,
             method: MethodTab::default(),
             options: session.options,
             piping: None,
@@ -427,6 +431,7 @@ impl App {
                     let kept = self.works();
                     self.graph = self.graph.of_another_model(kept);
                     (self.marks, self.neurons.sought) = (Vec::new(), None);
+                    self.patch.depth = PatchDepth::Site;
                     self.break_notes();
                 }
                 self.model = Some(model);
@@ -456,6 +461,9 @@ impl App {
                 if slot == Slot::LensCell {
                     // The grid is in the pane beside it already.
                     self.pane_mut(slot).parts = vec!["cell".into(), "method".into()];
+                }
+                if slot == Slot::Patch {
+                    self.keep_exact_effects(&report);
                 }
                 let report = if slot == Slot::Heads { self.shaded(report) } else { report };
                 self.pane_mut(slot).show(report);

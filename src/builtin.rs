@@ -1,7 +1,5 @@
 //! Models that travel inside the program.
 
-pub mod corpus;
-
 /// A model folder in Hugging Face layout, embedded in the program.
 #[derive(Debug)]
 pub struct Builtin {

@@ -12,6 +12,7 @@ mod graph;
 mod grid;
 mod hints;
 mod pane;
+mod patch;
 pub mod picture;
 mod popup;
 mod progress;
@@ -38,6 +39,8 @@ pub struct ViewMemory {
     scroll: BTreeMap<Slot, (usize, usize)>,
     /// The first token shown in the strip of tokens.
     strip: usize,
+    /// The first token shown of a pair of prompts.
+    pair: usize,
     /// The rows of the last frame, for the mouse.
     hits: Vec<Hit>,
     /// The pane beside the one that keys move in: where it is, and how it looked when it was drawn last.
@@ -101,6 +104,10 @@ pub fn draw(frame: &mut Frame, app: &App, memory: &mut ViewMemory, theme: Theme)
         Tab::Prompt => canvas.prompt_tab(body, memory),
         Tab::Graph => {
             canvas.graph_tab(body, memory);
+            None
+        }
+        Tab::Patch => {
+            canvas.patch_tab(body, memory);
             None
         }
         _ => {

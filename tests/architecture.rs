@@ -373,6 +373,13 @@ fn planted_circles_are_found() {
         ("graph/e.rs", "// super::a::A"),
     ]);
     assert_eq!(circles(&circle), [["graph/a.rs", "graph/b.rs", "graph/c.rs"]]);
+    // Inside a room, however deep, by any way of naming a file.
+    let deep = files(&[
+        ("graph/format/json/a.rs", "use super::b::B;"),
+        ("graph/format/json/b.rs", "use crate::graph::format::svg::c;"),
+        ("graph/format/svg/c.rs", "use super::super::json::a::A;"),
+    ]);
+    assert_eq!(circles(&deep), [["graph/format/json/a.rs", "graph/format/json/b.rs", "graph/format/svg/c.rs"]]);
     let none = files(&[
         ("graph.rs", "use crate::graph::a::A;"),
         ("graph/a.rs", "use super::Graph; use super::b as x; mod tests { use super::super::a; }"),

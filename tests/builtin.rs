@@ -3,12 +3,17 @@
 // The numbers are worth reading when a test fails.
 #![allow(clippy::print_stdout)]
 
+// None of the programs and tests that share it uses all of it.
+#[allow(dead_code, missing_docs)]
+#[path = "../examples/common/corpus/mod.rs"]
+mod corpus;
+
 use std::collections::BTreeMap;
 
+use corpus::states::{STATES, UsState};
+use corpus::{Case, CorpusSplit, Prompt, TaskFamily, induction, prompts};
 use mechscope::address::Edit;
 use mechscope::analysis::detect::{self, Probed};
-use mechscope::builtin::corpus::states::{STATES, UsState};
-use mechscope::builtin::corpus::{Case, CorpusSplit, Prompt, TaskFamily, induction, prompts};
 use mechscope::model::Model;
 use mechscope::model::edit::EditPlan;
 use mechscope::model::forward::{Logits, Start};
@@ -113,8 +118,7 @@ fn the_state_stands_at_the_city() {
             continue; // A pair answered wrong says nothing about where the state is.
         }
         pairs += 1;
-        let is_city =
-            |word: &&mechscope::builtin::corpus::sentence::Word| word.labels.iter().any(|l| l.concept == "city");
+        let is_city = |word: &&corpus::sentence::Word| word.labels.iter().any(|l| l.concept == "city");
         let before = prompt.case.stem.words.iter().take_while(|word| !is_city(word)).count();
         let position = before + 1; // BOS
         let ids = model.encode(&prompt.case.text(), Bos::Auto).unwrap().ids();

@@ -1,11 +1,14 @@
 //! What the corpus promises: one token a word, honest splits, twins that fit, the same sentences everywhere.
 
+// None of the programs and tests that share it uses all of it.
+#[allow(dead_code, missing_docs)]
+#[path = "../examples/common/corpus/mod.rs"]
+mod corpus;
+
 use std::collections::HashSet;
 
-use mechscope::builtin::corpus::rng::{Rng, hash};
-use mechscope::builtin::corpus::{
-    CorpusSplit, FAMILIES, TaskFamily, addition, geography, induction, prompts, sentences, states,
-};
+use corpus::rng::{Rng, hash};
+use corpus::{CorpusSplit, FAMILIES, TaskFamily, addition, geography, induction, prompts, sentences, states};
 use tokenizers::Tokenizer;
 
 fn tokenizer() -> Tokenizer {
@@ -79,7 +82,7 @@ fn held_out_questions_are_never_in_the_corpus() {
             continue; // Lists are random: nothing is held out, nothing comes twice.
         }
         let (mut seen, mut held_out) = (0, 0);
-        let known = |case: &mechscope::builtin::corpus::Case| {
+        let known = |case: &corpus::Case| {
             let end = if family == TaskFamily::Agreement { "" } else { "." };
             case.answers.iter().any(|answer| {
                 let whole = format!("{}{answer}{end}", case.text());
@@ -158,6 +161,20 @@ fn sums_are_right_and_lists_repeat() {
             let before = &words[at - 1].text;
             let followed = words[..at - 1].windows(2).any(|pair| pair[0].text == *before && pair[1].text == word.text);
             assert!(followed, "{:?} after {before:?}", word.text);
+        }
+    }
+}
+
+/// The sets that the program brings along are those that the generator makes. Where they are not, what it makes is written to a file.
+#[test]
+fn the_sets_in_the_program_are_the_generators() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/analysis/prompt_set/");
+    for (name, made) in [("hello.jsonl", corpus::sets::hello()), ("letters.jsonl", corpus::sets::letters())] {
+        let made = corpus::sets::text(&made).unwrap();
+        if std::fs::read_to_string(format!("{folder}{name}")).unwrap() != made {
+            let to = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
+            std::fs::write(&to, made).unwrap();
+            panic!("{folder}{name} is not what the corpus makes: see {to}");
         }
     }
 }

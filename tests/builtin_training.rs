@@ -7,13 +7,13 @@
 #[path = "../examples/common/training.rs"]
 mod training;
 
-use mechscope::builtin::corpus::rng::Rng;
-use mechscope::builtin::corpus::sentences;
 use mechscope::model::Model;
 use mechscope::model::forward::Logits;
 use mechscope::model::open::Options;
 use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
+use training::corpus::rng::Rng;
+use training::corpus::sentences;
 use training::folder;
 use training::gpt2::{Batch, Pass};
 use training::layout::{Layout, Shape};

@@ -9,7 +9,6 @@ mod training;
 
 use std::path::Path;
 
-use mechscope::builtin::corpus::CorpusSplit;
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;
 use mechscope::model::forward::Logits;
@@ -17,6 +16,7 @@ use mechscope::model::open::Options;
 use mechscope::model::site::Sites;
 use mechscope::model::text::Bos;
 use tokenizers::Tokenizer;
+use training::corpus::CorpusSplit;
 use training::folder;
 use training::layout::Layout;
 use training::score::{exams, probabilities, top};

@@ -142,7 +142,7 @@ fn totals_and_rows_are_the_references() {
     }
 }
 
-/// NodeTotals of every kind in the order of the reference's arrays.
+/// Totals of every kind in the order of the reference's arrays.
 fn check_totals(totals: &[Total], numbers: &Numbers) {
     type Pick = fn(&CircuitNode) -> Option<[usize; 3]>;
     let kinds: [(&str, Pick); 4] = [

@@ -1,7 +1,7 @@
 //! How well the model answers the prompts of the corpus.
 
+use super::corpus::{CorpusSplit, FAMILIES, Prompt, TaskFamily, prompts};
 use anyhow::Result;
-use mechscope::builtin::corpus::{CorpusSplit, FAMILIES, Prompt, TaskFamily, prompts};
 use rayon::prelude::*;
 
 use super::gpt2::{Batch, Pass, Replace};

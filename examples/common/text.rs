@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::corpus::sentence::{Sentence, Word};
+use super::corpus::states::STATES;
+use super::corpus::{self, Case, Prompt};
 use anyhow::{Result, anyhow, bail, ensure};
-use mechscope::builtin::corpus::sentence::{Sentence, Word};
-use mechscope::builtin::corpus::states::STATES;
-use mechscope::builtin::corpus::{self, Case, Prompt};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

@@ -2,6 +2,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod corpus;
 pub mod folder;
 pub mod gpt2;
 pub mod kernels;

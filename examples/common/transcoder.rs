@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::corpus::rng::Rng;
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
-use mechscope::builtin::corpus::rng::Rng;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::training::corpus::rng::Rng;
+use crate::training::corpus::{self, CorpusSplit, TaskFamily};
 use anyhow::{Context, Result, anyhow, ensure};
-use mechscope::builtin::corpus::rng::Rng;
-use mechscope::builtin::corpus::{self, CorpusSplit, TaskFamily};
 use rayon::prelude::*;
 use serde_json::json;
 use tokenizers::Tokenizer;

@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
+use crate::training::corpus::rng::Rng;
+use crate::training::corpus::{self, TaskFamily};
 use anyhow::{Context, Result, anyhow};
-use mechscope::builtin::corpus::rng::Rng;
-use mechscope::builtin::corpus::{self, TaskFamily};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 

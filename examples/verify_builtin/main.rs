@@ -9,11 +9,16 @@
 
 #![allow(clippy::print_stdout, reason = "a table is what it makes")]
 
+// None of the programs and tests that share it uses all of it.
+#[allow(dead_code, missing_docs)]
+#[path = "../common/corpus/mod.rs"]
+mod corpus;
+
 use anyhow::{Context, Result};
+use corpus::{CorpusSplit, FAMILIES, prompts};
 use mechscope::analysis::attribution_graph::{GraphSettings, build, most_probable};
 use mechscope::analysis::next_token::NextToken;
 use mechscope::analysis::verify::Verifier;
-use mechscope::builtin::corpus::{CorpusSplit, FAMILIES, prompts};
 use mechscope::graph::verification::{Cause, Intervention, NodeEffect, Summary, Verification};
 use mechscope::model::Model;
 use mechscope::model::dictionary::Dictionary;

@@ -15,19 +15,22 @@ pub enum Context {
     Neurons,
     /// On the Graph tab, before [`Context::Normal`].
     Graph,
+    /// On the Patch tab, before [`Context::Normal`].
+    Patch,
     /// In the list of edits, before [`Context::Normal`].
     Edits,
 }
 
 impl Context {
     /// Every context.
-    pub const ALL: [Context; 7] = [
+    pub const ALL: [Context; 8] = [
         Context::Normal,
         Context::Prompt,
         Context::Lens,
         Context::Heads,
         Context::Neurons,
         Context::Graph,
+        Context::Patch,
         Context::Edits,
     ];
 
@@ -40,6 +43,7 @@ impl Context {
             Context::Heads => "heads",
             Context::Neurons => "neurons",
             Context::Graph => "graph",
+            Context::Patch => "patch",
             Context::Edits => "edits",
         }
     }

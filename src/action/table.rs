@@ -35,6 +35,7 @@ macro_rules! actions {
             TabHeads "tab_heads" "Heads: what attends where, and what for" => |app, _| app.go_to_tab(Tab::Heads);
             TabNeurons "tab_neurons" "Neurons: which are active, and what for" => |app, _| app.go_to_tab(Tab::Neurons);
             TabGraph "tab_graph" "Graph: which units carried the target" => |app, _| app.go_to_tab(Tab::Graph);
+            TabPatch "tab_patch" "Patch: where two prompts part" => |app, _| app.go_to_tab(Tab::Patch);
             NextTab "next_tab" "Next tab" => |app, _| app.turn_tab(1);
             PreviousTab "previous_tab" "Previous tab" => |app, _| app.turn_tab(-1);
         }
@@ -103,6 +104,14 @@ macro_rules! actions {
             Figure "figure" "The picture of the graph beside the tree: tokens across, layers up" in Graph => |app, _| app.walk(App::toggle_figure);
             Pin "pin" "Pin the selected node, or take its pin away" in Graph => |app, _| app.pin();
             Beside "beside" "Into the pane beside the tree, or back" in Graph => |app, _| app.turn_beside();
+        }
+        "Patch" {
+            Corrupt "corrupt" "Type the other prompt of a pair: as many tokens, another answer" in Patch : "corrupt prompt" opens |app| app.corrupt_line(), takes |app, text| app.pair_with(text);
+            PatchSite "patch_site" "Patch the next site: residual stream, attention, MLP, heads, neurons" in Patch => |app, n| app.next_patch_site(n);
+            PatchCells "patch_cells" "Heads over all positions, or positions over all heads" in Patch => |app, _| app.turn_patch_cells();
+            PatchDirection "patch_direction" "Denoise (what is enough) or noise (what is needed)" in Patch => |app, _| app.turn_patch_direction();
+            PatchMetric "patch_metric" "Measure by the next metric: logit difference, probability, log-probability, KL" in Patch => |app, n| app.next_patch_metric(n);
+            PatchEstimate "patch_estimate" "Find effects the next way: by runs, by attribution patching, by RelP" in Patch => |app, n| app.next_patch_estimate(n);
         }
         "Edits" {
             Edit "edit" "Change the selected or marked units and run again (=0 =mean *=2 =from:\"...\")" : "edit" opens |app| app.edit_line(), takes |app, text| app.submit_edit(text);

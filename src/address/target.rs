@@ -181,6 +181,16 @@ impl EditTarget {
         EditTarget { keys: Some(Positions::one(key)), ..target }
     }
 
+    /// Whether a position counts from the end, and so is another one where the prompt grows.
+    pub fn counts_from_end(&self) -> bool {
+        let negative = |end: Option<i64>| end.is_some_and(|p| p < 0);
+        let moves = |positions: &Positions| match positions {
+            Positions::Span(span) => negative(span.first) || negative(span.last),
+            Positions::Token(_) => false,
+        };
+        moves(&self.positions) || self.keys.as_ref().is_some_and(moves)
+    }
+
     /// The unit, when it is one alone, at one position or at every one.
     pub fn unit(&self) -> Option<Address> {
         let place = match &self.places {

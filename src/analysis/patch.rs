@@ -15,6 +15,7 @@
 
 mod cells;
 mod estimate;
+pub mod explore;
 mod metric;
 mod run;
 pub mod set;
@@ -238,7 +239,7 @@ impl EffectEstimate {
 }
 
 /// A question about a pair of prompts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchQuestion {
     /// What is patched.
     pub site: PatchSite,

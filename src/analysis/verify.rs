@@ -276,7 +276,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn batch_size(&self) -> usize {
-        super::copy_logits::at_once(&self.on.model, self.on.trace.n_pos())
+        super::copy_logits::at_once(self.on.model, self.on.trace.n_pos())
     }
 
     /// The values of `nodes` under each of these changes: everything recomputed, with attention patterns held, with norm scales held as well.

@@ -2,6 +2,7 @@
 
 use super::overlay::Overlay;
 use super::pane::Pane;
+use super::tab::PatchDepth;
 use super::text_input::TextInput;
 use super::{App, Slot};
 use crate::action::Action;
@@ -48,6 +49,7 @@ impl App {
     fn begin_anew(&mut self) {
         // Layers and heads are the model's, whatever the prompt.
         (self.selection.neuron, self.neurons.sought) = (None, None);
+        self.patch.depth = PatchDepth::Site;
         self.panes.iter_mut().filter(|pane| pane.slot != Slot::Graph).for_each(Pane::begin_anew);
         let mut kept = Vec::new();
         if let Some(target) = &self.selection.target {

@@ -3,6 +3,7 @@
 use super::{App, Slot, Tab};
 use crate::analysis::attribution::{Basis, GraphRequest};
 use crate::analysis::param::ParamKind;
+use crate::analysis::patch::{EffectEstimate, PatchQuestion};
 use crate::analysis::prediction;
 use crate::engine::{Ask, PromptQuestion};
 use anyhow::{Context, Result, bail};
@@ -39,6 +40,13 @@ impl App {
                 self.asked(&mut words, &question);
             }
             Ask::Graph(wanted) => self.graph_command(&mut words, wanted),
+            Ask::Patch { question, corrupt, patch } => {
+                words.push("patch".into());
+                self.of_the_prompt(&mut words, &question.prompt, &question.ids);
+                words.extend(["--corrupt".into(), corrupt]);
+                words.extend(patch_options(&patch));
+                targets(&mut words, &question.target, &question.contrast);
+            }
             _ => bail!("nothing is asked here yet"),
         }
         Ok(line(&words))
@@ -110,6 +118,22 @@ fn targets(words: &mut Vec<String>, target: &Option<String>, contrast: &Option<S
     for (option, token) in [("--target", target), ("--contrast", contrast)] {
         words.extend(token.iter().flat_map(|token| [option.into(), token.clone()]));
     }
+}
+
+/// What is patched, as options; what is default anyway is left out.
+fn patch_options(patch: &PatchQuestion) -> Vec<String> {
+    let usual = PatchQuestion { approx: vec![EffectEstimate::Exact], ..PatchQuestion::default() };
+    let approx: Vec<&str> = patch.approx.iter().map(|approx| approx.name()).collect();
+    let options = [
+        ("--site", (patch.site != usual.site).then(|| patch.site.name().to_owned())),
+        ("--by", patch.by.map(|by| by.name().to_owned())),
+        ("--direction", (patch.way != usual.way).then(|| patch.way.name().to_owned())),
+        ("--metric", (patch.metric != usual.metric).then(|| patch.metric.name().to_owned())),
+        ("--approx", (patch.approx != usual.approx).then(|| approx.join(","))),
+        ("--layer", patch.layer.map(|layer| layer.to_string())),
+        ("--at", patch.at.map(|position| position.to_string())),
+    ];
+    options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
 }
 
 /// A method's parameters as options; what is default anyway is left out.

@@ -2,7 +2,6 @@
 
 use super::App;
 use super::Slot;
-use crate::address::{Edit, Positions};
 use crate::analysis::generate::{Ended, Longer, Sampling};
 use crate::engine::Ask;
 use anyhow::{Context, Result, bail, ensure};
@@ -52,7 +51,7 @@ impl App {
                 said.push_str(&format!("; this model reads at most {limit} tokens"));
             }
             let moved: Vec<String> =
-                self.edits.on().iter().filter(|e| from_the_end(e)).map(ToString::to_string).collect();
+                self.edits.on().iter().filter(|e| e.target.counts_from_end()).map(ToString::to_string).collect();
             if !moved.is_empty() {
                 let act = if moved.len() == 1 { "acts" } else { "act" };
                 said.push_str(&format!(
@@ -65,16 +64,6 @@ impl App {
         (self.prompt, self.ids) = (Some(longer.prompt), longer.ids);
         self.selection.position = -1;
     }
-}
-
-/// Whether an edit's position counts from the end, and so moves when the prompt grows.
-fn from_the_end(edit: &Edit) -> bool {
-    let negative = |end: Option<i64>| end.is_some_and(|p| p < 0);
-    let moves = |positions: &Positions| match positions {
-        Positions::Span(span) => negative(span.first) || negative(span.last),
-        Positions::Token(_) => false,
-    };
-    moves(&edit.target.positions) || edit.target.keys.as_ref().is_some_and(moves)
 }
 
 /// Reads `20`, `20 temperature=0.8`, `20 seed=7 temperature=0.8`; `seed` stands in where only a temperature was given.

@@ -7,18 +7,19 @@ use crate::analysis::param::{Param, ParamKind, Values};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What begins a method here that is no report of the Method tab.
-const BEGUN_BY: [(&str, Action); 7] = [
+const BEGUN_BY: [(&str, Action); 8] = [
     ("predict", Action::TabPrompt),
     ("intervene", Action::Edit),
     ("generate", Action::Generate),
     ("graph", Action::TabGraph),
+    ("patch", Action::TabPatch),
     ("verify", Action::TestNode),
     ("keep-only", Action::KeepOnly),
     ("loadings", Action::ExplainEdge),
 ];
 
-/// Methods that only the command line has: they take two prompts, or a run for every unit of the model.
-const COMMANDS_ONLY: [&str; 2] = ["patch", "trust"];
+/// Methods that only the command line has: they take a run for every unit of the model.
+const COMMANDS_ONLY: [&str; 1] = ["trust"];
 
 impl App {
     /// Runs a method with what was typed behind its name: `layer=2 top=50`, a flag by its name alone.

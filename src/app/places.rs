@@ -5,7 +5,7 @@ use crate::cast::{signed, unsigned};
 
 impl App {
     pub(super) fn here(&self) -> Jump {
-        Jump { tab: self.tab, side: self.side, selection: self.selection.clone() }
+        Jump { tab: self.tab, side: self.side, selection: self.selection.clone(), depth: self.patch.depth }
     }
 
     pub(super) fn go_back(&mut self, back: bool) {
@@ -15,6 +15,7 @@ impl App {
             Some(place) => {
                 self.tab = place.tab;
                 self.side = place.side;
+                self.patch.depth = place.depth;
                 self.selection = place.selection;
                 self.cursors_follow_selection();
             }
@@ -36,7 +37,7 @@ impl App {
     }
 
     pub(super) fn turn_tab(&mut self, by: i64) {
-        let n = if self.method.name.is_some() { 6 } else { 5 };
+        let n = if self.method.name.is_some() { 7 } else { 6 };
         let at = signed(Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0));
         self.go_to_tab(Tab::ALL[unsigned((at + by).rem_euclid(n))]);
     }

@@ -31,6 +31,8 @@ impl App {
             self.say(said);
         } else if self.side {
             self.side = false;
+        } else if self.leave_cell() {
+            self.cursors_follow_selection();
         } else if self.tab == Tab::Neurons {
             // The detail beside the table follows the cursor until it is closed.
             let pane = self.pane_mut(Slot::Neuron);

@@ -10,7 +10,11 @@ use crate::engine::{Ask, JobId, PromptQuestion, Request};
 /// The prompt with its edits that a request is about.
 fn about(ask: &Ask) -> Option<&PromptQuestion> {
     match ask {
-        Ask::Next(question) | Ask::Generate { question, .. } | Ask::Method { question, .. } => Some(question),
+        Ask::Next(question)
+        | Ask::Generate { question, .. }
+        | Ask::Pair { question, .. }
+        | Ask::Patch { question, .. }
+        | Ask::Method { question, .. } => Some(question),
         Ask::Open(_)
         | Ask::Chat { .. }
         | Ask::Graph(_)
@@ -135,6 +139,10 @@ impl App {
         match ask {
             Ask::Next(question) | Ask::Generate { question, .. } | Ask::Method { question, .. } => {
                 prompt != Some(&question.prompt) || question.ids != self.ids || question.edits != self.edits.on()
+            }
+            // A pair is run without edits.
+            Ask::Pair { question, .. } | Ask::Patch { question, .. } => {
+                prompt != Some(&question.prompt) || question.ids != self.ids
             }
             // A file's graph is the same whatever the prompt.
             Ask::Graph(wanted) => wanted.file.is_none() && (prompt != Some(&wanted.prompt) || wanted.ids != self.ids),

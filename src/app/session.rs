@@ -2,6 +2,7 @@
 
 use super::chat::ChatPrompt;
 use super::edits::ListedEdit;
+use super::tab::PatchTab;
 use super::work::GraphWork;
 use super::{App, Tab};
 use anyhow::{Context, Result, ensure};
@@ -60,6 +61,9 @@ pub struct Session {
     /// Groups, labels, pins and tests of every graph that was looked at.
     #[serde(default)]
     pub works: Vec<GraphWork>,
+    /// The pair of prompts, and how it is looked at.
+    #[serde(default)]
+    pub patch: PatchTab,
     /// Options that every command takes, as they were given: `bos`, `device`, `dtype`.
     #[serde(default)]
     pub options: Vec<(String, String)>,
@@ -97,6 +101,7 @@ impl Session {
             graph: None,
             work: None,
             works: Vec::new(),
+            patch: PatchTab::default(),
             options: Vec::new(),
             prompts: Vec::new(),
             log: Vec::new(),
@@ -191,6 +196,7 @@ impl App {
             basis: self.graph.basis,
             graph: self.graph.file.clone().filter(|_| self.graph.of_file),
             works: self.works(),
+            patch: self.patch.to_keep(),
             options: self.options.clone(),
             prompts: self.prompts.clone(),
             log: self.log.clone(),

@@ -31,11 +31,15 @@ pub enum Slot {
     Branch,
     /// Interventions on its nodes.
     Verify,
+    /// Cells patched between two prompts.
+    Patch,
+    /// The two prompts, token under token.
+    Pair,
 }
 
 impl Slot {
     /// Every slot, the one that is asked first in front.
-    pub const ALL: [Slot; 14] = [
+    pub const ALL: [Slot; 16] = [
         Slot::Model,
         Slot::Next,
         Slot::Generate,
@@ -46,6 +50,8 @@ impl Slot {
         Slot::Heads,
         Slot::Neurons,
         Slot::Method,
+        Slot::Pair,
+        Slot::Patch,
         Slot::GraphSide,
         Slot::Graph,
         Slot::Branch,

@@ -5,11 +5,13 @@ mod heads;
 mod lens;
 mod method;
 mod neurons;
+mod patch;
 mod prompt;
 
 pub use heads::HeadsTab;
 pub use method::MethodTab;
 pub use neurons::NeuronsTab;
+pub use patch::{PatchDepth, PatchTab};
 
 use super::{App, Slot};
 use crate::engine::Ask;
@@ -30,13 +32,15 @@ pub enum Tab {
     Neurons,
     /// The attribution graph.
     Graph,
+    /// Where two prompts part.
+    Patch,
     /// Any method of the catalogue.
     Method,
 }
 
 impl Tab {
     /// Every tab, left to right.
-    pub const ALL: [Tab; 6] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Graph, Tab::Method];
+    pub const ALL: [Tab; 7] = [Tab::Prompt, Tab::Lens, Tab::Heads, Tab::Neurons, Tab::Graph, Tab::Patch, Tab::Method];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -46,6 +50,7 @@ impl Tab {
             Tab::Heads => "Heads",
             Tab::Neurons => "Neurons",
             Tab::Graph => "Graph",
+            Tab::Patch => "Patch",
             Tab::Method => "Method",
         }
     }
@@ -58,6 +63,7 @@ impl Tab {
             Tab::Heads => &heads::Room,
             Tab::Neurons => &neurons::Room,
             Tab::Graph => &graph::Room,
+            Tab::Patch => &patch::Room,
             Tab::Method => &method::Room,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::output::{self, OutputFormat};
 use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs};
+use crate::address::Edit;
 use crate::analysis::generate::{Ended, GenerateSettings, Generated, Sampling, Stops, Written, end_ids, generate};
 use crate::analysis::input::Input;
 use crate::model::Model;
@@ -78,6 +79,7 @@ impl Generate {
             Ok(!written.stopped())
         };
         let (ids, edits) = (input.ids(), &self.edits.edits);
+        edits.iter().filter_map(|edit| acts(edit, self.onward)).for_each(|said| output::remark(&said));
         let ended = generate(&model, &ids, edits, input.asked, &settings, &mut |_, _| Ok(()), &mut each)?;
         show(&format!("{}\n", written.rest()))?;
         let text = written.text();
@@ -194,6 +196,18 @@ struct Piece {
     alternatives: Option<Vec<Piece>>,
 }
 
+/// Where an edit acts while the text grows, if its position counts from the end.
+fn acts(edit: &Edit, onward: bool) -> Option<String> {
+    let target = &edit.target;
+    let whole = onward && target.positions.single().is_some();
+    target.counts_from_end().then(|| match whole {
+        true => format!("note: {edit} acts from that position of the prompt on (--onward)"),
+        false => format!(
+            "note: {edit} counts its position from the newest token, and leaves those before as they were (--onward: one position from the end              acts from there in the prompt on)"
+        ),
+    })
+}
+
 /// How many tokens there are and why there are no more.
 fn why(model: &Model, ended: &Ended, n: usize) -> String {
     let tokens = if n == 1 { "1 token".to_owned() } else { format!("{n} tokens") };
@@ -222,6 +236,16 @@ fn readable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_an_edit_at_the_end_acts_is_said() {
+        let said = |edit: &str, onward| acts(&edit.parse().unwrap(), onward).unwrap_or_default();
+        assert!(said("L1.mlp@-1=0", false).contains("from the newest token"));
+        assert!(said("L1.mlp@-1=0", true).contains("of the prompt on"));
+        assert!(said("L1.mlp@-3..=0", true).contains("from the newest token"), "a range stays one");
+        assert!(said("L1.H0@-1<-2=0", false).contains("from the newest token"));
+        assert_eq!(said("L1.mlp=0", false) + &said("L1.mlp@3=0", true), "");
+    }
 
     #[test]
     fn a_terminal_is_not_steered() {

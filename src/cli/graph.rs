@@ -56,7 +56,7 @@ pub struct GraphArgs {
     /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1)
     #[arg(long, value_name = "auto|none|LIST")]
     sink: Option<Sink>,
-    /// Transcoders: a folder in the layout of circuit-tracer, Gemma Scope or SAELens, or a name in the Hugging Face cache;
+    /// Transcoders: a folder in the layout of circuit-tracer, Gemma Scope, SAELens or sparsify, or a name in the Hugging Face cache;
     /// the built-in model hello has its own
     #[arg(long, value_name = "DIR")]
     dictionary: Option<String>,

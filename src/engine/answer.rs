@@ -13,6 +13,7 @@ use crate::analysis::generate::{self, Sampling};
 use crate::analysis::input::Input;
 use crate::analysis::loadings::{self, EdgeQuestion, OfHead};
 use crate::analysis::param::Values;
+use crate::analysis::patch::{PatchQuestion, explore};
 use crate::analysis::runs::Runs;
 use crate::analysis::target::Target;
 use crate::analysis::verify::Verifier;
@@ -24,7 +25,7 @@ use crate::model::device::{device_name, dtype_name};
 use crate::model::forward::Step;
 use crate::model::source::Source;
 use crate::replacement::circuit::Circuit;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,6 +55,12 @@ impl Worker {
             Ask::Branch { graph, path } => self.branch(job, graph, &path),
             Ask::Looks { graph, head } => self.looks(job, graph, head),
             Ask::Test(tests) => self.test(job, &tests),
+            Ask::Pair { question, corrupt } => {
+                let open = self.opened()?;
+                let (clean, corrupt) = self.pair(&open, &question, &corrupt)?;
+                Ok(Answer::Report(Arc::new(explore::side_by_side(&clean, &corrupt))))
+            }
+            Ask::Patch { question, corrupt, patch } => self.patch(job, &question, &corrupt, &patch),
             Ask::Method { name, question, params } => self.method(job, &name, &question, &params),
         }
     }
@@ -146,6 +153,25 @@ impl Worker {
         let mut runs = self.runs(&open, question)?;
         let asked = analysis::Question { position: question.position, target, values };
         let report = analysis::ask(method, &open.model, &mut runs, &asked, &mut self.step(job))?;
+        Ok(Answer::Report(Arc::new(report)))
+    }
+
+    fn pair(&self, open: &Open, question: &PromptQuestion, corrupt: &str) -> Result<(Input, Input)> {
+        let clean = self.input(open, &question.prompt, question.ids.as_deref())?;
+        Ok((clean, self.input(open, corrupt, None).context("the corrupt prompt")?))
+    }
+
+    fn patch(
+        &self,
+        job: &RunningJob,
+        question: &PromptQuestion,
+        corrupt: &str,
+        patch: &PatchQuestion,
+    ) -> Result<Answer> {
+        let open = self.opened()?;
+        let (clean, corrupt) = self.pair(&open, question, corrupt)?;
+        let asked = (target(&open.model, question)?, question.position);
+        let report = explore::patched(&open.model, (&clean, &corrupt), asked, patch, &mut self.step(job))?;
         Ok(Answer::Report(Arc::new(report)))
     }
 

@@ -44,7 +44,12 @@ fn named(ask: &Ask) -> Option<&str> {
             param.or(question.dictionary.as_deref())
         }
         Ask::Next(question) | Ask::Generate { question, .. } => question.dictionary.as_deref(),
-        Ask::Open(_) | Ask::Branch { .. } | Ask::Looks { .. } | Ask::Chat { .. } => None,
+        Ask::Open(_)
+        | Ask::Branch { .. }
+        | Ask::Looks { .. }
+        | Ask::Chat { .. }
+        | Ask::Pair { .. }
+        | Ask::Patch { .. } => None,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::analysis::circuit::HeadPlace;
 use crate::analysis::circuit_graph::{BranchPlace, CircuitBranch};
 use crate::analysis::generate::{Longer, Sampling};
 use crate::analysis::loadings::{EdgeQuestion, OfHead};
+use crate::analysis::patch::PatchQuestion;
 use crate::analysis::prediction::Next;
 use crate::analysis::verify_request::{Subjects, TestRequest};
 use crate::graph::verification::{Kept, Verification};
@@ -48,6 +49,8 @@ pub enum WorkUnit {
     Tests,
     /// Edges of a head.
     Edges,
+    /// Cells that are patched.
+    Cells,
 }
 
 /// How far a job is.
@@ -128,6 +131,22 @@ pub enum Ask {
     },
     /// Interventions on a graph's nodes; answered with [`Answer::Tested`].
     Test(TestRequest),
+    /// Two prompts token under token; answered with [`Answer::Report`].
+    Pair {
+        /// The clean prompt.
+        question: PromptQuestion,
+        /// The corrupt one.
+        corrupt: String,
+    },
+    /// Activation patching between two prompts, in a run without edits; answered with [`Answer::Report`].
+    Patch {
+        /// The clean prompt, and what is explained.
+        question: PromptQuestion,
+        /// The corrupt prompt.
+        corrupt: String,
+        /// What is patched.
+        patch: PatchQuestion,
+    },
     /// A method of the catalogue by name with parameters; answered with [`Answer::Report`].
     Method {
         /// The method.
@@ -178,7 +197,7 @@ pub enum Answer {
     Prompt(Longer),
     /// To [`Ask::Chat`]: the prompt in the template, and its tokens.
     Chat(String, Vec<u32>),
-    /// To [`Ask::Method`].
+    /// To [`Ask::Method`], [`Ask::Pair`] and [`Ask::Patch`].
     Report(#[serde(with = "crate::report::shared")] Arc<Report>),
     /// To [`Ask::Graph`].
     Graph(#[serde(with = "crate::report::shared")] Arc<Attribution>),
@@ -221,6 +240,7 @@ impl Ask {
         match self {
             Ask::Graph(wanted) if wanted.file.is_none() => Lane::Background,
             Ask::Generate { count, .. } if *count > FEW_TOKENS => Lane::Background,
+            Ask::Patch { .. } => Lane::Background,
             Ask::Test(tests) => match tests.what {
                 Subjects::Top(_) | Subjects::Heads | Subjects::HeadPlaces(..) => Lane::Background,
                 Subjects::Nodes(_)
@@ -241,11 +261,13 @@ impl Ask {
             Ask::Graph(_) => WorkUnit::Rows,
             Ask::Test(_) => WorkUnit::Tests,
             Ask::EdgesOf(_) => WorkUnit::Edges,
+            Ask::Patch { .. } => WorkUnit::Cells,
             Ask::Next(_)
             | Ask::Chat { .. }
             | Ask::Edge(_)
             | Ask::Branch { .. }
             | Ask::Looks { .. }
+            | Ask::Pair { .. }
             | Ask::Method { .. } => WorkUnit::Parts,
         }
     }

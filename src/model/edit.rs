@@ -113,7 +113,7 @@ impl EditPlan {
     /// Resolves one list of edits for every copy of the prompt in a batch.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As [`EditPlan::new`].
     pub fn batch(scope: &Scope, edits: &[&[Edit]], references: &mut dyn References) -> Result<Self> {
         let mut plan = EditPlan::default();
         for (batch, edits) in edits.iter().enumerate() {

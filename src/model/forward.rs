@@ -119,7 +119,8 @@ impl Decoder {
     /// of the prompt; an edit of a position that the cache holds is not applied again ([`Cache::truncate`] forgets it).
     ///
     /// # Errors
-    /// No ids, edits that need all positions ([`Plan::needs_all_positions`]), ids outside the vocabulary, more positions than the model was made for, or what `step` returns; the cache is then as before.
+    /// No ids, edits that need all positions ([`EditPlan::needs_all_positions`]), ids outside the vocabulary, more positions than the model was
+    /// made for, or what `step` returns; the cache is then as before.
     pub fn extend(
         &self,
         cache: &mut Cache,

@@ -86,18 +86,23 @@ impl Need {
             .and("targets at once", (threads * Sat(3 * 4 * 16) * pos * d).0)
     }
 
-    /// What a graph with attention inside takes beside the weights and its run: two backward passes' gradients, what every layer wrote, rows and
-    /// nodes of at most `units` heads, MLPs and neurons, or of all that the prompt has where that is fewer.
-    pub fn of_circuit(arch: &Arch, n_pos: usize, units: usize) -> Self {
+    /// What both backward passes of a graph with attention inside take beside the weights and the run: gradients of the stream, queries, keys and
+    /// values of every layer, those to the units of one layer at a time, and what every layer wrote.
+    pub fn of_backward(arch: &Arch, n_pos: usize) -> Self {
         let [pos, d, layers, mlp] = [n_pos, arch.d_model, arch.n_layers, arch.d_mlp].map(count);
         let heads = count(arch.n_heads) * count(arch.d_head);
-        let n = count(units).min(layers * pos * (count(arch.n_heads) + Sat(1) + mlp));
         // Those to streams, queries and keys stay; those to units are one layer's at a time, with what the products between take.
         let kept = layers * (Sat(3) * d + Sat(2) * heads);
         Need::of("gradients", (Sat(4) * pos * (kept + Sat(8) * (mlp + heads))).0)
             .and("what was written", (Sat(4) * layers * pos * (heads + d)).0)
-            .and("units", (Sat(4) * n * d).0)
-            .and("rows", (Sat(16) * n * (n + pos)).0)
+    }
+
+    /// What a graph with attention inside takes beside the weights and its run: two backward passes ([`Need::of_backward`]), rows and nodes of at
+    /// most `units` heads, MLPs and neurons, or of all that the prompt has where that is fewer.
+    pub fn of_circuit(arch: &Arch, n_pos: usize, units: usize) -> Self {
+        let [pos, d, layers, mlp] = [n_pos, arch.d_model, arch.n_layers, arch.d_mlp].map(count);
+        let n = count(units).min(layers * pos * (count(arch.n_heads) + Sat(1) + mlp));
+        Need::of_backward(arch, n_pos).and("units", (Sat(4) * n * d).0).and("rows", (Sat(16) * n * (n + pos)).0)
     }
 
     /// What a graph of neurons takes until its units are chosen: the run frozen, which is its recorded sites once more, and the relevance of
@@ -133,7 +138,12 @@ impl Need {
         match planning() {
             true => plan::note(what, self),
             false if self.total() < SMALL => {}
-            false => self.check(&Room::now(), what)?,
+            false if self.total() <= Room::now().bytes => {}
+            false => {
+                // What is kept without a use is room too.
+                allocator::give_back();
+                self.check(&Room::now(), what)?;
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::config::ModelConfig;
 use super::device::{DTypeChoice, DeviceChoice};
 use super::families;
 use super::gguf::{self, Gguf};
-use super::memory::Need;
+use super::memory::{Need, allocator};
 use super::source::{Source, is_unfinished};
 use super::text::Text;
 use super::text::chat::Chat;
@@ -79,6 +79,8 @@ impl Model {
             let text = reader.join().unwrap_or_else(|_| anyhow::bail!("the tokenizer library failed on {source}"));
             (decoder, text)
         });
+        // Reading a tokenizer leaves its size several times over.
+        allocator::give_back();
         let (decoder, text) = (decoder?, text?.map(|t| t.with_default_bos(bos)));
         if let Some(text) = &text {
             ensure!(

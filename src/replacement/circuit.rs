@@ -23,6 +23,7 @@ use crate::cast::single;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
+use crate::model::memory::Need;
 use crate::model::ops;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
@@ -233,6 +234,9 @@ impl<'a> Circuit<'a> {
     ) -> Result<Self> {
         let position = objective.position;
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
+        if model.device().is_cpu() {
+            Need::of_backward(&model.arch, trace.n_pos()).check_load("the backward passes")?;
+        }
         let goal = Goal::new(model, trace, objective)?;
         let frozen = OneBackward::new(model, trace, &goal, Rules::relp(gate), passes, step)?;
         let kept = CircuitState {

@@ -92,6 +92,12 @@ fn what(ask: &Ask) -> String {
             let params: String = params.iter().map(|(name, value)| format!(" {name}={value}")).collect();
             format!("{name}{params} {}", of(question))
         }
+        Ask::Pair { question, corrupt } => {
+            format!("tokens of prompt {:?} and of {:?}", begin(&question.prompt), begin(corrupt))
+        }
+        Ask::Patch { question, corrupt, patch } => {
+            format!("patch {} by {:?} from {:?} {}", patch.site.name(), patch.approx, begin(corrupt), of(question))
+        }
         Ask::Graph(wanted) => match &wanted.file {
             Some(file) => format!("graph of the file {file}"),
             None => {

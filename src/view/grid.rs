@@ -1,6 +1,7 @@
 //! Rows of grids: numbers where they fit, else shades; the cell under the cursor reversed.
 
 use super::{Canvas, text};
+use crate::app::Slot;
 use crate::app::pane::Pane;
 use crate::cast::on_screen;
 use crate::report::Grid;
@@ -14,6 +15,12 @@ const LABEL: usize = 14;
 /// The widest cell with a token.
 const TOKEN: usize = 9;
 
+/// The widest cell of a heat map.
+const WIDEST: usize = 14;
+
+/// Cells wider than this have the beginning of a label that does not fit, narrower ones its number.
+const NAMED: usize = 5;
+
 /// How a grid's cells lie on a line.
 struct Layout<'a> {
     area: Rect,
@@ -26,6 +33,8 @@ struct Layout<'a> {
     fits: usize,
     /// Whether cells are numbers; else they are tokens or shades.
     numeric: bool,
+    /// Whether the grid is a heat map that has the screen to itself.
+    heat: bool,
     /// The column under the cursor.
     column: usize,
     /// The first column that is shown.
@@ -38,21 +47,26 @@ impl<'a> Layout<'a> {
         let n = grid.columns.labels.len();
         let last = n.checked_sub(1)?;
         let label = grid.rows.labels.iter().map(|l| text::width(l)).max().unwrap_or(0).min(LABEL);
+        let heat = pane.slot == Slot::Patch;
+        // The heading of the labels is read where columns have names beside it.
+        let label = if heat { label.max(text::width(&grid.rows.name)) } else { label };
         let room = usize::from(area.width).saturating_sub(label + 1);
         let numbers = grid.values.iter().map(|v| number(*v, grid.digits).len()).max().unwrap_or(1).max(3) + 1;
         // Cells with tokens show them: what a layer would say is the point, how sure it is the shade.
         let tokens = !grid.tokens.is_empty();
         let numeric = !tokens && numbers * n <= room;
         let longest = grid.tokens.iter().map(|t| text::width(t)).max().unwrap_or(0);
-        let cell = match (tokens, numeric) {
+        let least = match (tokens, numeric) {
             (true, _) => (longest + 1).clamp(4, TOKEN).min(room.max(4)),
             (false, true) => numbers,
             (false, false) => 2,
         };
+        // A heat map that is all there is to see takes the room there is.
+        let cell = if heat { (room / n).clamp(least, least.max(WIDEST)) } else { least };
         let fits = (room / cell).max(1);
         let column = pane.column.min(last);
         let first = first.min(column).max((column + 1).saturating_sub(fits)).min(n.saturating_sub(fits));
-        Some(Layout { area, grid, label, cell, fits, numeric, column, first })
+        Some(Layout { area, grid, label, cell, fits, numeric, heat, column, first })
     }
 
     /// The columns shown.
@@ -98,8 +112,13 @@ impl Canvas<'_> {
             let style = if at == layout.column { theme.key() } else { theme.dim() };
             let label = &grid.columns.labels[at];
             // Where a label does not fit, its number stands for it; of large numbers the last digit.
-            let shown = if text::width(label) < cell { label.clone() } else { at.to_string() };
-            let shown = if shown.len() < cell || at % 10 == 0 && numeric { shown } else { (at % 10).to_string() };
+            let shown = match text::width(label) < cell {
+                true => label.clone(),
+                false if cell > NAMED && layout.heat => text::cut(label, cell - 1, theme),
+                false => at.to_string(),
+            };
+            let shown =
+                if text::width(&shown) < cell || at % 10 == 0 && numeric { shown } else { (at % 10).to_string() };
             let pad = (cell - 1).saturating_sub(text::width(&shown));
             let x = layout.x_of(at);
             let cell_area = Rect { x, width: on_screen(cell), ..area }.intersection(area);
@@ -126,7 +145,7 @@ impl Canvas<'_> {
             } else if numeric {
                 format!("{:>w$} ", number(value, grid.digits), w = cell - 1)
             } else {
-                theme.glyph(part).to_owned()
+                theme.glyph(part).repeat(cell / 2)
             };
             let (x, wide) = (layout.x_of(at), if tokens { cell - 1 } else { cell });
             let cell_area = Rect { x, width: on_screen(wide), ..area }.intersection(area);

@@ -115,6 +115,20 @@ const GRAPH: &[Hint] = &[
     (Action::ScrollRight, "columns"),
 ];
 
+/// On the tab Patch.
+const PATCH: &[Hint] = &[
+    (Action::Corrupt, "other prompt"),
+    (Action::Open, "deeper"),
+    (Action::PatchSite, "site"),
+    (Action::PatchDirection, "direction"),
+    (Action::PatchEstimate, "exact or estimate"),
+    (Action::Help, "help"),
+    (Action::PatchMetric, "metric"),
+    (Action::PatchCells, "heads or positions"),
+    (Action::Back, "back"),
+    (Action::Quit, "quit"),
+];
+
 /// On the tab Method.
 const METHOD: &[Hint] = &[
     (Action::NextPosition, "token"),
@@ -137,6 +151,7 @@ fn offered(app: &App) -> &'static [Hint] {
         (None, Tab::Neurons) => NEURONS,
         (None, Tab::Graph) if app.side => BESIDE_GRAPH,
         (None, Tab::Graph) => GRAPH,
+        (None, Tab::Patch) => PATCH,
         (None, Tab::Method) => METHOD,
     }
 }

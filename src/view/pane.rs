@@ -145,7 +145,8 @@ impl Canvas<'_> {
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Edge => "Heads and edges".into(),
             Slot::GraphSide if app.graph.beside == crate::app::graph::Beside::Summary => "In short".into(),
             Slot::GraphSide => app.graph_row().and_then(|r| r.node()).map_or_else(String::new, |n| self.node_name(n)),
-            Slot::Model | Slot::Generate | Slot::Branch | Slot::Verify => String::new(),
+            Slot::Patch => app.patch_title(),
+            Slot::Model | Slot::Generate | Slot::Branch | Slot::Verify | Slot::Pair => String::new(),
         };
         (title, rest)
     }

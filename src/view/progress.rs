@@ -24,6 +24,7 @@ pub(super) fn told(pane: &Pane) -> Option<String> {
         // Every test has three runs.
         Some(Counted::Tests) => counted("tests", 3),
         Some(Counted::Edges) => counted("edges", 1),
+        Some(Counted::Cells) => counted("cells", 1),
     };
     Some(told + &left(pane))
 }
@@ -45,6 +46,7 @@ pub(super) fn in_short(pane: &Pane) -> String {
         // Every test has three runs.
         Some(Counted::Tests) => format!("test {}/{}", done / 3, of / 3),
         Some(Counted::Edges) => format!("edge {done}/{of}"),
+        Some(Counted::Cells) => format!("cell {done}/{of}"),
     };
     counted + &left(pane)
 }

@@ -80,11 +80,10 @@ fn what_was_decided_about_a_prompt_stands_under_its_tokens() {
     h.type_text(&format!("{bos}The capital of"));
     h.press("Enter");
     let next = h.app.next.as_ref().unwrap();
-    if next.tokens.iter().filter(|token| token.text == bos).count() > 1 {
-        assert!(next.warnings[0].contains("begins with it"), "{:?}", next.warnings);
-        assert!(h.app.message.as_deref().is_some_and(|m| m.contains("--bos never")), "{:?}", h.app.message);
-        assert!(h.screen().contains("begins with it"));
-    }
+    assert_eq!(next.tokens.iter().filter(|token| token.text == bos).count(), 2, "{:?}", next.tokens);
+    assert!(next.warnings[0].contains("begins with it"), "{:?}", next.warnings);
+    assert!(h.app.message.as_deref().is_some_and(|m| m.contains("--bos never")), "{:?}", h.app.message);
+    assert!(h.screen().contains("begins with it"));
 }
 
 #[test]

@@ -332,5 +332,7 @@ fn a_model_that_cannot_be_opened_says_why_on_every_tab() {
 fn a_graph_file_brings_its_prompt() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/test_data/circuit-tracer/tiny-gpt2-graph.json");
     let made = mechscope::graph::format::json::made_with(std::path::Path::new(file));
-    assert!(made.prompt.is_some_and(|prompt| !prompt.is_empty()));
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(made.prompt.as_deref(), whole["metadata"]["prompt"].as_str());
+    assert!(made.prompt.is_some());
 }

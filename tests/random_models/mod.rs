@@ -67,9 +67,9 @@ pub fn recipes(family: &'static str) -> impl Strategy<Value = Recipe> {
     )
 }
 
-/// The `model_type` of every family.
+/// Every `model_type`; that of models of text and images only wraps another.
 pub fn families() -> impl Iterator<Item = &'static str> {
-    families::ALL.iter().map(|f| f.model_types[0])
+    families::ALL.iter().flat_map(|f| f.model_types).copied().filter(|kind| *kind != "gemma3")
 }
 
 struct Weights {
@@ -293,7 +293,7 @@ impl Recipe {
         let (heads, kv) = (self.heads() * width, self.kv_heads * width);
         let name = |part: &str| format!("layers.{layer}.{part}");
         let (post, bias) = (self.post_norms(), self.biased_norms());
-        let shared = self.family == "cohere" || (self.family == "stablelm" && self.switch);
+        let shared = self.family.starts_with("cohere") || (self.family == "stablelm" && self.switch);
         let four = ["gemma2", "gemma3_text"].contains(&self.family);
         if !post {
             w.norm(&name("input_layernorm"), d, bias);
@@ -366,12 +366,14 @@ impl Recipe {
             if self.family == "phi3" {
                 w.linear(&name("self_attn.qkv_proj"), d, heads + 2 * kv, false);
             } else {
-                let bias = self.family == "qwen2" || (["llama", "starcoder2"].contains(&self.family) && self.switch);
+                let may = ["llama", "seed_oss", "starcoder2", "arcee", "nemotron", "cohere2", "ernie4_5"];
+                let bias = self.family == "qwen2" || (may.contains(&self.family) && self.switch);
                 w.linear(&name("self_attn.q_proj"), d, heads, bias);
                 w.linear(&name("self_attn.k_proj"), d, kv, bias);
                 w.linear(&name("self_attn.v_proj"), d, kv, bias);
             }
-            let bias = ["llama", "starcoder2", "nemotron", "helium"].contains(&self.family) && self.switch;
+            let may = ["llama", "seed_oss", "starcoder2", "arcee", "nemotron", "helium", "ernie4_5"];
+            let bias = may.contains(&self.family) && self.switch;
             self.llama_mlp(w, l, bias);
             w.linear(&name("self_attn.o_proj"), heads, d, self.family == "starcoder2" && self.switch);
             w.linear(&name(if self.family == "starcoder2" { "mlp.c_proj" } else { "mlp.down_proj" }), m, d, bias);
@@ -391,9 +393,7 @@ impl Recipe {
         } else {
             set("hidden_act", json!(self.activation));
         }
-        if gemma || ["qwen3", "helium"].contains(&self.family) {
-            set("head_dim", json!(width));
-        }
+        set("head_dim", json!(width));
         match self.family {
             "mistral" | "phi3" => set("sliding_window", if self.switch { json!(self.window) } else { Value::Null }),
             "qwen2" | "qwen3" => {
@@ -435,7 +435,8 @@ impl Recipe {
                 set("use_qk_norm", json!(self.switch));
                 set("logit_scale", json!(0.6));
             }
-            "exaone4" => {
+            // Its layers without a window have no rotary embedding.
+            "exaone4" | "cohere2" => {
                 set("sliding_window", if self.switch { json!(self.window) } else { Value::Null });
                 set("sliding_window_pattern", json!(2));
             }

@@ -79,14 +79,15 @@ fn order(patched: &PatchAnswer, top: usize) -> Vec<usize> {
     order
 }
 
-/// The effects as a picture, layers down; none where cells have both a head and a position, or there is one layer of neurons.
+/// The effects as a picture, layers down; none where cells have both a head and one of several positions, or there is one layer of neurons.
 ///
 /// # Errors
 /// The cells do not fill it.
 pub fn grid(patched: &PatchAnswer, patch: &PatchQuestion, pair: (&Input, &Input)) -> Result<Option<(String, Grid)>> {
-    let both = patched.cells.iter().any(|c| c.unit.is_some() && c.position.is_some());
+    let Some(first) = patched.cells.first() else { return Ok(None) };
+    let places = patched.cells.iter().any(|c| c.position != first.position);
     let neurons = patch.site == super::PatchSite::Neuron && patch.by != Some(PatchCells::Position);
-    if both || neurons || patched.cells.is_empty() {
+    if first.unit.is_some() && places || neurons {
         return Ok(None);
     }
     let mut layers: Vec<usize> = patched.cells.iter().map(|c| c.layer).collect();
@@ -96,14 +97,14 @@ pub fn grid(patched: &PatchAnswer, patch: &PatchQuestion, pair: (&Input, &Input)
         .iter()
         .take_while(|c| c.layer == layers[0])
         .map(|c| match (c.position, c.unit) {
-            (Some(p), _) => {
+            (Some(p), None) => {
                 let (clean, corrupt) = (&pair.0.tokens[p].text, &pair.1.tokens[p].text);
                 if clean == corrupt { format!("{p} \"{clean}\"") } else { format!("{p} \"{clean}\"/\"{corrupt}\"") }
             }
-            (None, unit) => format!("{}", unit.unwrap_or(0)),
+            (_, unit) => format!("{}", unit.unwrap_or(0)),
         })
         .collect();
-    let name = if patched.cells[0].position.is_some() { "position" } else { "head" };
+    let name = if first.unit.is_some() { "head" } else { "position" };
     let rows = Axis::new("layer", layers.iter().map(|l| format!("L{l}")));
     let grid = Grid::new(rows, Axis::new(name, across), patched.effects[0].clone(), "", 2)?;
     let addresses: Option<Vec<_>> = patched.cells.iter().map(|c| c.address.clone()).collect();

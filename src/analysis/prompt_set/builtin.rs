@@ -1,17 +1,17 @@
 //! Sets that travel in the program: prompts of the built-in models' corpora, and some that fit any model of English.
+//!
+//! `hello.jsonl` holds prompts that the built-in model's training held out, `letters.jsonl` such of the induction model;
+//! `examples/common/corpus/sets.rs` makes both.
 
 use super::{BUILTIN, PromptItem, PromptSet};
-use crate::builtin::corpus::rng::Rng;
-use crate::builtin::corpus::{CorpusSplit, FAMILIES, TaskFamily, prompts};
 use anyhow::{Result, bail};
 
 /// Prompts of each family in `builtin:hello`.
 const OF_EACH: usize = 10;
-/// Prompts of a family by itself.
-const OF_ONE: usize = 20;
-/// Whatever draws prompts draws the same ones every time.
-const SEED: u64 = 1;
 
+/// Prompts by family, the label of each.
+const HELLO: &str = include_str!("hello.jsonl");
+const LETTERS: &str = include_str!("letters.jsonl");
 const REAL: &str = include_str!("real.jsonl");
 
 /// Countries and their capitals, each one token of most vocabularies of English.
@@ -45,64 +45,38 @@ const CAPITALS: [(&str, &str); 25] = [
 
 /// The set `builtin:NAME`.
 pub(super) fn set(name: &str) -> Result<PromptSet> {
-    let family = FAMILIES.iter().map(|(family, _)| *family).find(|family| family.name() == name);
-    let items = match (name, family) {
-        ("hello", _) => FAMILIES.iter().flat_map(|(family, _)| of_family(*family, OF_EACH)).collect(),
-        ("real", _) => PromptSet::of_jsonl(REAL)?,
-        ("capitals", _) => capitals(),
-        ("letters", _) => letters(OF_EACH),
-        (_, Some(family)) => of_family(family, OF_ONE),
+    let items = match name {
+        "hello" => families()?.into_iter().flat_map(|(_, items)| items.into_iter().take(OF_EACH)).collect(),
+        "real" => PromptSet::of_jsonl(REAL)?,
+        "capitals" => capitals(),
+        "letters" => PromptSet::of_jsonl(LETTERS)?,
         _ => {
-            let families: Vec<String> = FAMILIES.iter().map(|(f, _)| format!("{BUILTIN}{}", f.name())).collect();
-            bail!(
-                "there is no set {BUILTIN}{name}; accepted: {BUILTIN}hello, {BUILTIN}real, {BUILTIN}capitals, {BUILTIN}letters, {}, or a file",
-                families.join(", ")
-            )
+            let all = families()?;
+            let names: Vec<String> = all.iter().map(|(family, _)| format!("{BUILTIN}{family}")).collect();
+            let found = all.into_iter().find(|(family, _)| family == name);
+            let Some((_, items)) = found else {
+                bail!(
+                    "there is no set {BUILTIN}{name}; accepted: {BUILTIN}hello, {BUILTIN}real, {BUILTIN}capitals, {BUILTIN}letters, {}, or a file",
+                    names.join(", ")
+                )
+            };
+            items
         }
     };
     Ok(PromptSet { name: format!("{BUILTIN}{name}"), items })
 }
 
-/// Different prompts of a family that training held out, with their twins.
-fn of_family(family: TaskFamily, n: usize) -> Vec<PromptItem> {
-    let mut items: Vec<PromptItem> = Vec::new();
-    for prompt in prompts(family, CorpusSplit::HeldOut, 20 * n, SEED) {
-        let (clean, corrupt) = (prompt.case.text(), prompt.twin.text());
-        // A year that is late enough for the one may be for the other too: what parts them is an answer of one alone.
-        let right = |a: &[String], b: &[String]| a.iter().find(|answer| !b.contains(answer)).cloned();
-        let target = right(&prompt.case.answers, &prompt.twin.answers);
-        let contrast = right(&prompt.twin.answers, &prompt.case.answers);
-        let (target, contrast) = match (target, contrast) {
-            (Some(target), Some(contrast)) => (target, contrast),
-            (Some(target), None) => {
-                let Some(wrong) = earlier(family, &prompt.case.answers) else { continue };
-                (target, wrong)
-            }
-            _ => continue,
-        };
-        if items.len() == n || items.iter().any(|item| item.clean == clean) {
-            continue;
+/// The prompts of each family of the built-in model's corpus.
+fn families() -> Result<Vec<(String, Vec<PromptItem>)>> {
+    let mut families: Vec<(String, Vec<PromptItem>)> = Vec::new();
+    for item in PromptSet::of_jsonl(HELLO)? {
+        let label = item.label.clone().unwrap_or_default();
+        match families.iter_mut().find(|(family, _)| *family == label) {
+            Some((_, items)) => items.push(item),
+            None => families.push((label, vec![item])),
         }
-        items.push(PromptItem {
-            id: format!("{}-{}", family.name(), items.len() + 1),
-            clean,
-            corrupt: Some(corrupt),
-            target: Some(target),
-            contrast: Some(contrast),
-            label: Some(family.name().to_owned()),
-            ..PromptItem::default()
-        });
     }
-    items
-}
-
-/// The year before all that are right: the nearest wrong answer.
-fn earlier(family: TaskFamily, answers: &[String]) -> Option<String> {
-    if family != TaskFamily::GreaterThan {
-        return None;
-    }
-    let first: usize = answers.first()?.trim().parse().ok()?;
-    Some(format!(" {:02}", first.checked_sub(1)?))
+    Ok(families)
 }
 
 /// Every country with two others, so that each is as often the clean one as the corrupt one.
@@ -121,29 +95,6 @@ fn capitals() -> Vec<PromptItem> {
         }
     };
     (0..n).flat_map(|i| [pair(i, 1), pair(i, 7)]).collect()
-}
-
-/// Six letters and the beginning of their copy; in the twin the letter that comes next was another one.
-fn letters(n: usize) -> Vec<PromptItem> {
-    let mut rng = Rng::new(SEED);
-    let one = |i: usize| {
-        let mut left: Vec<char> = ('a'..='z').collect();
-        let drawn: Vec<char> = (0..7).map(|_| left.remove(rng.below(left.len()))).collect();
-        let (word, other, at) = (&drawn[..6], drawn[6], 1 + rng.below(5));
-        let text = |word: &[char]| word.iter().chain(&word[..at]).collect::<String>();
-        let mut twin = word.to_vec();
-        twin[at] = other;
-        PromptItem {
-            id: format!("letters-{}", i + 1),
-            clean: text(word),
-            corrupt: Some(text(&twin)),
-            target: Some(word[at].to_string()),
-            contrast: Some(other.to_string()),
-            label: Some("letters".into()),
-            ..PromptItem::default()
-        }
-    };
-    (0..n).map(one).collect()
 }
 
 #[cfg(test)]
@@ -176,8 +127,10 @@ mod tests {
     fn the_sets_of_the_built_in_models_are_their_words() {
         let hello = model("hello");
         assert_eq!(fits(&hello, "builtin:hello"), 70);
-        for (family, _) in FAMILIES {
-            assert_eq!(fits(&hello, &format!("builtin:{}", family.name())), 20, "{}", family.name());
+        let families = families().unwrap();
+        assert_eq!(families.len(), 7);
+        for (family, _) in families {
+            assert_eq!(fits(&hello, &format!("builtin:{family}")), 20, "{family}");
         }
         assert_eq!(fits(&model("induction"), "builtin:letters"), 10);
     }

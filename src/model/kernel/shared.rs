@@ -92,7 +92,7 @@ impl<'a> RowBlock<'a> {
         (self.rows, self.cols)
     }
 
-    /// The first element and the distance between rows: all elements of [`Block::shape`] may be written.
+    /// The first element and the distance between rows: all elements of [`RowBlock::shape`] may be written.
     pub(super) fn raw(self) -> (*mut f32, usize) {
         (self.at, self.stride)
     }

@@ -58,6 +58,10 @@ unsafe impl GlobalAlloc for Allocator {
         if mapping::serves(layout) && mapping::serves(new) && mapping::same(layout.size(), size) {
             return old;
         }
+        if mapping::grows(layout.size(), size) && mapping::serves(new) {
+            // SAFETY: the block came from `take` with this size, and is the caller's alone.
+            return checked(unsafe { mapping::grow(old, layout.size(), size) }, size);
+        }
         // SAFETY: both blocks hold what is copied, and the old one is given up.
         unsafe {
             let to = self.alloc(new);
@@ -93,6 +97,16 @@ mod mapping {
     }
 
     pub fn give(_: *mut u8, _: usize) {}
+
+    pub fn give_back() {}
+
+    pub fn grows(_: usize, _: usize) -> bool {
+        false
+    }
+
+    pub unsafe fn grow(_: *mut u8, _: usize, _: usize) -> *mut u8 {
+        std::ptr::null_mut()
+    }
 }
 
 #[inline(always)]
@@ -111,6 +125,17 @@ pub fn share_heap() {
         // SAFETY: it sets a number of the allocator's; no thread of ours has begun.
         unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     }
+}
+
+/// Gives the system back what is kept for the next to ask, here and in the C library: after work that has left much of it, such as reading a
+/// tokenizer, and before memory is refused.
+pub fn give_back() {
+    mapping::give_back();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it returns free pages and touches no block that somebody has.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Ends the process with exit code 1.
@@ -240,6 +265,13 @@ mod tests {
             let block = Allocator.realloc(block, large, larger.size());
             assert_eq!((block.read(), block.add(999).read(), block.add(LARGE - 1).read()), (7, 7, 9));
             block.add(larger.size() - 1).write(3);
+            // Pages that move, and that are cut off.
+            let block = Allocator.realloc(block, larger, 5 * LARGE);
+            assert_eq!((block.read(), block.add(LARGE - 1).read(), block.add(larger.size() - 1).read()), (7, 9, 3));
+            block.add(5 * LARGE - 1).write(4);
+            let block = Allocator.realloc(block, layout(5 * LARGE), larger.size());
+            assert_eq!((block.read(), block.add(LARGE - 1).read(), block.add(larger.size() - 1).read()), (7, 9, 3));
+            give_back();
             let block = Allocator.realloc(block, larger, 500);
             assert_eq!(block.add(499).read(), 7);
             Allocator.dealloc(block, layout(500));

@@ -13,8 +13,11 @@ const LEAST: usize = 1 << 20;
 /// A large page.
 const PAGE: usize = 2 << 20;
 
-/// A small one, on the processors that have those of 2 MB.
-const SMALL_PAGE: usize = 4096;
+/// What lengths are whole multiples of: the largest of small pages that a kernel may have (64 kB on some ARM machines).
+const SMALL_PAGE: usize = 64 << 10;
+
+/// The largest alignment that every mapping has.
+const ALIGNED: usize = 4096;
 
 /// The largest block that is kept, and the most bytes that are; larger ones lie on large pages.
 const KEPT_BLOCK: usize = 32 << 20;
@@ -67,13 +70,13 @@ fn with_spare<T>(work: impl FnOnce(&mut Spare) -> T) -> T {
 
 /// Whether blocks of this layout are mappings.
 pub fn serves(layout: Layout) -> bool {
-    layout.size() >= LEAST && layout.align() <= SMALL_PAGE && layout.size() < isize::MAX as usize / 2
+    layout.size() >= LEAST && layout.align() <= ALIGNED && layout.size() < isize::MAX as usize / 2
 }
 
 /// The length of a block of this size: eight lengths between a power of two and the next, so that blocks find one another again.
 fn length(size: usize) -> usize {
-    let step = ((size.next_power_of_two() >> 4).max(SMALL_PAGE)).next_multiple_of(SMALL_PAGE);
-    if size > KEPT_BLOCK { size.next_multiple_of(SMALL_PAGE) } else { size.next_multiple_of(step) }
+    let step = if size > KEPT_BLOCK { SMALL_PAGE } else { (size.next_power_of_two() >> 4).max(SMALL_PAGE) };
+    size.next_multiple_of(step)
 }
 
 /// Whether blocks of these sizes have the same length.
@@ -111,6 +114,37 @@ pub fn give(block: *mut u8, size: usize) {
     if kept.is_none() {
         unmap((at, len));
     }
+}
+
+/// Gives all back that is kept.
+pub fn give_back() {
+    while let Some(block) = with_spare(|spare| spare.surplus(KEPT)) {
+        unmap(block);
+    }
+}
+
+/// Blocks of these sizes whose pages [`grow`] moves: those that are never kept.
+pub fn grows(size: usize, to: usize) -> bool {
+    size > KEPT_BLOCK && to > KEPT_BLOCK
+}
+
+/// A block of another size with what the old one held, as far as it fits, without a copy: its pages stay, wherever they are seen; null when
+/// there is no room, and the old block is as it was.
+///
+/// # Safety
+/// The block is one of [`take`] with this size, nobody else uses it, and [`grows`] holds.
+pub unsafe fn grow(block: *mut u8, size: usize, to: usize) -> *mut u8 {
+    let (at, from, len) = (block.expose_provenance(), length(size), length(to));
+    let move_to = || {
+        // SAFETY: the mapping has this length and is the caller's.
+        let moved = unsafe { libc::mremap(std::ptr::with_exposed_provenance_mut(at), from, len, libc::MREMAP_MAYMOVE) };
+        if moved == libc::MAP_FAILED { std::ptr::null_mut() } else { moved.cast() }
+    };
+    let mut moved: *mut u8 = move_to();
+    while moved.is_null() && with_spare(|spare| spare.surplus(KEPT).map(unmap)).is_some() {
+        moved = move_to();
+    }
+    moved
 }
 
 /// New memory; a large block begins at a large page.
@@ -154,7 +188,10 @@ mod tests {
     fn lengths_hold_their_sizes_and_waste_an_eighth_at_most() {
         for size in (LEAST..KEPT_BLOCK).step_by(99_991).chain([LEAST, KEPT_BLOCK, KEPT_BLOCK + 1]) {
             let len = length(size);
-            assert!(len >= size && len - size <= size / 8 + SMALL_PAGE && len.is_multiple_of(SMALL_PAGE), "{size}");
+            assert!(
+                len >= size && len - size <= (size / 8).max(SMALL_PAGE) && len.is_multiple_of(SMALL_PAGE),
+                "{size}"
+            );
             assert_eq!(length(len), len, "{size}");
         }
     }

@@ -12,6 +12,7 @@ pub mod ioi;
 pub mod opposites;
 pub mod rng;
 pub mod sentence;
+pub mod sets;
 pub mod states;
 
 use rng::{Rng, hash};

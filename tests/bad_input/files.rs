@@ -3,6 +3,7 @@
 use crate::program::{arg, mechscope};
 use crate::{Copied, complains, folder, parted};
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 #[test]
 fn missing_files() {
@@ -242,6 +243,49 @@ fn numbers_that_grow_past_all_bounds() {
     let path = folder("tiny-llama");
     let edit = ["intervene", "-m", &path, "-p", "The king", "-e", "L2.N3=1e38", "-e", "L2.N3*=1e38"];
     complains(&edit, &["with the edits", "blocks.2.mlp.hook_post at position 0", "NaN or infinity"]);
+}
+
+/// No command prints a table of what is no number.
+#[test]
+fn every_command_refuses_a_run_that_left_its_range() {
+    let copy = Copied::of("tiny-llama");
+    copy.header(|header, data| {
+        let offsets = &header["model.layers.1.mlp.down_proj.weight"]["data_offsets"];
+        let at = |i: usize| offsets[i].as_u64().unwrap() as usize;
+        let numbers = (at(1) - at(0)) / 4;
+        data[at(0)..at(1)].copy_from_slice(&3e38f32.to_le_bytes().repeat(numbers));
+    });
+    let graph = copy.folder.path().join("graph.json");
+    let trace = copy.folder.path().join("trace.safetensors");
+    let of = ["-m", arg(copy.folder.path()), "--ids", "3,4,5,6"];
+    let transcoders = Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data/transcoders/tiny-llama-max200");
+    let commands: [&[&str]; 17] = [
+        &["predict"],
+        &["lens"],
+        &["attribute"],
+        &["attribute", "--total"],
+        &["heads"],
+        &["heads", "--head", "L1.H0"],
+        &["neurons", "--layer", "1"],
+        &["neurons", "--neuron", "L1.N3"],
+        &["qk", "--head", "L1.H0"],
+        &["graph"],
+        &["graph", "--attention", "through", "--format", "json", "-o", arg(&graph)],
+        &["graph", "--row", "L1.N3@2"],
+        &["graph", "--nodes", "features", "--dictionary", arg(&transcoders)],
+        &["features", "--dictionary", arg(&transcoders)],
+        &["intervene", "--edit", "L1.H0=0"],
+        &["trace", "-o", arg(&trace)],
+        &["patch", "--corrupt-ids", "3,4,7,6"],
+    ];
+    for command in commands {
+        complains(&[command, &of[..]].concat(), &["blocks.1.hook_mlp_out at position 0", "NaN or infinity"]);
+    }
+    complains(&[&["generate"][..], &of].concat(), &["NaN or infinity"]);
+    let set = copy.folder.path().join("set.jsonl");
+    std::fs::write(&set, "{\"clean\": \"The king\"}\n").unwrap();
+    complains(&["trust", "-m", of[1], "--set", arg(&set)], &["NaN or infinity"]);
+    assert!(!graph.exists() && !trace.exists(), "nothing is written of such a run");
 }
 
 #[test]

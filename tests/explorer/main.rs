@@ -16,6 +16,7 @@ mod patch;
 mod pins;
 mod prompts;
 mod random;
+mod remapped;
 mod screens;
 mod shell;
 mod state;

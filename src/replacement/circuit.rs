@@ -15,11 +15,9 @@ mod split;
 mod totals;
 
 use super::backward::{Backward, Gradients, StreamGradients};
-use super::direct::LogitWeights;
+use super::direct::TargetRow;
 use super::norm::{FrozenNorm, dot, vector};
 use super::rules::{Gate, GradientRule, Rules};
-use super::targets::unembed_mean;
-use crate::cast::single;
 use crate::model::arch::{Decoder, Norm};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
@@ -370,25 +368,7 @@ impl OneBackward {
 impl Goal {
     fn new(model: &Decoder, trace: &Trace, objective: &Objective) -> Result<Self> {
         let Objective { weights, position } = objective;
-        let (d_vocab, _) = model.unembed.weight.dims2()?;
-        for (id, _) in weights {
-            ensure!((*id as usize) < d_vocab, "token id {id} is outside the vocabulary; accepted: 0..={}", d_vocab - 1);
-        }
-        let weights: &LogitWeights = weights;
-        let biases = model.unembed.bias.as_ref().map(vector).transpose()?;
-        let (mut row, mut own) = (model.target_row(weights)?, 0.0);
-        if let Some(biases) = &biases {
-            own += weights.iter().map(|(id, w)| w * biases[*id as usize]).sum::<f32>();
-        }
-        let total: f32 = weights.iter().map(|w| w.1).sum();
-        if total != 0.0 {
-            let mean = Tensor::from_vec(unembed_mean(model)?, row.shape(), model.device())?;
-            row = (row - (mean * f64::from(total))?)?;
-            if let Some(biases) = &biases {
-                let mean = biases.iter().map(|b| f64::from(*b)).sum::<f64>() / biases.len() as f64;
-                own -= total * single(mean);
-            }
-        }
+        let TargetRow { row, bias: own } = TargetRow::demeaned(model, weights)?;
         let numbers = vector(&row)?;
         let resid = trace.block(model.arch.n_layers - 1, S::ResidPost)?.narrow(0, *position, 1)?.contiguous()?;
         let normalized = vector(&ops::norm(model.route(), &resid, &model.ln_final)?.0)?;

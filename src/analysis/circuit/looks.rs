@@ -3,7 +3,6 @@
 use super::{address, component};
 use crate::address::{Address, Part};
 use crate::cast;
-use crate::model::site::BlockSite;
 use crate::model::text::Piece;
 use crate::replacement::circuit::{Circuit, CircuitNode, CircuitRow};
 use crate::report::{Cell, Column, Report, Table};
@@ -49,8 +48,7 @@ pub fn why_it_looks(circuit: &Circuit, tokens: &[Piece], place: HeadPlace) -> Re
     }
     let name = Address::unit(layer, Part::Head(head)).at(cast::signed(position));
     let token = |position: usize| tokens.get(position).map_or("", |piece| piece.text.as_str());
-    let pattern = circuit.trace().block(layer, BlockSite::Pattern)?.get(head)?.get(position)?;
-    let pattern: Vec<f32> = pattern.to_dtype(candle_core::DType::F32)?.to_vec1()?;
+    let pattern = circuit.model().pattern_row(circuit.trace(), layer, head, position)?;
     let mut looks: Vec<(usize, f32)> = pattern.into_iter().enumerate().collect();
     looks.sort_by(|a, b| b.1.total_cmp(&a.1));
     let looks: Vec<String> =

@@ -60,10 +60,13 @@ fn measure(model: &Model, ids: &[u32]) {
     let peak = common::status("VmHWM:");
     let (first_view, all_rows) = (median(first_view), median(all_rows));
     println!(
-        "{} tokens: forward {forward:.0?}; first view {first_view:.0?} ({:.2}x); all rows {all_rows:.0?} ({:.2}x); \
+        "{} tokens: forward {:.0} ms; first view {:.0} ms ({:.2}x); all rows {:.0} ms ({:.2}x); \
          memory: weights {weights:.0} MB, forward {alone:.0} MB, graph {peak:.0} MB ({:.2}x)",
         ids.len(),
+        1e3 * forward.as_secs_f64(),
+        1e3 * first_view.as_secs_f64(),
         first_view.as_secs_f64() / forward.as_secs_f64(),
+        1e3 * all_rows.as_secs_f64(),
         all_rows.as_secs_f64() / forward.as_secs_f64(),
         peak / alone,
     );

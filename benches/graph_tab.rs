@@ -101,7 +101,7 @@ fn explorer() -> App {
             Ask::Graph(_) => Answer::Graph(attribution.clone()),
             _ => continue,
         };
-        effects.extend(app.update(Event::Reply(Reply { job, said: Said::Done(answer, 1) })));
+        effects.extend(app.update(Event::Reply(Box::new(Reply { job, said: Said::Done(answer, 1) }))));
     }
     assert_eq!(app.graph.shown().map(|s| s.graph.nodes.len()), Some(NODES as usize));
     app

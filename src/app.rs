@@ -71,7 +71,7 @@ pub enum Event {
         column: Option<usize>,
     },
     /// The engine answered.
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// A file was not written because there is one already.
     Exists(String),
     /// Something done in the background came to an end, with what is to be said about it.
@@ -287,7 +287,7 @@ impl App {
             Event::Wheel(rows) => self.wheel(rows),
             Event::Click(tab) => self.go_to_tab(tab),
             Event::Pick { slot, line, column } => self.pick(slot, line, column),
-            Event::Reply(reply) => self.reply(reply),
+            Event::Reply(reply) => self.reply(*reply),
             Event::Said(message) => self.message = Some(message),
             Event::Exists(file) => {
                 self.warn(format!("{file} exists: saving to it once more writes over it"));

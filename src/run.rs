@@ -58,7 +58,7 @@ pub struct ExplorerSettings {
 enum Message {
     Input(Option<Input>),
     Signal(Signal),
-    Reply(Reply),
+    Reply(Box<Reply>),
     App(Event),
 }
 
@@ -76,7 +76,7 @@ pub fn run(settings: ExplorerSettings, save: impl Fn(&Session) -> Result<()> + S
     let mut screen = Screen::enter(settings.mouse)?;
     input::spawn(sender.clone(), Message::Input)?;
     let replies = sender.clone();
-    let engine = Engine::start(settings.setup, move |reply| replies.send(Message::Reply(reply)).is_ok())?;
+    let engine = Engine::start(settings.setup, move |reply| replies.send(Message::Reply(Box::new(reply))).is_ok())?;
     let size = screen.size();
     let said = sender.clone();
     let keeper = Keeper::start(save, move |error| {
@@ -268,7 +268,7 @@ impl Explorer {
     }
 
     fn update(&mut self, screen: &mut Screen, event: Event) -> Result<()> {
-        if !matches!(event, Event::Reply(Reply { said: Said::Progress(_), .. })) {
+        if !matches!(&event, Event::Reply(reply) if matches!(reply.said, Said::Progress(_))) {
             self.keeper.touch();
         }
         for effect in self.app.update(event) {

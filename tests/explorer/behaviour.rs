@@ -255,7 +255,7 @@ fn late_answers_and_cancelled_ones_are_dropped() {
     let (report, job) = (pane.report.clone(), pane.job.expect("a job"));
     h.event(Event::Key("[".parse().unwrap()));
     assert!(h.app.busy());
-    h.event(Event::Reply(Reply { job, said: Said::Failed("late".into()) }));
+    h.event(Event::Reply(Box::new(Reply { job, said: Said::Failed("late".into()) })));
     assert!(h.app.busy() && h.app.message.is_none());
     h.event(Event::Key("Esc".parse().unwrap()));
     assert_eq!(h.app.pane(Slot::Next).state, RequestState::Cancelled);

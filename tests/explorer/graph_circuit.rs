@@ -28,7 +28,7 @@ fn key(h: &mut Harness, name: &str) {
 
 fn says(h: &mut Harness, slot: Slot, said: Said) {
     let job = h.app.pane(slot).job.expect("a job");
-    h.event(Event::Reply(Reply { job, said }));
+    h.event(Event::Reply(Box::new(Reply { job, said })));
 }
 
 fn message(h: &Harness) -> String {

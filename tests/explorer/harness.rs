@@ -76,7 +76,7 @@ impl Harness {
     /// Waits for one reply.
     pub fn settle_one(&mut self) {
         let reply = self.replies.recv_timeout(Duration::from_secs(60)).expect("an answer within a minute");
-        self.event(Event::Reply(reply));
+        self.event(Event::Reply(Box::new(reply)));
     }
 
     /// Presses keys, named as in keymaps and parted by spaces, and waits for what they ask.

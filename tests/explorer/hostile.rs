@@ -62,7 +62,7 @@ fn show(h: &mut Harness, tokens: &[String]) {
     };
     h.event(Event::Key("[".parse().unwrap()));
     let job = h.app.pane(Slot::Next).job.expect("a job");
-    h.event(Event::Reply(Reply { job, said: Said::Done(Answer::Next(next), 1) }));
+    h.event(Event::Reply(Box::new(Reply { job, said: Said::Done(Answer::Next(next), 1) })));
 }
 
 /// Characters that must reach no cell: controls, and what steers how others are drawn.

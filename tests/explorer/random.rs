@@ -224,7 +224,7 @@ impl Life<'_> {
             8 => Event::Said(Message::info("said\u{1b}\n".repeat(next(rng, 3)))),
             // An explorer that was told to end may hear more before it does.
             9 if next(rng, 4) == 0 => Event::End(*any(rng, &[1, 2, 15, 300])),
-            10..=30 if !self.waiting.is_empty() => Event::Reply(self.reply(rng)),
+            10..=30 if !self.waiting.is_empty() => Event::Reply(Box::new(self.reply(rng))),
             _ => Event::Key(*any(rng, &self.all.keys)),
         }
     }

@@ -135,8 +135,8 @@ fn looking(circuit: &Circuit, n_pos: usize, node: &CircuitRowTarget, branch: Hea
     }
 }
 
-/// One node's whole row in the circuit of a question (a target, the likeliest token without one, and a contrast) at the last position: what every unit below wrote of what the node reads, towards the target
-/// or towards another reader.
+/// One node's whole row in the circuit of a question (a target, the likeliest token without one, and a contrast) at the last position: what every
+/// unit below wrote of what the node reads, towards the target or towards another reader.
 ///
 /// # Errors
 /// A unit that does not exist or reads nothing, a reader that does not read it, a run that fails, or what `step` returns.

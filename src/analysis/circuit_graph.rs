@@ -96,6 +96,8 @@ pub fn build_on(
     step: Step,
 ) -> Result<Graph> {
     let circuit = circuit_of(model, trace, &target.weights, settings.gate, step)?;
+    // Nobody looks before it is whole.
+    circuit.count(step)?;
     of_circuit(model, &circuit, tokens, target, settings, &mut |_| (), step)
 }
 
@@ -132,26 +134,27 @@ pub fn of_circuit(
     let trace = circuit.trace();
     let mut waited = || step(0, 0);
     let sink = settings.sink.of(&model.decoder, trace, &mut waited)?;
-    let mut chosen = choose::nodes(circuit, settings, &sink, &mut waited)?;
-    let apart = circuit.apart(&chosen.neurons(), &mut waited)?;
-    let readers = chosen.readers();
+    let written = choose::nodes(circuit, settings, &sink, &mut waited)?;
+    let apart = circuit.apart(&written.neurons(), &mut waited)?;
+    let readers = written.readers();
     let mut rows = Vec::with_capacity(readers.len() + 1);
-    {
-        let wanted = |unit: CircuitNode| chosen.has(unit);
-        rows.extend(circuit.rows(&[circuit.target()], &apart, &wanted, &mut waited)?);
-        let parts = assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen };
-        let mut begun = parts.graph(parts.nodes(&mut waited)?, &rows, &mut waited)?;
-        begun.metadata.partial = true;
-        first(begun);
-    }
-    if !circuit.is_counted() {
-        circuit.count(&mut |_, _| waited())?;
-        // The same units, now with what they count for.
-        chosen = choose::nodes(circuit, settings, &sink, &mut waited)?;
-    }
+    let parts = |chosen| assemble::Parts { model, trace, tokens, target, settings, circuit, chosen };
+    rows.extend(circuit.rows(&[circuit.target()], &apart, &|unit| written.has(unit), &mut waited)?);
+    let nodes = parts(&written).nodes(&mut waited)?;
+    let mut begun = parts(&written).graph(nodes.clone(), &rows, &mut waited)?;
+    begun.metadata.partial = true;
+    first(begun);
+    let counted;
+    let (chosen, nodes) = match circuit.is_counted() {
+        true => (&written, nodes),
+        false => {
+            circuit.count(&mut |_, _| waited())?;
+            // The same units, now with what they count for.
+            counted = choose::nodes(circuit, settings, &sink, &mut waited)?;
+            (&counted, parts(&counted).nodes(&mut waited)?)
+        }
+    };
     let wanted = |unit: CircuitNode| chosen.has(unit);
-    let parts = assemble::Parts { model, trace, tokens, target, settings, circuit, chosen: &chosen };
-    let nodes = parts.nodes(&mut waited)?;
     for some in readers.chunks(ROUND) {
         step(rows.len(), readers.len() + 1)?;
         let read = |unit: &CircuitNode| match *unit {
@@ -167,5 +170,5 @@ pub fn of_circuit(
         rows.extend(circuit.rows(&readings?, &apart, &wanted, &mut || step(so_far, readers.len() + 1))?);
     }
     let done = rows.len();
-    parts.graph(nodes, &rows, &mut || step(done, done))
+    parts(chosen).graph(nodes, &rows, &mut || step(done, done))
 }

@@ -1,5 +1,6 @@
 //! Going deeper, and to where an address is shown.
 
+use super::graph::Shown;
 use super::overlay::Overlay;
 use super::{App, Slot, Tab};
 use crate::address::{Address, Component, Part};
@@ -47,6 +48,11 @@ impl App {
             return;
         }
         let row = self.pane(self.focus()).address();
+        let head = |a: &Address| matches!(a.place, Component::Unit { part: Part::Head(_), .. });
+        let in_a_circuit = self.tab == Tab::Graph && self.graph.shown().is_some_and(Shown::is_of_a_circuit);
+        if in_a_circuit && !row.as_ref().is_some_and(head) {
+            return self.warn("no head is selected: only heads look somewhere");
+        }
         let key = match (self.focus(), self.pane(self.focus()).cell("key")) {
             (Slot::Head, Some(Cell::Integer(key))) => Some(key.to_string()),
             _ => None,

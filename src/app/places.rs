@@ -37,7 +37,8 @@ impl App {
     }
 
     pub(super) fn turn_tab(&mut self, by: i64) {
-        let n = if self.method.name.is_some() { 7 } else { 6 };
+        // The tab of a method is there once one was chosen.
+        let n = signed(Tab::ALL.len()) - i64::from(self.method.name.is_none());
         let at = signed(Tab::ALL.iter().position(|t| *t == self.tab).unwrap_or(0));
         self.go_to_tab(Tab::ALL[unsigned((at + by).rem_euclid(n))]);
     }

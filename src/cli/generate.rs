@@ -203,7 +203,8 @@ fn acts(edit: &Edit, onward: bool) -> Option<String> {
     target.counts_from_end().then(|| match whole {
         true => format!("note: {edit} acts from that position of the prompt on (--onward)"),
         false => format!(
-            "note: {edit} counts its position from the newest token, and leaves those before as they were (--onward: one position from the end              acts from there in the prompt on)"
+            "note: {edit} counts its position from the newest token, and leaves those before as they were (--onward: one position from the end acts \
+             from there in the prompt on)"
         ),
     })
 }

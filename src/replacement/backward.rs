@@ -11,7 +11,7 @@ mod attention;
 mod mlp;
 
 use super::direct::LogitWeights;
-use super::patterns::Turns;
+use super::patterns::RotaryTables;
 use super::rules::{Gate, GradientRule, Rules};
 use super::transpose::{linear_back, norm_back, norm_back_exact};
 use crate::model::arch::{Decoder, Norm};
@@ -80,8 +80,8 @@ pub(super) struct Pass<'a> {
     pub direct: bool,
     /// Sites whose gradients are kept.
     pub keep: &'a Sites,
-    /// The run's rotations.
-    pub turns: Turns,
+    /// The run's rotary tables.
+    pub rotary: RotaryTables,
 }
 
 /// What a backward pass starts from and goes by.
@@ -189,8 +189,7 @@ impl Decoder {
     ) -> Result<StreamGradients> {
         let Backward { trace, position, rules, passes, keep } = by;
         ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
-        let turns = Turns::new(self, 0..trace.n_pos(), trace);
-        let pass = Pass { trace, passes, rules, direct: false, keep, turns };
+        let pass = Pass::new(self, trace, passes, rules, keep);
         let mut stream = Stream::new(gradient, position, position + 1);
         let n_layers = self.blocks.len();
         for l in (0..n_layers).rev() {
@@ -296,7 +295,18 @@ impl Stream {
     }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// Through attention and MLPs by these rules.
+    fn new(model: &Decoder, trace: &'a Trace, passes: Passes, rules: Rules, keep: &'a Sites) -> Self {
+        let rotary = RotaryTables::new(model, 0..trace.n_pos(), trace);
+        Pass { trace, passes, rules, direct: false, keep, rotary }
+    }
+
+    /// RelP's rules, through no MLP.
+    pub fn direct(model: &Decoder, trace: &'a Trace, passes: Passes, gate: Gate) -> Self {
+        Pass { direct: true, ..Pass::new(model, trace, passes, Rules::relp(gate), &Sites::None) }
+    }
+
     /// The gradient `[rows, d_model]` before a norm of block `l` with this scale and input; without a norm the gradient itself.
     pub fn norm_back(&self, g: Tensor, norm: &Option<Norm>, stream: &Stream, l: usize, at: (S, S)) -> Result<Tensor> {
         let Some(norm) = norm else { return Ok(g) };

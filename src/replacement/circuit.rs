@@ -130,6 +130,30 @@ pub struct Objective {
     pub position: usize,
 }
 
+impl Objective {
+    /// The target's value in a run without edits, and all gradients of it by each of these rules, with those to the sites of `keep`.
+    ///
+    /// # Errors
+    /// As [`Circuit::new`].
+    pub fn gradients<const N: usize>(
+        &self,
+        model: &Decoder,
+        trace: &Trace,
+        by: [Rules; N],
+        keep: &Sites,
+        step: Step,
+    ) -> Result<(f32, [Gradients; N])> {
+        let goal = Goal::new(model, trace, self)?;
+        let one = |(nth, rules): (usize, Rules)| {
+            let (direction, by) = goal.backward(model, trace, rules, &Passes::default(), keep)?;
+            model.backward(direction, by, &mut |done, all| step(nth * all + done, N * all))
+        };
+        let found: Vec<Gradients> = by.into_iter().enumerate().map(one).collect::<Result<_>>()?;
+        let n = found.len();
+        Ok((goal.value, found.try_into().map_err(|_| anyhow::anyhow!("{n} backward passes of {N}"))?))
+    }
+}
+
 /// A target as the model reads it.
 struct Goal {
     position: usize,
@@ -170,6 +194,8 @@ pub struct CircuitState {
 
 /// One backward pass, as totals and rows need it.
 struct OneBackward {
+    /// What it held.
+    rules: Rules,
     stream: StreamGradients,
     /// Gradient times activation of heads and MLPs, by layer.
     units: Vec<UnitEffects>,
@@ -230,11 +256,6 @@ impl<'a> Circuit<'a> {
         passes: &Passes,
         step: Step,
     ) -> Result<Self> {
-        let position = objective.position;
-        ensure!(position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
-        if model.device().is_cpu() {
-            Need::of_backward(&model.arch, trace.n_pos()).check_load("the backward passes")?;
-        }
         let goal = Goal::new(model, trace, objective)?;
         let frozen = OneBackward::new(model, trace, &goal, Rules::relp(gate), passes, step)?;
         let kept = CircuitState {
@@ -274,10 +295,8 @@ impl<'a> Circuit<'a> {
     /// # Errors
     /// As [`Circuit::count`].
     pub fn gradients(&self, rules: Rules, keep: &Sites, step: Step) -> Result<Gradients> {
-        let (trace, goal) = (self.trace, &self.kept.goal);
-        let direction = self.model.before_final_norm(trace, goal.position, &goal.row, rules.norms)?;
-        let passes = self.kept.passes.clone();
-        self.model.backward(direction, Backward { trace, position: goal.position, rules, passes, keep }, step)
+        let (direction, by) = self.kept.goal.backward(self.model, self.trace, rules, &self.kept.passes, keep)?;
+        self.model.backward(direction, by, step)
     }
 
     /// The circuit that [`Circuit::kept`] is of, on the same model and run.
@@ -300,9 +319,17 @@ impl<'a> Circuit<'a> {
         self.trace
     }
 
-    /// The number type of the model.
-    pub fn dtype(&self) -> DType {
-        self.model.embed.dtype()
+    /// Checks that what a row is made of adds up to its value.
+    ///
+    /// # Errors
+    /// It does not, beyond rounding: what a run in 16 bits records is rounded more.
+    pub fn check_sum(&self, residual: f32, abs_sum: f32) -> Result<()> {
+        let allowed = if self.model.embed.dtype() == DType::F32 { 1e-4 } else { 5e-2 };
+        ensure!(
+            residual.abs() <= allowed * abs_sum.max(f32::MIN_POSITIVE),
+            "the row does not add up: {residual} of {abs_sum}"
+        );
+        Ok(())
     }
 
     /// Whether the model is on the CPU.
@@ -352,8 +379,7 @@ impl OneBackward {
             sites.iter().map(move |s| Site::Block(l, *s))
         };
         let keep = Sites::only((0..model.arch.n_layers).flat_map(wanted));
-        let direction = model.before_final_norm(trace, goal.position, &goal.row, rules.norms)?;
-        let by = Backward { trace, position: goal.position, rules, passes: passes.clone(), keep: &keep };
+        let (direction, by) = goal.backward(model, trace, rules, passes, &keep)?;
         let mut units = Vec::with_capacity(model.arch.n_layers);
         let mut each = |l: usize, to_neurons: &Tensor, to_heads: &Tensor| {
             units.push(UnitEffects::new(model, trace, l, to_neurons, to_heads)?);
@@ -361,13 +387,30 @@ impl OneBackward {
         };
         let stream = model.backward_by_layers(direction, by, &mut each, step)?;
         units.reverse();
-        Ok(OneBackward { stream, units })
+        Ok(OneBackward { rules, stream, units })
     }
 }
 
 impl Goal {
+    /// Where a backward pass from it begins, and what it goes by.
+    fn backward<'t>(
+        &self,
+        model: &Decoder,
+        trace: &'t Trace,
+        rules: Rules,
+        passes: &Passes,
+        keep: &'t Sites,
+    ) -> Result<(Tensor, Backward<'t>)> {
+        let direction = model.before_final_norm(trace, self.position, &self.row, rules.norms)?;
+        Ok((direction, Backward { trace, position: self.position, rules, passes: passes.clone(), keep }))
+    }
+
     fn new(model: &Decoder, trace: &Trace, objective: &Objective) -> Result<Self> {
         let Objective { weights, position } = objective;
+        ensure!(*position < trace.n_pos(), "position {position}: this prompt has positions 0..={}", trace.n_pos() - 1);
+        if model.device().is_cpu() {
+            Need::of_backward(&model.arch, trace.n_pos()).check_load("the backward passes")?;
+        }
         let TargetRow { row, bias: own } = TargetRow::demeaned(model, weights)?;
         let numbers = vector(&row)?;
         let resid = trace.block(model.arch.n_layers - 1, S::ResidPost)?.narrow(0, *position, 1)?.contiguous()?;

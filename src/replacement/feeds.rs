@@ -3,12 +3,11 @@
 //! add up to the activation.
 
 use super::backward::{Gradients, Pass, Stream};
-use super::patterns::Turns;
-use super::rules::{Gate, Rules};
+use super::rules::Gate;
 use crate::model::arch::Decoder;
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
-use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
@@ -45,14 +44,7 @@ impl Decoder {
     pub fn feeds(&self, trace: &Trace, at: NeuronAt, gate: Gate, passes: Passes, step: Step) -> Result<Gradients> {
         at.check(self, trace)?;
         let NeuronAt { layer, position, neuron } = at;
-        let pass = Pass {
-            trace,
-            passes,
-            rules: Rules::relp(gate),
-            direct: true,
-            keep: &Sites::None,
-            turns: Turns::new(self, 0..trace.n_pos(), trace),
-        };
+        let pass = Pass::direct(self, trace, passes, gate);
         let block = &self.blocks[layer];
         let zero = Tensor::zeros((1, self.arch.d_model), DType::F32, self.device())?;
         let mut stream = Stream::new(zero, position, position + 1);
@@ -78,14 +70,7 @@ impl Decoder {
         step: Step,
     ) -> Result<Gradients> {
         NeuronAt { layer, position, neuron: 0 }.check(self, trace)?;
-        let pass = Pass {
-            trace,
-            passes,
-            rules: Rules::relp(Gate::default()),
-            direct: true,
-            keep: &Sites::None,
-            turns: Turns::new(self, 0..trace.n_pos(), trace),
-        };
+        let pass = Pass::direct(self, trace, passes, Gate::default());
         let stream = Stream::new(read.zeros_like()?, position, position + 1);
         self.feeds_back(&pass, stream, layer, read, step)
     }

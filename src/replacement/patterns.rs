@@ -7,7 +7,7 @@ use crate::model::kernel::attention_back::{AttentionRun, ToRead};
 use crate::model::ops::{self, Route, numbers};
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Tensor};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ impl Decoder {
         rotated: S,
         norm: Option<&HeadNorm>,
         first: usize,
-        (trace, turns): (&Trace, &Turns),
+        (trace, rotary): (&Trace, &RotaryTables),
     ) -> Result<Tensor> {
         if trace.batched(Site::Block(l, rotated)).is_some() {
             let rotated = trace.block(l, rotated)?.narrow(0, first, raw.dim(0)?)?;
@@ -39,7 +39,7 @@ impl Decoder {
             placed = norm.forward(&placed, route)?;
         }
         if let Some(rope) = self.blocks[l].attention.rope {
-            let (cos, sin) = turns.of(self, rope, first..first + raw.dim(0)?)?;
+            let (cos, sin) = rotary.of(self, rope, first..first + raw.dim(0)?)?;
             placed = ops::rotate(route, &placed, &cos, &sin, self.ropes[rope].pairs)?;
         }
         Ok(placed.squeeze(0)?)
@@ -53,13 +53,13 @@ impl Decoder {
         g: &Tensor,
         keys: usize,
         looks: bool,
-        (trace, turns): (&Trace, &Turns),
+        (trace, rotary): (&Trace, &RotaryTables),
     ) -> Result<ToRead> {
         let queries = g.dim(0)?;
         let v = looks.then(|| recorded(trace, l, S::V, 0..keys)).transpose()?;
         let g = g.contiguous()?;
         let back = |attention: AttentionRun| Ok(attention.back(numbers(&g)?.get(), looks));
-        self.attending(l, keys - queries..keys, v.as_ref(), (trace, turns), back)
+        self.attending(l, keys - queries..keys, v.as_ref(), (trace, rotary), back)
     }
 
     /// The pattern of a head at a position: how much of its attention every position up to it gets.
@@ -71,8 +71,9 @@ impl Decoder {
             let row = trace.block(layer, S::Pattern)?.get(head)?.get(position)?.narrow(0, 0, position + 1)?;
             return Ok(row.to_dtype(DType::F32)?.to_vec1()?);
         }
-        let turns = Turns::new(self, position..position + 1, trace);
-        self.attending(layer, position..position + 1, None, (trace, &turns), |attention| {
+        ensure!(head < self.arch.n_heads, "head {head}: this model has heads 0..={}", self.arch.n_heads - 1);
+        let rotary = RotaryTables::new(self, position..position + 1, trace);
+        self.attending(layer, position..position + 1, None, (trace, &rotary), |attention| {
             Ok(attention.last_pattern(head))
         })
     }
@@ -82,15 +83,15 @@ impl Decoder {
     /// # Errors
     /// Neither patterns nor queries and keys were recorded; what `go_on` returns, which is asked before every layer.
     pub fn attention_received(&self, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>> {
-        let (mut all, turns) = (vec![0.0; trace.n_pos()], Turns::new(self, 0..trace.n_pos(), trace));
+        let (mut all, rotary) = (vec![0.0; trace.n_pos()], RotaryTables::new(self, 0..trace.n_pos(), trace));
         for layer in 0..self.arch.n_layers {
             go_on()?;
-            all.iter_mut().zip(self.received(layer, trace, &turns)?).for_each(|(sum, x)| *sum += x);
+            all.iter_mut().zip(self.received(layer, trace, &rotary)?).for_each(|(sum, x)| *sum += x);
         }
         Ok(all)
     }
 
-    fn received(&self, layer: usize, trace: &Trace, turns: &Turns) -> Result<Vec<f64>> {
+    fn received(&self, layer: usize, trace: &Trace, rotary: &RotaryTables) -> Result<Vec<f64>> {
         if trace.batched(Site::Block(layer, S::Pattern)).is_some() {
             let pattern = trace.block(layer, S::Pattern)?.to_dtype(DType::F32)?;
             let by_key = pattern.sum(0)?;
@@ -98,7 +99,7 @@ impl Decoder {
             let own = by_key.to_vec2::<f32>()?;
             return Ok(all.iter().enumerate().map(|(p, x)| f64::from(*x) - f64::from(own[p][p])).collect());
         }
-        self.attending(layer, 0..trace.n_pos(), None, (trace, turns), |attention| Ok(attention.received()))
+        self.attending(layer, 0..trace.n_pos(), None, (trace, rotary), |attention| Ok(attention.received()))
     }
 
     /// What the heads of a layer attend by at some positions, which are the last of the keys.
@@ -107,15 +108,15 @@ impl Decoder {
         l: usize,
         queries: Range<usize>,
         v: Option<&Tensor>,
-        (trace, turns): (&Trace, &Turns),
+        (trace, rotary): (&Trace, &RotaryTables),
         then: impl FnOnce(AttentionRun) -> Result<T>,
     ) -> Result<T> {
         let attention = &self.blocks[l].attention;
         let why = || format!("the pattern of layer {l} was not recorded, nor what it is made of");
         let raw =
             (recorded(trace, l, S::Q, queries.clone()).with_context(why)?, recorded(trace, l, S::K, 0..queries.end)?);
-        let q = self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), queries.start, (trace, turns))?;
-        let k = self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, (trace, turns))?;
+        let q = self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), queries.start, (trace, rotary))?;
+        let k = self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, (trace, rotary))?;
         let shape = Shape {
             queries: queries.len(),
             keys: queries.end,
@@ -132,7 +133,7 @@ impl Decoder {
 }
 
 /// Cosines and sines of a run's rotations at some positions, made once.
-pub(super) struct Turns {
+pub(super) struct RotaryTables {
     positions: Range<usize>,
     /// Tokens of the prompt: some frequencies depend on that.
     n_pos: usize,
@@ -140,9 +141,9 @@ pub(super) struct Turns {
     made: Vec<OnceLock<(Tensor, Tensor)>>,
 }
 
-impl Turns {
+impl RotaryTables {
     pub fn new(model: &Decoder, positions: Range<usize>, trace: &Trace) -> Self {
-        Turns { positions, n_pos: trace.n_pos(), made: model.ropes.iter().map(|_| OnceLock::new()).collect() }
+        RotaryTables { positions, n_pos: trace.n_pos(), made: model.ropes.iter().map(|_| OnceLock::new()).collect() }
     }
 
     /// Of one rotation at some of the positions, or at others.

@@ -4,14 +4,13 @@
 use super::backward::{Pass, Stream};
 use super::feeds::NeuronAt;
 use super::mixing::Mixing;
-use super::patterns::Turns;
-use super::rules::{Gate, Rules};
+use super::rules::Gate;
 use super::transpose::coefficient;
 use crate::model::arch::{Block, Decoder, Linear};
 use crate::model::edit::Passes;
 use crate::model::forward::Step;
 use crate::model::ops;
-use crate::model::site::{BlockSite as S, Site, Sites};
+use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
@@ -57,14 +56,7 @@ impl Decoder {
     ) -> Result<Readers> {
         at.check(self, trace)?;
         let NeuronAt { layer, position, neuron } = at;
-        let pass = Pass {
-            trace,
-            passes,
-            rules: Rules::relp(gate),
-            direct: true,
-            keep: &Sites::None,
-            turns: Turns::new(self, 0..trace.n_pos(), trace),
-        };
+        let pass = Pass::direct(self, trace, passes, gate);
         let n_pos = trace.n_pos();
         let rows = n_pos - position;
         // The positions from the neuron's on; a gradient's stream looks the same from the other side.

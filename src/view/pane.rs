@@ -27,7 +27,7 @@ impl Canvas<'_> {
             self.pane(right, side, memory, focus_side);
             memory.beside = Some(if focus_side { left } else { right });
         } else if area.height >= 16 {
-            let rows = on_screen(self.app.pane(main).lines.len()) + 1;
+            let rows = on_screen(self.app.pane(main).lines.len()).saturating_add(1);
             // Two thirds for the pane that keys move in.
             let main_rows = rows.min(if focus_side { area.height / 3 } else { area.height * 2 / 3 }).max(4);
             let [above, below] = Layout::vertical([Constraint::Length(main_rows), Constraint::Fill(1)]).areas(area);

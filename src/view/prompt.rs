@@ -35,9 +35,12 @@ impl Canvas<'_> {
         let most = usize::from(area.height / 3).max(1);
         let rows = lines.len().clamp(1, most);
         let tokens = if area.height >= 8 { 3 } else { 0 };
-        let [prompt, strip, table] =
-            Layout::vertical([Constraint::Length(on_screen(rows) + 1), Constraint::Length(tokens), Constraint::Min(0)])
-                .areas(area);
+        let [prompt, strip, table] = Layout::vertical([
+            Constraint::Length(on_screen(rows).saturating_add(1)),
+            Constraint::Length(tokens),
+            Constraint::Min(0),
+        ])
+        .areas(area);
 
         let (title, style) = match entry {
             Some(_) => (TYPING, theme.key()),

@@ -74,7 +74,7 @@ impl Canvas<'_> {
             let own = text::width(&column.name);
             let pad = if right(column.kind) { width.saturating_sub(own) } else { 0 };
             self.put(area, x.saturating_add(on_screen(pad)), area.y, &column.name, style);
-            x = x.saturating_add(on_screen(width) + 1);
+            x = x.saturating_add(on_screen(width).saturating_add(1));
             if at == 0 && pane.skipped > 0 {
                 self.put(area, x.saturating_sub(1), area.y, self.theme.more(false), self.theme.key());
             }
@@ -116,7 +116,7 @@ impl Canvas<'_> {
             let pad = if right(column.kind) { width.saturating_sub(text::width(&own)) } else { 0 };
             let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(on_screen(*width))), ..area };
             self.put(cell_area, x.saturating_add(on_screen(pad)), area.y, &own, style);
-            x = x.saturating_add(on_screen(*width) + 1);
+            x = x.saturating_add(on_screen(*width).saturating_add(1));
             // Texts at the end of a row stay as they are: what is not written again need not be sent.
             if column.kind != CellKind::Text || at == 0 {
                 end = x;

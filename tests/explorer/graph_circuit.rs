@@ -4,11 +4,11 @@ use crate::graph::{node_name, shown};
 use crate::harness::Harness;
 use mechscope::analysis::circuit::{CircuitRowTarget, HeadBranch};
 use mechscope::app::Event;
-use mechscope::app::Slot;
 use mechscope::app::graph::Beside;
 use mechscope::app::message::Message;
 use mechscope::app::pane::RequestState;
 use mechscope::app::session::Session;
+use mechscope::app::{Slot, Tab};
 use mechscope::engine::{Answer, Ask, Reply, Said};
 use mechscope::graph::NodeKind;
 use mechscope::graph::tree::{Branch, TreeItem};
@@ -312,6 +312,20 @@ fn the_status_says_what_is_counted() {
         assert!(h.screen().contains(told), "{told}:\n{}", h.screen());
     }
     assert!(matches!(h.app.pane(Slot::Graph).asked, Some(Ask::Graph(_))));
+}
+
+/// Only heads look somewhere, and a target is no unit: neither falls back on what was selected before.
+#[test]
+fn what_is_no_head_is_not_asked_why_it_looks_there() {
+    let mut h = circuit(120, 40);
+    go_to(&mut h, |h, n| matches!(shown(h).graph.nodes[n as usize].kind, NodeKind::Mlp | NodeKind::Rest))
+        .expect("an MLP");
+    h.press("Q");
+    assert_eq!(h.app.tab, Tab::Graph);
+    assert!(h.screen().contains("no head is selected"), "{}", h.screen());
+    go_to(&mut h, |h, n| n == shown(h).root).expect("the target");
+    h.press("0");
+    assert!(h.app.edits.on().is_empty() && h.screen().contains("no unit is selected"), "{}", h.screen());
 }
 
 /// `Q` on a head of the tree asks the circuit itself: what its query and keys read, in logits of the question.

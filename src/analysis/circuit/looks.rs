@@ -6,7 +6,7 @@ use crate::cast;
 use crate::model::text::Piece;
 use crate::replacement::circuit::{Circuit, CircuitNode, CircuitRow};
 use crate::report::{Cell, Column, Report, Table};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 /// A head at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -41,10 +41,7 @@ pub fn why_it_looks(circuit: &Circuit, tokens: &[Piece], place: HeadPlace) -> Re
     let query = circuit.row(&circuit.query(layer, head, position)?)?;
     let keys = circuit.row(&circuit.keys(layer, head)?)?;
     for row in [&query, &keys] {
-        // What a run in 16 bits records is rounded.
-        let allowed = if circuit.dtype() == candle_core::DType::F32 { 1e-4 } else { 5e-2 };
-        let within = row.residual.abs() <= allowed * row.abs_sum.max(f32::MIN_POSITIVE);
-        ensure!(within, "the row does not add up: {} of {}", row.residual, row.abs_sum);
+        circuit.check_sum(row.residual, row.abs_sum)?;
     }
     let name = Address::unit(layer, Part::Head(head)).at(cast::signed(position));
     let token = |position: usize| tokens.get(position).map_or("", |piece| piece.text.as_str());

@@ -8,8 +8,7 @@ use crate::graph::{Node, NodeKind};
 use crate::model::Model;
 use crate::model::text::Piece;
 use crate::replacement::circuit::{Apart, Circuit, CircuitNode, StreamReading};
-use anyhow::{Context, Result, bail, ensure};
-use candle_core::DType;
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 
 /// Neurons that an MLP opens into beside the rest of it.
@@ -160,14 +159,7 @@ fn sunk(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, positions:
 fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sinks: &[Vec<usize>]) -> Result<CircuitBranch> {
     let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|_| true, &mut || Ok(()))?;
     let row = row.into_iter().next().context("a row")?;
-    // What a run in 16 bits records is rounded.
-    let allowed = if circuit.dtype() == DType::F32 { 1e-4 } else { 5e-2 };
-    ensure!(
-        row.residual.abs() <= allowed * row.abs_sum.max(f32::MIN_POSITIVE),
-        "the row does not add up: {} of {}",
-        row.residual,
-        row.abs_sum
-    );
+    circuit.check_sum(row.residual, row.abs_sum)?;
     let mut parts: Vec<(Result<CircuitNode, Node>, f32)> = Vec::with_capacity(row.effects.len());
     let mut sunk: BTreeMap<usize, f64> = BTreeMap::new();
     for (unit, effect) in row.effects {

@@ -1,4 +1,5 @@
-//! The positions that attention rests on, as one node each run of neighbours: they carry large activations that only serve attention, come first by influence and explain nothing.
+//! The positions that attention rests on, as one node each run of neighbours: they carry large activations that only serve attention, come first by
+//! influence and explain nothing.
 
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};

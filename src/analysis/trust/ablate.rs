@@ -6,12 +6,12 @@ use crate::address::{Address, Part, resolve_position};
 use crate::analysis::copy_logits;
 use crate::analysis::target::Target;
 use crate::cast::{signed, single};
-use crate::model::edit::{self, EditPlan, Passes};
+use crate::model::edit::{self, EditPlan};
 use crate::model::forward::{Logits, Step};
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::model::trace::Trace;
 use crate::replacement::backward::Gradients;
-use crate::replacement::circuit::{Circuit, Objective};
+use crate::replacement::circuit::Objective;
 use crate::replacement::{Gate, Rules};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -85,10 +85,10 @@ impl TestedPrompt<'_> {
     pub(super) fn predict(&self, target: Target, trial: &Trial, step: Step) -> Result<TargetTrial> {
         let decoder = &self.model.decoder;
         let objective = Objective { weights: target.weights().collect(), position: self.position };
-        let circuit = Circuit::begin(decoder, &self.run, &objective, Gate::default(), &Passes::default(), step)?;
         let written = Sites::only((0..decoder.arch.n_layers).map(|l| Site::Block(l, S::MlpOut)));
-        let frozen = &circuit.gradients(Rules::relp(Gate::default()), &written, step)?;
-        let exact = &circuit.gradients(Rules::EXACT, &written, step)?;
+        let rules = [Rules::relp(Gate::default()), Rules::EXACT];
+        let (value, [frozen, exact]) = objective.gradients(decoder, &self.run, rules, &written, step)?;
+        let (frozen, exact) = (&frozen, &exact);
         let (arch, seen) = (&decoder.arch, self.position + 1);
         let places = self.first()..seen;
         let mut effects = Vec::new();
@@ -129,7 +129,7 @@ impl TestedPrompt<'_> {
                 }
             }
         }
-        Ok(TargetTrial { target, value: circuit.value(), effects })
+        Ok(TargetTrial { target, value, effects })
     }
 
     /// The neurons whose larger total is strongest, as `(position, neuron)` by layer.

@@ -20,7 +20,7 @@ impl Shown {
     }
 
     /// Whether it is a graph with attention inside of the open model: the engine has its circuit.
-    pub(super) fn is_of_a_circuit(&self) -> bool {
+    pub(in crate::app) fn is_of_a_circuit(&self) -> bool {
         self.branches.is_some()
     }
 

@@ -343,5 +343,5 @@ impl App {
 /// The one so many further on, round and round.
 fn further<T: Copy + PartialEq>(all: &[T], from: T, n: usize) -> T {
     let at = all.iter().position(|one| *one == from).unwrap_or(0);
-    all[(at + n) % all.len()]
+    all[(at + n % all.len()) % all.len()]
 }

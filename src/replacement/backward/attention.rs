@@ -74,8 +74,8 @@ impl Decoder {
         let mut to_scores = (pattern * to_pattern.broadcast_sub(&mean)?)?;
 
         let raw = (recorded(S::Q, first)?, recorded(S::K, 0)?);
-        let q = self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), first, (pass.trace, &pass.turns))?;
-        let k = self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, (pass.trace, &pass.turns))?;
+        let q = self.placed(l, &raw.0, S::RotQ, attention.q_norm.as_ref(), first, (pass.trace, &pass.rotary))?;
+        let k = self.placed(l, &raw.1, S::RotK, attention.k_norm.as_ref(), 0, (pass.trace, &pass.rotary))?;
         let (q, k) = (mixing.queries(&side_by_side(&q)?)?, mixing.keys(&side_by_side(&k)?)?);
         if let Some(cap) = attention.softcap {
             let capped = (q.matmul(&k.transpose(1, 2)?)? * (attention.scale / cap) as f64)?.tanh()?;
@@ -99,7 +99,7 @@ impl Decoder {
     ) -> Result<(Tensor, Option<Tensor>)> {
         let (first, n_pos) = (stream.first, stream.n_pos);
         ensure!(!pass.keep.has(Site::Block(l, S::Pattern)), "{} was not recorded", Site::Block(l, S::Pattern));
-        let back = self.attention_remade_back(l, g, n_pos, exact, (pass.trace, &pass.turns))?;
+        let back = self.attention_remade_back(l, g, n_pos, exact, (pass.trace, &pass.rotary))?;
         let tensor = |x: Vec<f32>, rows: usize| -> Result<Tensor> {
             let width = x.len() / rows;
             Ok(Tensor::from_vec(x, (rows, width), g.device())?)
@@ -151,8 +151,8 @@ impl Decoder {
         let route = ops::Route::best(raw.device(), DType::F32);
         let mut g = g.reshape((1, rows, heads, width))?.contiguous()?;
         if let Some(rope) = self.blocks[l].attention.rope {
-            let (cos, sin) = pass.turns.of(self, rope, first..first + rows)?;
-            // The transpose turns the other way.
+            let (cos, sin) = pass.rotary.of(self, rope, first..first + rows)?;
+            // The transpose rotary the other way.
             g = ops::rotate(route, &g, &cos, &sin.neg()?, self.ropes[rope].pairs)?;
         }
         let g = g.reshape((rows, heads, width))?;

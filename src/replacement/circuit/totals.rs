@@ -8,7 +8,7 @@ use crate::model::trace::Trace;
 use crate::replacement::backward::Gradients;
 use crate::replacement::branches::Branches;
 use crate::replacement::norm::{dot, vector};
-use crate::replacement::rules::Gates;
+use crate::replacement::rules::{Gates, GradientRule};
 use crate::replacement::transpose::{linear_back, norm_back, norm_back_exact};
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
@@ -168,9 +168,9 @@ impl Circuit<'_> {
                 Ok(self.trace.block(layer, site)?.narrow(0, first, n)?.to_dtype(DType::F32)?.contiguous()?)
             };
             let scale = rows(S::Ln2PostScale)?;
-            g = match std::ptr::eq(back, &self.kept.frozen) {
-                true => norm_back(&g, norm, &scale)?,
-                false => norm_back_exact(&g, norm, &scale, &rows(S::MlpOutPrePostNorm)?)?,
+            g = match back.rules.norms {
+                GradientRule::Frozen => norm_back(&g, norm, &scale)?,
+                GradientRule::Exact => norm_back_exact(&g, norm, &scale, &rows(S::MlpOutPrePostNorm)?)?,
             };
         }
         Ok(linear_back(&g, &block.mlp.output)?)

@@ -130,7 +130,7 @@ impl Canvas<'_> {
         let of_heads = columns.fields.contains(&Field::Counts);
         let style = self.theme.dim().add_modifier(Modifier::BOLD);
         self.put(area, area.x, area.y, "node", style);
-        let mut x = area.x.saturating_add(on_screen(columns.name) + 1);
+        let mut x = area.x.saturating_add(on_screen(columns.name).saturating_add(1));
         for field in &columns.fields {
             let width = columns.width(*field);
             let text = match field {
@@ -176,7 +176,7 @@ impl Canvas<'_> {
             TreeItem::More { .. } => theme.dim(),
         };
         self.put(column(area.x, columns.name), end, area.y, &name.1, style);
-        let mut x = area.x.saturating_add(on_screen(columns.name) + 1);
+        let mut x = area.x.saturating_add(on_screen(columns.name).saturating_add(1));
         if let Cell::Address(address) = &cells[1]
             && self.app.marks.contains(address)
         {

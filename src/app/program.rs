@@ -24,13 +24,19 @@ impl App {
         if self.overlay.take().is_some() {
             return;
         }
+        // Tests and commands were asked for by a key and are stopped. Otherwise what the keys are in is left first, as the hint says:
+        // to go back to the tree must not end what still fills it.
+        let runs = |slot| matches!(self.pane(slot).state, RequestState::Running(..));
+        let asked_for = self.piping.is_some() || [Slot::Model, Slot::Generate, Slot::Verify].into_iter().any(runs);
+        if self.side && !asked_for {
+            self.side = false;
+            return;
+        }
         let (kept, piped) = (self.tests_kept(), self.piping.is_some());
         if self.stop() {
             // A shell command was no question.
             let said = if piped { "stopped".to_owned() } else { self.stopped(kept, Action::AskAgain, "asks again") };
             self.say(said);
-        } else if self.side {
-            self.side = false;
         } else if self.leave_cell() {
             self.cursors_follow_selection();
         } else if self.tab == Tab::Neurons {

@@ -75,6 +75,11 @@ fn steering_is_told_from_text() {
     }
 }
 
+/// Reads until nothing comes for a while.
+fn quiet(p: &mut Program) {
+    while p.read(Duration::from_millis(300)) {}
+}
+
 #[test]
 fn a_hostile_prompt_sends_nothing_of_its_own() {
     for (model, prompt) in ["induction", "hello"].into_iter().flat_map(|model| PROMPTS.map(|prompt| (model, prompt))) {
@@ -96,9 +101,12 @@ fn a_hostile_prompt_sends_nothing_of_its_own() {
                 p.send("[");
                 p.see("fresh");
             }
+            // All of it shown: Esc where nothing has the keys stops what runs.
+            quiet(&mut p);
+            p.see("fresh");
             p.send("\u{1b}");
             // Keys that follow Esc at once would be Alt with a key.
-            while p.read(Duration::from_millis(300)) {}
+            quiet(&mut p);
             p.send("]]]]]]]]]]]]");
             p.see("fresh");
         }

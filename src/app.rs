@@ -33,6 +33,7 @@ pub mod work;
 pub mod yank;
 
 use crate::address::Address;
+use crate::analysis::generate::Longer;
 pub use crate::analysis::prediction::Next;
 use crate::cast::{signed, unsigned};
 pub use crate::engine::ModelInfo;
@@ -209,6 +210,8 @@ pub struct App {
     pub count: Option<usize>,
     /// What is to be said, until the next key.
     pub message: Option<Message>,
+    /// The prompt that is being written on, as far as it is known.
+    written: Option<Longer>,
     /// Edits whose effect is to be said as soon as it is known.
     announced: Option<String>,
     /// The keys.
@@ -263,6 +266,7 @@ impl App {
             pending: Vec::new(),
             count: None,
             message: None,
+            written: None,
             announced: None,
             keymap,
             size,
@@ -386,11 +390,15 @@ impl App {
                 pane.work = Some(far.what);
             }
             Said::Partial(Answer::Tested(found)) => self.take_some_tests(found),
+            Said::Partial(Answer::Prompt(longer)) => self.written = Some(longer),
             Said::Partial(answer) => self.answer(slot, answer),
             Said::Failed(error) => {
                 pane.state = RequestState::Failed(error.clone());
                 if slot == Slot::Graph {
                     self.graph_failed();
+                }
+                if slot == Slot::Generate {
+                    self.keep_written();
                 }
                 if slot == Slot::Verify {
                     self.end_tests();

@@ -241,7 +241,7 @@ fn every_token_that_was_written_is_read_again() {
             let mut input = Input::of_prompt(&model, "Zażółć 語".into(), Bos::Auto).unwrap();
             for _ in 0..3 {
                 let before = input.ids();
-                let longer = longer(&model, &input, &[], (4, sampling), &mut |_, _| Ok(())).unwrap();
+                let longer = longer(&model, &input, &[], (4, sampling), &mut |_, _| Ok(()), &mut |_| ()).unwrap();
                 let after = match &longer.ids {
                     Some(ids) => Input::of_tokens(&model, longer.prompt.clone(), ids, Bos::Auto).unwrap(),
                     None => Input::of_prompt(&model, longer.prompt.clone(), Bos::Auto).unwrap(),
@@ -273,7 +273,7 @@ fn a_character_is_completed_by_the_next_token() {
     let mut found = None;
     for seed in 0..20_000 {
         let sampling = Some(Sampling { temperature: 1e6, ..Sampling::seeded(seed) });
-        let longer = longer(&model, &input, &edits, (1, sampling), &mut |_, _| Ok(())).unwrap();
+        let longer = longer(&model, &input, &edits, (1, sampling), &mut |_, _| Ok(()), &mut |_| ()).unwrap();
         if longer.ids.as_ref().is_some_and(|ids| ids.last() == Some(&wanted)) {
             found = Some(longer);
             break;

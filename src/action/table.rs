@@ -89,7 +89,7 @@ macro_rules! actions {
             Label "label" "Name the selected node" in Graph : "label" opens |app| TextInput::line(&app.graph_label()), takes |app, text| app.relabel(text);
             ExplainEdge "explain_edge" "Which heads carried the edge to the node above; on a tested head, which edges it carried" in Graph => |app, _| app.explain_edge();
             TestNode "test_node" "Test the selected node: change it, run the model, measure" in Graph => |app, _| app.test_selected();
-            TestTop "test_top" "Test the 20 units with the most influence" in Graph => |app, _| app.test_top();
+            TestTop "test_top" "Test the 20 units that count most" in Graph => |app, _| app.test_top();
             TestHeads "test_heads" "Test every head: what acts through attention patterns is on no edge" in Graph => |app, _| app.test_heads();
             TestWith "test_with" "Test by the next way: zero, mean, a factor, another prompt" in Graph => |app, _| app.next_way();
             Resample "resample" "Test by what another prompt gives" in Graph : "prompt" opens |_| TextInput::line(""), takes |app, text| app.test_by_prompt(text);

@@ -44,7 +44,14 @@ impl Input {
     pub fn of_tokens(model: &Model, prompt: String, ids: &[u32], bos: Bos) -> Result<Self> {
         let first = ids.first().copied().filter(|id| model.text.as_ref().is_some_and(|t| t.bos_id() == Some(*id)));
         let input = Self::of_ids(model, ids, bos)?;
-        Ok(Input { prompt: Some(prompt), bos: first.map_or(BosDone::None, BosDone::Added), ..input })
+        // A template writes its own.
+        let written = |id: &u32| prompt.starts_with(model.piece(*id).as_str());
+        let bos = match first {
+            Some(id) if written(&id) => BosDone::InPrompt(id),
+            Some(id) => BosDone::Added(id),
+            None => BosDone::None,
+        };
+        Ok(Input { prompt: Some(prompt), bos, ..input })
     }
 
     /// A prompt in the model's chat template, as what the user says after what the system says, up to where the assistant answers.

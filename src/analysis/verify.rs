@@ -7,7 +7,12 @@
 //! | feature | what it writes is taken out | the same with its mean | with its activation there | times a factor |
 //! | embedding | the vector becomes 0 | mean vector over positions | the vector there | times a factor |
 //! | positional embedding, error of a dictionary | taken out | - | - | times a factor |
+//! | head | what it writes becomes 0 | mean over positions | what it writes there | times a factor |
+//! | MLP, its rest | its neurons, or those that are no nodes, become 0 | their means | their activations there | times a factor |
 //! | remainder of neurons, bias, target | - | - | - | - |
+//!
+//! The output bias of an MLP is the graph's own column and stays when the MLP is set to zero: `L2.N*@8=0` is the same intervention, and
+//! `L2.mlp@8=0` takes the bias along.
 //!
 //! A feature writes the difference between new and clean activation times its decoder on top of the MLP's output (circuit-tracer's
 //! interventions), so in a group the members come on top of what upstream members do to them; a neuron is set, or multiplied as upstream

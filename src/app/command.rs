@@ -91,7 +91,7 @@ impl App {
     /// The command that makes the graph of a prompt, uncut.
     pub(super) fn graph_words(&self, words: &mut Vec<String>, wanted: GraphRequest) {
         let basis: &[&str] = match wanted.basis {
-            Basis::Circuit => &["--attention", "nodes"],
+            Basis::Circuit => &["--attention", "nodes", "--whole-mlps"],
             Basis::Neurons => &["--nodes", "neurons", "--attention", "through"],
             Basis::Features => &["--nodes", "features"],
         };

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::Slot;
+use super::pane::RequestState;
 use crate::analysis::generate::{Ended, Longer, Sampling};
 use crate::engine::Ask;
 use anyhow::{Context, Result, bail, ensure};
@@ -37,10 +38,29 @@ impl App {
         self.tickets
     }
 
+    /// No more will be written: what was is kept.
+    pub(super) fn keep_written(&mut self) {
+        if let Some(longer) = self.written.take() {
+            self.generated(longer);
+        }
+    }
+
+    /// What is said of tokens when no more of them are wanted: those that were written are kept.
+    pub(super) fn written_kept(&self) -> Option<String> {
+        let pane = self.pane(Slot::Generate);
+        let (RequestState::Running(..), Some(Ask::Generate { count, .. })) = (&pane.state, &pane.asked) else {
+            return None;
+        };
+        let written = self.written.as_ref()?.count;
+        Some(format!("{written} of {count} tokens were written and are kept"))
+    }
+
     /// Takes the longer prompt, and says how it was made so that it can be made again, why it is shorter than asked for, and which edits
     /// moved on with its end.
     pub(super) fn generated(&mut self, longer: Longer) {
         if let Some(Ask::Generate { question, count, sampling }) = self.pane(Slot::Generate).asked.clone() {
+            // What can be made again is what was kept.
+            let count = if longer.ended == Ended::Enough { longer.count } else { count };
             self.log_generation(&question, count, sampling);
             let tokens = if longer.count == 1 { "1 token".to_owned() } else { format!("{} tokens", longer.count) };
             let mut said = match &sampling {
@@ -61,6 +81,7 @@ impl App {
             }
             self.say(said);
         }
+        self.written = None;
         (self.prompt, self.ids) = (Some(longer.prompt), longer.ids);
         self.selection.position = -1;
     }

@@ -32,10 +32,15 @@ impl App {
             self.side = false;
             return;
         }
-        let (kept, piped) = (self.tests_kept(), self.piping.is_some());
+        let (kept, written, piped) = (self.tests_kept(), self.written_kept(), self.piping.is_some());
         if self.stop() {
             // A shell command was no question.
-            let said = if piped { "stopped".to_owned() } else { self.stopped(kept, Action::AskAgain, "asks again") };
+            let said = match written {
+                _ if piped => "stopped".to_owned(),
+                // The prompt is another one now: nothing is asked again.
+                Some(written) => format!("stopped: {written}"),
+                None => self.stopped(kept, Action::AskAgain, "asks again"),
+            };
             self.say(said);
         } else if self.leave_cell() {
             self.cursors_follow_selection();
@@ -52,7 +57,7 @@ impl App {
         if self.overlay.take().is_some() {
             return;
         }
-        let kept = self.tests_kept();
+        let kept = self.tests_kept().or_else(|| self.written_kept());
         if self.stop() {
             self.say(self.stopped(kept, Action::Interrupt, "once more quits"));
         } else {

@@ -72,6 +72,9 @@ impl App {
 
     pub(super) fn ask(&mut self, slot: Slot, ask: Ask) {
         self.end(slot);
+        if slot == Slot::Generate {
+            self.written = None;
+        }
         self.tickets += 1;
         let job = JobId(self.tickets);
         let pane = self.pane_mut(slot);
@@ -164,6 +167,7 @@ impl App {
                 self.pane_mut(slot).state = RequestState::Cancelled;
                 any = true;
                 match slot {
+                    Slot::Generate => self.keep_written(),
                     Slot::Verify => self.end_tests(),
                     Slot::Branch => self.stop_opening(),
                     _ => {}

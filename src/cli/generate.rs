@@ -25,7 +25,7 @@ pub struct Generate {
     /// At most so many tokens
     #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
     tokens: usize,
-    /// Draw by probability, logits divided by this (0: the most probable token)
+    /// Draw by probability, logits divided by this; 0 is the most probable token, 1 holds where another option draws
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Draw among the K most probable tokens
@@ -34,7 +34,7 @@ pub struct Generate {
     /// Draw among the fewest tokens that have probability P together
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
-    /// Draw: the same seed draws the same tokens
+    /// Draw: the same seed draws the same tokens; 0 where another option draws
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// End before this text, repeatable
@@ -80,12 +80,16 @@ impl Generate {
         };
         let (ids, edits) = (input.ids(), &self.edits.edits);
         edits.iter().filter_map(|edit| acts(edit, self.onward)).for_each(|said| output::remark(&said));
+        // One option alone draws with the others' defaults.
+        if let Some(drawn) = &settings.sampling {
+            output::remark(&drawn.to_string());
+        }
         let ended = generate(&model, &ids, edits, input.asked, &settings, &mut |_, _| Ok(()), &mut each)?;
         show(&format!("{}\n", written.rest()))?;
         let text = written.text();
         match self.output.format {
             OutputFormat::Json => self.object(&model, &input, &all, &text, &ended),
-            OutputFormat::Tsv => output::print(&self.report(&model, &input, &all, &text, &ended), &self.output),
+            OutputFormat::Tsv => output::print(&self.report(&model, &input, &all, &text, &ended)?, &self.output),
             OutputFormat::Text => self.say(&model, &all, &text, &ended),
         }
     }
@@ -122,6 +126,7 @@ impl Generate {
             prompt: input.prompt.as_deref(),
             bos: input.bos.to_string(),
             edits: self.edits.edits.iter().map(ToString::to_string).collect(),
+            sampling: self.sampling()?,
             tokens: tokens
                 .map(|t| Piece { id: t.id, text: t.text.clone(), logprob: None, alternatives: None })
                 .collect(),
@@ -136,9 +141,12 @@ impl Generate {
     }
 
     /// The answer as tables.
-    fn report(&self, model: &Model, input: &Input, all: &[Generated], text: &str, ended: &Ended) -> Report {
+    fn report(&self, model: &Model, input: &Input, all: &[Generated], text: &str, ended: &Ended) -> Result<Report> {
         let mut report = output::begin(model, input, &self.output);
         self.edits.list(&mut report);
+        if let Some(drawn) = self.sampling()? {
+            report.fact("drawn", drawn.to_string());
+        }
         report.fact("text", text.to_owned());
         report.fact("ended", why(model, ended, all.len()));
         let names = || [Column::integer("id"), Column::token("text"), Column::number("logprob", "", 4)];
@@ -159,7 +167,7 @@ impl Generate {
         }
         report.table("generated", "Generated", generated);
         report.table("alternatives", "Alternatives", alternatives);
-        report
+        Ok(report)
     }
 
     /// The text into a file, if one was named, and why it ended.
@@ -179,6 +187,8 @@ struct Answer<'a> {
     prompt: Option<&'a str>,
     bos: String,
     edits: Vec<String>,
+    /// None is the most probable token each time.
+    sampling: Option<Sampling>,
     tokens: Vec<Piece>,
     generated: Vec<Piece>,
     text: &'a str,
@@ -225,13 +235,16 @@ fn bytes(model: &Model, id: u32) -> Vec<u8> {
     model.text.as_ref().map_or_else(|| model.piece(id).into_bytes(), |text| text.bytes(id))
 }
 
+/// What of the characters that are not printed by themselves goes out as it is: ends of lines, tabs, and what joins emoji into one.
+const PLAIN: [char; 3] = ['\n', '\t', '\u{200d}'];
+
 /// Text for a terminal: all but newlines and tabs that would steer it is written out.
 fn readable(text: &str) -> String {
     let part = |part: &str| -> String {
-        let end = part.strip_suffix(['\n', '\t']).map_or(part.len(), str::len);
+        let end = part.strip_suffix(PLAIN).map_or(part.len(), str::len);
         format!("{}{}", escape(&part[..end]), &part[end..])
     };
-    text.split_inclusive(['\n', '\t']).map(part).collect()
+    text.split_inclusive(PLAIN).map(part).collect()
 }
 
 #[cfg(test)]
@@ -250,6 +263,7 @@ mod tests {
 
     #[test]
     fn a_terminal_is_not_steered() {
+        assert_eq!(readable("👩\u{200d}👧 \u{202e}"), "👩\u{200d}👧 \\u{202e}");
         assert_eq!(readable("a\tb\nc\u{1b}[2J\r\n"), "a\tb\nc\\u{1b}[2J\\r\n");
     }
 }

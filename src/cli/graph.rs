@@ -53,6 +53,9 @@ pub struct GraphArgs {
     /// node (through, the default with a dictionary)
     #[arg(long, value_enum)]
     attention: Option<circuit::Attention>,
+    /// With --attention nodes: MLPs stay whole, as in the explorer before they are opened
+    #[arg(long)]
+    whole_mlps: bool,
     /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1)
     #[arg(long, value_name = "auto|none|LIST")]
     sink: Option<Sink>,
@@ -99,7 +102,7 @@ pub struct GraphArgs {
 /// How a graph is printed.
 #[derive(Args, Debug)]
 struct GraphOutput {
-    /// How to print: text when not given
+    /// How to print: when not given, as the ending of --out names one, else text
     #[arg(long, value_parser = graph_format())]
     format: Option<&'static GraphFormat>,
     /// Draw trees with ASCII characters
@@ -371,7 +374,10 @@ impl GraphOutput {
     }
 
     fn format(&self) -> &'static GraphFormat {
-        self.format.unwrap_or(format::ALL[0])
+        let ending = self.out.as_ref().and_then(|out| out.extension()).and_then(|ending| ending.to_str());
+        let by_ending =
+            || format::ALL.iter().copied().find(|format| format.ending.is_some() && format.ending == ending);
+        self.format.or_else(by_ending).unwrap_or(format::ALL[0])
     }
 
     fn is_text(&self) -> bool {

@@ -5,10 +5,10 @@ use super::output::{self, OutputFormat};
 use crate::analysis::verify::{Test, Verifier};
 use crate::analysis::verify_request::{FACTOR, STRONGEST};
 use crate::cast::single;
-use crate::graph::Graph;
 use crate::graph::format::json;
 use crate::graph::group::{self, Group};
 use crate::graph::verification::{Intervention, Kept, NodeEffect, Subject, Summary, Verification};
+use crate::graph::{Graph, NodeKind};
 use crate::model::Model;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub struct Verify {
     #[command(flatten)]
     file: GraphFileArgs,
-    /// Test this many neurons and features, those with the most influence
+    /// Test this many neurons and features, those that count most, or in graphs without counts those with the most influence
     #[arg(long, default_value_t = STRONGEST, value_name = "N")]
     top: usize,
     /// Test this node or unit too, by its address or its id: L1.N30@10, L0.H1; repeatable
@@ -164,10 +164,11 @@ impl Verify {
         report.fact("model", model.source.to_string());
         output::unread(&mut report, model);
         report.fact("prompt", graph.metadata.prompt.clone());
-        report.fact(
-            "target",
-            format!("{} {:?}", graph.nodes[target as usize].name(), graph.nodes[target as usize].label),
-        );
+        let node = &graph.nodes[target as usize];
+        // A contrast is named by its two tokens, in quotes already.
+        let named =
+            if node.name() == "target" { node.label.clone() } else { format!("{} {:?}", node.name(), node.label) };
+        report.fact("target", named);
         let nodes = found.iter().filter(|v| matches!(v.subject, Subject::Node(_)));
         let summary = Summary::of_targets(nodes);
         report.fact("nodes_tested", summary.n);
@@ -180,6 +181,13 @@ impl Verify {
         report.table("verified", "Change of the target", table(graph, found));
         if found.iter().any(|v| v.effects.len() > 1) {
             report.table("downstream", "Change of nodes downstream", downstream(graph, found));
+        }
+        let whole = |id: &str| graph.nodes.iter().any(|n| n.kind == NodeKind::Mlp && &*n.id == id);
+        if found.iter().any(|v| matches!(&v.subject, Subject::Node(id) if whole(id))) {
+            report.note(
+                "mlp",
+                "Zero of an MLP is zero of its neurons (as L2.N*@8=0): its output bias, where it has one, stays.",
+            );
         }
         if !kept.is_empty() {
             report.table("keep_only", "Groups kept alone, all other units mean-ablated", keep_only(kept));

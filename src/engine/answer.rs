@@ -9,7 +9,7 @@ use crate::address::Edit;
 use crate::analysis::attribution::{self, Basis, GraphId, GraphRequest};
 use crate::analysis::circuit::{self, HeadPlace};
 use crate::analysis::circuit_graph::{self, BranchPlace};
-use crate::analysis::generate::{self, Sampling};
+use crate::analysis::generate::{self, Longer, Sampling};
 use crate::analysis::input::Input;
 use crate::analysis::loadings::{self, EdgeQuestion, OfHead};
 use crate::analysis::param::Values;
@@ -135,8 +135,16 @@ impl Worker {
         let open = self.opened()?;
         self.features(&open, question)?;
         let input = self.input(&open, &question.prompt, question.ids.as_deref())?;
+        let mut last = Instant::now();
+        // What was written is told as it is known: whoever stops the rest keeps it.
+        let so_far = &mut |longer: &dyn Fn() -> Longer| {
+            if last.elapsed() >= TOLD && self.live.has(job.id) {
+                self.say(job.id, Said::Partial(Answer::Prompt(longer())));
+                last = Instant::now();
+            }
+        };
         let step = &mut self.step(job);
-        generate::longer(&open.model, &input, &question.edits, how, step).map(Answer::Prompt)
+        generate::longer(&open.model, &input, &question.edits, how, step, so_far).map(Answer::Prompt)
     }
 
     fn method(

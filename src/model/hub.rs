@@ -90,10 +90,15 @@ pub type DownloadProgress<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
 /// Called with what is about to be fetched; an error means no.
 pub type Consent<'a> = &'a mut dyn FnMut(&DownloadPlan) -> Result<()>;
 
+/// Endings of files of weights.
+const WEIGHTS: [&str; 3] = [".gguf", ".safetensors", ".bin"];
+
 /// The repository that `name` stands for when it is neither a built-in model nor a file or folder here.
 pub fn repository(name: &str) -> Option<Name> {
     let here = crate::builtin::get(name).is_some() || std::path::Path::new(name).exists();
-    Name::parse(name).filter(|_| !here)
+    // A file of weights in a folder here: a repository is called so by nobody, and a slip of the pen asks no server.
+    let file = |name: &Name| name.path.is_none() && WEIGHTS.iter().any(|ending| name.repository.ends_with(ending));
+    Name::parse(name).filter(|name| !here && !file(name))
 }
 
 /// Whether `name` stands for something here: a built-in model, a file or folder, or a repository of which there is something

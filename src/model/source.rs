@@ -70,6 +70,7 @@ impl Source {
         if !looks_like_path && let Some(path) = cached_file(name)? {
             return Ok(Source::Gguf { name: name.into(), path });
         }
+        let gone = if looks_like_path || name.ends_with(".gguf") { ": there is no such file or folder" } else { "" };
         let built_in: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
         // A file and a path are on no hub; nor is a name of one word.
         let fill = match looks_like_path || name.ends_with(".gguf") || !name.contains('/') {
@@ -77,7 +78,7 @@ impl Source {
             false => format!("fill it with: {}", download_hint(name, "")),
         };
         bail!(
-            "no model is called {name:?}; accepted: a built-in name ({}), a folder, a GGUF file, or a name in the Hugging Face cache {} ({fill})",
+            "no model is called {name:?}{gone}; accepted: a built-in name ({}), a folder, a GGUF file, or a name in the Hugging Face cache {} ({fill})",
             built_in.join(", "),
             cache().map_or("(no home folder)".into(), |p| p.display().to_string()),
         )

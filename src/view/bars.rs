@@ -90,6 +90,9 @@ impl Canvas<'_> {
                 None => next.tokens.get(at).map_or("", |t| t.text.as_str()),
             };
             x = self.put(left, x, left.y, &format!(" \"{token}\""), Style::new());
+            if let Some(effect) = app.patched_effect() {
+                x = self.put(left, x, left.y, &format!("  effect {effect:.2}"), theme.key());
+            }
             // In one place whatever is selected, where there is room: a move does not write all of the line anew.
             if area.width >= crate::app::WIDE {
                 x = x.max(left.x + SELECTED).min(left.right());

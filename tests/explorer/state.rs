@@ -1,6 +1,7 @@
 //! What stays and what goes when the question changes, and what the screen says of work that runs, ends or is stopped.
 
 use crate::harness::Harness;
+use mechscope::analysis::generate::{Ended, Longer};
 use mechscope::app::graph::Beside;
 use mechscope::app::message::Message;
 use mechscope::app::overlay::Overlay;
@@ -95,6 +96,28 @@ fn tests_that_are_stopped_leave_what_they_measured() {
     // They are asked for again by the key that was named.
     h.press("F5");
     assert_eq!(h.app.graph.shown().unwrap().graph.verified.len(), all.len());
+}
+
+#[test]
+fn tokens_that_were_written_stay_when_no_more_are_wanted() {
+    let mut h = Harness::new(80, 24);
+    h.press("g n");
+    h.type_text("400");
+    key(&mut h, "Enter");
+    let prompt = h.app.prompt.clone().unwrap();
+    let longer = Longer { prompt: format!("{prompt} Austin."), ids: None, count: 2, ended: Ended::Enough };
+    says(&mut h, Slot::Generate, Said::Partial(Answer::Prompt(longer.clone())));
+    assert_eq!(h.app.prompt.as_ref(), Some(&prompt), "until it ends, the prompt is what it was");
+    key(&mut h, "Esc");
+    assert!(message(&h).contains("2 of 400 tokens were written and are kept"), "{}", message(&h));
+    assert_eq!(h.app.prompt, Some(longer.prompt));
+    assert!(h.app.log.iter().any(|line| line.contains("generate --tokens 2 ")), "{:?}", h.app.log);
+    // What is said of an earlier one is nothing that a later one would take.
+    h.press("g n");
+    h.type_text("400");
+    key(&mut h, "Enter");
+    key(&mut h, "Esc");
+    assert_eq!(h.app.prompt.unwrap(), format!("{prompt} Austin."));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which token comes next: the most probable, or one drawn by probability.
 
 use crate::analysis::next_token::NextToken;
+use std::fmt::{self, Display, Formatter};
 
 /// How tokens are drawn. Temperature comes first, then top-k, then top-p, as in transformers.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -22,6 +23,19 @@ impl Sampling {
     /// By the model's own probabilities.
     pub fn seeded(seed: u64) -> Self {
         Sampling { seed, temperature: Self::TEMPERATURE, top_k: None, top_p: None }
+    }
+}
+
+impl Display for Sampling {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "drawn with temperature {} and seed {}", self.temperature, self.seed)?;
+        if let Some(k) = self.top_k {
+            write!(f, ", among the {k} most probable tokens")?;
+        }
+        match self.top_p {
+            Some(p) => write!(f, ", among the fewest that have probability {p} together"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Longer {
     pub ended: Ended,
 }
 
-/// Writes on after a prompt: `count` tokens, or as many as the model can read.
+/// Writes on after a prompt: `count` tokens, or as many as the model can read. After every token `so_far` can have the prompt as it is by then.
 ///
 /// # Errors
 /// As [`generate`]; a prompt that leaves no room for a token is one that the model does not take.
@@ -31,23 +31,26 @@ pub fn longer(
     edits: &[Edit],
     (count, sampling): (usize, Option<Sampling>),
     step: Step,
+    so_far: &mut dyn FnMut(&dyn Fn() -> Longer),
 ) -> Result<Longer> {
     let settings = GenerateSettings { count, sampling, ..GenerateSettings::default() };
-    let mut ids = input.ids();
-    let before = ids.len();
+    let ids = input.ids();
+    let with = |new: &[u32], ended: Ended| {
+        let all = [&ids, new].concat();
+        let prompt = written_on(model, input.prompt.as_deref().unwrap_or_default(), &all, ids.len());
+        let same = model.encode(&prompt, input.asked).is_ok_and(|e| e.ids() == all);
+        Longer { prompt, ids: (!same).then_some(all), count: new.len(), ended }
+    };
     let done = std::cell::Cell::new(0);
-    let new = std::cell::RefCell::new(Vec::new());
+    let mut new = Vec::new();
     let ended =
         generate(model, &ids, edits, input.asked, &settings, &mut |_, _| step(done.get(), count), &mut |token| {
             done.set(done.get() + 1);
-            new.borrow_mut().push(token.id);
+            new.push(token.id);
+            so_far(&|| with(&new, Ended::Enough));
             Ok(true)
         })?;
-    ids.extend(new.into_inner());
-    let prompt = written_on(model, input.prompt.as_deref().unwrap_or_default(), &ids, before);
-    let same = model.encode(&prompt, input.asked).is_ok_and(|e| e.ids() == ids);
-    let count = ids.len() - before;
-    Ok(Longer { prompt, ids: (!same).then_some(ids), count, ended })
+    Ok(with(&new, ended))
 }
 
 /// The text of a prompt with the tokens from `before` on: a character that its last tokens begin is completed by new ones.

@@ -107,7 +107,12 @@ fn pair(model: &Model, item: &PromptItem, bos: Bos, at: Option<&SetPosition>) ->
         Some(SetPosition::Named(name)) => {
             let place = item.positions.get(name).with_context(|| {
                 let known: Vec<&str> = item.positions.keys().map(String::as_str).collect();
-                format!("\"positions\" has no {name:?}; accepted: a position, or one of {known:?}")
+                match known.is_empty() {
+                    true => format!("found {name:?}, but it names no positions; accepted: a number"),
+                    false => {
+                        format!("\"positions\" has no {name:?}; accepted: a number, or one of {}", known.join(", "))
+                    }
+                }
             })?;
             Some(last_of(place, &clean).with_context(|| format!("positions: {name}"))?)
         }

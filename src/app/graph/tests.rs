@@ -17,7 +17,8 @@ use crate::report::{Cell, Column, Report, Table};
 
 /// What the words of the table mean.
 const READING: &str = "patterns_held: what was measured with attention patterns held, as in files. why: what the measured effect has beside \
-    the predicted one. patterns: heads look elsewhere; norms: norm scales answer; nonlinear: neurons do. The graph holds all three.";
+    the predicted one. patterns: heads look elsewhere; norms: norm scales answer; nonlinear: neurons do. The graph holds all three. \
+    Zero of an MLP is zero of its neurons (L2.N*@8=0): its output bias stays.";
 
 /// Characters of another prompt that are shown.
 const PROMPT: usize = 20;

@@ -282,6 +282,15 @@ impl App {
         }
     }
 
+    /// The effect of the cell that is selected, where the picture may be too narrow for numbers: 0 is nothing, 1 the whole difference.
+    pub fn patched_effect(&self) -> Option<f32> {
+        let pane = self.pane(Slot::Patch);
+        let grid = picture(pane.report.as_deref().filter(|_| self.tab == Tab::Patch && pane.fresh)?)?;
+        let address = pane.address()?;
+        let at = grid.addresses.iter().position(|of| *of == address)?;
+        grid.values.get(at).copied().filter(|value| value.is_finite())
+    }
+
     /// How the estimates that are shown agree with runs, where both are known.
     fn correlation(&self) -> Option<f64> {
         let pane = self.pane(Slot::Patch);

@@ -52,7 +52,7 @@ impl GraphArgs {
             max_nodes: self.max_nodes.unwrap_or(circuit_graph::USUAL),
             gate: self.gate.rule(),
             sink: self.sink.clone().unwrap_or_default(),
-            neurons: true,
+            neurons: !self.whole_mlps,
         };
         circuit_graph::plan(model, input.tokens.len(), &settings)?;
         let trace = model.run(&input.ids(), &Sites::Only(Circuit::sites(&model.decoder)), Logits::Last)?;

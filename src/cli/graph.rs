@@ -204,17 +204,16 @@ impl GraphArgs {
             graph.metadata.prompt.clone_from(prompt);
         }
         let influence = Influence::of(&graph)?;
-        let scores = influence.scores();
         let pruned = prune(&graph, &influence, thresholds)?;
-        let score = |s: Option<f64>| s.map_or("none".to_owned(), |s| format!("{s:.3}"));
+        let scores = graph.scores(&influence, Some(&pruned));
+        let scores = scores.in_words().into_iter().map(|(name, words)| format!("; {name} {words}"));
         output::remark(&format!(
-            "{} nodes and {} edges, pruned to {} and {}; before pruning: replacement {}, completeness {}",
+            "{} nodes and {} edges, pruned to {} and {}{}",
             graph.nodes.len(),
             graph.edges.len(),
             pruned.n_nodes(),
             pruned.n_edges(),
-            score(scores.replacement),
-            score(scores.completeness)
+            scores.collect::<String>()
         ));
         remark_on_worth(&graph, dictionary.as_ref());
         let partial = graph.metadata.partial;

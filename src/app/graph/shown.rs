@@ -5,7 +5,7 @@ use crate::analysis::attribution::{Attribution, GraphId};
 use crate::cast::short;
 use crate::graph::tree::{Branch, Branches, Limits, Tree, TreeDirection, TreeItem, TreeSource};
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
-use crate::graph::{Edge, Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
+use crate::graph::{Edge, Edges, Graph, GraphScores, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result, bail};
 use std::cell::OnceCell;
@@ -73,6 +73,8 @@ pub struct Shown {
     tested: BTreeMap<usize, u32>,
     /// The kept edges that carry most, strongest first, once somebody draws them.
     strongest: OnceCell<Vec<Edge>>,
+    /// What all nodes explain and what the kept ones do, once it is shown.
+    scores: OnceCell<GraphScores>,
     /// The last test of each node, and which of its effects is that on the target.
     effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
@@ -120,6 +122,7 @@ impl Shown {
             evidence: None,
             tested,
             strongest: OnceCell::new(),
+            scores: OnceCell::new(),
             effects,
             rows,
             at: None,
@@ -333,6 +336,14 @@ impl Shown {
         })
     }
 
+    /// The scores of all nodes and of the kept ones in a line, as commands write them; none where they say nothing.
+    pub fn scores_in_words(&self) -> Option<String> {
+        let scores = self.scores.get_or_init(|| self.graph.scores(&self.influence, Some(&self.pruned)));
+        let words = scores.in_words().into_iter().map(|(name, words)| format!("{name} {words}"));
+        let words: Vec<String> = words.filter(|_| self.graph.is_scored()).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
     /// The target with the largest weight.
     pub fn first_target(&self) -> u32 {
         let weights = self.influence.weights();
@@ -393,7 +404,7 @@ impl Shown {
     /// Thresholds outside of 0 to 1.
     pub fn set_thresholds(&mut self, node: f64, edge: f64) -> Result<()> {
         self.pruned = prune(&self.graph, &self.influence, Thresholds::new(node, edge)?)?;
-        self.strongest = OnceCell::new();
+        (self.strongest, self.scores) = (OnceCell::new(), OnceCell::new());
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::address::{Address, Part};
 use crate::cast::short;
 use crate::graph::format::GraphFormat;
 use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
-use crate::graph::{Graph, Influence, Metadata, NodeKind, Scores, Traced};
+use crate::graph::{Graph, Influence, Metadata, NodeKind, Traced};
 use crate::report::text::escape;
 
 /// The characters of the guide lines.
@@ -102,11 +102,11 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
         fact(out, "writes", WRITES)?;
         fact(out, "counts", COUNTS)?;
         fact(out, "rows", ROWS)?;
-    } else {
-        let Scores { replacement, completeness } = influence.scores();
-        let score = |score: Option<f64>| score.map(|score| format!("{score:.3}")).unwrap_or_default();
-        fact(out, "replacement", &score(replacement))?;
-        fact(out, "completeness", &score(completeness))?;
+    }
+    if graph.is_scored() {
+        for (name, words) in graph.scores(influence, None).in_words() {
+            fact(out, name, &words)?;
+        }
     }
     let sentences = graph.in_sentences();
     if !sentences.is_empty() {

@@ -111,6 +111,9 @@ struct GraphOutput {
     /// Levels of the tree
     #[arg(long, default_value_t = Limits::default().depth, value_name = "N")]
     depth: usize,
+    /// Tell units that are on at nearly all positions one by one, not in one line below each node
+    #[arg(long)]
+    always_on: bool,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
@@ -378,7 +381,8 @@ impl GraphOutput {
     }
 
     fn options(&self) -> WriteOptions {
-        WriteOptions { limits: Limits { depth: self.depth, ..Limits::default() }, ascii: self.ascii }
+        let limits = Limits { depth: self.depth, each_always_on: self.always_on, ..Limits::default() };
+        WriteOptions { limits, ascii: self.ascii }
     }
 }
 

@@ -2,6 +2,7 @@
 //! edge. A head below a neuron is told by what it carries to that neuron; in the graph, which has one row for a node, by what it carries to the target.
 
 use super::assemble::node_of;
+use crate::analysis::attribution_graph::always_on_neurons;
 use crate::analysis::vocabulary::{neuron_directions, project};
 use crate::cast::single;
 use crate::graph::{Node, NodeKind};
@@ -9,7 +10,7 @@ use crate::model::Model;
 use crate::model::text::Piece;
 use crate::replacement::circuit::{Apart, Circuit, CircuitNode, StreamReading};
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Neurons that an MLP opens into beside the rest of it.
 pub const NEURONS: usize = 6;
@@ -127,6 +128,8 @@ fn neurons(
         true => Vec::new(),
         false => project(&model.decoder, &neuron_directions(&model.decoder, layer, &order)?, TOKENS)?,
     };
+    let numbers: BTreeSet<(usize, usize)> = order.iter().map(|neuron| (layer, *neuron)).collect();
+    let on = always_on_neurons(&numbers, circuit.trace(), &mut || Ok(()))?;
     for (&neuron, promoted) in order.iter().zip(promoted) {
         rest -= f64::from(effects[neuron]);
         let mut node = node_of(circuit, tokens, CircuitNode::Neuron { layer, neuron, position }, &[])?;
@@ -135,6 +138,7 @@ fn neurons(
         let written = if below { promoted.suppressed } else { promoted.promoted };
         let written: Vec<String> = written.iter().map(|(id, _)| format!("\"{}\"", model.piece(*id))).collect();
         node.label = format!("> {}", written.join(" "));
+        node.always_on = on.contains(&(layer, neuron));
         children.push((node, effects[neuron]));
     }
     order.sort_unstable();

@@ -36,7 +36,7 @@ impl GraphRow {
     pub fn node(&self) -> Option<u32> {
         match self.item {
             TreeItem::Node { node, .. } => Some(node),
-            TreeItem::More { .. } => None,
+            TreeItem::More { .. } | TreeItem::AlwaysOn { .. } => None,
         }
     }
 }
@@ -153,6 +153,7 @@ impl Shown {
             opened: of(&before.limits.opened),
             widened: of(&before.limits.widened),
             narrow: of(&before.limits.narrow),
+            always_on: of(&before.limits.always_on),
             ..before.limits.clone()
         };
         self.root = before.same_in(before.root, self).unwrap_or(self.root);
@@ -288,17 +289,12 @@ impl Shown {
     }
 
     fn branches(&self) -> Vec<GraphRow> {
-        let lines = &self.tree.lines;
-        let node_of = |at: usize| match lines[at].item {
-            TreeItem::Node { node, .. } => Some(node),
-            TreeItem::More { .. } => None,
-        };
         let row = |(at, line): (usize, &crate::graph::tree::TreeLine)| GraphRow {
             item: line.item,
-            parent: line.parent.and_then(node_of),
+            parent: self.tree.node_above(at),
             line: at,
         };
-        lines.iter().enumerate().map(row).collect()
+        self.tree.lines.iter().enumerate().map(row).collect()
     }
 
     /// The kept nodes by falling influence, targets first; those that write into a place, if the list is of one.

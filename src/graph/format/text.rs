@@ -180,6 +180,10 @@ pub fn write_tree(graph: &Graph, tree: &Tree, guides: Guides, out: &mut dyn Writ
                 }
                 writeln!(out, "{name}{pad}  {weight:>+9.3}  {:>5.1}%{notes}", 100.0 * share)?;
             }
+            TreeItem::AlwaysOn { count, weight, share, open } => {
+                let more = if open { String::new() } else { format!("  {} {count}", guides.more) };
+                writeln!(out, "{name}{pad}  {weight:>+9.3}  {:>5.1}%{more}", 100.0 * share)?;
+            }
             TreeItem::More { share, .. } => writeln!(out, "{name}{pad}  {:>9}  {:>5.1}%", "", 100.0 * share)?,
         }
     }
@@ -199,6 +203,10 @@ fn name(graph: &Graph, tree: &Tree, at: usize, guides: Guides) -> String {
     let node = match line.item {
         TreeItem::More { count, .. } => {
             text.push_str(&format!("{} {count} more", guides.more));
+            return text;
+        }
+        TreeItem::AlwaysOn { count, .. } => {
+            text.push_str(&format!("always on: {count} units"));
             return text;
         }
         TreeItem::Node { node, .. } => &graph.nodes[node as usize],

@@ -262,6 +262,9 @@ impl Worker {
         if let Subjects::KeepOnly(label, members) = &wanted.what {
             return verifier.kept(label, members, step).map(Answer::Kept);
         }
+        if let Subjects::Drafts(groups) = &wanted.what {
+            return verifier.drafts(groups, step).map(Answer::Drafted);
+        }
         let tests = wanted.tests(&verifier)?;
         let (mut found, told, mut last) = (vec![None; tests.len()], RefCell::new(Vec::new()), Instant::now());
         // What was measured is told as it is known: whoever stops the rest keeps it.

@@ -3,6 +3,7 @@
 use super::enter::Within;
 use crate::analysis::attribution::{Attribution, GraphId};
 use crate::cast::short;
+use crate::graph::group::Draft;
 use crate::graph::tree::{Branch, Branches, Limits, Tree, TreeDirection, TreeItem, TreeSource};
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
 use crate::graph::{Edge, Edges, Graph, GraphScores, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
@@ -67,7 +68,9 @@ pub struct Shown {
     pub(super) branches: Option<Branches>,
     /// The tree, as last laid out.
     pub tree: Tree,
-    /// What speaks for the groups that were drafted.
+    /// The groups that were drafted and are tested.
+    pub(super) drafts: Vec<Draft>,
+    /// What speaks for the drafted groups that were kept.
     pub(super) evidence: Option<Table>,
     /// The tests of single nodes, each with its node.
     tested: BTreeMap<usize, u32>,
@@ -119,6 +122,7 @@ impl Shown {
             within: None,
             branches: None,
             tree,
+            drafts: Vec::new(),
             evidence: None,
             tested,
             strongest: OnceCell::new(),

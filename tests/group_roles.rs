@@ -109,7 +109,9 @@ fn the_heads_that_look_at_the_names_stand_in_groups() {
     let model = path.to_str().unwrap();
     let question = ["-m", model, "-p", JOHN, "--target", " Mary", "--contrast", " John"];
     let graph = drafted(&question);
-    for (head, label) in [("23_head_3_13", "heads@13 look at 9 \" John\", for"), ("23_head_0_13", "heads@13 look at 1 \" Mary\", for")] {
+    for (head, label) in
+        [("23_head_3_13", "heads@13 look at 9 \" John\", for"), ("23_head_0_13", "heads@13 look at 1 \" Mary\", for")]
+    {
         let group = graph.view.supernodes.iter().find(|group| group.members.iter().any(|id| id == head));
         assert_eq!(group.map(|group| &*group.label), Some(label), "{head}");
     }

@@ -55,7 +55,8 @@ pub struct GraphArgs {
     /// node (through, the default with a dictionary)
     #[arg(long, value_enum)]
     attention: Option<circuit::Attention>,
-    /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1)
+    /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1); with --row one line of it (auto as text, none as
+    /// tsv and json when not given)
     #[arg(long, value_name = "auto|none|LIST")]
     sink: Option<Sink>,
     /// Transcoders: a folder in the layout of circuit-tracer, Gemma Scope, SAELens or sparsify, or a name in the Hugging Face cache;

@@ -224,7 +224,8 @@ impl Worker {
         let of = open.graph(graph)?;
         let (trace, kept) = open.circuit(&of, &mut self.step(job))?;
         let circuit = Circuit::again(&open.model.decoder, &trace, kept);
-        let report = circuit::why_it_looks(&circuit, &open.model.pieces(trace.tokens()), head)?;
+        let sinks: Vec<_> = of.graph.nodes.iter().filter_map(|node| node.sink_positions()).collect();
+        let report = circuit::why_it_looks(&circuit, &open.model.pieces(trace.tokens()), head, &sinks)?;
         Ok(Answer::Report(Arc::new(report)))
     }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Edge, Edges, Graph, Pruned};
 use crate::cast::single;
-use always_on::{Child, Entry, entries};
+use always_on::{Child, TreeEntry, entries};
 
 pub use branches::{Branches, KnownBranch};
 pub use path::{Path, strongest_paths};
@@ -329,7 +329,7 @@ fn input_of(graph: &Graph, target: u32) -> f64 {
 
 fn push_children(
     stack: &mut Vec<Pending>,
-    children: Vec<Entry>,
+    children: Vec<TreeEntry>,
     (parent, of): (usize, u32),
     depth: usize,
     limits: &Limits,
@@ -341,16 +341,16 @@ fn push_children(
     let (shown, hidden) = children.split_at(shown);
     let line = |item, last| TreeLine { item, depth, parent: Some(parent), last };
     if !hidden.is_empty() {
-        let share = hidden.iter().map(Entry::share).sum();
-        let item = TreeItem::More { count: hidden.iter().map(Entry::count).sum(), share };
+        let share = hidden.iter().map(TreeEntry::share).sum();
+        let item = TreeItem::More { count: hidden.iter().map(TreeEntry::count).sum(), share };
         stack.push(Pending { line: line(item, true), node: None, members: Vec::new() });
     }
     let open = limits.each_always_on || limits.always_on.contains(&of);
     for (i, entry) in shown.iter().enumerate().rev() {
         let last = hidden.is_empty() && i + 1 == shown.len();
         stack.push(match entry {
-            Entry::One(child) => pending(*child, (parent, depth), last),
-            Entry::AlwaysOn(members) => Pending {
+            TreeEntry::One(child) => pending(*child, (parent, depth), last),
+            TreeEntry::AlwaysOn(members) => Pending {
                 line: line(always_on_item(members, open), last),
                 node: None,
                 members: if open { members.clone() } else { Vec::new() },

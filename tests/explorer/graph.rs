@@ -438,6 +438,19 @@ fn first_and_last_stay_in_their_table() {
     assert!(h.app.pane(Slot::Heads).table().is_some());
 }
 
+#[test]
+fn a_neuron_that_was_trained_to_be_what_it_is_says_so() {
+    let mut h = hello(160, 50);
+    h.press("j");
+    assert_eq!(node_name(&h), "L1.N33@7");
+    let screen = h.screen();
+    assert!(screen.contains("but were trained to"), "{screen}");
+    h.press("j");
+    assert_ne!(node_name(&h), "L1.N33@7");
+    let screen = h.screen();
+    assert!(!screen.contains("but were trained to"), "{screen}");
+}
+
 /// Scores of the whole graph and of the pruned one stand under their names, and command and explorer say the same of the same graph.
 #[test]
 fn command_and_explorer_show_the_same_scores() {

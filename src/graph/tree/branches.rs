@@ -1,7 +1,7 @@
 //! A tree whose branches are told towards the node above them: the same node stands in several places with a branch of its own in each, and the children
 //! of every node add up to its own edge.
 
-use super::always_on::{Child, Entry, entries};
+use super::always_on::{Child, TreeEntry, entries};
 use super::{Branch, Tree, TreeDirection, TreeItem, TreeLine, always_on_item};
 use crate::cast::single;
 use crate::graph::{Graph, NodeKind};
@@ -158,13 +158,13 @@ impl Branches {
             _ => WIDTH,
         };
         let children = entries(graph, known.children.iter().map(|(node, w)| (*node, *w, share(*w))).collect());
-        let large = |entry: &&Entry| width == usize::MAX || entry.share() >= SHARE;
+        let large = |entry: &&TreeEntry| width == usize::MAX || entry.share() >= SHARE;
         let shown = children.iter().take(width).take_while(large).count();
         let (shown, hidden) = children.split_at(shown);
-        let count = hidden.iter().map(Entry::count).sum::<usize>() + known.more;
+        let count = hidden.iter().map(TreeEntry::count).sum::<usize>() + known.more;
         let line = |item, last| TreeLine { item, depth, parent: Some(parent), last };
         if count > 0 {
-            let rest = hidden.iter().map(Entry::share).sum::<f32>() + share(known.more_abs);
+            let rest = hidden.iter().map(TreeEntry::share).sum::<f32>() + share(known.more_abs);
             let line = line(TreeItem::More { count, share: rest }, true);
             stack.push(Pending { line, path: Vec::new(), members: Vec::new() });
         }
@@ -172,8 +172,8 @@ impl Branches {
         for (i, entry) in shown.iter().enumerate().rev() {
             let last = count == 0 && i + 1 == shown.len();
             stack.push(match entry {
-                Entry::One(child) => pending(*child, path, (parent, depth), last),
-                Entry::AlwaysOn(members) => Pending {
+                TreeEntry::One(child) => pending(*child, path, (parent, depth), last),
+                TreeEntry::AlwaysOn(members) => Pending {
                     line: line(always_on_item(members, open), last),
                     path: path.to_vec(),
                     members: if open { members.clone() } else { Vec::new() },

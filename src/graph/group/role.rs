@@ -156,15 +156,17 @@ fn most_of<K: Ord + Copy>(parts: impl Iterator<Item = (K, f64)>) -> Option<K> {
     (most.1 > 0.0).then_some(most.0)
 }
 
-/// `heads@13 look at 9 " John", for`, `units@7 " Dallas", on by L2.H1@8, for`, `units@8 read 7 " Dallas", against`
+/// `heads@13 for: look at 9 " John"`, `units@7 for: own " Dallas", on by L2.H1@8`, `units@8 against: read 7 " Dallas"`
 fn label(graph: &Graph, columns: &Edges, effects: &Effects, role: &Role, members: &[u32]) -> String {
     let Role { position, reads, .. } = *role;
     let token = |position: u32| graph.metadata.token(Some(position)).map_or(String::new(), |text| format!(" {text:?}"));
+    // What tells groups of one position apart comes first: lines are narrow.
+    let sign = if role.against { "against" } else { "for" };
     let mut text = match role.heads {
-        true if effects.sinks.contains(&reads) => format!("heads@{position} rest on {reads}{}", token(reads)),
-        true => format!("heads@{position} look at {reads}{}", token(reads)),
-        false if reads == position => format!("units@{position}{}", token(position)),
-        false => format!("units@{position} read {reads}{}", token(reads)),
+        true if effects.sinks.contains(&reads) => format!("heads@{position} {sign}: rest on {reads}{}", token(reads)),
+        true => format!("heads@{position} {sign}: look at {reads}{}", token(reads)),
+        false if reads == position => format!("units@{position} {sign}: own{}", token(position)),
+        false => format!("units@{position} {sign}: read {reads}{}", token(reads)),
     };
     if let Some(on_to) = role.on_to {
         let there = members.iter().flat_map(|at| readers(graph, columns, effects, *at));
@@ -174,7 +176,7 @@ fn label(graph: &Graph, columns: &Edges, effects: &Effects, role: &Role, members
             _ => text += &format!(", on to {on_to}{}", token(on_to)),
         }
     }
-    text + if role.against { ", against" } else { ", for" }
+    text
 }
 
 #[cfg(test)]
@@ -235,7 +237,7 @@ mod tests {
         // One alone is no group: neither the neuron that works against, nor the two at 1 that read different tokens.
         assert_eq!(
             found,
-            [("heads@1 look at 0 \"a\", for", &[5, 6][..]), ("units@0 \"a\", on by L1.H0@1, for", &[2, 3][..])]
+            [("heads@1 for: look at 0 \"a\"", &[5, 6][..]), ("units@0 for: own \"a\", on by L1.H0@1", &[2, 3][..])]
         );
         assert_eq!((drafts[1].writes, drafts[1].counts), (3.0, Some(1.5)));
     }
@@ -250,8 +252,8 @@ mod tests {
         let drafts = draft(&graph).unwrap();
         let found: Vec<&str> = drafts.iter().map(|d| &*d.group.label).collect();
         // What they bring is not the first token's: the neuron that reads them reads its own, as the other one does.
-        assert!(found.contains(&"heads@1 rest on 0 \"a\", for"), "{found:?}");
-        assert!(found.contains(&"units@1 \" b\", for"), "{found:?}");
+        assert!(found.contains(&"heads@1 for: rest on 0 \"a\""), "{found:?}");
+        assert!(found.contains(&"units@1 for: own \" b\""), "{found:?}");
     }
 
     #[test]
@@ -271,6 +273,6 @@ mod tests {
         assert_eq!(drafts.len(), 1);
         // 3.0 of 4.0 times 8.0, and 1.0 of 4.0 times 8.0 with 1.0 besides; the target weighs a half.
         assert_eq!((&drafts[0].group.members[..], drafts[0].writes), (&[2, 1][..], 3.0 + 1.5));
-        assert_eq!((&*drafts[0].group.label, drafts[0].counts), ("units@0, on to 1, for", None));
+        assert_eq!((&*drafts[0].group.label, drafts[0].counts), ("units@0 for: own, on to 1", None));
     }
 }

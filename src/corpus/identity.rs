@@ -39,7 +39,7 @@ pub fn of_file(path: &Path) -> Result<String> {
     }
     let mut bytes = vec![0; crate::cast::size(PIECE)];
     for piece in 0..PIECES {
-        file.seek(SeekFrom::Start((size - PIECE) / (PIECES - 1) * piece)).with_context(named)?;
+        file.seek(SeekFrom::Start((size - PIECE) * piece / (PIECES - 1))).with_context(named)?;
         file.read_exact(&mut bytes).with_context(named)?;
         sum.update(&bytes);
     }

@@ -7,7 +7,10 @@ import os
 import subprocess
 import sys
 
-import ray
+# This file has the name of the package: its own folder is not where that is looked for.
+sys.path = [place for place in sys.path if os.path.abspath(place or ".") != os.path.dirname(os.path.abspath(__file__))]
+
+import ray  # noqa: E402
 
 DIR = "@DIR@"
 PROGRAM = os.environ.get("MECHSCOPE", "@PROGRAM@")

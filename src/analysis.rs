@@ -8,6 +8,7 @@ pub mod circuit;
 pub mod circuit_graph;
 mod copy_logits;
 pub mod detect;
+pub mod eap;
 mod features;
 pub mod generate;
 pub mod graph_run;
@@ -68,6 +69,7 @@ pub const COMMANDS: &[&MethodCommand] = &[
     &verify::KEEP_ONLY,
     &trust::TRUST,
     &patch::PATCH,
+    &eap::CIRCUIT,
 ];
 
 /// A method with a command of its own.

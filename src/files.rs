@@ -50,9 +50,8 @@ fn replace_as(
     let named = || format!("cannot write {}", path.display());
     ensure!(!path.is_dir(), "{} is a folder; accepted: a file to write", path.display());
     let there = std::fs::metadata(path).ok();
-    if there.as_ref().is_some_and(|there| !there.is_file()) {
-        let opened = OpenOptions::new().write(true).open(path);
-        return opened.map_err(anyhow::Error::from).and_then(|mut f| write(&mut f)).with_context(named);
+    if let Some(there) = there.as_ref().filter(|there| !there.is_file()) {
+        return place::open_special(path, there).and_then(|mut file| write(&mut file)).with_context(named);
     }
     let target = place::behind_links(path).with_context(named)?;
     let mut part = PartFile::beside(&target, if there.is_some() { Some(0o600) } else { mode }).with_context(named)?;

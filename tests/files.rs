@@ -3,7 +3,7 @@
 
 use mechscope::files::{check_writable, home, open_regular, replace, replace_private};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
 
 fn mode(path: &Path) -> u32 {
@@ -76,6 +76,36 @@ fn places_that_take_no_file_are_named_before() {
     check_writable(Path::new("/dev/null")).unwrap();
     check_writable(&at("new")).unwrap();
     assert_eq!(names(folder.path()), ["file", "pipe", "round"], "looking changes nothing");
+}
+
+#[test]
+fn a_disk_is_never_written_to() {
+    let is_disk = |path: &Path| fs::metadata(path).is_ok_and(|there| there.file_type().is_block_device());
+    let devices = fs::read_dir("/dev").unwrap().map(|entry| entry.unwrap().path());
+    let Some(disk) = devices.into_iter().find(|path| is_disk(path)) else {
+        return eprintln!("NOT TESTED: this machine shows no disk");
+    };
+    let error = format!("{:#}", check_writable(&disk).unwrap_err());
+    assert_eq!(error, format!("{} is a disk; accepted: a file to write", disk.display()));
+}
+
+/// What is written to a pipe without a reader would be waited with for ever.
+#[test]
+fn a_pipe_without_a_reader_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    fifo(&pipe);
+    let error = format!("{:#}", replace(&pipe, |_| panic!("nothing is written")).unwrap_err());
+    assert!(error.starts_with(&format!("cannot write {}", pipe.display())), "{error}");
+    assert!(error.contains("nobody reads from this pipe"), "{error}");
+    // One that comes late is served, and blocks of more than a pipe holds arrive whole.
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read(pipe).unwrap()
+    });
+    let bytes = vec![7; 1 << 20];
+    replace(&pipe, |file| Ok(file.write_all(&bytes)?)).unwrap();
+    assert!(reader.join().unwrap() == bytes);
 }
 
 /// A pipe that nobody writes to would be waited for.

@@ -44,7 +44,7 @@ use run::CircuitRuns;
 use runs::{PairRuns, written};
 use score::PairScores;
 
-pub use curve::{CurvePoint, FaithfulnessCurve, Kept};
+pub use curve::{CurvePoint, FaithfulnessCurve, KeptEdges};
 pub use runs::AnswerPair;
 
 /// The entry of `mechscope circuit`.

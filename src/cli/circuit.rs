@@ -5,7 +5,7 @@ use super::target::TargetArgs;
 use super::{ModelArgs, OutputArgs, output};
 use crate::analysis::eap::edges::{EdgeRanking, EdgeSelection};
 use crate::analysis::eap::{
-    AnswerPair, CIRCUIT, CircuitQuestion, EdgeMethod, EdgeScores, EdgeStudy, Kept, Outside, STEPS, file, tables,
+    AnswerPair, CIRCUIT, CircuitQuestion, EdgeMethod, EdgeScores, EdgeStudy, KeptEdges, Outside, STEPS, file, tables,
 };
 use crate::analysis::patch::AnswerMetric;
 use crate::analysis::prompt_set::PromptSet;
@@ -90,7 +90,7 @@ impl CircuitArgs {
             _ => choose(curve.enough(&graph)),
         };
         let measured = study.measure(std::slice::from_ref(&circuit), &mut progress)?;
-        let kept = Kept::new(&circuit, measured.faithfulness().first().copied().unwrap_or(f64::NAN));
+        let kept = KeptEdges::new(&circuit, measured.faithfulness().first().copied().unwrap_or(f64::NAN));
         if let Some(path) = &self.save {
             file::save(path, &scores.mean, &circuit)?;
         }

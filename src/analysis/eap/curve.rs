@@ -14,7 +14,7 @@ const CLOSE: f64 = 0.1;
 
 /// A circuit of the curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kept {
+pub struct KeptEdges {
     /// Its edges, without those that lead nowhere.
     pub edges: usize,
     /// Its nodes, the input among them.
@@ -31,9 +31,9 @@ pub struct CurvePoint {
     /// How many edges that is.
     pub edges: usize,
     /// Ranked by size.
-    pub absolute: Kept,
+    pub absolute: KeptEdges,
     /// Ranked with their sign.
-    pub signed: Kept,
+    pub signed: KeptEdges,
 }
 
 /// The curve over all sizes.
@@ -56,10 +56,10 @@ impl EdgeStudy<'_> {
         let of = |ranking| sizes.map(|n| graph.choose(scores, n, ranking, by));
         let circuits: Vec<EdgeSet> = [of(EdgeRanking::Absolute), of(EdgeRanking::Signed)].concat();
         let measured = self.measure(&circuits, step)?;
-        let kept: Vec<Kept> = circuits
+        let kept: Vec<KeptEdges> = circuits
             .iter()
             .zip(measured.faithfulness())
-            .map(|(circuit, faithfulness)| Kept::new(circuit, faithfulness))
+            .map(|(circuit, faithfulness)| KeptEdges::new(circuit, faithfulness))
             .collect();
         let (absolute, signed) = kept.split_at(SHARES.len());
         let point =
@@ -68,11 +68,11 @@ impl EdgeStudy<'_> {
     }
 }
 
-impl Kept {
+impl KeptEdges {
     /// Of a circuit.
     pub fn new(circuit: &EdgeSet, faithfulness: f64) -> Self {
         let nodes = circuit.nodes().into_iter().filter(|kept| *kept).count();
-        Kept { edges: circuit.len(), nodes, faithfulness }
+        KeptEdges { edges: circuit.len(), nodes, faithfulness }
     }
 }
 

@@ -30,6 +30,7 @@ pub mod trust;
 pub mod verify;
 pub mod verify_request;
 pub mod vocabulary;
+pub mod weights;
 
 use crate::address::{Edit, resolve_position};
 use crate::model::Model;
@@ -70,6 +71,7 @@ pub const COMMANDS: &[&MethodCommand] = &[
     &trust::TRUST,
     &patch::PATCH,
     &eap::CIRCUIT,
+    &weights::WEIGHTS,
 ];
 
 /// A method with a command of its own.

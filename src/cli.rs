@@ -23,6 +23,7 @@ mod target;
 mod trace;
 mod trust;
 mod verify;
+mod weights;
 
 use crate::address::Edit;
 use crate::analysis;
@@ -85,6 +86,9 @@ pub enum Command {
     /// Score every edge between heads and MLPs, and run the model with the few that are enough for the answer
     #[command(after_help = analysis::eap::CIRCUIT.about.footer())]
     Circuit(circuit::CircuitArgs),
+    /// Print what a head or a neuron is made for, from its weights alone
+    #[command(after_help = analysis::weights::WEIGHTS.about.footer())]
+    Weights(weights::WeightArgs),
     /// Say how far predicted effects can be trusted: heads, MLPs and neurons silenced one by one, beside both totals
     #[command(after_help = analysis::trust::TRUST.about.footer())]
     Trust(trust::Trust),
@@ -316,6 +320,7 @@ impl Cli {
             Some(Command::Verify(c)) => c.run(),
             Some(Command::Patch(c)) => c.run(),
             Some(Command::Circuit(c)) => c.run(),
+            Some(Command::Weights(c)) => c.run(),
             Some(Command::Trust(c)) => c.run(),
             Some(Command::Loadings(c)) => c.run(),
             Some(Command::Methods(c)) => c.run(),

@@ -80,6 +80,12 @@ fn pages_are_those_of_whole_matrices() {
                 near(fact(&neuron, cosine), wanted.as_f64().unwrap(), cosine);
             }
         }
+        let kind = match fact(&neuron, "cosine_input_output") {
+            x if x > 0.5 => "strengthens what it reads",
+            x if x < -0.5 => "weakens what it reads",
+            _ => "writes something else than it reads",
+        };
+        assert!(neuron.facts.iter().any(|(name, cell)| name == "kind" && *cell == Cell::from(kind)), "{name}");
         if let Some(wanted) = wanted.get("upstream") {
             let upstream = table(&neuron, "upstream");
             near(column(upstream, "cosine")[0].abs(), wanted[0].as_f64().unwrap(), "upstream");

@@ -12,7 +12,7 @@ use crate::report::{Column, Report, Table};
 use anyhow::Result;
 use candle_core::{D, Tensor};
 
-/// Above this cosine of gate or input to output a neuron strengthens what it reads, below its negative it weakens it.
+/// Above this cosine of input to output a neuron strengthens what it reads, below its negative it weakens it.
 const STRONG: f32 = 0.5;
 
 /// Another neuron that is near.
@@ -45,18 +45,13 @@ pub(super) fn page(
     report.fact("norm_input", norm(&input)?);
     report.fact("norm_output", norm(&output)?);
     report.fact("cosine_input_output", io);
-    let decides = match &gate {
-        Some(gate) => {
-            let (go, gi) = (cosines(&output, gate)?[0], cosines(&input, gate)?[0]);
-            report.fact("norm_gate", norm(gate)?);
-            report.fact("cosine_gate_output", go);
-            report.fact("cosine_gate_input", gi);
-            // What a gated neuron writes has the sign of its linear branch where the gate is open.
-            io * gi.signum()
-        }
-        None => io,
-    };
-    let kind = match decides {
+    if let Some(gate) = &gate {
+        report.fact("norm_gate", norm(gate)?);
+        report.fact("cosine_gate_output", cosines(&output, gate)?[0]);
+        report.fact("cosine_gate_input", cosines(&input, gate)?[0]);
+    }
+    // An open gate multiplies what the other branch reads by a positive number: the sign is that branch's.
+    let kind = match io {
         x if x > STRONG => "strengthens what it reads",
         x if x < -STRONG => "weakens what it reads",
         _ => "writes something else than it reads",

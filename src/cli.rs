@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and what each command prints.
 
 mod ask;
+mod circuit;
 mod doctor;
 mod explore;
 mod generate;
@@ -18,10 +19,13 @@ mod plan;
 mod predict;
 mod sessions;
 mod shell;
+mod sweep;
 mod target;
 mod trace;
 mod trust;
+mod unit;
 mod verify;
+mod weights;
 
 use crate::address::Edit;
 use crate::analysis;
@@ -81,12 +85,28 @@ pub enum Command {
     /// Patch between two prompts: what of the gap between both answers a value of the other run closes
     #[command(after_help = analysis::patch::PATCH.about.footer())]
     Patch(patch::PatchArgs),
+    /// Score every edge between heads and MLPs, and run the model with the few that are enough for the answer
+    #[command(after_help = analysis::eap::CIRCUIT.about.footer())]
+    Circuit(circuit::CircuitArgs),
+    /// Print what a head or a neuron is made for, from its weights alone
+    #[command(after_help = analysis::weights::WEIGHTS.about.footer())]
+    Weights(weights::WeightArgs),
     /// Say how far predicted effects can be trusted: heads, MLPs and neurons silenced one by one, beside both totals
     #[command(after_help = analysis::trust::TRUST.about.footer())]
     Trust(trust::Trust),
     /// Print which heads carried an edge of a graph file, or which edges a head carried
     #[command(after_help = analysis::loadings::LOADINGS.about.footer())]
     Loadings(loadings::LoadingsArgs),
+    /// What units fire on over a corpus: plan a sweep, run its shards, merge them to an index
+    Sweep {
+        /// Which step
+        #[command(subcommand)]
+        command: sweep::SweepCommand,
+    },
+    /// Print what an index knows of a neuron: its strongest contexts, tokens, quantiles
+    Unit(unit::UnitArgs),
+    /// Search an index for neurons by their names and by what they fire on
+    Search(unit::SearchArgs),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -311,8 +331,13 @@ impl Cli {
             },
             Some(Command::Verify(c)) => c.run(),
             Some(Command::Patch(c)) => c.run(),
+            Some(Command::Circuit(c)) => c.run(),
+            Some(Command::Weights(c)) => c.run(),
             Some(Command::Trust(c)) => c.run(),
             Some(Command::Loadings(c)) => c.run(),
+            Some(Command::Unit(c)) => c.run(),
+            Some(Command::Search(c)) => c.run(),
+            Some(Command::Sweep { command }) => command.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),

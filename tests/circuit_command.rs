@@ -73,6 +73,23 @@ fn a_row_towards_a_reader_adds_up_to_their_edge() {
 }
 
 #[test]
+fn heads_and_mlps_of_a_sink_are_one_line_of_a_row() {
+    let apart = rows(graph(&["--row", "L1.H2@10"]).output(), "row");
+    let out = graph(&["--row", "L1.H2@10", "--sink", "1,2"]);
+    assert!(out.output().contains("sink @1,2: its heads and MLPs are one line"), "{}", out.out);
+    let together = rows(&out.out, "row");
+    let sunk = |name: &String| name.starts_with('L') && (name.ends_with("@1") || name.ends_with("@2"));
+    assert!(!together.keys().any(sunk) && together.contains_key("embed@1"), "{together:?}");
+    let there: f64 = apart.iter().filter(|(name, _)| sunk(name)).map(|(_, row)| number(&row[1])).sum();
+    let line = number(&together["sink @1,2"][1]);
+    assert!((line - there).abs() < 1e-4, "{line}, apart {there}");
+    // Nothing else has changed.
+    for (name, row) in apart.iter().filter(|(name, _)| !sunk(name)) {
+        assert_eq!(together[name], *row);
+    }
+}
+
+#[test]
 fn what_has_no_row_is_said() {
     for (arguments, error) in [
         (&["--row", "embed@3"][..], "an embedding reads nothing; accepted: heads, MLPs, neurons and the target"),
@@ -112,4 +129,27 @@ fn totals_do_not_follow_a_pattern_that_was_written() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("no gradient through an attention pattern that is written"), "{}", ran.err);
     assert_eq!(with("L1.H2@10<-4=0").code, Some(0));
+}
+
+/// Where a norm stands behind the MLP, the scale of its neurons changes nothing: what the MLP counts for is what the stream would lose of it.
+#[test]
+fn an_mlp_before_a_norm_counts_for_what_it_writes() {
+    let model = program::model("olmo2-1").display().to_string();
+    let prompt = ["-m", model.as_str(), "--ids", "3,1,4,1,5,9,2", "--target", "3", "--contrast", "1"];
+    let args = ["attribute", "--total", "--top", "0", "--format", "tsv"];
+    let totals = rows(mechscope(&[&args[..], &prompt[..]].concat()).output(), "totals");
+    let scaled = |unit: &str, factor: f64| {
+        let edit = format!("{unit}*={factor}");
+        let ran = mechscope(&[&["intervene", "--format", "json", "--edit", &edit], &prompt[..]].concat());
+        ran.json()["logit_difference_after"].as_f64().unwrap()
+    };
+    let mut seen = 0;
+    for (unit, row) in totals.iter().filter(|(unit, _)| unit.contains(".mlp@")) {
+        let slope = (scaled(unit, 1.02) - scaled(unit, 0.98)) / 0.04;
+        let counts = number(&row[2]);
+        // Logits have seven digits, of which the difference leaves some.
+        assert!((counts - slope).abs() < 2e-3 * (1.0 + slope.abs()), "{unit}: counts {counts}, its slope is {slope}");
+        seen += usize::from(slope.abs() > 0.02);
+    }
+    assert!(seen > 3, "{seen} MLPs matter");
 }

@@ -6,6 +6,9 @@ mod common;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
+/// With less address space the system does not start the program at all; that of a debug build is the larger one.
+const LEAST: u64 = 64 << 20;
+
 /// Runs the program with at most this much address space; 0 is no limit.
 #[allow(unsafe_code)]
 fn limited(args: &[&str], bytes: u64) -> Output {
@@ -87,8 +90,6 @@ fn under_limits(args: &[&str]) -> (usize, usize) {
     let need = planned(args);
     assert!(need > 100 << 20, "{need}");
     let (mut refused, mut answered) = (0, 0);
-    // With less the system does not start the program at all.
-    const LEAST: u64 = 64 << 20;
     let limits = (0..20).map(|step| need / 10 + need * 9 / 10 * step / 19).map(|limit| limit.max(LEAST));
     let limits = limits.chain([need + RESERVES]);
     for limit in limits {
@@ -130,7 +131,7 @@ fn a_refusal_names_both_numbers() {
     let folder = tempfile::tempdir().unwrap();
     model(folder.path());
     let args = ["predict", "-m", folder.path().to_str().unwrap(), "--ids", "1,2,3"];
-    let run = limited(&args, planned(&args) / 2);
+    let run = limited(&args, (planned(&args) / 2).max(LEAST));
     let said = String::from_utf8_lossy(&run.stderr);
     assert_eq!(run.status.code(), Some(1), "{said}");
     assert!(said.contains(" needs ") && said.contains("MB") && said.contains("are left of the"), "{said}");

@@ -454,6 +454,7 @@ impl App {
             }
             Answer::Branch(found) => self.take_branch(found),
             Answer::Kept(kept) => self.take_kept(kept),
+            Answer::Drafted(tested) => self.take_drafts(tested),
             Answer::Tested(found) => self.take_tests(found),
             Answer::Prompt(longer) => self.generated(longer),
             Answer::Chat(prompt, ids) => self.put_into_chat(prompt, ids),

@@ -18,9 +18,11 @@ mod plan;
 mod predict;
 mod sessions;
 mod shell;
+mod sweep;
 mod target;
 mod trace;
 mod trust;
+mod unit;
 mod verify;
 
 use crate::address::Edit;
@@ -87,6 +89,16 @@ pub enum Command {
     /// Print which heads carried an edge of a graph file, or which edges a head carried
     #[command(after_help = analysis::loadings::LOADINGS.about.footer())]
     Loadings(loadings::LoadingsArgs),
+    /// What units fire on over a corpus: plan a sweep, run its shards, merge them to an index
+    Sweep {
+        /// Which step
+        #[command(subcommand)]
+        command: sweep::SweepCommand,
+    },
+    /// Print what an index knows of a neuron: its strongest contexts, tokens, quantiles
+    Unit(unit::UnitArgs),
+    /// Search an index for neurons by their names and by what they fire on
+    Search(unit::SearchArgs),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -313,6 +325,9 @@ impl Cli {
             Some(Command::Patch(c)) => c.run(),
             Some(Command::Trust(c)) => c.run(),
             Some(Command::Loadings(c)) => c.run(),
+            Some(Command::Unit(c)) => c.run(),
+            Some(Command::Search(c)) => c.run(),
+            Some(Command::Sweep { command }) => command.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),

@@ -14,6 +14,7 @@ mod order;
 mod pairs;
 pub mod predict;
 mod prune;
+mod scores;
 mod summary;
 pub mod tree;
 pub mod verification;
@@ -29,6 +30,7 @@ pub use influence::{Influence, Scores};
 pub use metadata::{Generator, Metadata, Supernode, Traced, View};
 pub use node::{Certificate, Extras, HeadEffect, Node, NodeKind, NodeTotals};
 pub use prune::{Pruned, Thresholds, prune};
+pub use scores::GraphScores;
 pub use summary::SummarySentence;
 use verification::{Kept, Verification};
 
@@ -133,7 +135,7 @@ impl Graph {
         ids
     }
 
-    /// The graph of kept nodes and edges, with cumulative influence and thresholds written into it. Pins and groups name no node
+    /// The graph of kept nodes and edges, with cumulative influence, thresholds and both graphs' scores written into it. Pins and groups name no node
     /// that is gone, and a group without members is gone too.
     ///
     /// Errors when `influence` or `pruned` belong to a graph of another size.
@@ -167,6 +169,7 @@ impl Graph {
         }
         let (edges, _) = Edges::from_list(nodes.len(), list)?;
         let mut metadata = self.metadata.clone();
+        metadata.scores = Some(self.scores(influence, Some(pruned)));
         let thresholds = pruned.thresholds();
         metadata.set_thresholds(thresholds.node(), thresholds.edge());
         let mut view = self.view.clone();

@@ -62,6 +62,8 @@ pub mod cli;
 #[doc(hidden)]
 pub mod config;
 #[doc(hidden)]
+pub mod corpus;
+#[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]
 pub mod experiment;

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, bottom floor first. A module may import from its own floor and from those below it.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["address", "builtin", "cast", "files"],
     &["model"],
     &["replacement"],
     &["report"],
     &["graph"],
+    &["corpus"],
     &["analysis"],
     &["engine", "experiment"],
     &["terminal"],

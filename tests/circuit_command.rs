@@ -73,6 +73,23 @@ fn a_row_towards_a_reader_adds_up_to_their_edge() {
 }
 
 #[test]
+fn heads_and_mlps_of_a_sink_are_one_line_of_a_row() {
+    let apart = rows(graph(&["--row", "L1.H2@10"]).output(), "row");
+    let out = graph(&["--row", "L1.H2@10", "--sink", "1,2"]);
+    assert!(out.output().contains("sink @1,2: its heads and MLPs are one line"), "{}", out.out);
+    let together = rows(&out.out, "row");
+    let sunk = |name: &String| name.starts_with('L') && (name.ends_with("@1") || name.ends_with("@2"));
+    assert!(!together.keys().any(sunk) && together.contains_key("embed@1"), "{together:?}");
+    let there: f64 = apart.iter().filter(|(name, _)| sunk(name)).map(|(_, row)| number(&row[1])).sum();
+    let line = number(&together["sink @1,2"][1]);
+    assert!((line - there).abs() < 1e-4, "{line}, apart {there}");
+    // Nothing else has changed.
+    for (name, row) in apart.iter().filter(|(name, _)| !sunk(name)) {
+        assert_eq!(together[name], *row);
+    }
+}
+
+#[test]
 fn what_has_no_row_is_said() {
     for (arguments, error) in [
         (&["--row", "embed@3"][..], "an embedding reads nothing; accepted: heads, MLPs, neurons and the target"),

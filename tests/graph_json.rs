@@ -6,7 +6,7 @@ use std::path::Path;
 
 use graph_common::random_graph;
 use mechscope::graph::format::json::{DEFAULT_MEMORY, Opened, open, read, write};
-use mechscope::graph::{Certificate, Edge, Edges, Graph, Metadata, Node, NodeKind, Supernode};
+use mechscope::graph::{Certificate, Edge, Edges, Graph, GraphScores, Metadata, Node, NodeKind, Scores, Supernode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -241,6 +241,10 @@ fn ours() -> Graph {
         model: Some("./models/x".to_owned()),
         dictionary: Some("./transcoders".to_owned()),
         target: Some("\" a\" - \" b\"".to_owned()),
+        scores: Some(GraphScores {
+            whole: Some(Scores { replacement: Some(f64::from(0.1f32)), completeness: None }),
+            pruned: None,
+        }),
         partial: true,
         schema_version: Some(1),
         ..Metadata::default()

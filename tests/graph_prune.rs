@@ -205,6 +205,17 @@ proptest! {
             let (target, source) = (place(edge.target), place(edge.source));
             prop_assert_eq!(graph.edges.weight(target, source as u32), Some(edge.weight));
         }
+        // Both graphs' scores are named, and those of the pruned one are what the pruned graph has.
+        let near = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-6,
+            (a, b) => a == b,
+        };
+        let own = Influence::of(&small).unwrap().scores();
+        let named = small.metadata.scores.unwrap();
+        for (found, scores) in [(named.whole.unwrap(), influence.scores()), (named.pruned.unwrap(), own)] {
+            prop_assert!(near(found.replacement, scores.replacement), "{found:?} {scores:?}");
+            prop_assert!(near(found.completeness, scores.completeness), "{found:?} {scores:?}");
+        }
         for node in &small.nodes {
             let share = influence.cumulative()[ids[&*node.id]] as f32;
             prop_assert_eq!(node.influence, (!node.kind.is_logit()).then_some(share));

@@ -96,7 +96,7 @@ fn downstream_shows_what_a_node_feeds_by_its_share_there() {
         .iter()
         .filter_map(|line| match line.item {
             TreeItem::Node { node, share, .. } => Some((node, share)),
-            TreeItem::More { .. } => None,
+            TreeItem::More { .. } | TreeItem::AlwaysOn { .. } => None,
         })
         .collect();
     assert_eq!(shares, [(2, 1.0), (3, 0.75), (4, 0.5), (4, 0.375)]);
@@ -245,9 +245,16 @@ proptest! {
     }
 
     #[test]
-    fn every_node_is_drawn_at_most_once_and_shares_add_up(graph in random_graph(60), width in 1..10usize) {
+    fn every_node_is_drawn_at_most_once_and_shares_add_up(
+        graph in random_graph(60),
+        width in 1..10usize,
+        on in prop::collection::vec(any::<bool>(), 60),
+        each in any::<bool>(),
+    ) {
+        let mut graph = graph;
+        graph.nodes.iter_mut().zip(on).for_each(|(node, on)| node.always_on = on && node.is_unit());
         let root = graph.nodes.len() as u32 - 1;
-        let limits = Limits { depth: 50, width, share: 0.0, ..Limits::default() };
+        let limits = Limits { depth: 50, width, share: 0.0, each_always_on: each, ..Limits::default() };
         let tree = Tree::upstream(whole(&graph), root, &limits);
         let mut open = HashSet::new();
         let mut input = vec![0.0; tree.lines.len()];
@@ -259,6 +266,10 @@ proptest! {
                     }
                     share
                 }
+                TreeItem::AlwaysOn { count, share, open, .. } => {
+                    prop_assert!(count > 1 && open == each);
+                    share
+                }
                 TreeItem::More { share, .. } => share,
             };
             if let Some(parent) = line.parent {
@@ -266,8 +277,11 @@ proptest! {
             }
         }
         for (line, input) in tree.lines.iter().zip(input) {
-            if matches!(line.item, TreeItem::Node { branch: Branch::Open, .. }) {
-                prop_assert!((input - 1.0).abs() < 1e-4, "{input}");
+            match line.item {
+                TreeItem::Node { branch: Branch::Open, .. } => prop_assert!((input - 1.0).abs() < 1e-4, "{input}"),
+                // Told one by one they are what their line says.
+                TreeItem::AlwaysOn { share, open: true, .. } => prop_assert!((input - share).abs() < 1e-4, "{input}"),
+                _ => prop_assert_eq!(input, 0.0),
             }
         }
     }

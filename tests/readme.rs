@@ -71,7 +71,9 @@ fn commands_of_the_readme_do_what_it_says() {
     for block in blocks() {
         match block.language.as_str() {
             "sh" => {
-                for line in block.lines.iter().filter(|l| l.contains("mechscope") || l.starts_with("cargo run")) {
+                let runs =
+                    |l: &&String| l.contains("mechscope") || l.starts_with("cargo run") || l.starts_with("printf");
+                for line in block.lines.iter().filter(runs) {
                     last = Some((line.clone(), shell(line, folder.path())));
                     ran += 1;
                 }

@@ -224,7 +224,7 @@ fn drafted_groups_are_kept_tested_and_collapsed() {
     let graph = json::open(&drafted).unwrap().graph;
     assert!(!graph.view.supernodes.is_empty());
     let text = mechscope(&["view", arg(&file), "--draft-groups", "--depth", "1"]);
-    assert!(text.output().contains("same_inputs") && text.out.contains("logit:20@10"), "{}", text.out);
+    assert!(text.output().contains("faithfulness") && text.out.contains("logit:20@10"), "{}", text.out);
     let text = mechscope(&["view", arg(&drafted), "--collapse", "--depth", "1"]);
     assert!(text.output().contains("are groups") && text.out.contains("group_0"), "{}", text.out);
     assert_eq!(mechscope(&["view", arg(&drafted), "--collapse", "--format", "json"]).code, Some(1));

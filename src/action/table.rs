@@ -98,7 +98,7 @@ macro_rules! actions {
             Summary "summary" "The graph in sentences, beside the tree" in Graph => |app, _| app.toggle_summary();
             Group "group" "Name the marked nodes as a group" in Graph : "name of the group" opens |_| TextInput::line(""), takes |app, text| app.group_marks(text);
             Groups "groups" "Groups and the edges between them, beside the tree" in Graph => |app, _| app.toggle_groups();
-            DraftGroups "draft_groups" "Group the units that read the same and feed the same, with what speaks for it" in Graph => |app, _| app.draft_groups();
+            DraftGroups "draft_groups" "Draft groups of units by their roles, keep each alone, and hold on to those that matter" in Graph => |app, _| app.draft_groups();
             Compare "compare" "The graphs of neurons and of features side by side" in Graph => |app, _| app.compare_graphs();
             KeepOnly "keep_only" "Keep only the selected group (or the marked nodes): mean-ablate every other unit of the graph" in Graph => |app, _| app.keep_only();
             Figure "figure" "The picture of the graph beside the tree: tokens across, layers up" in Graph => |app, _| app.walk(App::toggle_figure);

@@ -2,10 +2,11 @@
 
 mod looks;
 
-use super::circuit_graph::{Contrast, question};
+use super::circuit_graph::{Contrast, RowPart, Sink, as_one, question};
 use super::target::next_token;
 use crate::address::{Address, Component, Part, resolve_position};
 use crate::cast::signed;
+use crate::graph::Node;
 use crate::model::Model;
 use crate::model::edit::Passes;
 use crate::model::forward::{Logits, Step};
@@ -60,6 +61,17 @@ pub fn component(unit: CircuitNode) -> String {
         CircuitNode::Head { .. } => "head".into(),
         CircuitNode::Mlp { .. } => "mlp".into(),
         CircuitNode::Neuron { .. } => "neuron".into(),
+    }
+}
+
+/// A line of a row as tables say it: its address where it has one, its position (a sink's first), and what it is.
+fn told(part: RowPart, sinks: &[Vec<usize>]) -> (Option<Address>, usize, String) {
+    match part {
+        RowPart::Unit(unit) => (address(unit), unit.position(), component(unit)),
+        RowPart::Sink(sink) => {
+            let positions = sinks.get(sink).map_or(&[][..], Vec::as_slice);
+            (None, positions.first().copied().unwrap_or(0), Node::sink(positions).name())
+        }
     }
 }
 
@@ -136,7 +148,7 @@ fn looking(circuit: &Circuit, n_pos: usize, node: &CircuitRowTarget, branch: Hea
 }
 
 /// One node's whole row in the circuit of a question (a target, the likeliest token without one, and a contrast) at the last position: what every
-/// unit below wrote of what the node reads, towards the target or towards another reader.
+/// unit below wrote of what the node reads, towards the target or towards another reader. Heads and MLPs at the positions of a sink are one line.
 ///
 /// # Errors
 /// A unit that does not exist or reads nothing, a reader that does not read it, a run that fails, or what `step` returns.
@@ -145,7 +157,7 @@ pub fn row(
     ids: &[u32],
     (target, contrast): (Option<&str>, Contrast),
     (node, towards, branch): (&CircuitRowTarget, &CircuitRowTarget, HeadBranch),
-    gate: Gate,
+    (gate, sink): (Gate, &Sink),
     step: Step,
 ) -> Result<Report> {
     let trace = model.run(ids, &Sites::Only(Circuit::sites(&model.decoder)), Logits::Last)?;
@@ -158,6 +170,7 @@ pub fn row(
         HeadBranch::Query | HeadBranch::Keys => (looking(&circuit, trace.n_pos(), node, branch)?, "logit"),
     };
     let row = circuit.row(&reading)?;
+    let sinks = sink.nodes(&model.decoder, &trace, &mut || Ok(()))?;
 
     let name = |node: &CircuitRowTarget| match node {
         CircuitRowTarget::Target => "target".to_owned(),
@@ -181,7 +194,12 @@ pub fn row(
     report.fact("value", row.value);
     report.fact("biases", row.bias);
     report.fact("left_over", row.residual);
-    report.table("row", "What wrote what it reads", table(&row, units));
+    if !sinks.is_empty() {
+        let all: Vec<String> = sinks.iter().map(|positions| Node::sink(positions).name()).collect();
+        report
+            .fact("sink", format!("{}: its heads and MLPs are one line; --sink none tells them apart", all.join(", ")));
+    }
+    report.table("row", "What wrote what it reads", table(&row, &sinks, units));
     Ok(report)
 }
 
@@ -194,15 +212,18 @@ fn looks(model: &Model, trace: &Trace, node: &CircuitRowTarget) -> Result<Option
     Ok(most.map(|(key, weight)| format!("{key} \"{}\" {weight:.2}", model.piece(trace.tokens()[key]))))
 }
 
-fn table(row: &CircuitRow, units: &'static str) -> Table {
+fn table(row: &CircuitRow, sinks: &[Vec<usize>], units: &'static str) -> Table {
     let mut table =
         Table::new([Column::address("address"), Column::number("effect", units, 4), Column::text("component")]);
-    let mut effects: Vec<(Option<CircuitNode>, f32)> = row.effects.iter().map(|(unit, x)| (Some(*unit), *x)).collect();
-    effects.push((None, row.bias));
+    let parts = as_one(row.effects.clone(), sinks).into_iter().map(|(part, effect)| (Some(part), effect));
+    let mut effects: Vec<(Option<RowPart>, f32)> = parts.chain([(None, row.bias)]).collect();
     effects.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-    for (unit, effect) in effects {
-        let component = unit.map_or_else(|| "biases".into(), component);
-        table.push([unit.and_then(address).into(), effect.into(), component.into()]);
+    for (part, effect) in effects {
+        let (address, kind) = match part.map(|part| told(part, sinks)) {
+            Some((address, _, kind)) => (address, kind),
+            None => (None, "biases".into()),
+        };
+        table.push([address.into(), effect.into(), kind.into()]);
     }
     table
 }

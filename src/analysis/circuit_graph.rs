@@ -26,7 +26,7 @@ use rayon::prelude::*;
 
 pub use branch::{BranchPlace, CircuitBranch, branch};
 pub use question::{Contrast, question};
-pub use sink::{Sink, positions as sink_positions};
+pub use sink::{RowPart, Sink, as_one, positions as sink_positions};
 
 /// Heads, MLPs and neurons when nobody says how many.
 pub const USUAL: usize = 500;

@@ -40,6 +40,8 @@ pub enum Subjects {
     Group(String, Vec<u32>),
     /// Every unit of the graph but these together.
     KeepOnly(String, Vec<u32>),
+    /// Each of these groups kept alone; those that matter stay.
+    Drafts(Vec<(String, Vec<u32>)>),
     /// The most influential units of the graph, each alone.
     Top(usize),
     /// Every head, at all positions.
@@ -82,11 +84,15 @@ impl TestRequest {
                 ensure!(!members.is_empty(), "group {label:?} has no members");
                 members.iter().try_for_each(node)
             }
+            Subjects::Drafts(groups) => groups.iter().try_for_each(|(label, members)| {
+                ensure!(!members.is_empty(), "group {label:?} has no members");
+                members.iter().try_for_each(node)
+            }),
             Subjects::Top(_) | Subjects::Heads | Subjects::Unit(_) | Subjects::HeadPlaces(..) => Ok(()),
         }
     }
 
-    /// The tests as the verifier makes them; none of a group that is kept alone, which is [`Verifier::keep_only`].
+    /// The tests as the verifier makes them; none of groups that are kept alone, which is [`Verifier::keep_only`].
     ///
     /// # Errors
     /// As [`Verifier::top`].
@@ -103,7 +109,7 @@ impl TestRequest {
                 let positions = 0..verifier.graph_run().graph.metadata.prompt_tokens.len();
                 positions.map(|p| of(Subject::Unit(format!("L{layer}.H{head}@{p}")))).collect()
             }
-            Subjects::KeepOnly(..) => Vec::new(),
+            Subjects::KeepOnly(..) | Subjects::Drafts(_) => Vec::new(),
         })
     }
 }

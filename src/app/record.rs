@@ -80,6 +80,20 @@ impl App {
         self.log_verify(words(&["--top", "0", "--group", &kept.label]), Some(&kept.target), &tests.with);
     }
 
+    /// Remembers which drafted groups stay, and what each did alone.
+    pub(super) fn log_drafts(&mut self, tests: &TestRequest, kept: &[Kept]) {
+        let groups: Vec<_> = kept.iter().map(|kept| (kept.label.clone(), kept.members.clone())).collect();
+        self.log_groups(&groups);
+        if let Some(first) = kept.first() {
+            let named = kept.iter().flat_map(|kept| words(&["--group", &kept.label]));
+            self.log_verify(
+                words(&["--top", "0"]).into_iter().chain(named).collect(),
+                Some(&first.target),
+                &tests.with,
+            );
+        }
+    }
+
     /// Remembers tests of the graph that is looked at, with what becomes of the node `target`.
     fn log_verify(&mut self, what: Vec<String>, target: Option<&str>, with: &Intervention) {
         let Some(file) = self.log_graph() else { return };

@@ -1,9 +1,12 @@
-//! `mechscope graph`: the attribution graph of a prompt. `mechscope view`: a graph file.
+//! `mechscope graph`: the attribution graph of a prompt.
 
 mod circuit;
 mod groups;
 mod marks;
 mod row;
+mod view;
+
+pub use view::ViewArgs;
 
 use super::output;
 use super::{ModelArgs, PromptArgs};
@@ -13,19 +16,18 @@ use crate::analysis::circuit_graph::Sink;
 use crate::analysis::target::Target;
 use crate::graph::format::{self, GraphFormat, WriteOptions, json, text};
 use crate::graph::tree::Limits;
-use crate::graph::{Graph, Influence, Thresholds, lint, prune};
+use crate::graph::{Graph, Influence, Thresholds, prune};
 use crate::model::Model;
 use crate::model::dictionary::Dictionary;
 use crate::model::forward::Logits;
 use crate::model::source::Source;
 use crate::replacement::Gate;
-use crate::report::{self, Report};
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag::{register, register_conditional_shutdown};
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +55,8 @@ pub struct GraphArgs {
     /// node (through, the default with a dictionary)
     #[arg(long, value_enum)]
     attention: Option<circuit::Attention>,
-    /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1)
+    /// The positions that are drawn as one node: those that attention rests on, none, or a list (0,1); with --row one line of it (auto as text, none as
+    /// tsv and json when not given)
     #[arg(long, value_name = "auto|none|LIST")]
     sink: Option<Sink>,
     /// Transcoders: a folder in the layout of circuit-tracer, Gemma Scope, SAELens or sparsify, or a name in the Hugging Face cache;
@@ -92,6 +95,9 @@ pub struct GraphArgs {
     /// With --row of a head: what it carries (values), or why it looks where it looks (query, keys), by the exact gradient
     #[arg(long, value_enum, requires = "row")]
     branch: Option<row::BranchChoice>,
+    /// Draft groups of units by their roles, keep each alone (all other units of the graph at their means), and hold on to those that matter
+    #[arg(long, conflicts_with = "row")]
+    draft_groups: bool,
     #[command(flatten)]
     output: GraphOutput,
 }
@@ -111,6 +117,9 @@ struct GraphOutput {
     /// Levels of the tree
     #[arg(long, default_value_t = Limits::default().depth, value_name = "N")]
     depth: usize,
+    /// Tell units that are on at nearly all positions one by one, not in one line below each node
+    #[arg(long)]
+    always_on: bool,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", value_parser = output::place)]
     out: Option<PathBuf>,
@@ -204,17 +213,16 @@ impl GraphArgs {
             graph.metadata.prompt.clone_from(prompt);
         }
         let influence = Influence::of(&graph)?;
-        let scores = influence.scores();
         let pruned = prune(&graph, &influence, thresholds)?;
-        let score = |s: Option<f64>| s.map_or("none".to_owned(), |s| format!("{s:.3}"));
+        let scores = graph.scores(&influence, Some(&pruned));
+        let scores = scores.in_words().into_iter().map(|(name, words)| format!("; {name} {words}"));
         output::remark(&format!(
-            "{} nodes and {} edges, pruned to {} and {}; before pruning: replacement {}, completeness {}",
+            "{} nodes and {} edges, pruned to {} and {}{}",
             graph.nodes.len(),
             graph.edges.len(),
             pruned.n_nodes(),
             pruned.n_edges(),
-            score(scores.replacement),
-            score(scores.completeness)
+            scores.collect::<String>()
         ));
         remark_on_worth(&graph, dictionary.as_ref());
         let partial = graph.metadata.partial;
@@ -223,8 +231,16 @@ impl GraphArgs {
         }
         let kept = graph.pruned(&influence, &pruned)?;
         self.warn_of_bare_targets(&kept);
-        print(&kept, &self.output)?;
+        self.finish(&model, dictionary.as_ref(), kept)?;
         Ok(if partial { INTERRUPTED } else { 0 })
+    }
+
+    /// Prints a graph, with groups where they are wanted.
+    fn finish(&self, model: &Model, dictionary: Option<&Dictionary>, mut graph: Graph) -> Result<()> {
+        if self.draft_groups {
+            groups::add_tested_drafts(model, dictionary, &mut graph, &self.output)?;
+        }
+        print(&graph, &self.output)
     }
 
     /// Says which targets that were named have nothing left that leads to them.
@@ -379,109 +395,7 @@ impl GraphOutput {
     }
 
     fn options(&self) -> WriteOptions {
-        WriteOptions { limits: Limits { depth: self.depth, ..Limits::default() }, ascii: self.ascii }
-    }
-}
-
-/// Options of `mechscope view`.
-#[derive(Args, Debug)]
-pub struct ViewArgs {
-    /// A graph file: ours, circuit-tracer's or Neuronpedia's
-    file: PathBuf,
-    /// The model that the explorer opens with the file, where its units are shown and tested; the one that the file names when not given
-    #[arg(short, long)]
-    model: Option<String>,
-    /// Say what each viewer will do with the file instead of printing it
-    #[arg(long)]
-    check: bool,
-    /// Prune again at this share of the influence
-    #[arg(long, value_name = "SHARE")]
-    node_threshold: Option<f64>,
-    /// Prune edges again at this share
-    #[arg(long, value_name = "SHARE")]
-    edge_threshold: Option<f64>,
-    /// Compare with another graph file of the same prompt
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "draft_groups", "collapse"])]
-    compare: Option<PathBuf>,
-    /// Group the units that read the same and feed the same, and say what speaks for it
-    #[arg(long)]
-    draft_groups: bool,
-    /// Show groups as single nodes, their edges summed
-    #[arg(long)]
-    collapse: bool,
-    #[command(flatten)]
-    marks: marks::Marks,
-    #[command(flatten)]
-    output: GraphOutput,
-}
-
-impl ViewArgs {
-    /// The file, when it is to be opened in the explorer: nothing else was asked for and there is a terminal to do it on.
-    pub fn explores(&self) -> Option<&Path> {
-        let asked = self.check || self.draft_groups || self.collapse || self.compare.is_some();
-        let shaped = self.node_threshold.is_some() || self.edge_threshold.is_some();
-        let printed = self.output.format.is_some() || self.output.out.is_some() || self.output.ascii;
-        let printed = printed || self.output.heads.is_some() || !self.marks.is_empty();
-        let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-        (terminal && !asked && !shaped && !printed).then_some(self.file.as_path())
-    }
-
-    /// The model to open with the file, if one was named.
-    pub fn model(&self) -> Option<&str> {
-        self.model.as_deref()
-    }
-
-    /// Prints or checks the file.
-    pub fn run(self) -> Result<()> {
-        let other = self.check || self.collapse || self.compare.is_some();
-        ensure!(self.output.heads.is_none() || !other, "--heads does not go with --check, --collapse or --compare");
-        let opened = open(&self.file)?;
-        opened.warn();
-        if self.check {
-            let mut out = std::io::stdout().lock();
-            let findings = lint::check(&opened);
-            for finding in &findings {
-                let message = report::text::escape(&finding.message).into_owned();
-                writeln!(out, "{:7} {:14} {message}", finding.severity, finding.viewer)?;
-            }
-            if findings.is_empty() {
-                writeln!(out, "both viewers open the file as it is meant")?;
-            }
-            return Ok(());
-        }
-        let mut graph = self.pruned(opened.graph)?;
-        self.marks.put(&mut graph).with_context(|| self.file.display().to_string())?;
-        if let Some(other) = &self.compare {
-            let opened = open(other)?;
-            opened.warn();
-            let names = [self.file.display().to_string(), other.display().to_string()];
-            let report = crate::graph::compare::report(&graph, &self.pruned(opened.graph)?, [&names[0], &names[1]])?;
-            return row::print_report(&report, &self.output, "--compare");
-        }
-        if self.draft_groups {
-            let evidence = crate::graph::group::add_drafts(&mut graph);
-            if self.output.is_text() {
-                let mut report = Report::default();
-                report.table("groups", "Groups", evidence);
-                let mut out = std::io::stdout().lock();
-                report.write(report::Format::Text, &mut out)?;
-                writeln!(out)?;
-            }
-        }
-        if self.collapse {
-            return groups::print_collapsed(&graph, &self.output);
-        }
-        print(&graph, &self.output)
-    }
-
-    /// The graph at the thresholds that were asked for.
-    fn pruned(&self, graph: Graph) -> Result<Graph> {
-        if self.node_threshold.is_none() && self.edge_threshold.is_none() {
-            return Ok(graph);
-        }
-        let thresholds = Thresholds::new(self.node_threshold.unwrap_or(1.0), self.edge_threshold.unwrap_or(1.0))?;
-        let influence = Influence::of(&graph).with_context(|| self.file.display().to_string())?;
-        let pruned = prune(&graph, &influence, thresholds)?;
-        graph.pruned(&influence, &pruned)
+        let limits = Limits { depth: self.depth, each_always_on: self.always_on, ..Limits::default() };
+        WriteOptions { limits, ascii: self.ascii }
     }
 }

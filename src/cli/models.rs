@@ -2,6 +2,7 @@
 
 use super::{OutputArgs, output};
 use crate::builtin;
+use crate::model::source::Source;
 use crate::model::{families, open, source};
 use crate::report::{Column, Report, Table};
 use anyhow::Result;
@@ -32,6 +33,9 @@ impl Models {
             table.push([b.name.into(), b.about.into()]);
         }
         report.table("built_in", "Built in", table);
+        for (model, trained) in builtin::all().iter().filter_map(|b| Some((b, b.trained.as_ref()?))) {
+            report.note("trained", format!("{}: {}", model.name, trained.told));
+        }
 
         let place = source::cache().map_or("no home folder".into(), |p| p.display().to_string());
         let mut table = Table::new([Column::text("name"), Column::text("folder")]);
@@ -74,6 +78,11 @@ pub fn about(name: &str, accept: &[String]) -> Result<Report> {
     ];
     for (name, size) in sizes {
         report.fact(name, size);
+    }
+    if let Source::BuiltIn(builtin) = &about.source
+        && let Some(trained) = &builtin.trained
+    {
+        report.fact("trained", trained.told);
     }
     report.fact("config", about.unread.unwrap_or_else(|| "every field is read or known to change nothing".to_owned()));
     Ok(report)

@@ -107,7 +107,7 @@ impl Verify {
         let mut progress = output::work_progress("verify");
         let found = verifier.run(&tests, &mut progress)?;
         let mut kept = Vec::new();
-        let has_units = |group: &&Group| group.members.iter().any(|m| graph.nodes[*m as usize].is_unit());
+        let has_units = |group: &&Group| group.members.iter().any(|m| graph.nodes[*m as usize].can_be_kept());
         for group in groups.iter().filter(has_units) {
             kept.push(verifier.kept(&group.label, &group.members, &mut |_, _| Ok(()))?);
         }

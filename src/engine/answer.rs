@@ -224,7 +224,8 @@ impl Worker {
         let of = open.graph(graph)?;
         let (trace, kept) = open.circuit(&of, &mut self.step(job))?;
         let circuit = Circuit::again(&open.model.decoder, &trace, kept);
-        let report = circuit::why_it_looks(&circuit, &open.model.pieces(trace.tokens()), head)?;
+        let sinks: Vec<_> = of.graph.nodes.iter().filter_map(|node| node.sink_positions()).collect();
+        let report = circuit::why_it_looks(&circuit, &open.model.pieces(trace.tokens()), head, &sinks)?;
         Ok(Answer::Report(Arc::new(report)))
     }
 
@@ -261,6 +262,9 @@ impl Worker {
         let verifier = Verifier::on(graph_run, Some(wanted.target), memory)?;
         if let Subjects::KeepOnly(label, members) = &wanted.what {
             return verifier.kept(label, members, step).map(Answer::Kept);
+        }
+        if let Subjects::Drafts(groups) = &wanted.what {
+            return verifier.drafts(groups, step).map(Answer::Drafted);
         }
         let tests = wanted.tests(&verifier)?;
         let (mut found, told, mut last) = (vec![None; tests.len()], RefCell::new(Vec::new()), Instant::now());

@@ -9,7 +9,7 @@ use crate::analysis::loadings::{EdgeQuestion, OfHead};
 use crate::analysis::patch::PatchQuestion;
 use crate::analysis::prediction::Next;
 use crate::analysis::verify_request::{Subjects, TestRequest};
-use crate::graph::verification::{Kept, Verification};
+use crate::graph::verification::{Kept, TestedDrafts, Verification};
 use crate::report::Report;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -207,6 +207,8 @@ pub enum Answer {
     Tested(Vec<Verification>),
     /// To an [`Ask::Test`] of a group that is kept alone.
     Kept(Kept),
+    /// To an [`Ask::Test`] of drafted groups.
+    Drafted(TestedDrafts),
 }
 
 /// What the engine says of a job.
@@ -242,7 +244,7 @@ impl Ask {
             Ask::Generate { count, .. } if *count > FEW_TOKENS => Lane::Background,
             Ask::Patch { .. } => Lane::Background,
             Ask::Test(tests) => match tests.what {
-                Subjects::Top(_) | Subjects::Heads | Subjects::HeadPlaces(..) => Lane::Background,
+                Subjects::Top(_) | Subjects::Heads | Subjects::HeadPlaces(..) | Subjects::Drafts(_) => Lane::Background,
                 Subjects::Nodes(_)
                 | Subjects::Edge(..)
                 | Subjects::Group(..)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-use super::{Graph, Influence, NodeKind};
+use super::{Graph, GraphScores, Influence, NodeKind};
 use crate::cast::short;
 use crate::report::statistics::spearman;
 pub use table::report;
@@ -40,10 +40,8 @@ pub struct Side {
     pub n_units: usize,
     /// Edges.
     pub n_edges: usize,
-    /// Influence of inputs against that of errors, see [`super::Scores`].
-    pub replacement: Option<f64>,
-    /// Share of all nodes' input that is no error.
-    pub completeness: Option<f64>,
+    /// What it explains, before it was pruned and after.
+    pub scores: GraphScores,
 }
 
 /// What two graphs say of one target.
@@ -144,7 +142,6 @@ fn is_unit(kind: &NodeKind) -> bool {
 fn side(graph: &Graph, influence: &Influence) -> Side {
     let count = |kind: &NodeKind| graph.nodes.iter().filter(|n| n.kind == *kind).count();
     let (neurons, features) = (count(&NodeKind::Neuron), count(&NodeKind::Feature));
-    let scores = influence.scores();
     Side {
         units: match (neurons, features) {
             (_, 0) => "neurons",
@@ -153,8 +150,7 @@ fn side(graph: &Graph, influence: &Influence) -> Side {
         },
         n_units: neurons + features,
         n_edges: graph.edges.len(),
-        replacement: scores.replacement,
-        completeness: scores.completeness,
+        scores: graph.scores(influence, None),
     }
 }
 

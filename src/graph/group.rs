@@ -1,8 +1,8 @@
 //! Supernodes: groups of nodes with a label, and the graph of groups, in which an edge is the sum of its members' edges.
 
-pub mod draft;
 mod evidence;
 mod picture;
+mod role;
 
 use std::collections::HashMap;
 
@@ -11,8 +11,9 @@ use anyhow::{Result, bail};
 use super::{Certificate, Edge, Graph, Pruned, Supernode};
 use crate::cast::short;
 
-pub use evidence::add_drafts;
+pub use evidence::{add_drafts, drafts, evidence, kept_alone};
 pub use picture::KIND;
+pub use role::{Draft, Role};
 
 /// A group of nodes.
 #[derive(Clone, Debug, PartialEq)]

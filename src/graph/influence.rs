@@ -7,7 +7,7 @@
 use anyhow::{Result, ensure};
 
 use super::order::targets_first;
-use super::{Graph, NodeKind};
+use super::{Graph, Node, NodeKind, Pruned};
 use crate::cast::{short, single};
 
 /// Row sums below this are taken as this, as circuit-tracer does: rows that are nearly zero do not count as whole.
@@ -31,7 +31,7 @@ pub struct Influence {
 }
 
 /// How much of a graph its units and inputs explain; each in [0, 1], `None` when nothing reaches what it is a share of.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Scores {
     /// Influence of inputs against that of errors: `Σ I[inputs] / (Σ I[inputs] + Σ I[errors])`.
     pub replacement: Option<f64>,
@@ -72,13 +72,7 @@ impl Influence {
             explained += total - from_errors;
         }
 
-        let sum = |keep: fn(&NodeKind) -> bool| -> f64 {
-            let kept = nodes.iter().zip(&values).filter(|(node, _)| keep(&node.kind));
-            kept.map(|(_, value)| value).sum()
-        };
-        let inputs = sum(NodeKind::is_input);
-        let errors = sum(|kind| *kind == NodeKind::Error);
-        let scores = Scores { replacement: share(inputs, inputs + errors), completeness: share(explained, reached) };
+        let scores = Scores { replacement: replacement(nodes, &values), completeness: share(explained, reached) };
         let (ranked, cumulative) = rank(&values);
         Ok(Influence { order, weights, values, scales, ranked, cumulative, scores })
     }
@@ -117,6 +111,41 @@ impl Influence {
     pub fn scores(&self) -> Scores {
         self.scores
     }
+
+    /// Replacement and completeness of what pruning leaves of the graph that this is of: those of [`Graph::pruned`], without making it.
+    pub fn scores_of(&self, graph: &Graph, pruned: &Pruned) -> Scores {
+        let mut values = vec![0.0; self.values.len()];
+        let (mut explained, mut reached) = (0.0, 0.0);
+        for target in self.order.iter().map(|target| *target as usize).filter(|target| pruned.nodes()[*target]) {
+            let total = values[target] + self.weights[target];
+            if total == 0.0 {
+                continue;
+            }
+            let row = || pruned.row(&graph.edges, target);
+            let scale = total / row_sum(row().map(|(_, weight)| f64::from(weight.abs())).sum());
+            reached += total;
+            explained += total;
+            for (source, weight) in row() {
+                let flow = scale * f64::from(weight.abs());
+                values[source as usize] += flow;
+                if graph.nodes[source as usize].kind == NodeKind::Error {
+                    explained -= flow;
+                }
+            }
+        }
+        Scores { replacement: replacement(&graph.nodes, &values), completeness: share(explained, reached) }
+    }
+}
+
+/// Influence of inputs against that of errors.
+fn replacement(nodes: &[Node], values: &[f64]) -> Option<f64> {
+    let sum = |keep: fn(&NodeKind) -> bool| -> f64 {
+        let kept = nodes.iter().zip(values).filter(|(node, _)| keep(&node.kind));
+        kept.map(|(_, value)| value).sum()
+    };
+    let inputs = sum(NodeKind::is_input);
+    let errors = sum(|kind| *kind == NodeKind::Error);
+    share(inputs, inputs + errors)
 }
 
 /// The divisor of a row whose absolute weights sum to `sum`.

@@ -1,5 +1,6 @@
 //! What a graph says about itself, and what its readers marked in it.
 
+use super::GraphScores;
 use serde_json::{Map, Value};
 
 /// Where a graph comes from: prompt, model, settings.
@@ -24,6 +25,9 @@ pub struct Metadata {
     /// Where the target's value comes from, in graphs with attention inside.
     #[serde(default)]
     pub traced: Option<Traced>,
+    /// What the graph explains, before it was pruned and after; `None` before it was, and in files that do not say.
+    #[serde(default)]
+    pub scores: Option<GraphScores>,
     /// Whether the rows were computed to the end; `false` after a cancel.
     pub partial: bool,
     /// Node threshold the graph was pruned at.

@@ -212,6 +212,12 @@ impl Node {
         matches!(self.kind, NodeKind::Neuron | NodeKind::Feature)
     }
 
+    /// Whether the node can be kept while others are ablated: a unit; with attention inside heads, MLPs and what is left of one too. Sinks stay in
+    /// all runs.
+    pub fn can_be_kept(&self) -> bool {
+        self.is_unit() || matches!(self.kind, NodeKind::Head | NodeKind::Mlp | NodeKind::Rest)
+    }
+
     /// A node of any kind under an id of your own.
     pub fn other(id: &str, kind: NodeKind) -> Self {
         Node::new(id.to_owned(), kind)

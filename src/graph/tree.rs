@@ -1,5 +1,6 @@
 //! Tree layout: what feeds a node (or what it feeds), strongest first, every node's branch drawn once and referred to after.
 
+mod always_on;
 mod branches;
 mod path;
 
@@ -7,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Edge, Edges, Graph, Pruned};
 use crate::cast::single;
+use always_on::{Child, TreeEntry, entries};
 
 pub use branches::{Branches, KnownBranch};
 pub use path::{Path, strongest_paths};
@@ -39,6 +41,10 @@ pub struct Limits {
     pub widened: HashSet<u32>,
     /// Nodes of whose children only the first few are shown: those that were opened to fill a screen.
     pub narrow: HashSet<u32>,
+    /// Nodes of whose children those that are always on are told one by one, below their line.
+    pub always_on: HashSet<u32>,
+    /// Whether they are told one by one below every node.
+    pub each_always_on: bool,
 }
 
 /// Children of a node that was opened to fill a screen.
@@ -64,9 +70,17 @@ impl Limits {
             let mut best: Option<(f64, u32)> = None;
             for line in &tree.lines {
                 let above = line.parent.map_or(1.0, |parent| shares[parent]);
-                let TreeItem::Node { node, share, branch, .. } = line.item else {
-                    shares.push(0.0);
-                    continue;
+                let (node, share, branch) = match line.item {
+                    TreeItem::Node { node, share, branch, .. } => (node, share, branch),
+                    // The shares of those below are of what the node above reads.
+                    TreeItem::AlwaysOn { .. } => {
+                        shares.push(above);
+                        continue;
+                    }
+                    TreeItem::More { .. } => {
+                        shares.push(0.0);
+                        continue;
+                    }
                 };
                 let through = above * f64::from(share);
                 shares.push(through);
@@ -97,6 +111,8 @@ impl Default for Limits {
             opened: HashSet::new(),
             widened: HashSet::new(),
             narrow: HashSet::new(),
+            always_on: HashSet::new(),
+            each_always_on: false,
         }
     }
 }
@@ -127,6 +143,17 @@ pub enum TreeItem {
         share: f32,
         /// What became of its branch.
         branch: Branch,
+    },
+    /// Children of the parent that are on at nearly all positions, whatever the token; told one by one below where the line is open.
+    AlwaysOn {
+        /// How many.
+        count: usize,
+        /// Their signed weights together.
+        weight: f32,
+        /// Their shares together.
+        share: f32,
+        /// Whether they are told one by one.
+        open: bool,
     },
     /// Children of the parent that are not shown.
     More {
@@ -183,6 +210,18 @@ impl Tree {
         layout(from, TreeDirection::Downstream, root, limits)
     }
 
+    /// The node that stands above a line; `None` above the root.
+    pub fn node_above(&self, line: usize) -> Option<u32> {
+        let mut at = self.lines.get(line)?.parent;
+        while let Some(line) = at.and_then(|at| self.lines.get(at)) {
+            if let TreeItem::Node { node, .. } = line.item {
+                return Some(node);
+            }
+            at = line.parent;
+        }
+        None
+    }
+
     /// For each level above a line, whether a guide runs through it because siblings follow there; from the root's children down.
     pub fn guides(&self, line: usize) -> Vec<bool> {
         let mut guides = Vec::new();
@@ -202,6 +241,8 @@ impl Tree {
 struct Pending {
     line: TreeLine,
     node: Option<u32>,
+    /// What stands below a line of several.
+    members: Vec<Child>,
 }
 
 fn layout(from: TreeSource<'_>, direction: TreeDirection, root: u32, limits: &Limits) -> Tree {
@@ -212,9 +253,13 @@ fn layout(from: TreeSource<'_>, direction: TreeDirection, root: u32, limits: &Li
     let mut stack = Vec::new();
     if (root as usize) < n {
         let item = TreeItem::Node { node: root, weight: 0.0, share: 1.0, branch: Branch::Leaf };
-        stack.push(Pending { line: TreeLine { item, depth: 0, parent: None, last: true }, node: Some(root) });
+        stack.push(Pending {
+            line: TreeLine { item, depth: 0, parent: None, last: true },
+            node: Some(root),
+            members: Vec::new(),
+        });
     }
-    while let Some(Pending { mut line, node }) = stack.pop() {
+    while let Some(Pending { mut line, node, members }) = stack.pop() {
         let at = lines.len();
         if let (TreeItem::Node { branch, .. }, Some(node)) = (&mut line.item, node) {
             *branch = match drawn[node as usize] {
@@ -231,19 +276,26 @@ fn layout(from: TreeSource<'_>, direction: TreeDirection, root: u32, limits: &Li
                         Branch::Cut(children.len())
                     } else {
                         drawn[node as usize] = Some(at);
+                        let children = entries(from.graph, children);
                         push_children(&mut stack, children, (at, node), line.depth + 1, limits);
                         Branch::Open
                     }
                 }
             };
         }
+        for (i, child) in members.iter().enumerate().rev() {
+            stack.push(pending(*child, (at, line.depth + 1), i + 1 == members.len()));
+        }
         lines.push(line);
     }
     Tree { direction, lines }
 }
 
-/// A neighbour, the weight of the edge to it, and the edge's share in its target's input.
-type Child = (u32, f32, f32);
+/// A node below a line.
+fn pending((node, weight, share): Child, (parent, depth): (usize, usize), last: bool) -> Pending {
+    let item = TreeItem::Node { node, weight, share, branch: Branch::Leaf };
+    Pending { line: TreeLine { item, depth, parent: Some(parent), last }, node: Some(node), members: Vec::new() }
+}
 
 /// Kept neighbours in the direction of growth, strongest first. `inputs` remembers the targets' absolute inputs: a row is long to add up.
 fn children(from: TreeSource<'_>, direction: TreeDirection, node: u32, inputs: &mut HashMap<u32, f64>) -> Vec<Child> {
@@ -277,24 +329,38 @@ fn input_of(graph: &Graph, target: u32) -> f64 {
 
 fn push_children(
     stack: &mut Vec<Pending>,
-    children: Vec<Child>,
+    children: Vec<TreeEntry>,
     (parent, of): (usize, u32),
     depth: usize,
     limits: &Limits,
 ) {
     let shown = match limits.width_of(of) {
         usize::MAX => children.len(),
-        width => children.iter().take(width).take_while(|child| child.2 >= limits.share).count(),
+        width => children.iter().take(width).take_while(|child| child.share() >= limits.share).count(),
     };
     let (shown, hidden) = children.split_at(shown);
     let line = |item, last| TreeLine { item, depth, parent: Some(parent), last };
     if !hidden.is_empty() {
-        let share = hidden.iter().map(|child| child.2).sum();
-        stack.push(Pending { line: line(TreeItem::More { count: hidden.len(), share }, true), node: None });
+        let share = hidden.iter().map(TreeEntry::share).sum();
+        let item = TreeItem::More { count: hidden.iter().map(TreeEntry::count).sum(), share };
+        stack.push(Pending { line: line(item, true), node: None, members: Vec::new() });
     }
-    for (i, &(node, weight, share)) in shown.iter().enumerate().rev() {
+    let open = limits.each_always_on || limits.always_on.contains(&of);
+    for (i, entry) in shown.iter().enumerate().rev() {
         let last = hidden.is_empty() && i + 1 == shown.len();
-        let item = TreeItem::Node { node, weight, share, branch: Branch::Leaf };
-        stack.push(Pending { line: line(item, last), node: Some(node) });
+        stack.push(match entry {
+            TreeEntry::One(child) => pending(*child, (parent, depth), last),
+            TreeEntry::AlwaysOn(members) => Pending {
+                line: line(always_on_item(members, open), last),
+                node: None,
+                members: if open { members.clone() } else { Vec::new() },
+            },
+        });
     }
+}
+
+/// The line of units that are always on.
+fn always_on_item(members: &[Child], open: bool) -> TreeItem {
+    let weight = single(members.iter().map(|child| f64::from(child.1)).sum::<f64>());
+    TreeItem::AlwaysOn { count: members.len(), weight, share: members.iter().map(|child| child.2).sum(), open }
 }

@@ -17,7 +17,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::Graph;
 
-pub use kept::{KeepOnly, Kept};
+pub use kept::{KeepOnly, Kept, TestedDrafts};
 pub use summary::Summary;
 
 /// Changes below this share of a value (and of 1) are what f32 runs differ by from rounding.

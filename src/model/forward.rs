@@ -1,6 +1,7 @@
 //! The forward pass: one decoder for every family, open at every site.
 
 mod head_norm;
+mod stream;
 
 use super::arch::{Attention, Block, Decoder, HeadNorm, Linear, Mlp, Norm};
 use super::cache::Cache;

@@ -161,6 +161,14 @@ impl Sites {
         Sites::Only(sites.into_iter().collect())
     }
 
+    /// Those of one block alone.
+    pub fn of_block(&self, layer: usize) -> Sites {
+        match self {
+            Sites::Only(set) => Sites::only(set.iter().copied().filter(|s| s.layer() == Some(layer))),
+            all => all.clone(),
+        }
+    }
+
     /// Whether a run records `site`.
     pub fn has(&self, site: Site) -> bool {
         match self {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Graph of neurons: what feeds logit " Austin"
-//! 63 of 512 nodes, 310 of 80,102 edges (shares 0.8, 0.98)  replacement 0.52  completeness 0.81
+//! 63 of 512 nodes at 0.8, 310 of 80102 edges at 0.98
+//! replacement 0.520 whole, 0.561 pruned; completeness 0.810 whole, 0.842 pruned
 //! node            token       weight         share  infl  unexpl  reads > writes
 //! ▾ " Austin"     " is"                                           p 0.991
 //! ├─▾ L3.N211@8   " is"       +1.210 ████▌   18%  0.210    12%  " Austin" > " Boston"
@@ -77,10 +78,14 @@ impl Canvas<'_> {
                 self.put(area, area.x, area.y + 1, &summary(shown, usize::from(area.width)), dim);
             }
             let mut above = 2;
+            if let Some(scores) = shown.scores_in_words() {
+                self.put(area, area.x, area.y + above, &scores, dim);
+                above += 1;
+            }
             if let Some(verified) = shown.verified() {
                 let edited = self.theme.edited();
-                self.put(area, area.x, area.y + 2, &verified, edited);
-                above = 3;
+                self.put(area, area.x, area.y + above, &verified, edited);
+                above += 1;
             }
             let lines = Rect { y: area.y + above, height: area.height.saturating_sub(above), ..area };
             self.graph_lines(lines, shown, memory, focused);
@@ -148,33 +153,18 @@ fn summary_of_circuit(shown: &Shown, width: usize) -> Option<String> {
     })
 }
 
-/// Sizes and scores in a line. Scores are those of all nodes: thresholds choose what is looked at, not what was explained.
+/// Sizes and thresholds in a line.
 fn summary(shown: &Shown, width: usize) -> String {
     if let Some(summary) = summary_of_circuit(shown, width) {
         return summary;
     }
     let thresholds = shown.pruned.thresholds();
-    let scores = shown.influence.scores();
-    let wide = width >= 104;
-    let score = |name: &str, short: &str, score: Option<f64>| {
-        score.map_or(String::new(), |s| format!(" {} {s:.2}", if wide { name } else { short }))
-    };
     let partial = if shown.graph.metadata.partial { "partial, " } else { "" };
     let failed = shown.graph.failed_certificates().count();
     let failed = if failed > 0 { format!("  {failed} rows do not add up") } else { String::new() };
-    let scores = format!(
-        "{}{}",
-        score("replacement", "repl", scores.replacement),
-        score("completeness", "compl", scores.completeness)
-    );
-    let whole = match (scores.is_empty(), wide) {
-        (true, _) => String::new(),
-        (_, true) => format!("; all nodes:{scores}"),
-        (_, false) => format!("; all:{scores}"),
-    };
-    let of = if wide { " of " } else { "/" };
+    let of = if width >= 104 { " of " } else { "/" };
     format!(
-        "{partial}{}{of}{} nodes at {}, {}{of}{} edges at {}{whole}{failed}",
+        "{partial}{}{of}{} nodes at {}, {}{of}{} edges at {}{failed}",
         shown.pruned.n_nodes(),
         shown.graph.nodes.len(),
         thresholds.node(),

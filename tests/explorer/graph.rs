@@ -437,3 +437,39 @@ fn first_and_last_stay_in_their_table() {
     assert_eq!(h.app.pane(Slot::Heads).address(), first);
     assert!(h.app.pane(Slot::Heads).table().is_some());
 }
+
+#[test]
+fn a_neuron_that_was_trained_to_be_what_it_is_says_so() {
+    let mut h = hello(160, 50);
+    h.press("j");
+    assert_eq!(node_name(&h), "L1.N33@7");
+    let screen = h.screen();
+    assert!(screen.contains("but were trained to"), "{screen}");
+    h.press("j");
+    assert_ne!(node_name(&h), "L1.N33@7");
+    let screen = h.screen();
+    assert!(!screen.contains("but were trained to"), "{screen}");
+}
+
+/// Scores of the whole graph and of the pruned one stand under their names, and command and explorer say the same of the same graph.
+#[test]
+fn command_and_explorer_show_the_same_scores() {
+    let mut h = hello(80, 24);
+    let prompt = "The capital of the state containing Dallas is";
+    for nodes in ["neurons", "features"] {
+        let args = ["graph", "-p", prompt, "--nodes", nodes, "--attention", "through"];
+        let ran = std::process::Command::new(env!("CARGO_BIN_EXE_mechscope")).args(args).output().unwrap();
+        let text = String::from_utf8(ran.stdout).unwrap();
+        let said = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+                .unwrap_or_else(|| panic!("{name}: {text}"))
+        };
+        let line = format!("replacement {}; completeness {}", said("replacement"), said("completeness"));
+        assert!(line.contains(" whole, ") && line.ends_with(" pruned"), "{line}");
+        let screen = h.screen();
+        assert!(screen.contains(&line), "{line} is not in\n{screen}");
+        h.press("b");
+    }
+}

@@ -352,7 +352,7 @@ fn why_a_head_looks_there_is_told_by_the_circuit() {
             &ids,
             (None, mechscope::analysis::circuit_graph::Contrast::RunnerUp),
             (&CircuitRowTarget::Unit(name.parse().unwrap()), &CircuitRowTarget::Target, branch),
-            mechscope::replacement::Gate::default(),
+            (mechscope::replacement::Gate::default(), &mechscope::analysis::circuit_graph::Sink::None),
             &mut |_, _| Ok(()),
         )
         .unwrap();
@@ -379,4 +379,22 @@ fn what_an_edit_did_is_said_of_the_question_wherever_the_cursor_is() {
     h.press("Enter");
     assert!(message(&h).starts_with("answer at 8: \" Austin\" -> \" Jefferson\" ("), "{}", message(&h));
     assert!(message(&h).contains(" at 5 from "), "{}", message(&h));
+}
+
+/// Drafted groups are kept alone: those that matter stay, each with what was measured in its line.
+#[test]
+fn drafted_groups_stand_with_what_each_does_alone() {
+    let mut h = circuit(160, 50);
+    h.press("A");
+    let graph = &shown(&h).graph;
+    let group = graph.view.supernodes.iter().find(|group| group.members.iter().any(|id| id == "1_mlp_7"));
+    let group = group.expect("the MLP that knows the state is in a group");
+    let kept = graph.kept.iter().find(|kept| kept.label == group.label).expect("it was kept alone");
+    assert!(kept.found.matters() && kept.members == group.members, "{kept:?}");
+    assert!(message(&h).contains("drafted groups matter; together they do "), "{}", message(&h));
+    let report = h.app.pane(Slot::GraphSide).report.clone().expect("the groups");
+    let Body::Table(table) = &report.parts[0].body else { panic!("no table of groups") };
+    let row = table.rows.iter().find(|row| row[0] == Cell::Text(group.label.clone())).expect("the group's line");
+    let shares = [kept.found.faithfulness(), kept.found.completeness()];
+    assert_eq!(row[2..4], shares.map(Cell::from));
 }

@@ -2,6 +2,7 @@
 
 use crate::graph::{node_name, shown};
 use crate::harness::Harness;
+use mechscope::app::session::Session;
 use mechscope::app::{Effect, Slot, Tab};
 use mechscope::report::{Body, Cell};
 use mechscope::view::picture;
@@ -26,8 +27,9 @@ fn walk() -> Vec<(Vec<String>, String)> {
 #[test]
 fn five_minutes_go_as_they_are_told() {
     let walk = walk();
-    assert!(walk.len() >= 5, "{walk:?}");
-    let mut h = Harness::of(crate::harness::session("hello"), 80, 24);
+    assert!(walk.len() >= 7, "{walk:?}");
+    // As it opens by itself.
+    let mut h = Harness::of(Session::new("hello"), 80, 24);
     assert_eq!(h.app.prompt.as_deref(), Some("The capital of the state containing Dallas is"));
     let mut pressed = 0;
     for (at, (keys, seen)) in walk.iter().enumerate() {
@@ -39,11 +41,20 @@ fn five_minutes_go_as_they_are_told() {
         let number = |text: &str| assert!(seen.contains(text), "the walk says nothing of {text}: {seen}");
         match at {
             0 => {
+                assert!(screen.contains("why \" Austin\" rather than \" Olympia\""), "{screen}");
+                let lines: Vec<&str> = screen.lines().collect();
+                let head =
+                    lines.iter().position(|line| line.contains("L2.H1@8") && line.contains("looks at 7 \" Dallas\""));
+                let head = head.unwrap_or_else(|| panic!("{screen}"));
+                // What it carries, the strongest first.
+                assert!(lines[head + 1].contains("L1.mlp@7") && seen.contains("`L1.mlp@7`"), "{screen}");
+            }
+            1 => {
                 number("`L1.N33@7`");
                 let line = screen.lines().find(|l| l.contains("L1.N33@7")).unwrap_or_else(|| panic!("{screen}"));
                 assert_eq!(
                     screen.lines().position(|l| l == line),
-                    Some(5),
+                    Some(6),
                     "the first line under the target\n{screen}"
                 );
                 assert!(line.contains("\" Dallas\"") && line.contains("\" Texas\""), "{line}");
@@ -53,7 +64,7 @@ fn five_minutes_go_as_they_are_told() {
                 assert_eq!(beside[node as usize][..2], [" Texas", " Houston"]);
                 h.press("k");
             }
-            1 => {
+            2 => {
                 let node = h.app.graph_node().unwrap();
                 assert_eq!(node_name(&h), "L1.N33@7");
                 let fed: Vec<u32> =
@@ -67,14 +78,14 @@ fn five_minutes_go_as_they_are_told() {
                 let raises = |n: &&u32| graph.graph.edges.weight(target, **n).is_some_and(|weight| weight > 0.0);
                 assert!(2 * fed.iter().filter(raises).count() > fed.len(), "most of them raise the answer\n{screen}");
             }
-            2 => {
+            3 => {
                 number("-11.34");
                 number("-6.69");
                 let effect = shown(&h).graph.verified.last().unwrap().target().unwrap();
                 assert_eq!(format!("{:.2} {:.2}", effect.predicted.unwrap(), effect.measured), "-11.34 -6.69");
                 assert!(screen.contains("measured -6.69, predicted -11.34"), "{screen}");
             }
-            3 => {
+            4 => {
                 for text in ["0.9935", "0.0649", "\" Jefferson\""] {
                     number(text);
                 }
@@ -84,10 +95,22 @@ fn five_minutes_go_as_they_are_told() {
                         .starts_with("answer at 8: \" Austin\" -> \" Jefferson\" (\" Austin\" from 0.9935 to 0.0649)"),
                     "{message}"
                 );
-                h.press("u");
+            }
+            5 => {
+                for text in ["`L1.N37@7=3`", "\" Olympia\"", "0.9929"] {
+                    number(text);
+                }
+                h.type_text("L1.N37@7=3");
+                h.press("Enter");
+                let message = h.app.message.clone().unwrap();
+                assert!(message.starts_with("answer at 8: \" Austin\" -> \" Olympia\""), "{message}");
+                h.press("1");
+                let screen = h.screen();
+                assert!(screen.contains("0.9929"), "{screen}");
+                h.press("5 u u");
                 assert!(h.app.edits.on().is_empty());
             }
-            4 => {
+            6 => {
                 assert_eq!(h.app.tab, Tab::Neurons);
                 let report = h.app.pane(Slot::Neuron).report.clone().expect("the neuron itself");
                 let part = |name: &str| match report.parts.iter().find(|p| p.name == name).map(|p| p.body.clone()) {

@@ -1,10 +1,11 @@
 //! Why a head looks where it looks: what its query read at its position and what the keys read, weighed by the exact gradient of the question.
 
-use super::{address, component};
+use super::told;
 use crate::address::{Address, Part};
+use crate::analysis::circuit_graph::{RowPart, as_one};
 use crate::cast;
 use crate::model::text::Piece;
-use crate::replacement::circuit::{Circuit, CircuitNode, CircuitRow};
+use crate::replacement::circuit::{Circuit, CircuitRow};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 
@@ -32,11 +33,11 @@ const NAMED: usize = 2;
 const LITTLE: f32 = 1e-3;
 
 /// What made a head look where it looks: a sentence, what its query read, and what the keys that it reads with read. Heads that share keys share those
-/// numbers. All are parts of the question's exact first order in logits: what the target would lose if that part of the query or key were not there.
+/// numbers. `sinks` are the positions that are one line each. All are parts of the question's exact first order in logits: what the target would lose if that part of the query or key were not there.
 ///
 /// # Errors
 /// There is no such head, it comes after the target, or a row does not add up.
-pub fn why_it_looks(circuit: &Circuit, tokens: &[Piece], place: HeadPlace) -> Result<Report> {
+pub fn why_it_looks(circuit: &Circuit, tokens: &[Piece], place: HeadPlace, sinks: &[Vec<usize>]) -> Result<Report> {
     let HeadPlace { layer, head, position } = place;
     let query = circuit.row(&circuit.query(layer, head, position)?)?;
     let keys = circuit.row(&circuit.keys(layer, head)?)?;
@@ -58,17 +59,17 @@ pub fn why_it_looks(circuit: &Circuit, tokens: &[Piece], place: HeadPlace) -> Re
     } else {
         text += &format!(
             "Its query comes from {}; the keys come from {}.\nTo first order, with nothing held: in logits of the question.",
-            made_by(&query, &token),
-            made_by(&keys, &token)
+            made_by(&query, sinks, &token),
+            made_by(&keys, sinks, &token)
         );
     }
     report.note("why", text);
     let (from_query, from_keys) = (signed(query.value), signed(keys.value));
-    report.table("query", &format!("What its query reads ({from_query} in all)"), table(&query, tokens));
+    report.table("query", &format!("What its query reads ({from_query} in all)"), table(&query, sinks, tokens));
     report.table(
         "keys",
         &format!("What the keys read ({from_keys} in all; shared keys count once)"),
-        table(&keys, tokens),
+        table(&keys, sinks, tokens),
     );
     Ok(report)
 }
@@ -78,23 +79,25 @@ fn signed(value: f32) -> String {
 }
 
 /// The units that give most, by name.
-fn made_by<'a>(row: &CircuitRow, token: &impl Fn(usize) -> &'a str) -> String {
-    let most = strongest(row).into_iter().take(NAMED).map(|(unit, effect)| {
-        let name = address(unit).map_or_else(|| component(unit), |address| address.to_string());
-        format!("{name} \"{}\" {effect:+.3}", token(unit.position()))
+fn made_by<'a>(row: &CircuitRow, sinks: &[Vec<usize>], token: &impl Fn(usize) -> &'a str) -> String {
+    let most = strongest(row, sinks).into_iter().take(NAMED).map(|(part, effect)| {
+        let (unit, position, kind) = told(part, sinks);
+        let name = unit.map_or(kind, |address| address.to_string());
+        format!("{name} \"{}\" {effect:+.3}", token(position))
     });
     let most: Vec<String> = most.collect();
     if most.is_empty() { "nothing".to_owned() } else { most.join(" and ") }
 }
 
-fn strongest(row: &CircuitRow) -> Vec<(CircuitNode, f32)> {
-    let mut effects: Vec<(CircuitNode, f32)> = row.effects.iter().copied().filter(|(_, x)| *x != 0.0).collect();
+fn strongest(row: &CircuitRow, sinks: &[Vec<usize>]) -> Vec<(RowPart, f32)> {
+    let mut effects = as_one(row.effects.clone(), sinks);
+    effects.retain(|(_, x)| *x != 0.0);
     effects.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     effects
 }
 
 /// The strongest units of a row, then what the others and the biases add up to, so that all rows make the row's value.
-fn table(row: &CircuitRow, tokens: &[Piece]) -> Table {
+fn table(row: &CircuitRow, sinks: &[Vec<usize>], tokens: &[Piece]) -> Table {
     let columns = [
         Column::address("unit"),
         Column::token("token"),
@@ -102,11 +105,12 @@ fn table(row: &CircuitRow, tokens: &[Piece]) -> Table {
         Column::text("component"),
     ];
     let mut table = Table::new(columns);
-    let mut effects = strongest(row);
+    let mut effects = strongest(row, sinks);
     let others = effects.split_off(effects.len().min(ROWS));
-    for (unit, effect) in effects {
-        let token = tokens.get(unit.position()).map_or(Cell::Empty, |piece| Cell::token(&piece.text));
-        table.push([address(unit).into(), token, effect.into(), component(unit).into()]);
+    for (part, effect) in effects {
+        let (unit, position, kind) = told(part, sinks);
+        let token = tokens.get(position).map_or(Cell::Empty, |piece| Cell::token(&piece.text));
+        table.push([unit.into(), token, effect.into(), kind.into()]);
     }
     if !others.is_empty() {
         let sum = cast::single(others.iter().map(|(_, x)| f64::from(*x)).sum::<f64>());

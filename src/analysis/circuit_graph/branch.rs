@@ -2,6 +2,8 @@
 //! edge. A head below a neuron is told by what it carries to that neuron; in the graph, which has one row for a node, by what it carries to the target.
 
 use super::assemble::node_of;
+use super::sink::{RowPart, as_one};
+use crate::analysis::attribution_graph::always_on_neurons;
 use crate::analysis::vocabulary::{neuron_directions, project};
 use crate::cast::single;
 use crate::graph::{Node, NodeKind};
@@ -9,7 +11,7 @@ use crate::model::Model;
 use crate::model::text::Piece;
 use crate::replacement::circuit::{Apart, Circuit, CircuitNode, StreamReading};
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Neurons that an MLP opens into beside the rest of it.
 pub const NEURONS: usize = 6;
@@ -127,6 +129,8 @@ fn neurons(
         true => Vec::new(),
         false => project(&model.decoder, &neuron_directions(&model.decoder, layer, &order)?, TOKENS)?,
     };
+    let numbers: BTreeSet<(usize, usize)> = order.iter().map(|neuron| (layer, *neuron)).collect();
+    let on = always_on_neurons(&numbers, circuit.trace(), &mut || Ok(()))?;
     for (&neuron, promoted) in order.iter().zip(promoted) {
         rest -= f64::from(effects[neuron]);
         let mut node = node_of(circuit, tokens, CircuitNode::Neuron { layer, neuron, position }, &[])?;
@@ -135,6 +139,7 @@ fn neurons(
         let written = if below { promoted.suppressed } else { promoted.promoted };
         let written: Vec<String> = written.iter().map(|(id, _)| format!("\"{}\"", model.piece(*id))).collect();
         node.label = format!("> {}", written.join(" "));
+        node.always_on = on.contains(&(layer, neuron));
         children.push((node, effects[neuron]));
     }
     order.sort_unstable();
@@ -160,16 +165,11 @@ fn read(circuit: &Circuit, tokens: &[Piece], reading: &StreamReading, sinks: &[V
     let row = circuit.rows(std::slice::from_ref(reading), &Apart::default(), &|_| true, &mut || Ok(()))?;
     let row = row.into_iter().next().context("a row")?;
     circuit.check_sum(row.residual, row.abs_sum)?;
-    let mut parts: Vec<(Result<CircuitNode, Node>, f32)> = Vec::with_capacity(row.effects.len());
-    let mut sunk: BTreeMap<usize, f64> = BTreeMap::new();
-    for (unit, effect) in row.effects {
-        let sink = sinks.iter().position(|sink| unit.layer().is_some() && sink.contains(&unit.position()));
-        match sink {
-            Some(sink) => *sunk.entry(sink).or_default() += f64::from(effect),
-            None => parts.push((Ok(unit), effect)),
-        }
-    }
-    parts.extend(sunk.into_iter().map(|(sink, sum)| (Err(Node::sink(&sinks[sink])), single(sum))));
+    let parts = as_one(row.effects, sinks).into_iter().map(|(part, effect)| match part {
+        RowPart::Unit(unit) => (Ok(unit), effect),
+        RowPart::Sink(sink) => (Err(Node::sink(&sinks[sink])), effect),
+    });
+    let parts = parts.collect();
     told(circuit, tokens, parts, (row.bias, row.value))
 }
 

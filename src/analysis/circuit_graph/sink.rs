@@ -1,11 +1,14 @@
 //! The positions that attention rests on, as one node each run of neighbours: they carry large activations that only serve attention, come first by
 //! influence and explain nothing.
 
+use crate::cast::single;
 use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
+use crate::replacement::circuit::CircuitNode;
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 /// A position is a sink whose residual stream in the middle layers is longer than that of the others by this factor.
@@ -86,10 +89,48 @@ pub fn positions(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Resu
     Ok(found.collect())
 }
 
+impl Sink {
+    /// The positions in a run, those of each node.
+    ///
+    /// # Errors
+    /// As [`Sink::of`].
+    pub fn nodes(
+        &self,
+        model: &Decoder,
+        trace: &Trace,
+        go_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Vec<usize>>> {
+        Ok(runs(&self.of(model, trace, go_on)?).into_iter().map(<[usize]>::to_vec).collect())
+    }
+}
+
 /// Ascending positions by runs of neighbours: one node each. With a gap between them what stands in the gap would read from the node and write
 /// into it.
 pub(super) fn runs(positions: &[usize]) -> Vec<&[usize]> {
     positions.chunk_by(|a, b| a + 1 == *b).collect()
+}
+
+/// A line of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowPart {
+    /// A unit.
+    Unit(CircuitNode),
+    /// The heads and MLPs of the sink of this number.
+    Sink(usize),
+}
+
+/// The effects of a row with one line for the heads and MLPs of each sink: `sinks` are the positions of each. Embeddings stay by themselves.
+pub fn as_one(effects: Vec<(CircuitNode, f32)>, sinks: &[Vec<usize>]) -> Vec<(RowPart, f32)> {
+    let mut parts = Vec::with_capacity(effects.len());
+    let mut sunk: BTreeMap<usize, f64> = BTreeMap::new();
+    for (unit, effect) in effects {
+        match sinks.iter().position(|sink| unit.layer().is_some() && sink.contains(&unit.position())) {
+            Some(sink) => *sunk.entry(sink).or_default() += f64::from(effect),
+            None => parts.push((RowPart::Unit(unit), effect)),
+        }
+    }
+    parts.extend(sunk.into_iter().map(|(sink, sum)| (RowPart::Sink(sink), single(sum))));
+    parts
 }
 
 /// The mean length of the residual stream over the middle third of the layers, by position.
@@ -117,6 +158,21 @@ fn mass(model: &Decoder, trace: &Trace, go_on: &mut dyn FnMut() -> Result<()>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn heads_and_mlps_of_a_sink_are_one_line_and_embeddings_stay() {
+        let head = |position| CircuitNode::Head { layer: 1, head: 0, position };
+        let mlp = |position| CircuitNode::Mlp { layer: 0, position };
+        let embed = CircuitNode::Embed { position: 0 };
+        let row = vec![(embed, 4.0), (mlp(0), 1.0), (head(2), 3.0), (head(1), -0.5), (mlp(5), 2.0)];
+        let unit = RowPart::Unit;
+        assert_eq!(
+            as_one(row.clone(), &[vec![0, 1], vec![5]]),
+            [(unit(embed), 4.0), (unit(head(2)), 3.0), (RowPart::Sink(0), 0.5), (RowPart::Sink(1), 2.0)]
+        );
+        let apart: Vec<_> = row.iter().map(|(node, effect)| (unit(*node), *effect)).collect();
+        assert_eq!(as_one(row, &[]), apart);
+    }
 
     #[test]
     fn sinks_are_named_by_words_or_positions() {

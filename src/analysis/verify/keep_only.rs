@@ -3,8 +3,7 @@
 use super::{TestPlan, Verifier};
 use crate::analysis::{About, Evidence, MethodCommand, MethodDirection};
 use crate::cast::{short, single};
-use crate::graph::verification::{Intervention, KeepOnly, Kept};
-use crate::graph::{Node, NodeKind};
+use crate::graph::verification::{Intervention, KeepOnly, Kept, TestedDrafts};
 use crate::model::forward::Step;
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
@@ -27,6 +26,9 @@ pub static KEEP_ONLY: MethodCommand = MethodCommand {
     run: "mechscope verify FILE --groups",
 };
 
+/// What the groups that matter are called when they are kept together.
+const TOGETHER: &str = "the groups together";
+
 impl Verifier<'_> {
     /// [`Verifier::keep_only`] as a graph keeps it.
     ///
@@ -38,16 +40,39 @@ impl Verifier<'_> {
         Ok(Kept { label: label.to_owned(), members: group.iter().map(id).collect(), target: id(&self.target), found })
     }
 
+    /// Keeps each of these groups alone, and then those that matter together.
+    ///
+    /// # Errors
+    /// As [`Verifier::keep_only`]; `step` is called with the groups that are done, and all.
+    pub fn drafts(&self, groups: &[(String, Vec<u32>)], step: Step) -> Result<TestedDrafts> {
+        let all = groups.len() + 1;
+        let (mut kept, mut members) = (Vec::new(), Vec::new());
+        for (done, (label, group)) in groups.iter().enumerate() {
+            let found = self.kept(label, group, &mut |_, _| step(done, all))?;
+            if found.found.matters() {
+                members.extend(group);
+                kept.push(found);
+            }
+        }
+        let together = match kept.len() {
+            0 | 1 => None,
+            _ => Some(self.kept(TOGETHER, &members, &mut |_, _| step(groups.len(), all))?),
+        };
+        Ok(TestedDrafts { kept, together, tested: groups.len() })
+    }
+
     /// Runs with all other units of the graph mean-ablated, with these mean-ablated, and with all.
     ///
     /// # Errors
     /// A group without units; a member that is neither unit nor input; what `step` returns.
     pub fn keep_only(&self, group: &[u32], step: Step) -> Result<KeepOnly> {
-        // With attention inside, heads, MLPs and what is left of one are units too; sinks stay in all runs.
-        let unit = |node: &Node| node.is_unit() || matches!(node.kind, NodeKind::Head | NodeKind::Mlp | NodeKind::Rest);
-        let is_unit = |n: &u32| unit(self.on.node(*n));
+        let is_unit = |n: &u32| self.on.node(*n).can_be_kept();
         for node in group.iter().map(|m| self.on.node(*m)) {
-            ensure!(unit(node) || node.kind.is_input(), "{} cannot be kept; accepted: units and inputs", node.name());
+            ensure!(
+                node.can_be_kept() || node.kind.is_input(),
+                "{} cannot be kept; accepted: units and inputs",
+                node.name()
+            );
         }
         // Inputs stay in all runs; a member that is named twice is ablated once.
         let group: BTreeSet<u32> = group.iter().copied().filter(is_unit).collect();

@@ -5,7 +5,8 @@ use crate::action::Action;
 use crate::app::App;
 use crate::app::Slot;
 use crate::app::pane::RequestState;
-use crate::graph::Edge;
+use crate::builtin;
+use crate::graph::{Edge, NodeKind};
 use crate::report::{Cell, Column, Report, Table};
 use std::sync::Arc;
 
@@ -151,6 +152,7 @@ fn about(shown: &Shown, at: u32) -> Report {
             unexplained(row.unexplained)
         ));
     }
+    lines.extend(trained(shown, at));
     let elsewhere = same_unit(shown, at);
     if !elsewhere.is_empty() {
         lines.push(format!("also active {elsewhere}"));
@@ -170,6 +172,14 @@ fn about(shown: &Shown, at: u32) -> Report {
     list("fed by", "Fed by", sources.collect(), |e| e.source);
     list("feeds", "Feeds", readers.collect(), |e| e.target);
     report
+}
+
+/// What is said of a neuron that a loss of its own made what it is.
+fn trained(shown: &Shown, at: u32) -> Option<String> {
+    let node = &shown.graph.nodes[at as usize];
+    let trained = builtin::get(shown.graph.metadata.made_with())?.trained.as_ref()?;
+    let (layer, neuron) = (usize::try_from(node.layer?).ok()?, usize::try_from(node.index?).ok()?);
+    (node.kind == NodeKind::Neuron && trained.has(layer, neuron)).then(|| trained.told.to_owned())
 }
 
 /// Where else in the graph the same neuron or feature is active, and how much.

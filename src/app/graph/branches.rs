@@ -8,7 +8,7 @@ use crate::cast::{short, single};
 use crate::engine::Ask;
 use crate::graph::Edges;
 use crate::graph::Influence;
-use crate::graph::tree::{Branch, Branches, KnownBranch, TreeDirection, TreeItem};
+use crate::graph::tree::{Branch, Branches, KnownBranch, Tree, TreeDirection, TreeItem};
 use anyhow::Result;
 use std::collections::{HashMap, HashSet};
 
@@ -100,7 +100,15 @@ impl App {
                     self.relay_keeping_line();
                 }
             }
-            (TreeItem::Node { branch: Branch::Open, .. }, true) => self.pane_mut(Slot::Graph).step(1),
+            (TreeItem::AlwaysOn { open: line, .. }, _) if line != open => {
+                if let Some(parent) = shown.tree.lines.get(row.line).and_then(|line| line.parent) {
+                    branches.open_always_on(&shown.tree.path(parent), open);
+                    self.relay_keeping_line();
+                }
+            }
+            (TreeItem::Node { branch: Branch::Open, .. } | TreeItem::AlwaysOn { .. }, true) => {
+                self.pane_mut(Slot::Graph).step(1);
+            }
             (TreeItem::Node { branch: Branch::Leaf, .. }, true) => self.warn("nothing feeds this"),
             (TreeItem::Node { .. }, true) if branches.open(&path) => self.relay_keeping_line(),
             (TreeItem::Node { .. }, true) => {
@@ -162,26 +170,38 @@ impl App {
         (self.graph.filling, self.graph.opening) = (false, None);
     }
 
-    /// The path to the node under the cursor, or to the one whose children its line stands for, and whether it stands for those.
-    fn place_in_the_tree(&self) -> Option<(Vec<u32>, bool)> {
+    /// The place in the tree that the cursor is on.
+    fn place_in_the_tree(&self) -> Option<TreePlace> {
         let (row, shown) = self.graph_row().zip(self.graph.shown())?;
-        match row.item {
-            TreeItem::Node { .. } => Some((shown.tree.path(row.line), false)),
-            TreeItem::More { .. } => Some((shown.tree.path(shown.tree.lines.get(row.line)?.parent?), true)),
-        }
+        TreePlace::of(&shown.tree, row.line)
     }
 
     /// Lays out again with the cursor where it was: the same node stands in several places, and lines may have come above it.
-    fn relay_keeping_place(&mut self, at: Option<(Vec<u32>, bool)>) {
+    fn relay_keeping_place(&mut self, at: Option<TreePlace>) {
         self.relay_keeping_line();
-        let Some(((path, more), shown)) = at.zip(self.graph.shown()) else { return };
+        let Some((at, shown)) = at.zip(self.graph.shown()) else { return };
         let tree = &shown.tree;
-        let same = |line: &usize| match (tree.lines[*line].item, tree.lines[*line].parent) {
-            (TreeItem::Node { .. }, _) => !more && tree.path(*line) == path,
-            (TreeItem::More { .. }, parent) => more && parent.is_some_and(|parent| tree.path(parent) == path),
-        };
-        if let Some(line) = (0..tree.lines.len()).find(same) {
+        if let Some(line) = (0..tree.lines.len()).find(|line| TreePlace::of(tree, *line).as_ref() == Some(&at)) {
             self.pane_mut(Slot::Graph).cursor_to_row(line);
         }
+    }
+}
+
+/// A line of a tree, whatever comes above it: the path to its node, or what it tells of the children of one.
+#[derive(PartialEq)]
+enum TreePlace {
+    Node(Vec<u32>),
+    AlwaysOnBelow(Vec<u32>),
+    MoreBelow(Vec<u32>),
+}
+
+impl TreePlace {
+    fn of(tree: &Tree, line: usize) -> Option<Self> {
+        let above = || Some(tree.path(tree.lines[line].parent?));
+        Some(match tree.lines.get(line)?.item {
+            TreeItem::Node { .. } => TreePlace::Node(tree.path(line)),
+            TreeItem::AlwaysOn { .. } => TreePlace::AlwaysOnBelow(above()?),
+            TreeItem::More { .. } => TreePlace::MoreBelow(above()?),
+        })
     }
 }

@@ -5,14 +5,14 @@ use crate::action::Action;
 use crate::analysis::verify_request::Subjects;
 use crate::app::App;
 use crate::app::Slot;
-use crate::cast::single;
-use crate::graph::group::{Collapsed, Group, GroupItem, add_drafts, collapse, groups};
-use crate::graph::{Graph, Supernode};
+use crate::cast::{short, single};
+use crate::engine::Ask;
+use crate::graph::Supernode;
+use crate::graph::group::{Collapsed, Draft, Group, GroupItem, collapse, drafts, evidence, groups, kept_alone};
+use crate::graph::verification::{Intervention, KeepOnly, Kept, TestedDrafts};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Result, bail};
-
-/// Nodes that groups are drafted of: every pair is compared while keys wait.
-const DRAFTED: usize = 2000;
+use std::collections::HashMap;
 
 /// Edges between groups that are listed.
 const EDGES: usize = 40;
@@ -102,34 +102,56 @@ impl App {
 }
 
 impl App {
-    /// Drafts groups of the kept units, beside those that are there.
+    /// Drafts groups of the kept units by their roles, beside those that are there; each is kept alone, and those that matter stay.
     pub(in crate::app) fn draft_groups(&mut self) {
-        let (fewer, members) = (self.graph_key(Action::FewerNodes), self.graph_key(Action::Open));
-        let more = self.what_groups_take();
         let Some(shown) = self.graph.shown_mut() else { return };
-        if shown.pruned.n_nodes() > DRAFTED {
-            let n = shown.pruned.n_nodes();
-            self.warn(format!("{n} nodes are too many to draft groups of: {fewer} leaves fewer ({DRAFTED} at most)"));
-            return;
-        }
         let kept = shown.graph.pruned(&shown.influence, &shown.pruned);
-        let draft = |mut kept: Graph| {
-            let before = kept.view.supernodes.len();
-            (add_drafts(&mut kept), kept.view.supernodes.split_off(before))
-        };
-        match kept.map(draft) {
-            Ok((evidence, drafts)) => {
-                let drafted = drafts.len();
-                let named: Vec<_> = drafts.iter().map(|draft| (draft.label.clone(), draft.members.clone())).collect();
-                shown.graph.view.supernodes.extend(drafts);
-                shown.evidence = Some(evidence);
-                self.log_groups(&named);
-                self.say(format!("{drafted} groups drafted: {members} shows members, {more}"));
+        let drafts = kept.and_then(|kept| {
+            let mut drafts = drafts(&kept)?;
+            let number: HashMap<&str, usize> = shown.graph.by_id();
+            for member in drafts.iter_mut().flat_map(|draft| &mut draft.group.members) {
+                *member = short(number[&*kept.nodes[*member as usize].id]);
+            }
+            // What was opened since is none of the engine's graph.
+            drafts.retain(|draft| draft.group.members.iter().all(|member| !shown.was_opened(*member)));
+            Ok(drafts)
+        });
+        match drafts {
+            Ok(drafts) if drafts.is_empty() => self.warn("no two units of the kept nodes play one role"),
+            Ok(drafts) => {
+                let groups = drafts.iter().map(|d| (d.group.label.clone(), d.group.members.clone())).collect();
+                shown.drafts = drafts;
                 (self.graph.beside, self.side) = (Beside::Groups, true);
-                self.show_about();
+                self.ask_tests_with(Subjects::Drafts(groups), Intervention::Mean);
             }
             Err(e) => self.fail(format!("{e:#}")),
         }
+    }
+
+    /// The drafted groups were kept alone: those that matter become groups.
+    pub(in crate::app) fn take_drafts(&mut self, tested: TestedDrafts) {
+        let Some(Ask::Test(tests)) = self.pane(Slot::Verify).asked.clone() else { return };
+        let (members, more) = (self.graph_key(Action::Open), self.what_groups_take());
+        let Some(shown) = self.graph.shown_mut().filter(|shown| shown.was(tests.graph)) else {
+            return self.warn("the graph has changed since groups were drafted");
+        };
+        let TestedDrafts { kept, together, tested } = tested;
+        kept.iter().chain(&together).for_each(|kept| shown.graph.record_kept(kept.clone()));
+        let stays = |draft: &Draft| kept.iter().any(|kept| kept.label == draft.group.label);
+        let drafts: Vec<Draft> = std::mem::take(&mut shown.drafts).into_iter().filter(stays).collect();
+        // A graph that has grown since has other numbers: groups are known by ids.
+        let groups = kept.iter().map(|kept| Supernode { label: kept.label.clone(), members: kept.members.clone() });
+        shown.graph.view.supernodes.extend(groups);
+        shown.evidence = Some(evidence(&shown.graph, &drafts));
+        let share =
+            |kept: &Kept| kept.found.faithfulness().map(|alone| format!("; together they do {alone:.3} of it alone"));
+        let together = together.as_ref().and_then(share).unwrap_or_default();
+        self.log_drafts(&tests, &kept);
+        self.say(format!(
+            "{} of {tested} drafted groups matter{together}: {members} shows members, {more}",
+            kept.len()
+        ));
+        self.show_graph();
     }
 
     /// Enter on a group: its members are marked and the first is gone to.
@@ -197,15 +219,21 @@ pub(super) fn report(shown: &Shown, before: String) -> Report {
     let mut table = Table::new([
         Column::text("group"),
         Column::integer("nodes"),
+        Column::number("faithfulness", "", 3),
+        Column::number("completeness", "", 3),
         Column::number("influence", "", 4),
         Column::number("inner", "", 3),
         Column::number("residual", "", 6),
     ]);
+    let target = &*shown.graph.nodes[shown.first_target() as usize].id;
     for (at, group) in groups.iter().enumerate() {
+        let kept = kept_alone(&shown.graph, &group.label, Some(target));
         let influence: f64 = group.members.iter().map(|n| shown.influence.values()[*n as usize]).sum();
         table.push([
             Cell::Text(group.label.clone()),
             group.members.len().into(),
+            kept.and_then(KeepOnly::faithfulness).into(),
+            kept.and_then(KeepOnly::completeness).into(),
             single(influence).into(),
             single(collapsed.inner[at]).into(),
             collapsed.certificates[at].map_or(Cell::Empty, |c| c.residual.into()),

@@ -96,7 +96,12 @@ pub(super) fn report(shown: &Shown) -> Report {
     for row in &shown.rows {
         table.push(match row.item {
             TreeItem::Node { node, weight, share, .. } => node_row(shown, row.line, node, weight, share),
-            TreeItem::More { count, share } => more_row(shown, row.line, count, share),
+            TreeItem::AlwaysOn { count, weight, share, .. } => {
+                let mut cells = several(shown, row.line, share, format!("{count} units, on at nearly all positions"));
+                (cells[2], cells[6]) = ("always on".to_owned().into(), Cell::Number(weight));
+                cells
+            }
+            TreeItem::More { count, share } => several(shown, row.line, share, format!("{count} more")),
         });
     }
     let mut report = Report::default();
@@ -140,11 +145,12 @@ fn node_row(shown: &Shown, line: usize, at: u32, weight: f32, share: f32) -> Vec
     ]
 }
 
-fn more_row(shown: &Shown, line: usize, count: usize, share: f32) -> Vec<Cell> {
+/// A line that stands for several nodes.
+fn several(shown: &Shown, line: usize, share: f32, label: String) -> Vec<Cell> {
     let mut row = vec![Cell::Empty; 16];
     row[0] = depth(shown, line);
     row[7] = Cell::Number(share);
-    row[13] = format!("{count} more").into();
+    row[13] = label.into();
     row
 }
 

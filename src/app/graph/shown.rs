@@ -3,9 +3,10 @@
 use super::enter::Within;
 use crate::analysis::attribution::{Attribution, GraphId};
 use crate::cast::short;
+use crate::graph::group::Draft;
 use crate::graph::tree::{Branch, Branches, Limits, Tree, TreeDirection, TreeItem, TreeSource};
 use crate::graph::verification::{Intervention, NodeEffect, Subject, Verification};
-use crate::graph::{Edge, Edges, Graph, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
+use crate::graph::{Edge, Edges, Graph, GraphScores, Influence, Metadata, Node, Pruned, Supernode, Thresholds, prune};
 use crate::report::{Report, Table};
 use anyhow::{Context, Result, bail};
 use std::cell::OnceCell;
@@ -36,7 +37,7 @@ impl GraphRow {
     pub fn node(&self) -> Option<u32> {
         match self.item {
             TreeItem::Node { node, .. } => Some(node),
-            TreeItem::More { .. } => None,
+            TreeItem::More { .. } | TreeItem::AlwaysOn { .. } => None,
         }
     }
 }
@@ -67,12 +68,16 @@ pub struct Shown {
     pub(super) branches: Option<Branches>,
     /// The tree, as last laid out.
     pub tree: Tree,
-    /// What speaks for the groups that were drafted.
+    /// The groups that were drafted and are tested.
+    pub(super) drafts: Vec<Draft>,
+    /// What speaks for the drafted groups that were kept.
     pub(super) evidence: Option<Table>,
     /// The tests of single nodes, each with its node.
     tested: BTreeMap<usize, u32>,
     /// The kept edges that carry most, strongest first, once somebody draws them.
     strongest: OnceCell<Vec<Edge>>,
+    /// What all nodes explain and what the kept ones do, once it is shown.
+    scores: OnceCell<GraphScores>,
     /// The last test of each node, and which of its effects is that on the target.
     effects: HashMap<u32, (usize, usize)>,
     /// What stands on every row of the report.
@@ -117,9 +122,11 @@ impl Shown {
             within: None,
             branches: None,
             tree,
+            drafts: Vec::new(),
             evidence: None,
             tested,
             strongest: OnceCell::new(),
+            scores: OnceCell::new(),
             effects,
             rows,
             at: None,
@@ -150,6 +157,7 @@ impl Shown {
             opened: of(&before.limits.opened),
             widened: of(&before.limits.widened),
             narrow: of(&before.limits.narrow),
+            always_on: of(&before.limits.always_on),
             ..before.limits.clone()
         };
         self.root = before.same_in(before.root, self).unwrap_or(self.root);
@@ -285,17 +293,12 @@ impl Shown {
     }
 
     fn branches(&self) -> Vec<GraphRow> {
-        let lines = &self.tree.lines;
-        let node_of = |at: usize| match lines[at].item {
-            TreeItem::Node { node, .. } => Some(node),
-            TreeItem::More { .. } => None,
-        };
         let row = |(at, line): (usize, &crate::graph::tree::TreeLine)| GraphRow {
             item: line.item,
-            parent: line.parent.and_then(node_of),
+            parent: self.tree.node_above(at),
             line: at,
         };
-        lines.iter().enumerate().map(row).collect()
+        self.tree.lines.iter().enumerate().map(row).collect()
     }
 
     /// The kept nodes by falling influence, targets first; those that write into a place, if the list is of one.
@@ -331,6 +334,14 @@ impl Shown {
             edges.truncate(DRAWN);
             edges.into_iter().map(|(_, edge)| edge).collect()
         })
+    }
+
+    /// The scores of all nodes and of the kept ones in a line, as commands write them; none where they say nothing.
+    pub fn scores_in_words(&self) -> Option<String> {
+        let scores = self.scores.get_or_init(|| self.graph.scores(&self.influence, Some(&self.pruned)));
+        let words = scores.in_words().into_iter().map(|(name, words)| format!("{name} {words}"));
+        let words: Vec<String> = words.filter(|_| self.graph.is_scored()).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// The target with the largest weight.
@@ -393,7 +404,7 @@ impl Shown {
     /// Thresholds outside of 0 to 1.
     pub fn set_thresholds(&mut self, node: f64, edge: f64) -> Result<()> {
         self.pruned = prune(&self.graph, &self.influence, Thresholds::new(node, edge)?)?;
-        self.strongest = OnceCell::new();
+        (self.strongest, self.scores) = (OnceCell::new(), OnceCell::new());
         Ok(())
     }
 }

@@ -51,6 +51,9 @@ impl Shown {
         while at != self.root {
             let Some(reader) = self.strongest_reader(at, within) else { break };
             self.unfold(reader);
+            if self.graph.nodes[at as usize].always_on {
+                self.limits.always_on.insert(reader);
+            }
             if !self.leading(reader).contains(&at) {
                 self.limits.widened.insert(reader);
             }
@@ -94,7 +97,10 @@ impl Shown {
         kept.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         let input = input_of(&self.graph, node);
         let enough = |w: f32| f64::from(w.abs()) >= f64::from(self.limits.share) * input;
-        kept.into_iter().take(self.limits.width_of(node)).take_while(|(_, w)| enough(*w)).map(|(n, _)| n).collect()
+        // The line of those that are always on may come before others that it is not made of.
+        let on = kept.iter().filter(|(n, _)| self.graph.nodes[*n as usize].always_on).count();
+        let width = self.limits.width_of(node).saturating_sub(usize::from(on > 1));
+        kept.into_iter().take(width).take_while(|(_, w)| enough(*w)).map(|(n, _)| n).collect()
     }
 }
 
@@ -121,6 +127,15 @@ impl App {
                     // The first of those that were hidden stands where the line was.
                     self.pane_mut(Slot::Graph).cursor = cursor;
                 }
+            }
+            (TreeItem::AlwaysOn { open: false, .. }, true) => {
+                shown.limits.always_on.extend(row.parent);
+                self.relay_keeping_line();
+            }
+            (TreeItem::AlwaysOn { open: true, .. }, true) => self.pane_mut(Slot::Graph).step(1),
+            (TreeItem::AlwaysOn { open: true, .. }, false) if row.parent.is_some() => {
+                shown.limits.always_on.retain(|of| Some(*of) != row.parent);
+                self.relay_keeping_line();
             }
             (TreeItem::Node { branch: Branch::Elsewhere(line), .. }, true) => {
                 self.pane_mut(Slot::Graph).cursor_to_row(line);
@@ -198,12 +213,15 @@ impl App {
                 self.warn("the path ends here");
                 return;
             }
-            TreeItem::Node { branch: Branch::Folded(_) | Branch::Cut(_) | Branch::Elsewhere(_), .. } => {
+            TreeItem::Node { branch: Branch::Folded(_) | Branch::Cut(_) | Branch::Elsewhere(_), .. }
+            | TreeItem::AlwaysOn { open: false, .. } => {
                 self.fold_or_unfold(true);
             }
-            TreeItem::Node { branch: Branch::Open, .. } => {}
+            TreeItem::Node { branch: Branch::Open, .. } | TreeItem::AlwaysOn { open: true, .. } => {}
         }
-        if let Some(TreeItem::Node { branch: Branch::Open, .. }) = self.graph_row().map(|r| r.item) {
+        if let Some(TreeItem::Node { branch: Branch::Open, .. } | TreeItem::AlwaysOn { open: true, .. }) =
+            self.graph_row().map(|r| r.item)
+        {
             self.pane_mut(Slot::Graph).step(1);
         }
         self.selection_follows_cursor();
@@ -311,6 +329,7 @@ impl App {
             shown.limits.opened.clear();
             shown.limits.widened.clear();
             shown.limits.narrow.clear();
+            shown.limits.always_on.clear();
         }
         self.show_graph();
         Ok(())

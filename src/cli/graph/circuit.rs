@@ -1,6 +1,6 @@
 //! `mechscope graph --attention nodes`: heads and MLPs as nodes.
 
-use super::{GraphArgs, INTERRUPTED, interrupts, print};
+use super::{GraphArgs, INTERRUPTED, interrupts};
 use crate::analysis::attribution_graph::LogitTarget;
 use crate::analysis::circuit_graph::{self, CircuitSettings, Contrast, question};
 use crate::analysis::next_token::NextToken;
@@ -90,7 +90,7 @@ impl GraphArgs {
             pruned.n_nodes(),
             pruned.n_edges(),
         ));
-        print(&graph.pruned(&influence, &pruned)?, &self.output)?;
+        self.finish(model, None, graph.pruned(&influence, &pruned)?)?;
         Ok(0)
     }
 

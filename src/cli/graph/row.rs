@@ -2,7 +2,7 @@
 
 use super::{GraphArgs, GraphOutput};
 use crate::analysis::circuit::{self, CircuitRowTarget, HeadBranch};
-use crate::analysis::circuit_graph::Contrast;
+use crate::analysis::circuit_graph::{Contrast, Sink};
 use crate::cli::output;
 use crate::report::{self, Report};
 use anyhow::{Result, bail, ensure};
@@ -12,7 +12,7 @@ use std::io::{BufWriter, Write};
 impl GraphArgs {
     /// Prints the row of a node, towards the target or towards another reader.
     pub(super) fn print_row(&self, node: &CircuitRowTarget) -> Result<()> {
-        format(&self.output, "--row")?;
+        let format = format(&self.output, "--row")?;
         ensure!(
             self.target.len() < 2,
             "--row is of one target; accepted: one --target, and a --contrast to it, there are {}",
@@ -32,9 +32,18 @@ impl GraphArgs {
             "--branch query and keys are of where a head looks, for the target; --towards does not go with them"
         );
         let towards = self.towards.clone().unwrap_or(CircuitRowTarget::Target);
+        // Readers are told the sink as in the graph; scripts get every unit, unless they say otherwise.
+        let usual = if matches!(format, report::Format::Text) { Sink::Auto } else { Sink::None };
+        let sink = self.sink.clone().unwrap_or(usual);
         let mut progress = output::work_progress("layers");
-        let report =
-            circuit::row(&model, &input.ids(), asked, (node, &towards, branch), self.gate.rule(), &mut progress)?;
+        let report = circuit::row(
+            &model,
+            &input.ids(),
+            asked,
+            (node, &towards, branch),
+            (self.gate.rule(), &sink),
+            &mut progress,
+        )?;
         print_report(&report, &self.output, "--row")
     }
 }

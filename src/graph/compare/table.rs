@@ -2,7 +2,7 @@
 
 use super::{Agreement, Comparison, InfluenceShare, compare};
 use crate::cast::single;
-use crate::graph::Graph;
+use crate::graph::{Graph, Scores};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 
@@ -33,12 +33,17 @@ fn graphs(found: &Comparison, names: [&str; 2]) -> Table {
         Column::text("of"),
         Column::integer("units"),
         Column::integer("edges"),
-        Column::number("replacement", "", 3),
-        Column::number("completeness", "", 3),
+        Column::number("replacement_whole", "", 3),
+        Column::number("completeness_whole", "", 3),
+        Column::number("replacement_pruned", "", 3),
+        Column::number("completeness_pruned", "", 3),
     ]);
     for ((letter, name), side) in ["a", "b"].into_iter().zip(names).zip(&found.sides) {
         let counts = [Cell::from(side.n_units), side.n_edges.into()];
-        let scores = [cell(side.replacement), cell(side.completeness)];
+        let scores = [side.scores.whole, side.scores.pruned].into_iter().flat_map(|of| {
+            let of = of.unwrap_or(Scores { replacement: None, completeness: None });
+            [cell(of.replacement), cell(of.completeness)]
+        });
         table.push([letter.into(), name.into(), side.units.into()].into_iter().chain(counts).chain(scores));
     }
     table

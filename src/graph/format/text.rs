@@ -18,7 +18,7 @@ use crate::address::{Address, Part};
 use crate::cast::short;
 use crate::graph::format::GraphFormat;
 use crate::graph::tree::{Branch, Limits, Tree, TreeItem, TreeSource};
-use crate::graph::{Graph, Influence, Metadata, NodeKind, Scores, Traced};
+use crate::graph::{Graph, Influence, Metadata, NodeKind, Traced};
 use crate::report::text::escape;
 
 /// The characters of the guide lines.
@@ -102,11 +102,11 @@ pub fn write(graph: &Graph, influence: &Influence, limits: &Limits, guides: Guid
         fact(out, "writes", WRITES)?;
         fact(out, "counts", COUNTS)?;
         fact(out, "rows", ROWS)?;
-    } else {
-        let Scores { replacement, completeness } = influence.scores();
-        let score = |score: Option<f64>| score.map(|score| format!("{score:.3}")).unwrap_or_default();
-        fact(out, "replacement", &score(replacement))?;
-        fact(out, "completeness", &score(completeness))?;
+    }
+    if graph.is_scored() {
+        for (name, words) in graph.scores(influence, None).in_words() {
+            fact(out, name, &words)?;
+        }
     }
     let sentences = graph.in_sentences();
     if !sentences.is_empty() {
@@ -180,6 +180,10 @@ pub fn write_tree(graph: &Graph, tree: &Tree, guides: Guides, out: &mut dyn Writ
                 }
                 writeln!(out, "{name}{pad}  {weight:>+9.3}  {:>5.1}%{notes}", 100.0 * share)?;
             }
+            TreeItem::AlwaysOn { count, weight, share, open } => {
+                let more = if open { String::new() } else { format!("  {} {count}", guides.more) };
+                writeln!(out, "{name}{pad}  {weight:>+9.3}  {:>5.1}%{more}", 100.0 * share)?;
+            }
             TreeItem::More { share, .. } => writeln!(out, "{name}{pad}  {:>9}  {:>5.1}%", "", 100.0 * share)?,
         }
     }
@@ -199,6 +203,10 @@ fn name(graph: &Graph, tree: &Tree, at: usize, guides: Guides) -> String {
     let node = match line.item {
         TreeItem::More { count, .. } => {
             text.push_str(&format!("{} {count} more", guides.more));
+            return text;
+        }
+        TreeItem::AlwaysOn { count, .. } => {
+            text.push_str(&format!("always on: {count} units"));
             return text;
         }
         TreeItem::Node { node, .. } => &graph.nodes[node as usize],

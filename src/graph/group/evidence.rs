@@ -1,51 +1,64 @@
 //! Drafted groups put into a graph, and what speaks for each of them.
 
-use super::draft::{Draft, DraftSettings, draft};
+use super::role::{Draft, draft};
 use super::{groups, supernodes};
 use crate::cast::single;
 use crate::graph::Graph;
+use crate::graph::verification::KeepOnly;
 use crate::report::{Cell, Column, Table};
+use anyhow::Result;
 
-/// Adds drafted groups to those of the file; units that are in a group already stay there. Returns the evidence for each.
-pub fn add_drafts(graph: &mut Graph) -> Table {
+/// Drafts for a graph; units that are in a group already stay there.
+///
+/// # Errors
+/// The graph has a cycle.
+pub fn drafts(graph: &Graph) -> Result<Vec<Draft>> {
     let (known, _) = groups(graph);
     let taken = |node: &u32| known.iter().any(|group| group.members.contains(node));
-    let mut drafts = draft(graph, DraftSettings::default());
+    let mut drafts = draft(graph)?;
     drafts.iter_mut().for_each(|draft| draft.group.members.retain(|m| !taken(m)));
     drafts.retain(|draft| draft.group.members.len() > 1);
+    Ok(drafts)
+}
+
+/// Adds drafted groups to those of the graph. Returns the evidence for each.
+pub fn add_drafts(graph: &mut Graph, drafts: &[Draft]) -> Table {
+    let table = evidence(graph, drafts);
     let drafted: Vec<_> = drafts.iter().map(|draft| draft.group.clone()).collect();
-    let table = evidence(graph, &drafts);
     let supernodes = supernodes(graph, &drafted);
     graph.view.supernodes.extend(supernodes);
     table
 }
 
-fn evidence(graph: &Graph, drafts: &[Draft]) -> Table {
+/// What a group did alone, where that was measured: of the graph's first target before others.
+pub fn kept_alone<'a>(graph: &'a Graph, label: &str, target: Option<&str>) -> Option<&'a KeepOnly> {
+    let of = graph.kept.iter().rev().filter(|kept| kept.label == label);
+    of.filter(|kept| target.is_none_or(|target| kept.target == target)).map(|kept| &kept.found).next()
+}
+
+/// The drafts in lines: what was measured, what is predicted, who they are.
+pub fn evidence(graph: &Graph, drafts: &[Draft]) -> Table {
+    let number = |name| Column::number(name, "", 3);
     let mut table = Table::new([
         Column::text("group"),
+        Column::integer("nodes"),
+        number("faithfulness"),
+        number("completeness"),
+        number("writes"),
+        number("counts"),
         Column::text("members"),
-        Column::number("same_inputs", "cosine", 3),
-        Column::number("same_outputs", "cosine", 3),
-        Column::text("reads"),
-        Column::text("feeds"),
     ]);
-    let name = |node: u32| {
-        let node = &graph.nodes[node as usize];
-        if node.kind.is_logit() { format!("{:?}", node.label) } else { node.name() }
-    };
-    let shares = |list: &[(u32, f64)]| {
-        let one = |&(node, share): &(u32, f64)| format!("{} {:+.0}%", name(node), 100.0 * share);
-        list.iter().map(one).collect::<Vec<_>>().join(", ")
-    };
     for draft in drafts {
-        let members: Vec<String> = draft.group.members.iter().map(|m| name(*m)).collect();
+        let members: Vec<String> = draft.group.members.iter().map(|m| graph.nodes[*m as usize].name()).collect();
+        let kept = kept_alone(graph, &draft.group.label, None);
         table.push([
             Cell::from(draft.group.label.clone()),
+            draft.group.members.len().into(),
+            kept.and_then(KeepOnly::faithfulness).into(),
+            kept.and_then(KeepOnly::completeness).into(),
+            single(draft.writes).into(),
+            draft.counts.map(single).into(),
             members.join(" ").into(),
-            draft.inputs.map(single).into(),
-            draft.outputs.map(single).into(),
-            shares(&draft.reads).into(),
-            shares(&draft.feeds).into(),
         ]);
     }
     table

@@ -1,7 +1,8 @@
 //! A tree whose branches are told towards the node above them: the same node stands in several places with a branch of its own in each, and the children
 //! of every node add up to its own edge.
 
-use super::{Branch, Tree, TreeDirection, TreeItem, TreeLine};
+use super::always_on::{Child, TreeEntry, entries};
+use super::{Branch, Tree, TreeDirection, TreeItem, TreeLine, always_on_item};
 use crate::cast::single;
 use crate::graph::{Graph, NodeKind};
 use std::collections::{HashMap, HashSet};
@@ -45,6 +46,15 @@ pub struct Branches {
     open: HashSet<Vec<u32>>,
     narrow: HashSet<Vec<u32>>,
     wide: HashSet<Vec<u32>>,
+    /// Places whose children that are always on are told one by one.
+    always_on: HashSet<Vec<u32>>,
+}
+
+/// A line that is still to be laid out: the path to the node that it shows, and what stands below a line of several.
+struct Pending {
+    line: TreeLine,
+    path: Vec<u32>,
+    members: Vec<Child>,
 }
 
 impl Branches {
@@ -77,6 +87,14 @@ impl Branches {
         self.open.remove(path)
     }
 
+    /// Tells the children of a place that are always on one by one, or in one line again.
+    pub fn open_always_on(&mut self, path: &[u32], open: bool) {
+        match open {
+            true => drop(self.always_on.insert(path.to_vec())),
+            false => drop(self.always_on.remove(path)),
+        }
+    }
+
     /// Shows all children that are known below a path.
     pub fn widen(&mut self, path: &[u32]) {
         self.wide.insert(path.to_vec());
@@ -92,26 +110,31 @@ impl Branches {
         let known = self.known.iter().filter_map(|(at, branch)| {
             Some((path(at)?, KnownBranch { children: children(branch)?, ..branch.clone() }))
         });
-        Branches { known: known.collect(), open: set(&self.open), narrow: set(&self.narrow), wide: set(&self.wide) }
+        let (open, narrow, wide) = (set(&self.open), set(&self.narrow), set(&self.wide));
+        Branches { known: known.collect(), open, narrow, wide, always_on: set(&self.always_on) }
     }
 
     /// The tree from a root.
     pub fn tree(&self, graph: &Graph, root: u32) -> Tree {
         let mut lines: Vec<TreeLine> = Vec::new();
         let item = TreeItem::Node { node: root, weight: 0.0, share: 1.0, branch: Branch::Leaf };
-        let mut stack = vec![(TreeLine { item, depth: 0, parent: None, last: true }, vec![root])];
-        while let Some((mut line, path)) = stack.pop() {
+        let line = TreeLine { item, depth: 0, parent: None, last: true };
+        let mut stack = vec![Pending { line, path: vec![root], members: Vec::new() }];
+        while let Some(Pending { mut line, path, members }) = stack.pop() {
             let at = lines.len();
             if let TreeItem::Node { node, branch, .. } = &mut line.item {
                 *branch = match self.known.get(&path) {
                     Some(known) if self.open.contains(&path) => {
-                        self.push(&mut stack, known, &path, (at, line.depth + 1));
+                        self.push(&mut stack, graph, known, &path, (at, line.depth + 1));
                         Branch::Open
                     }
                     Some(known) => Branch::Folded(known.children.len() + known.more),
                     None if graph.nodes.get(*node as usize).is_some_and(|n| n.kind.needs_inputs()) => Branch::Cut(0),
                     None => Branch::Leaf,
                 };
+            }
+            for (i, child) in members.iter().enumerate().rev() {
+                stack.push(pending(*child, &path, (at, line.depth + 1), i + 1 == members.len()));
             }
             lines.push(line);
         }
@@ -120,7 +143,8 @@ impl Branches {
 
     fn push(
         &self,
-        stack: &mut Vec<(TreeLine, Vec<u32>)>,
+        stack: &mut Vec<Pending>,
+        graph: &Graph,
         known: &KnownBranch,
         path: &[u32],
         (parent, depth): (usize, usize),
@@ -133,21 +157,37 @@ impl Branches {
             _ if path.len() == 1 => FIRST,
             _ => WIDTH,
         };
-        let large = |c: &&(u32, f32)| width == usize::MAX || share(c.1) >= SHARE;
-        let shown = known.children.iter().take(width).take_while(large).count();
-        let (shown, hidden) = known.children.split_at(shown);
-        let count = hidden.len() + known.more;
+        let children = entries(graph, known.children.iter().map(|(node, w)| (*node, *w, share(*w))).collect());
+        let large = |entry: &&TreeEntry| width == usize::MAX || entry.share() >= SHARE;
+        let shown = children.iter().take(width).take_while(large).count();
+        let (shown, hidden) = children.split_at(shown);
+        let count = hidden.iter().map(TreeEntry::count).sum::<usize>() + known.more;
         let line = |item, last| TreeLine { item, depth, parent: Some(parent), last };
         if count > 0 {
-            let rest = hidden.iter().map(|(_, w)| share(*w)).sum::<f32>() + share(known.more_abs);
-            stack.push((line(TreeItem::More { count, share: rest }, true), Vec::new()));
+            let rest = hidden.iter().map(TreeEntry::share).sum::<f32>() + share(known.more_abs);
+            let line = line(TreeItem::More { count, share: rest }, true);
+            stack.push(Pending { line, path: Vec::new(), members: Vec::new() });
         }
-        for (i, (node, weight)) in shown.iter().enumerate().rev() {
-            let item = TreeItem::Node { node: *node, weight: *weight, share: share(*weight), branch: Branch::Leaf };
-            let below = path.iter().copied().chain([*node]).collect();
-            stack.push((line(item, count == 0 && i + 1 == shown.len()), below));
+        let open = self.always_on.contains(path);
+        for (i, entry) in shown.iter().enumerate().rev() {
+            let last = count == 0 && i + 1 == shown.len();
+            stack.push(match entry {
+                TreeEntry::One(child) => pending(*child, path, (parent, depth), last),
+                TreeEntry::AlwaysOn(members) => Pending {
+                    line: line(always_on_item(members, open), last),
+                    path: path.to_vec(),
+                    members: if open { members.clone() } else { Vec::new() },
+                },
+            });
         }
     }
+}
+
+/// A node below the last one of a path.
+fn pending((node, weight, share): Child, path: &[u32], (parent, depth): (usize, usize), last: bool) -> Pending {
+    let item = TreeItem::Node { node, weight, share, branch: Branch::Leaf };
+    let line = TreeLine { item, depth, parent: Some(parent), last };
+    Pending { line, path: path.iter().copied().chain([node]).collect(), members: Vec::new() }
 }
 
 impl Tree {
@@ -156,8 +196,12 @@ impl Tree {
         let mut path = Vec::new();
         let mut at = Some(line);
         while let Some(line) = at.and_then(|at| self.lines.get(at)) {
-            let TreeItem::Node { node, .. } = line.item else { return Vec::new() };
-            path.push(node);
+            match line.item {
+                TreeItem::Node { node, .. } => path.push(node),
+                // Between a node and those of its children that are always on.
+                TreeItem::AlwaysOn { .. } if !path.is_empty() => {}
+                TreeItem::AlwaysOn { .. } | TreeItem::More { .. } => return Vec::new(),
+            }
             at = line.parent;
         }
         path.reverse();
@@ -170,9 +214,16 @@ impl Tree {
         let mut best: Option<(f64, usize)> = None;
         for (at, line) in self.lines.iter().enumerate() {
             let above = line.parent.map_or(1.0, |parent| through[parent]);
-            let TreeItem::Node { node, share, branch, .. } = line.item else {
-                through.push(0.0);
-                continue;
+            let (node, share, branch) = match line.item {
+                TreeItem::Node { node, share, branch, .. } => (node, share, branch),
+                TreeItem::AlwaysOn { .. } => {
+                    through.push(above);
+                    continue;
+                }
+                TreeItem::More { .. } => {
+                    through.push(0.0);
+                    continue;
+                }
             };
             let own = above * f64::from(share);
             through.push(own);
@@ -216,6 +267,31 @@ mod tests {
         assert_eq!(branches.tree(&graph, 3).lines.len(), 3);
         assert!(branches.open(&[3, 2]) && !branches.open(&[3, 1]));
         assert_eq!(branches.tree(&graph, 3).lines.len(), 5);
+    }
+
+    #[test]
+    fn those_that_are_always_on_stand_in_one_line_that_opens() {
+        let on = |mut node: Node| {
+            node.always_on = true;
+            node
+        };
+        let neurons = (0..4).map(|n| Node::neuron(0, n, 0, 1.0));
+        let nodes: Vec<Node> = neurons.enumerate().map(|(i, n)| if i < 2 { on(n) } else { n }).collect();
+        let nodes = nodes.into_iter().chain([Node::contrast("a - b", 2, 0)]).collect();
+        let graph = Graph::new(Metadata::default(), nodes, Edges::empty(5)).unwrap();
+        let mut branches = Branches::default();
+        branches.insert(vec![4], branch(&[(2, 4.0), (0, 3.0), (3, -2.0), (1, -1.0)]), false);
+        let tree = branches.tree(&graph, 4);
+        let line = TreeItem::AlwaysOn { count: 2, weight: 2.0, share: 0.4, open: false };
+        assert!(tree.lines.len() == 4 && tree.lines[2].item == line, "{tree:?}");
+        assert_eq!((tree.path(2), tree.node_above(2)), (Vec::new(), Some(4)));
+        branches.open_always_on(&[4], true);
+        let tree = branches.tree(&graph, 4);
+        let found: Vec<(usize, Vec<u32>)> = (2..6).map(|i| (tree.lines[i].depth, tree.path(i))).collect();
+        assert_eq!(found, [(1, Vec::new()), (2, vec![4, 0]), (2, vec![4, 1]), (1, vec![4, 3])]);
+        assert_eq!((tree.node_above(3), tree.lines[4].last), (Some(4), true));
+        branches.open_always_on(&[4], false);
+        assert_eq!(branches.tree(&graph, 4).lines.len(), 4);
     }
 
     #[test]

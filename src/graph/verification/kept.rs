@@ -1,5 +1,8 @@
 //! What a group of units does alone, and what is left without it.
 
+/// A group matters when it is enough for this part of what the graph's units do, or needed for it.
+const MATTERS: f32 = 0.05;
+
 /// The target with parts of the graph's units mean-ablated.
 ///
 /// `m(C)` keeps the group and ablates every other unit of the graph, `m(M - C)` the reverse; inputs, remainders, sinks and what the graph
@@ -37,11 +40,28 @@ impl KeepOnly {
         self.share(self.rest).map(|left| 1.0 - left)
     }
 
+    /// Whether a part worth naming of what the graph's units do stays with the group, or goes with it.
+    pub fn matters(&self) -> bool {
+        let large = |share: Option<f32>| share.is_some_and(|share| share.abs() >= MATTERS);
+        large(self.faithfulness()) || large(self.completeness())
+    }
+
     fn share(&self, value: f32) -> Option<f32> {
         let all = self.whole - self.empty;
         // A run that left the range of its numbers says nothing.
         (all.abs() > 1e-6).then(|| (value - self.empty) / all).filter(|share| share.is_finite())
     }
+}
+
+/// Drafted groups after each was kept alone.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TestedDrafts {
+    /// Those that matter ([`KeepOnly::matters`]), in the order they were drafted.
+    pub kept: Vec<Kept>,
+    /// All of those together; `None` of fewer than two.
+    pub together: Option<Kept>,
+    /// How many were tested.
+    pub tested: usize,
 }
 
 /// A group of a graph that was kept alone.

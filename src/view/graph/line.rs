@@ -103,7 +103,7 @@ impl Canvas<'_> {
         let token = window.iter().map(cell).max().unwrap_or(0).clamp(5, 14);
         let bar = if width >= 100 { 10 } else { 5 };
         let share = |row: &usize| match (shown.rows.get(*row).map(|r| r.item), table.rows.get(*row).map(|r| &r[7])) {
-            (Some(TreeItem::Node { .. }), Some(Cell::Number(share))) => *share,
+            (Some(TreeItem::Node { .. } | TreeItem::AlwaysOn { .. }), Some(Cell::Number(share))) => *share,
             _ => 0.0,
         };
         let most = window.iter().map(share).fold(0.01, f32::max);
@@ -173,7 +173,7 @@ impl Canvas<'_> {
         let style = match row.item {
             TreeItem::Node { node, .. } if shown.graph.nodes[node as usize].kind.is_logit() => theme.target(),
             TreeItem::Node { .. } => theme.address(),
-            TreeItem::More { .. } => theme.dim(),
+            TreeItem::More { .. } | TreeItem::AlwaysOn { .. } => theme.dim(),
         };
         self.put(column(area.x, columns.name), end, area.y, &name.1, style);
         let mut x = area.x.saturating_add(on_screen(columns.name).saturating_add(1));
@@ -182,7 +182,7 @@ impl Canvas<'_> {
         {
             self.put(area, x.saturating_sub(1), area.y, theme.mark(), theme.key());
         }
-        let is_node = matches!(row.item, TreeItem::Node { .. });
+        let is_node = matches!(row.item, TreeItem::Node { .. } | TreeItem::AlwaysOn { .. });
         for field in &columns.fields {
             let width = columns.width(*field);
             let room = width.saturating_sub(1);
@@ -216,6 +216,7 @@ impl Canvas<'_> {
         let guides = if shown.flat { String::new() } else { self.guides(shown, row) };
         let name = match row.item {
             TreeItem::More { count, .. } => format!("{} {count} more", self.theme.ellipsis()),
+            TreeItem::AlwaysOn { count, .. } => format!("always on: {count}"),
             TreeItem::Node { node, .. } => {
                 let node = &shown.graph.nodes[node as usize];
                 match node.kind {
@@ -247,7 +248,12 @@ impl Canvas<'_> {
                 (false, true) => "|-",
             });
         }
-        let TreeItem::Node { branch, .. } = row.item else { return text };
+        let branch = match row.item {
+            TreeItem::Node { branch, .. } => branch,
+            TreeItem::AlwaysOn { open: true, .. } => Branch::Open,
+            TreeItem::AlwaysOn { count, .. } => Branch::Folded(count),
+            TreeItem::More { .. } => return text,
+        };
         text.push_str(match (branch, ascii) {
             (Branch::Open, false) => "▾ ",
             (Branch::Open, true) => "v ",

@@ -1,6 +1,7 @@
 //! What this program adds under its own key, in a node and at the top of the file.
 
 mod kept;
+mod scores;
 pub(super) mod top;
 pub(super) mod unit;
 mod verified;

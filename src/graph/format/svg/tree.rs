@@ -38,7 +38,7 @@ pub fn write(graph: &Graph, limits: &Limits, out: &mut dyn Write) -> Result<()> 
 
 fn draw(graph: &Graph, tree: &Tree, top: f64, names: f64, out: &mut dyn Write) -> Result<()> {
     let weights = tree.lines.iter().filter_map(|line| match line.item {
-        TreeItem::Node { weight, .. } => Some(weight.abs()),
+        TreeItem::Node { weight, .. } | TreeItem::AlwaysOn { weight, .. } => Some(weight.abs()),
         TreeItem::More { .. } => None,
     });
     let largest = f64::from(weights.fold(0f32, f32::max)).max(f64::MIN_POSITIVE);
@@ -54,12 +54,14 @@ fn draw(graph: &Graph, tree: &Tree, top: f64, names: f64, out: &mut dyn Write) -
         }
         let (node, weight, share, branch) = match line.item {
             TreeItem::Node { node, weight, share, branch } => (&graph.nodes[node as usize], weight, share, branch),
+            TreeItem::AlwaysOn { count, weight, share, .. } => {
+                let numbers = format!("{weight:>+9.3}  {:>5.1}%", 100.0 * share);
+                several((x, y, names), &format!("always on: {count} units"), &numbers, out)?;
+                continue;
+            }
             TreeItem::More { count, share } => {
-                let text = format!("{count} more");
-                writeln!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{text}</text>", y + 4.0)?;
                 let numbers = format!("{:>9}  {:>5.1}%", "", 100.0 * share);
-                let at = names + BAR + 8.0;
-                writeln!(out, "<text x=\"{at:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{numbers}</text>", y + 4.0)?;
+                several((x, y, names), &format!("{count} more"), &numbers, out)?;
                 continue;
             }
         };
@@ -108,5 +110,13 @@ fn draw(graph: &Graph, tree: &Tree, top: f64, names: f64, out: &mut dyn Write) -
             100.0 * share
         )?;
     }
+    Ok(())
+}
+
+/// A line that stands for several nodes.
+fn several((x, y, names): (f64, f64, f64), text: &str, numbers: &str, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{text}</text>", y + 4.0)?;
+    let at = names + BAR + 8.0;
+    writeln!(out, "<text x=\"{at:.1}\" y=\"{:.1}\" fill=\"{FAINT}\">{numbers}</text>", y + 4.0)?;
     Ok(())
 }

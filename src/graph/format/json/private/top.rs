@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::{kept, link, verified};
+use super::{kept, link, scores, verified};
 use crate::cast::single;
 use crate::graph::format::json::PRIVATE;
 use crate::graph::format::json::node;
@@ -47,6 +47,9 @@ pub(in crate::graph::format::json) fn read(private: Value, metadata: &mut Metada
     }
     if let Some(value) = map.shift_remove("traced") {
         metadata.traced = serde_json::from_value(value).context("traced")?;
+    }
+    if let Some(value) = map.shift_remove("scores") {
+        metadata.scores = Some(scores::read(&value).with_context(|| format!("scores: found {value}"))?);
     }
     if let Some(value) = map.shift_remove("partial") {
         metadata.partial = serde_json::from_value(value).context("partial")?;
@@ -115,6 +118,9 @@ pub(in crate::graph::format::json) fn write(graph: &Graph, names: &[String]) -> 
     let finite = |t: &Traced| [t.value, t.tokens, t.biases].into_iter().all(f32::is_finite);
     if let Some(Traced { value, tokens, biases }) = metadata.traced.filter(finite) {
         set("traced", json!({ "value": short(value), "tokens": short(tokens), "biases": short(biases) }));
+    }
+    if let Some(found) = metadata.scores {
+        set("scores", scores::write(found));
     }
     if metadata.partial {
         set("partial", json!(true));

@@ -8,6 +8,7 @@ pub mod circuit;
 pub mod circuit_graph;
 mod copy_logits;
 pub mod detect;
+pub mod eap;
 mod features;
 pub mod generate;
 pub mod graph_run;
@@ -29,6 +30,7 @@ pub mod trust;
 pub mod verify;
 pub mod verify_request;
 pub mod vocabulary;
+pub mod weights;
 
 use crate::address::{Edit, resolve_position};
 use crate::model::Model;
@@ -68,6 +70,8 @@ pub const COMMANDS: &[&MethodCommand] = &[
     &verify::KEEP_ONLY,
     &trust::TRUST,
     &patch::PATCH,
+    &eap::CIRCUIT,
+    &weights::WEIGHTS,
 ];
 
 /// A method with a command of its own.

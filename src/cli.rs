@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and what each command prints.
 
 mod ask;
+mod circuit;
 mod doctor;
 mod explore;
 mod generate;
@@ -24,6 +25,7 @@ mod trace;
 mod trust;
 mod unit;
 mod verify;
+mod weights;
 
 use crate::address::Edit;
 use crate::analysis;
@@ -83,6 +85,12 @@ pub enum Command {
     /// Patch between two prompts: what of the gap between both answers a value of the other run closes
     #[command(after_help = analysis::patch::PATCH.about.footer())]
     Patch(patch::PatchArgs),
+    /// Score every edge between heads and MLPs, and run the model with the few that are enough for the answer
+    #[command(after_help = analysis::eap::CIRCUIT.about.footer())]
+    Circuit(circuit::CircuitArgs),
+    /// Print what a head or a neuron is made for, from its weights alone
+    #[command(after_help = analysis::weights::WEIGHTS.about.footer())]
+    Weights(weights::WeightArgs),
     /// Say how far predicted effects can be trusted: heads, MLPs and neurons silenced one by one, beside both totals
     #[command(after_help = analysis::trust::TRUST.about.footer())]
     Trust(trust::Trust),
@@ -323,6 +331,8 @@ impl Cli {
             },
             Some(Command::Verify(c)) => c.run(),
             Some(Command::Patch(c)) => c.run(),
+            Some(Command::Circuit(c)) => c.run(),
+            Some(Command::Weights(c)) => c.run(),
             Some(Command::Trust(c)) => c.run(),
             Some(Command::Loadings(c)) => c.run(),
             Some(Command::Unit(c)) => c.run(),

@@ -130,3 +130,26 @@ fn totals_do_not_follow_a_pattern_that_was_written() {
     assert!(ran.err.contains("no gradient through an attention pattern that is written"), "{}", ran.err);
     assert_eq!(with("L1.H2@10<-4=0").code, Some(0));
 }
+
+/// Where a norm stands behind the MLP, the scale of its neurons changes nothing: what the MLP counts for is what the stream would lose of it.
+#[test]
+fn an_mlp_before_a_norm_counts_for_what_it_writes() {
+    let model = program::model("olmo2-1").display().to_string();
+    let prompt = ["-m", model.as_str(), "--ids", "3,1,4,1,5,9,2", "--target", "3", "--contrast", "1"];
+    let args = ["attribute", "--total", "--top", "0", "--format", "tsv"];
+    let totals = rows(mechscope(&[&args[..], &prompt[..]].concat()).output(), "totals");
+    let scaled = |unit: &str, factor: f64| {
+        let edit = format!("{unit}*={factor}");
+        let ran = mechscope(&[&["intervene", "--format", "json", "--edit", &edit], &prompt[..]].concat());
+        ran.json()["logit_difference_after"].as_f64().unwrap()
+    };
+    let mut seen = 0;
+    for (unit, row) in totals.iter().filter(|(unit, _)| unit.contains(".mlp@")) {
+        let slope = (scaled(unit, 1.02) - scaled(unit, 0.98)) / 0.04;
+        let counts = number(&row[2]);
+        // Logits have seven digits, of which the difference leaves some.
+        assert!((counts - slope).abs() < 2e-3 * (1.0 + slope.abs()), "{unit}: counts {counts}, its slope is {slope}");
+        seen += usize::from(slope.abs() > 0.02);
+    }
+    assert!(seen > 3, "{seen} MLPs matter");
+}

@@ -78,7 +78,7 @@ fn the_state_neurons_of_the_two_hop_question_stand_in_a_group_that_matters() {
     let graph = drafted(&question);
     let group = graph.view.supernodes.iter().find(|group| group.members.iter().any(|id| id == "1_33_7"));
     let group = group.expect("the neuron of Texas is in a group");
-    assert!(group.label.starts_with("units@7 \" Dallas\", on by L2.H"), "{}", group.label);
+    assert!(group.label.starts_with("units@7 for: own \" Dallas\", on by L2.H"), "{}", group.label);
     let found = kept(&graph, &group.label);
     assert_eq!(found.members, group.members);
     // Without what " Dallas" is turned into, most of what the graph's units do is gone.
@@ -110,11 +110,11 @@ fn the_heads_that_look_at_the_names_stand_in_groups() {
     let question = ["-m", model, "-p", JOHN, "--target", " Mary", "--contrast", " John"];
     let graph = drafted(&question);
     for (head, label) in
-        [("23_head_3_13", "heads@13 look at 9 \" John\", for"), ("23_head_0_13", "heads@13 look at 1 \" Mary\", for")]
+        [("23_head_3_13", "heads@13 for: look at 9 \" John\""), ("23_head_0_13", "heads@13 for: look at 1 \" Mary\"")]
     {
         let group = graph.view.supernodes.iter().find(|group| group.members.iter().any(|id| id == head));
         assert_eq!(group.map(|group| &*group.label), Some(label), "{head}");
     }
-    let john = kept(&graph, "heads@13 look at 9 \" John\", for");
+    let john = kept(&graph, "heads@13 for: look at 9 \" John\"");
     is_measured(&graph, john, &question, 1536);
 }

@@ -177,6 +177,8 @@ fn every_report_ends_with_its_method_and_every_method_is_in_the_catalogue() {
         "keep-only",
         "trust",
         "patch",
+        "circuit",
+        "weights",
     ];
     assert_eq!(names, all);
     let parameter = |method: &str, name: &str| {

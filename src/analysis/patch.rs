@@ -19,6 +19,7 @@ pub mod explore;
 mod metric;
 mod run;
 pub mod set;
+pub(super) mod slope;
 pub mod tables;
 
 use super::target::Target;
@@ -30,12 +31,12 @@ use crate::model::forward::{Logits, Step};
 use crate::model::site::{Site, Sites};
 use crate::model::trace::Trace;
 use anyhow::{Result, ensure};
-use metric::Measure;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 pub use cells::PatchCell;
 pub use metric::AnswerMetric;
+pub(super) use metric::Measure;
 
 /// The entry of `mechscope patch`.
 pub static PATCH: MethodCommand = MethodCommand {
@@ -283,6 +284,11 @@ pub struct PromptPair<'a> {
 /// The gap between both answers is no gap below this share of the larger one: effects are parts of it.
 const LEAST_GAP: f64 = 1e-3;
 
+/// Whether two answers measure as good as the same.
+pub(super) fn no_gap(clean: f64, corrupt: f64) -> bool {
+    (clean - corrupt).abs() <= LEAST_GAP * clean.abs().max(corrupt.abs())
+}
+
 /// Both answers measure the same: there is nothing to be explained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NoGap {
@@ -372,7 +378,7 @@ impl<'a> PromptPair<'a> {
         let measure = Measure::new(patch.metric, target, &of_clean)?;
         let (clean, corrupt) = (measure.value(&of_clean), measure.value(&logits(&self.corrupt)?));
         let gap = clean - corrupt;
-        if gap.abs() <= LEAST_GAP * clean.abs().max(corrupt.abs()) {
+        if no_gap(clean, corrupt) {
             return Err(NoGap { metric: patch.metric, clean, corrupt }.into());
         }
         // Both ways an effect is the change of the metric in units of the gap that is left behind.

@@ -18,8 +18,8 @@ const BEGUN_BY: [(&str, Action); 8] = [
     ("loadings", Action::ExplainEdge),
 ];
 
-/// Methods that only the command line has: they take a run for every unit of the model.
-const COMMANDS_ONLY: [&str; 1] = ["trust"];
+/// Methods that only the command line has: they take a run for every unit of the model, or no prompt.
+const COMMANDS_ONLY: [&str; 3] = ["trust", "circuit", "weights"];
 
 impl App {
     /// Runs a method with what was typed behind its name: `layer=2 top=50`, a flag by its name alone.

@@ -61,7 +61,7 @@ pub struct PatchArgs {
 
 /// A pair of prompts, or a set of them.
 #[derive(Args, Debug)]
-struct PairArgs {
+pub(super) struct PairArgs {
     /// The clean prompt, or - to read it from standard input
     #[arg(short, long, required_unless_present_any = ["ids", "set"], conflicts_with = "ids", allow_hyphen_values = true)]
     prompt: Option<String>,
@@ -77,10 +77,10 @@ struct PairArgs {
     /// A set of pairs: builtin:ioi, builtin:two-hop and the other families of the built-in model, builtin:letters, builtin:capitals, builtin:real, or a file of JSON
     /// lines (clean, corrupt, target, contrast, label) or of tab-separated values (.tsv)
     #[arg(long, value_name = "SET", conflicts_with_all = ["prompt", "ids", "corrupt", "corrupt_ids", "target", "contrast"])]
-    set: Option<String>,
+    pub set: Option<String>,
     /// Begin with the BOS token: auto (what the model's tokenizer files do), always or never
     #[arg(long, default_value_t)]
-    bos: Bos,
+    pub bos: Bos,
 }
 
 /// An option's words are those of the analysis.
@@ -97,6 +97,8 @@ macro_rules! words {
         }
     )*};
 }
+
+pub(super) use words;
 
 words!(PatchSite, PatchCells, PatchDirection, EffectEstimate, AnswerMetric);
 
@@ -138,10 +140,7 @@ impl PatchArgs {
         let patched = pair.patch(pair.target(asked, patch.metric)?, &patch, &mut progress)?;
 
         let mut report = output::begin(model, &clean, &self.output);
-        match &corrupt.prompt {
-            Some(text) => report.fact("corrupt", text.clone()),
-            None => report.fact("corrupt", format!("{:?}", corrupt.ids())),
-        };
+        self.pair.corrupt(&mut report, &corrupt);
         tables::describe(&mut report, model, &patch, &patched, position);
         if self.output.format == output::OutputFormat::Text
             && let Some((title, grid)) = tables::grid(&patched, &patch, (&clean, &corrupt))?
@@ -181,8 +180,14 @@ impl PatchArgs {
 }
 
 impl PairArgs {
+    /// Says in a report which the corrupt prompt is.
+    pub fn corrupt(&self, report: &mut Report, corrupt: &Input) {
+        let text = corrupt.prompt.clone().unwrap_or_else(|| format!("{:?}", corrupt.ids()));
+        report.fact("corrupt", text);
+    }
+
     /// Reads and tokenizes both prompts.
-    fn read(&self, model: &Model) -> Result<(Input, Input)> {
+    pub fn read(&self, model: &Model) -> Result<(Input, Input)> {
         let PairArgs { prompt, corrupt, ids, corrupt_ids, bos, .. } = self;
         let piped = |prompt: &Option<String>| prompt.as_deref() == Some("-");
         ensure!(

@@ -387,6 +387,14 @@ impl OneBackward {
         };
         let stream = model.backward_by_layers(direction, by, &mut each, step)?;
         units.reverse();
+        if rules.norms == GradientRule::Exact {
+            for (l, of_layer) in units.iter_mut().enumerate() {
+                let at = Site::Block(l, S::MlpOut);
+                let to_output = stream.at(at).context("the gradient to what MLPs write was not kept")?;
+                let to_output = passes.apply(at, to_output.contiguous()?, 0)?;
+                of_layer.by_what_mlps_write(model, trace, l, &to_output)?;
+            }
+        }
         Ok(OneBackward { rules, stream, units })
     }
 }

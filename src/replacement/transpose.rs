@@ -38,6 +38,15 @@ pub fn norm_back_exact(g: &Tensor, n: &Norm, scale: &Tensor, x: &Tensor) -> Resu
     norm_back(g, n, scale)? - unit.broadcast_mul(&along)?
 }
 
+/// What a norm makes of a small change `dx` of its input `x`, to first order, per change: `weight . (C dx - u mean(u . C dx)) / scale` with `u = C x / scale`;
+/// `[rows, width]`, `scale` is `[rows, 1]`. The transpose of [`norm_back_exact`].
+pub fn norm_exact(dx: &Tensor, n: &Norm, scale: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let centred = |x: &Tensor| if n.centre { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?) } else { Ok(x.clone()) };
+    let (dx, unit) = (centred(dx)?, centred(x)?.broadcast_div(scale)?);
+    let along = (&dx * &unit)?.mean_keepdim(D::Minus1)?;
+    (dx - unit.broadcast_mul(&along)?)?.broadcast_div(scale)?.broadcast_mul(&n.weight)
+}
+
 /// The derivative of an activation.
 pub fn derivative(kind: Activation, x: &Tensor) -> Result<Tensor> {
     let x = x.to_dtype(DType::F32)?.contiguous()?;

@@ -398,3 +398,28 @@ fn drafted_groups_stand_with_what_each_does_alone() {
     let shares = [kept.found.faithfulness(), kept.found.completeness()];
     assert_eq!(row[2..4], shares.map(Cell::from));
 }
+
+/// What tests say is set beside both totals: the one that adds up does not see where heads look.
+#[test]
+fn tests_are_set_beside_both_totals() {
+    let mut h = circuit(80, 24);
+    h.press("V");
+    let screen = h.screen();
+    let line = screen.lines().find(|line| line.starts_with("20 tested (zero)")).unwrap_or_else(|| panic!("{screen}"));
+    let number = |name: &str| -> f64 {
+        let (_, from) = line.split_once(name).unwrap_or_else(|| panic!("{line}"));
+        from.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    };
+    let shown = shown(&h);
+    let effects = (0u32..).zip(&shown.graph.nodes).filter_map(|(at, node)| {
+        Some((f64::from(node.totals?.counts?), f64::from(node.totals?.writes), f64::from(shown.effect(at)?.measured)))
+    });
+    let effects: Vec<(f64, f64, f64)> = effects.collect();
+    assert_eq!(effects.len(), 20);
+    let measured: Vec<f64> = effects.iter().map(|e| e.2).collect();
+    for (name, of) in [("counts ", 0), ("writes ", 1)] {
+        let predicted: Vec<f64> = effects.iter().map(|e| if of == 0 { -e.0 } else { -e.1 }).collect();
+        let rank = mechscope::report::statistics::spearman(&predicted, &measured).unwrap();
+        assert!((number(name) - rank).abs() < 0.006, "{name} {rank} in {line}");
+    }
+}

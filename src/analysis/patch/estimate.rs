@@ -1,6 +1,7 @@
 //! All cells by one backward pass: the difference of both runs' values times the gradient.
 
 use super::metric::Measure;
+use super::slope;
 use super::{AnswerMetric, EffectEstimate, PatchCell, PatchDirection, PatchQuestion, PatchSite, PromptPair};
 use crate::analysis::copy_logits;
 use crate::analysis::target::last_stream;
@@ -10,7 +11,7 @@ use crate::model::site::Sites;
 use crate::replacement::backward::{Backward, Gradients};
 use crate::replacement::{Gate, Rules};
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
 impl PromptPair<'_> {
     /// How much the metric changes to first order, cell by cell.
@@ -61,35 +62,9 @@ impl PromptPair<'_> {
         let decoder = &self.model.decoder;
         let (base, _) = self.base_and_donor(patch.way);
         let logits = copy_logits::read(self.model, base, self.position, false)?.remove(0);
-        // Of a soft-cap `cap tanh(x / cap)`, in terms of what it gives.
-        let softcap = |logit: f32| decoder.arch.final_softcap.map_or(1.0, |cap| 1.0 - (logit / cap).powi(2));
-        let row = match measure.weights() {
-            Some(mut weights) => {
-                weights.iter_mut().for_each(|(id, w)| *w *= softcap(logits[*id as usize]));
-                decoder.target_row(&weights)?
-            }
-            None => {
-                let mut slope = measure.slope(&logits);
-                slope.iter_mut().zip(&logits).for_each(|(s, x)| *s *= softcap(*x));
-                self.through_unembedding(&slope)?
-            }
-        };
-        let direction = decoder.before_final_norm(base, self.position, &row, rules.norms)?;
+        let direction = slope::direction(decoder, base, self.position, &logits, measure, rules.norms)?;
         let keep = Sites::only((0..decoder.arch.n_layers).map(|l| patch.site.site(l)).chain([last_stream(self.model)]));
         let by = Backward { trace: base, position: self.position, rules, passes: Passes::default(), keep: &keep };
         decoder.backward(direction, by, step)
-    }
-
-    /// The rows of the unembedding, summed with these weights: `[1, d_model]`, f32. A piece at a time: all of it in f32 may be as large as the model.
-    fn through_unembedding(&self, slope: &[f32]) -> Result<Tensor> {
-        const ROWS: usize = 8192;
-        let decoder = &self.model.decoder;
-        let (mut sum, mut from) = (Tensor::zeros((1, decoder.arch.d_model), DType::F32, decoder.device())?, 0);
-        for piece in slope.chunks(ROWS) {
-            let rows = decoder.unembed.weight.narrow(0, from, piece.len())?.to_dtype(DType::F32)?;
-            sum = (sum + Tensor::from_slice(piece, (1, piece.len()), decoder.device())?.matmul(&rows)?)?;
-            from += piece.len();
-        }
-        Ok(sum)
     }
 }

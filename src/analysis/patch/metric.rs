@@ -47,7 +47,7 @@ impl AnswerMetric {
 }
 
 /// A metric of one pair of prompts.
-pub(super) struct Measure {
+pub(in crate::analysis) struct Measure {
     metric: AnswerMetric,
     target: Target,
     /// The clean run's log-probabilities.
@@ -88,6 +88,11 @@ impl Measure {
     /// The tokens that the metric alone depends on, with their weights; none where it depends on all.
     pub fn weights(&self) -> Option<Vec<(u32, f32)>> {
         (self.metric == AnswerMetric::LogitDifference).then(|| self.target.weights().collect())
+    }
+
+    /// 1 where more of it is a better answer, -1 where less is.
+    pub fn sign(&self) -> f64 {
+        if self.metric == AnswerMetric::Kl { -1.0 } else { 1.0 }
     }
 
     /// Its gradient to these logits, `[d_vocab]`. With `p` the probabilities and `t` the target: of `p_t` it is `p_t (1[i = t] - p_i)`, of `ln p_t`

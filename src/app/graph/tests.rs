@@ -146,7 +146,7 @@ impl App {
                 "{} tests ({}): {}",
                 all.len(),
                 in_short(&tests.with),
-                summary(all.iter().filter_map(Verification::target))
+                agreement(shown, &all.iter().collect::<Vec<_>>(), &tests.with)
             )),
         };
         self.message = said.map(Message::info);
@@ -311,6 +311,36 @@ fn summary<'a>(effects: impl IntoIterator<Item = &'a NodeEffect>) -> String {
     format!("rank correlation {rank}, signs agree {signs}, n {n}{left}")
 }
 
+/// How well predictions held; of units that were zeroed in a graph with attention inside, how well either total said it, since the one that adds up
+/// does not see where heads look.
+fn agreement(shown: &Shown, tests: &[&Verification], with: &Intervention) -> String {
+    let target = &*shown.graph.nodes[shown.first_target() as usize].id;
+    let ids = shown.graph.by_id();
+    let counted = tests.iter().filter_map(|test| {
+        let node = match &test.subject {
+            Subject::Node(id) => *ids.get(id.as_str())?,
+            Subject::Unit(unit) => shown.graph.node_called(unit)?,
+            Subject::Group { .. } => return None,
+        };
+        let counts = shown.graph.nodes[node].totals?.counts?;
+        Some(NodeEffect { predicted: Some(-counts), ..test.on(target)?.clone() })
+    });
+    let counted: Vec<NodeEffect> = counted.collect();
+    let effects: Vec<&NodeEffect> = tests.iter().filter_map(|test| test.on(target)).collect();
+    if *with != Intervention::Zero || !shown.graph.is_circuit() || counted.len() < 2 {
+        return summary(effects);
+    }
+    let said = |Summary { rank_correlation, sign_agreement, .. }: Summary| {
+        let rank = rank_correlation.map_or("-".to_owned(), |r| format!("{r:.2}"));
+        let signs = sign_agreement.map_or("-".to_owned(), |s| format!("{:.0} %", 100.0 * s));
+        (rank, signs)
+    };
+    let written = Summary::of(effects);
+    let left = if written.left_range == 0 { String::new() } else { format!(", {} left the range", written.left_range) };
+    let ((writes, by_writes), (counts, by_counts)) = (said(written), said(Summary::of(&counted)));
+    format!("rank correlation writes {writes} (signs {by_writes}), counts {counts} ({by_counts}){left}")
+}
+
 impl Shown {
     /// How well the predictions of all tests of single nodes held; none before the first.
     pub fn verified(&self) -> Option<String> {
@@ -318,11 +348,11 @@ impl Shown {
         let target = &self.graph.nodes[self.first_target() as usize].id;
         let of_way = |(at, v): &(usize, &Verification)| self.tested_node(*at).is_some() && v.with == *way;
         let tests = self.graph.verified.iter().enumerate().filter(of_way);
-        let effects: Vec<&NodeEffect> = tests.filter_map(|(_, v)| v.on(target)).collect();
-        let n = effects.len();
+        let tests: Vec<&Verification> = tests.map(|(_, v)| v).filter(|v| v.on(target).is_some()).collect();
+        let n = tests.len();
         Some(match n {
             0 | 1 => format!("{n} tested ({})", in_short(way)),
-            _ => format!("{n} tested ({}): {}", in_short(way), summary(effects)),
+            _ => format!("{n} tested ({}): {}", in_short(way), agreement(self, &tests, way)),
         })
     }
 }

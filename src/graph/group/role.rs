@@ -2,10 +2,11 @@
 //!
 //! A role is which token a unit reads, by which way it reaches the answer, and what it does there: heads of one position that look at the same token;
 //! MLPs, neurons and features of one position whose input comes from the same token, and which the same position reads; those that raise the target
-//! apart from those that lower it. A head's token is the one that it looks at most. Any other unit reads its own token, unless most of its input, in
-//! absolute values, was carried there by heads from another one. Units that are on at nearly all positions play no role of their own.
+//! apart from those that lower it. A head's token is the one that it looks at most; one that looks at a sink rests. Any other unit reads its own
+//! token, unless most of its input, in absolute values, was carried there by heads from another one. Units that are on at nearly all positions play no
+//! role of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
@@ -74,6 +75,8 @@ struct Effects {
     writes: Vec<f64>,
     /// By reader, what turns an edge into it into units of the targets.
     scales: Vec<f64>,
+    /// The positions that attention rests on.
+    sinks: BTreeSet<u32>,
 }
 
 impl Effects {
@@ -97,7 +100,8 @@ impl Effects {
                 }
             }
         }
-        Ok(Effects { writes, scales })
+        let sinks = graph.nodes.iter().filter_map(Node::sink_positions).flatten();
+        Ok(Effects { writes, scales, sinks: sinks.filter_map(|p| u32::try_from(p).ok()).collect() })
     }
 }
 
@@ -111,17 +115,20 @@ fn role(graph: &Graph, columns: &Edges, effects: &Effects, at: u32) -> Option<Ro
     let (position, writes) = (node.position?, effects.writes[at as usize]);
     let heads = node.kind == NodeKind::Head;
     let looks = if heads { node.looks().first().map(|look| look.0) } else { None };
-    let reads = looks.or_else(|| most_of(sources(graph, at))).unwrap_or(position);
+    let reads = looks.or_else(|| most_of(sources(graph, effects, at))).unwrap_or(position);
     let on_to = most_of(readers(graph, columns, effects, at).map(|(reader, by)| (reader.position.unwrap_or(0), by)));
     (writes != 0.0).then_some(Role { position, heads, reads, on_to, against: writes < 0.0 })
 }
 
 /// Where what a node reads comes from: the positions of tokens, with the absolute weights of edges.
-fn sources(graph: &Graph, at: u32) -> impl Iterator<Item = (u32, f64)> + '_ {
-    graph.edges.row(at as usize).iter().filter_map(|(source, weight)| {
+fn sources<'a>(graph: &'a Graph, effects: &'a Effects, at: u32) -> impl Iterator<Item = (u32, f64)> {
+    graph.edges.row(at as usize).iter().filter_map(move |(source, weight)| {
         let node = &graph.nodes[source as usize];
-        let of = (!node.always_on && node.kind != NodeKind::Error).then_some(node.position)??;
+        let tells = !node.always_on && !matches!(node.kind, NodeKind::Error | NodeKind::Sink);
+        let of = tells.then_some(node.position)??;
         let looks = if node.kind == NodeKind::Head { node.looks().first().map(|look| look.0) } else { None };
+        // What a head that rests brings is no token's.
+        let looks = looks.filter(|key| !effects.sinks.contains(key));
         Some((looks.unwrap_or(of), f64::from(weight.abs())))
     })
 }
@@ -149,14 +156,17 @@ fn most_of<K: Ord + Copy>(parts: impl Iterator<Item = (K, f64)>) -> Option<K> {
     (most.1 > 0.0).then_some(most.0)
 }
 
-/// `heads@13 look at 9 " John", for`, `units@7 " Dallas", on by L2.H1@8, for`, `units@8 read 7 " Dallas", against`
+/// `heads@13 for: look at 9 " John"`, `units@7 for: own " Dallas", on by L2.H1@8`, `units@8 against: read 7 " Dallas"`
 fn label(graph: &Graph, columns: &Edges, effects: &Effects, role: &Role, members: &[u32]) -> String {
     let Role { position, reads, .. } = *role;
     let token = |position: u32| graph.metadata.token(Some(position)).map_or(String::new(), |text| format!(" {text:?}"));
+    // What tells groups of one position apart comes first: lines are narrow.
+    let sign = if role.against { "against" } else { "for" };
     let mut text = match role.heads {
-        true => format!("heads@{position} look at {reads}{}", token(reads)),
-        false if reads == position => format!("units@{position}{}", token(position)),
-        false => format!("units@{position} read {reads}{}", token(reads)),
+        true if effects.sinks.contains(&reads) => format!("heads@{position} {sign}: rest on {reads}{}", token(reads)),
+        true => format!("heads@{position} {sign}: look at {reads}{}", token(reads)),
+        false if reads == position => format!("units@{position} {sign}: own{}", token(position)),
+        false => format!("units@{position} {sign}: read {reads}{}", token(reads)),
     };
     if let Some(on_to) = role.on_to {
         let there = members.iter().flat_map(|at| readers(graph, columns, effects, *at));
@@ -166,7 +176,7 @@ fn label(graph: &Graph, columns: &Edges, effects: &Effects, role: &Role, members
             _ => text += &format!(", on to {on_to}{}", token(on_to)),
         }
     }
-    text + if role.against { ", against" } else { ", for" }
+    text
 }
 
 #[cfg(test)]
@@ -227,9 +237,23 @@ mod tests {
         // One alone is no group: neither the neuron that works against, nor the two at 1 that read different tokens.
         assert_eq!(
             found,
-            [("heads@1 look at 0 \"a\", for", &[5, 6][..]), ("units@0 \"a\", on by L1.H0@1, for", &[2, 3][..])]
+            [("heads@1 for: look at 0 \"a\"", &[5, 6][..]), ("units@0 for: own \"a\", on by L1.H0@1", &[2, 3][..])]
         );
         assert_eq!((drafts[1].writes, drafts[1].counts), (3.0, Some(1.5)));
+    }
+
+    #[test]
+    fn heads_that_look_at_a_sink_rest() {
+        let mut graph = graph();
+        for head in [5, 6] {
+            graph.nodes[head] = graph.nodes[head].clone().with_looks(&[(0, 0.9)]);
+        }
+        graph.nodes[4] = Node::sink(&[0]);
+        let drafts = draft(&graph).unwrap();
+        let found: Vec<&str> = drafts.iter().map(|d| &*d.group.label).collect();
+        // What they bring is not the first token's: the neuron that reads them reads its own, as the other one does.
+        assert!(found.contains(&"heads@1 for: rest on 0 \"a\""), "{found:?}");
+        assert!(found.contains(&"units@1 for: own \" b\""), "{found:?}");
     }
 
     #[test]
@@ -249,6 +273,6 @@ mod tests {
         assert_eq!(drafts.len(), 1);
         // 3.0 of 4.0 times 8.0, and 1.0 of 4.0 times 8.0 with 1.0 besides; the target weighs a half.
         assert_eq!((&drafts[0].group.members[..], drafts[0].writes), (&[2, 1][..], 3.0 + 1.5));
-        assert_eq!((&*drafts[0].group.label, drafts[0].counts), ("units@0, on to 1, for", None));
+        assert_eq!((&*drafts[0].group.label, drafts[0].counts), ("units@0 for: own, on to 1", None));
     }
 }

@@ -7,7 +7,7 @@
 use super::{Circuit, CircuitNode};
 use crate::cast::single;
 use crate::model::forward::Step;
-use crate::model::site::Sites;
+use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::replacement::rules::{Gates, GradientRule, Rules};
 use anyhow::Result;
 
@@ -40,9 +40,12 @@ impl Circuit<'_> {
         let mut by_rules: Vec<Vec<f32>> = vec![Vec::new(); ALL + 1];
         by_rules[0] = totals.iter().map(|t| t.writes).collect();
         by_rules[ALL] = totals.iter().map(|t| t.counts).collect();
+        let post = (0..self.model.arch.n_layers).filter(|l| self.model.blocks[*l].ln2_post.is_some());
+        let written = Sites::only(post.map(|l| Site::Block(l, S::MlpOut)));
         for (nth, on) in (1..ALL).enumerate() {
             let step = &mut |done: usize, all: usize| step(nth * all + done, (ALL - 1) * all);
-            let gradients = self.gradients(self.rules(on), &Sites::None, step)?;
+            let gradients =
+                self.gradients(self.rules(on), if on & NORMS == 0 { &Sites::None } else { &written }, step)?;
             by_rules[on] = self.effects(&gradients, neurons)?;
         }
         let of = |rule: usize, unit: usize| -> f32 {

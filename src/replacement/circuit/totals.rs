@@ -45,6 +45,29 @@ impl UnitEffects {
         let heads = products(S::Z, to_heads, model.blocks[layer].attention.d_head)?;
         Ok(UnitEffects { heads, mlps: products(S::MlpPost, to_neurons, model.arch.d_mlp)? })
     }
+
+    /// Where a norm stands behind the MLP: the MLPs' effects from the gradient `[n, d_model]` to what they write, instead of that to their neurons.
+    /// The norm makes what is written one length: less of all neurons together is the same to first order, and they count for nothing. What the
+    /// stream would lose without the MLP is its output behind the norm.
+    pub fn by_what_mlps_write(
+        &mut self,
+        model: &Decoder,
+        trace: &Trace,
+        layer: usize,
+        to_output: &Tensor,
+    ) -> Result<()> {
+        let Some(norm) = &model.blocks[layer].ln2_post else { return Ok(()) };
+        let n = self.mlps.len();
+        let rows = |site| -> Result<Tensor> {
+            Ok(trace.block(layer, site)?.narrow(0, 0, n)?.to_dtype(DType::F32)?.contiguous()?)
+        };
+        // The output is linear in what comes before the norm where its scale is held: gradient times output, biases aside.
+        let before = norm_back(&to_output.narrow(0, 0, n)?.contiguous()?, norm, &rows(S::Ln2PostScale)?)?;
+        let (before, values) = (vector(&before)?, vector(&rows(S::MlpOutPrePostNorm)?)?);
+        let d = model.arch.d_model;
+        self.mlps = before.chunks_exact(d).zip(values.chunks_exact(d)).map(|(g, x)| dot(g, x)).collect();
+        Ok(())
+    }
 }
 
 /// Gradient times activation of the neurons of a layer, `[n, d_mlp]`.
@@ -89,7 +112,14 @@ impl Circuit<'_> {
         let of = |layer: usize| {
             UnitEffects::new(self.model, self.trace, layer, &gradients.neurons[layer], &gradients.heads[layer])
         };
-        let units = (0..self.model.arch.n_layers).map(of).collect::<Result<Vec<_>>>()?;
+        let mut units = (0..self.model.arch.n_layers).map(of).collect::<Result<Vec<_>>>()?;
+        for (layer, of_layer) in units.iter_mut().enumerate() {
+            let at = Site::Block(layer, S::MlpOut);
+            if let Some(to_output) = gradients.at(at) {
+                let to_output = self.kept.passes.apply(at, to_output.clone(), 0)?;
+                of_layer.by_what_mlps_write(self.model, self.trace, layer, &to_output)?;
+            }
+        }
         let neuron_effects = |layer: usize| self.times_activation(&gradients.neurons[layer], layer);
         let neuron_effects: Option<NeuronEffects> = if neurons { Some(&neuron_effects) } else { None };
         self.listed(&gradients.embed, &units, neuron_effects, &mut || Ok(()))

@@ -8,7 +8,7 @@
 //! part      = "H" span [ ".q" | ".k" | ".v" | ".z" | ".pattern" ] | "KV" span ( ".k" | ".v" ) | "N" span | "F" span
 //!           | "attn" | "mlp" | "resid_pre" | "resid_mid" | "resid_post" | "error"
 //! span      = number | number ".." number | number ".." | ".." number | "*"          both ends belong to it
-//! positions = a span, negative numbers count from the end | token                      @2..5   @-3..   @*   @" Dallas"
+//! positions = a span, negative numbers count from the end | token | "prompt-end.."       @2..5   @-3..   @*   @" Dallas"
 //! token     = a JSON string or an id                                                   logit:" Austin"    logit:1234
 //! hook      = ( "hook_embed" | "blocks." span "." activation ) [ "[" indices "]" ]     blocks.1.attn.hook_z[0, 5, 2]
 //! op        = "=" number | "=mean" | "=mean:" prompt | "=from:" prompt
@@ -25,6 +25,7 @@
 //! - `L5.H1@7<-3=0` takes an edge out: the rest of the row is renormalised. `L5.H1.pattern@7<-3=0.5` puts a number into the pattern as it is, and
 //!   `L5.H1.pattern@7` is the whole row.
 //! - A range stands for all its units that a model and a prompt have; one that has none there is an error.
+//! - `@prompt-end..` is the prompt's last position and, while text is written on, every one after it; `@-1` moves on with the newest token.
 //! - The indices of a hook are those of TransformerLens's cache: `[batch, pos]`, `[batch, pos, head or neuron]`, of a pattern
 //!   `[batch, head, query, key]`; slices as in Python. `hook_k` and `hook_v` count key/value heads.
 //!

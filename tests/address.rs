@@ -41,6 +41,7 @@ fn any_positions() -> impl Strategy<Value = Positions> {
         any::<(Option<i64>, Option<i64>)>().prop_map(move |ends| Positions::Span(ordered(ends))),
         any::<i64>().prop_map(Positions::one),
         any_text().prop_map(Positions::Token),
+        Just(Positions::FromPromptEnd),
     ]
 }
 

@@ -408,6 +408,32 @@ fn both_routes_edit_alike() {
     }
 }
 
+/// Every command that takes edits, those that write files and streams too.
+#[test]
+fn every_command_refuses_an_edit_that_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    for command in ["predict", "lens", "attribute", "heads", "intervene", "generate", "trace"] {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_mechscope"));
+        program.args([command, "-p", PROMPT, "--edit", "L0.mlp*=1", "-o"]).arg(&out);
+        let run = program.output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert!(run.status.code() == Some(1) && said.contains("changes nothing"), "{command}: {said}");
+        assert!(!out.exists(), "{command} wrote a file");
+    }
+}
+
+/// A difference that is 0 in every run explains nothing.
+#[test]
+fn every_command_refuses_a_contrast_that_is_the_target() {
+    for command in ["predict", "attribute", "heads", "neurons", "graph"] {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_mechscope"));
+        let run = program.args([command, "-p", PROMPT, "-t", "300", "-c", "300"]).output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert!(run.status.code() == Some(1) && said.contains("is the target itself"), "{command}: {said}");
+    }
+}
+
 // Checks I5 of ARCHITECTURE.md.
 #[test]
 fn an_edit_that_changes_nothing_at_all_is_refused() {

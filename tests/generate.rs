@@ -168,6 +168,36 @@ fn an_edit_at_the_end_may_act_from_there_on() {
     assert_eq!(write("L1.mlp@-1*=-3", true), write("L1.mlp@8..*=-3", false));
     assert_ne!(write("L1.mlp@-1*=-3", true), write("L1.mlp@-1*=-3", false));
     assert_eq!(write("L1.mlp@4*=-3", true), write("L1.mlp@4*=-3", false));
+    for onward in [false, true] {
+        assert_eq!(write("L1.mlp@prompt-end..*=-3", onward), write("L1.mlp@8..*=-3", false));
+        assert_eq!(write("L1.H1@prompt-end..<-2=0", onward), write("L1.H1@8..<-2=0", false));
+    }
+}
+
+#[test]
+fn values_from_the_end_of_a_longer_prompt_are_those_of_its_end() {
+    let model = models().remove(0).model();
+    let prompt = model.encode("The king said", Bos::Auto).unwrap().ids();
+    let longer = "And so it was that the queen said";
+    let there = model.encode(longer, Bos::Auto).unwrap().ids().len();
+    assert_ne!(there, prompt.len());
+    let settings = GenerateSettings { count: 1, ..GenerateSettings::default() };
+    let first = |edits: &[Edit]| quickly(&model, &prompt, edits, &settings).0.remove(0);
+    for positions in ["-2..", "prompt-end..", "-1"] {
+        let edits: Vec<Edit> = vec![format!("L1.mlp@{positions}=from:{longer:?}").parse().unwrap()];
+        let want = slowly(&model, &prompt, &edits, 1)[0];
+        let got = first(&edits);
+        assert!(got.id == want.0 && (got.logprob - want.1).abs() < 1e-4, "{positions}: {got:?} {want:?}");
+    }
+    let refused = |edit: String| {
+        let edits = [edit.parse().unwrap()];
+        let found = generate(&model, &prompt, &edits, Bos::Auto, &settings, &mut |_, _| Ok(()), &mut |_| Ok(true));
+        format!("{:#}", found.unwrap_err())
+    };
+    assert!(refused(format!("L1.mlp=from:{longer:?}")).contains("accepted: equal lengths"));
+    // Nothing at all would change.
+    assert!(refused("L1.mlp*=1".into()).contains("changes nothing"));
+    assert!(refused("L1.mlp=from:\"The king said\"".into()).contains("changes nothing"));
 }
 
 #[test]
@@ -175,13 +205,29 @@ fn values_of_runs_are_those_of_the_prompt() {
     let model = models().remove(0).model();
     let text = "The king said to the people";
     let prompt = model.encode(text, Bos::Auto).unwrap().ids();
-    // Patching the prompt from itself changes nothing, however many tokens follow.
     let settings = GenerateSettings { count: 6, ..GenerateSettings::default() };
     let edit = |e: String| vec![e.parse::<Edit>().unwrap()];
-    let (plain, _) = quickly(&model, &prompt, &[], &settings);
-    let (patched, _) = quickly(&model, &prompt, &edit(format!("L1.resid_post=from:{text:?}")), &settings);
     let ids = |all: &[Generated]| all.iter().map(|t| t.id).collect::<Vec<_>>();
-    assert_eq!(ids(&plain), ids(&patched));
+    let write = |e: String| ids(&quickly(&model, &prompt, &edit(e), &settings).0);
+    // As many tokens, and another one in the middle.
+    let other = |text: &str| model.encode(text, Bos::Auto).unwrap().ids();
+    let texts = ["The kin", "The sing", "The ring", "The wing"].map(|begin| format!("{begin} said to the people"));
+    let twin = texts.iter().find(|t| other(t).len() == prompt.len()).expect("a prompt of the same length");
+    let parted = (0..prompt.len()).find(|p| other(twin)[*p] != prompt[*p]).unwrap();
+    // What is patched before they part changes nothing, however many tokens follow.
+    let (plain, _) = quickly(&model, &prompt, &[], &settings);
+    assert_eq!(ids(&plain), write(format!("L1.resid_post@..{}=from:{twin:?}", parted - 1)));
+    // All positions are those of the prompt: of rows, of a token, of patterns, from the end.
+    let (last, n) = (prompt.len() - 1, prompt.len());
+    let all = write(format!("L1.resid_post@0..{last}=from:{twin:?}"));
+    assert_eq!(all, write(format!("L1.resid_post=from:{twin:?}")));
+    assert_eq!(all, write(format!("L1.resid_post@-{n}..=from:{twin:?}")));
+    let token = model.piece(prompt[last]);
+    let at_last = write(format!("L1.resid_post@{last}=from:{twin:?}"));
+    assert_eq!(at_last, write(format!("L1.resid_post@{token:?}=from:{twin:?}")));
+    assert_eq!(at_last, write(format!("L1.resid_post@prompt-end..=from:{twin:?}")));
+    let rows = |positions: &str| write(format!("L1.H0.pattern@{positions}=from:{twin:?}"));
+    assert_eq!(rows("*"), rows(&format!("0..{last}")));
     // The mean over the prompt, set by hand, is the mean.
     let (mean, _) = quickly(&model, &prompt, &edit("L1.N3=mean".into()), &settings);
     let run = model.run(&prompt, &Sites::Standard, Logits::Last).unwrap();

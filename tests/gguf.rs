@@ -3,6 +3,7 @@
 mod common;
 
 use candle_core::Device;
+use candle_core::quantized::gguf_file;
 use common::{disagreement, test_data};
 use mechscope::model::Model;
 use mechscope::model::device::DTypeChoice;
@@ -77,6 +78,15 @@ fn gemmas_equal_their_folders() {
 fn every_family_equals_its_folder() {
     let ids: Vec<u32> = vec![5, 47, 12, 60, 3, 3, 33, 21, 58];
     let names = [
+        "arcee-1",
+        "cohere-1",
+        "cohere-2",
+        "cohere2-1",
+        "ernie4_5-1",
+        "exaone4-1",
+        "nemotron-1",
+        "olmo-1",
+        "starcoder2-1",
         "gemma-1",
         "gemma-2",
         "granite-1",
@@ -97,6 +107,10 @@ fn every_family_equals_its_folder() {
             // llama.cpp knows one interval of layers without rotary embedding.
             if name == "smollm3-1" {
                 c["no_rope_layers"] = json!([1, 1]);
+            }
+            // Every fourth layer sees everything, whatever the folder says.
+            if name == "cohere2-1" {
+                c["layer_types"] = json!(["sliding_attention", "sliding_attention"]);
             }
         });
         let (want, got) = (open(from.path()).unwrap(), open(&file(name)));
@@ -232,9 +246,56 @@ fn a_tokenizer_of_an_unknown_kind_is_read_from_beside() {
     assert_eq!(ids(&open(&path).unwrap()), ids(&open(&file("tiny-llama")).unwrap()));
 }
 
+/// Writes `tiny-llama` with other settings.
+fn with_settings(to: &Path, change: impl FnOnce(&mut std::collections::HashMap<String, gguf_file::Value>)) {
+    let mut from = std::fs::File::open(file("tiny-llama")).unwrap();
+    let mut content = gguf_file::Content::read(&mut from).unwrap();
+    change(&mut content.metadata);
+    let names = content.tensor_infos.keys();
+    let tensors: Vec<_> = names.map(|n| (n, content.tensor(&mut from, n, &Device::Cpu).unwrap())).collect();
+    let tensors: Vec<_> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let values: Vec<_> = content.metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    gguf_file::write(&mut std::fs::File::create(to).unwrap(), &values, &tensors).unwrap();
+}
+
+/// Files of models to chat with name the end of a text and leave the end of a turn to the template.
+#[test]
+fn an_answer_ends_where_the_file_or_its_template_ends_it() {
+    use gguf_file::Value;
+    use mechscope::analysis::generate::end_ids;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let ends = |more: &[(&str, Value)]| -> Vec<u32> {
+        with_settings(&path, |settings| {
+            let Some(Value::Array(tokens)) = settings.get_mut("tokenizer.ggml.tokens") else { panic!("tokens") };
+            tokens[0] = Value::String("<end_of_turn>".into());
+            settings.insert("tokenizer.ggml.eos_token_id".into(), Value::U32(1));
+            settings.extend(more.iter().map(|(key, value)| (format!("tokenizer.{key}"), value.clone())));
+        });
+        end_ids(&open(&path).unwrap())
+    };
+    let template = |text: &str| ("chat_template", Value::String(text.into()));
+    assert_eq!(ends(&[]), [1]);
+    assert_eq!(ends(&[("ggml.eot_token_id", Value::U32(7)), ("ggml.eom_token_id", Value::U32(1))]), [1, 7]);
+    assert_eq!(ends(&[template("{{ m.content }}<end_of_turn>\n")]), [0, 1]);
+    assert_eq!(ends(&[template("{{ m.content }}")]), [1]);
+}
+
+/// Mixtral goes by the name of Llama.
+#[test]
+fn a_mixture_of_experts_is_refused_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let experts = |n| with_settings(&path, |s| drop(s.insert("llama.expert_count".into(), gguf_file::Value::U32(n))));
+    experts(8);
+    let error = format!("{:#}", open(&path).err().unwrap());
+    assert!(error.contains("llama.expert_count") && error.contains("mixture of experts"), "{error}");
+    experts(0);
+    open(&path).unwrap();
+}
+
 #[test]
 fn a_split_model_needs_all_its_parts() {
-    use candle_core::quantized::gguf_file;
     let folder = tempfile::tempdir().unwrap();
     let mut from = std::fs::File::open(file("tiny-llama")).unwrap();
     let content = gguf_file::Content::read(&mut from).unwrap();

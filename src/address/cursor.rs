@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use super::{Positions, Span};
 
-const POSITION: &str =
-    "a whole number, negative to count from the end; a range (2..5, 2.., ..5, *); or a token as a JSON string";
+const POSITION: &str = "a whole number, negative to count from the end; a range (2..5, 2.., ..5, *, prompt-end..); or a token as a JSON string";
+/// The positions from the last of the prompt on.
+pub(super) const PROMPT_END: &str = "prompt-end..";
 const JSON_STRING: &str = "a JSON string";
 
 /// A place in the text: everything before `rest` has been understood.
@@ -80,10 +81,13 @@ impl<'a> Cursor<'a> {
         self.ends(part, |c| c.is_ascii_digit(), |cursor| cursor.index(part, accepted))
     }
 
-    /// Positions: as [`Cursor::span`], negative ones count from the end; or every one of a token.
+    /// Positions: as [`Cursor::span`], negative ones count from the end; every one of a token, or those from the prompt's end on.
     pub fn positions(&mut self, part: &str) -> Result<Positions> {
         if self.rest.starts_with('"') {
             return Ok(Positions::Token(self.json_string(part)?));
+        }
+        if self.take(PROMPT_END) {
+            return Ok(Positions::FromPromptEnd);
         }
         let begins = |c: char| c.is_ascii_digit() || c == '-';
         Ok(Positions::Span(self.ends(part, begins, |cursor| cursor.integer(part, POSITION))?))

@@ -123,6 +123,7 @@ impl Positions {
                 ensure!(first <= last, "positions {span}: position {first} lies behind position {last}");
                 Ok((first..=last).collect())
             }
+            Positions::FromPromptEnd => Ok(vec![resolve_position(-1, n_pos)?]),
             Positions::Token(text) => {
                 let tokens =
                     tokens.with_context(|| format!("{text:?}: the tokens of the prompt are not known here"))?;

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use anyhow::Result;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::cursor::PROMPT_END;
 use super::parse::is_bare;
 use super::{
     Address, Component, Direction, Edit, EditTarget, Numbered, Op, Part, Parts, Places, Positions, Span, TokenName,
@@ -91,6 +92,7 @@ impl Display for Positions {
         match self {
             Positions::Span(span) => span.fmt(f),
             Positions::Token(text) => Json(text).fmt(f),
+            Positions::FromPromptEnd => f.write_str(PROMPT_END),
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Positions {
     Span(Span<i64>),
     /// Every position of the token with this text: `@" Dallas"`.
     Token(String),
+    /// The last of the prompt and, as text is written on, every one after it: `@prompt-end..`.
+    FromPromptEnd,
 }
 
 /// What an edit changes: units at positions or, with `keys`, what positions read of others through attention heads.
@@ -187,6 +189,7 @@ impl EditTarget {
         let moves = |positions: &Positions| match positions {
             Positions::Span(span) => negative(span.first) || negative(span.last),
             Positions::Token(_) => false,
+            Positions::FromPromptEnd => true,
         };
         moves(&self.positions) || self.keys.as_ref().is_some_and(moves)
     }

@@ -2,8 +2,9 @@
 //!
 //! Where edits apply while the prompt grows: one without a position at every token, new ones too; `@5` at that token alone; a position from
 //! the end (`@-1`) at the newest token alone, which an earlier newest token then loses again, or, if so chosen ([`GenerateSettings::onward`]), from
-//! there on as steering tools with a cache do; a range with an open end (`@5..`) at new tokens too. Values that edits take from a run (`=mean`,
-//! `=from:`, `diff:`) are those of the prompt's run and stay as they are. The numbers are those of a run of the whole text so far with these
+//! there on as steering tools with a cache do; `@prompt-end..` from the prompt's last token on; a range with an open end (`@5..`) at new tokens too.
+//! Values that edits take from a run (`=mean`, `=from:`, `diff:`) are those of the prompt's run and stay as they are; what is patched in position by
+//! position (`=from:`) stays at those of the prompt, but for `@-1`, which moves on. The numbers are those of a run of the whole text so far with these
 //! edits, but for rounding: keys and values are kept from token to token as far as the edits leave them alone ([`EditPlan::parts_from`]).
 
 mod draw;
@@ -38,8 +39,9 @@ pub static GENERATE: MethodCommand = MethodCommand {
         direction: MethodDirection::BottomUp,
         unit: "token of the vocabulary",
         evidence: Evidence::Intervention,
-        assumes: "an edit without a position acts on every token, new ones too, one at @-1 on the newest token alone; values taken from runs are \
-                  those of the prompt's run; log-probabilities are the model's own, before temperature, top-k and top-p",
+        assumes: "an edit without a position acts on every token, new ones too, one at @-1 on the newest token alone, one at @prompt-end.. from the \
+                  prompt's last token on; values taken from runs are those of the prompt's run; log-probabilities are the model's own, before \
+                  temperature, top-k and top-p",
         cost: "1 forward pass of the prompt and one position for every token; with an edit at @-1 two",
         reference: "the model itself; Turner et al. 2023, Activation Addition, for steering while generating",
         params: &[],
@@ -107,12 +109,14 @@ pub fn generate(
         let run = Need::of_run(arch, (1, ids.len()), &Sites::None, false);
         run.and("keys and values", bytes as u64).check_now("a text of this length")?;
     }
+    model.refuse_idle(ids, edits, bos)?;
     let clean = clean_run(model, ids, edits, step)?;
     let mut references = model.references(&clean, bos);
-    let edits = unfolded(edits, ids.len(), settings.onward)?;
+    let edits = edits.iter().map(|edit| Growing::new(edit, ids.len(), settings.onward)).collect::<Result<Vec<_>>>()?;
     let mut writer = Writer {
         model,
         edits: &edits,
+        prompt: ids,
         tokens: ids.to_vec(),
         cache: Cache::new(&model.decoder),
         plan: EditPlan::default(),
@@ -142,7 +146,8 @@ pub fn generate(
 /// A text in the making.
 struct Writer<'a> {
     model: &'a Model,
-    edits: &'a [Edit],
+    edits: &'a [Growing],
+    prompt: &'a [u32],
     tokens: Vec<u32>,
     cache: Cache,
     /// The edits as they were when the cache was last extended.
@@ -154,7 +159,11 @@ impl Writer<'_> {
     fn next(&mut self, references: &mut dyn References, step: Step) -> Result<NextToken> {
         let decoder = &self.model.decoder;
         if !self.edits.is_empty() {
-            let plan = EditPlan::new(&self.model.scope(&self.tokens), self.edits, references)?;
+            let (prompt, whole) = (self.model.scope(self.prompt), self.model.scope(&self.tokens));
+            let mut plan = EditPlan::default();
+            for Growing { edit, stays } in self.edits {
+                plan.push(if *stays { &prompt } else { &whole }, edit, references)?;
+            }
             // What was computed where the edits now act otherwise is computed again.
             let same = self.plan.parts_from(&plan, self.cache.len());
             self.cache.truncate(same);
@@ -184,25 +193,37 @@ fn clean_run(model: &Model, ids: &[u32], edits: &[Edit], step: Step) -> Result<T
     model.decoder.run(Start::Tokens(&prompt), &sites, EditPlan::NONE, Logits::Last, step)
 }
 
-/// The edits of a prompt of `n_pos` tokens as they are to grow with it. Those that patch positions to the end from another prompt do so position
-/// by position: new tokens have no partner there. If `onward`, what acts at a position counted from the end acts from there on.
-fn unfolded(edits: &[Edit], n_pos: usize, onward: bool) -> Result<Vec<Edit>> {
-    let mut all = Vec::new();
-    for edit in edits {
-        let at = |positions| Edit { target: EditTarget { positions, ..edit.target.clone() }, op: edit.op.clone() };
-        match (&edit.target.positions, &edit.op) {
-            (Positions::Span(Span { first, last: None }), Op::From(_)) => {
-                let first = first.map_or(Ok(0), |first| resolve_position(first, n_pos))?;
-                all.extend((first..n_pos).map(|p| at(Positions::one(signed(p)))));
-            }
-            (Positions::Span(span), _) if onward && span.single().is_some_and(|p| p < 0) => {
-                let first = signed(resolve_position(span.first.unwrap_or(-1), n_pos)?);
-                all.push(at(Positions::Span(Span { first: Some(first), last: None })));
-            }
-            _ => all.push(edit.clone()),
+/// An edit of a text in the making.
+struct Growing {
+    edit: Edit,
+    /// It acts on the prompt alone: what is patched in from another prompt is of its positions, and new tokens have no partner there.
+    stays: bool,
+}
+
+impl Growing {
+    /// An edit of a prompt of `n_pos` tokens. If `onward`, one at a position counted from the end acts from there on.
+    fn new(edit: &Edit, n_pos: usize, onward: bool) -> Result<Self> {
+        let positions = &edit.target.positions;
+        let newest = match positions {
+            Positions::Span(span) => span.single().filter(|p| *p < 0),
+            _ => None,
+        };
+        if matches!(edit.op, Op::From(_)) {
+            let moves = matches!(positions, Positions::Span(Span { last: Some(..0), .. }));
+            return Ok(Growing { edit: edit.clone(), stays: !moves || (onward && newest.is_some()) });
         }
+        let first = match newest {
+            Some(position) if onward => position,
+            _ if *positions == Positions::FromPromptEnd => -1,
+            _ => return Ok(Growing { edit: edit.clone(), stays: false }),
+        };
+        let first = signed(resolve_position(first, n_pos)?);
+        let positions = Positions::Span(Span { first: Some(first), last: None });
+        Ok(Growing {
+            edit: Edit { target: EditTarget { positions, ..edit.target.clone() }, op: edit.op.clone() },
+            stays: false,
+        })
     }
-    Ok(all)
 }
 
 /// The tokens that end a text: `eos_token_id` of `generation_config.json`, else of `config.json`; one or a list. None where neither says so.

@@ -2,7 +2,7 @@
 
 use super::output::{self, OutputFormat};
 use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs};
-use crate::address::Edit;
+use crate::address::{Edit, Positions};
 use crate::analysis::generate::{Ended, GenerateSettings, Generated, Sampling, Stops, Written, end_ids, generate};
 use crate::analysis::input::Input;
 use crate::model::Model;
@@ -43,7 +43,8 @@ pub struct Generate {
     /// Write on after the model's end-of-text token
     #[arg(long)]
     ignore_end: bool,
-    /// An edit at @-1 acts from the prompt's last token on (without it: on the newest token alone), as in steering tools with a cache
+    /// Edits at @-1 act from the prompt's last token on, as those at @prompt-end.. do and steering tools with a cache (without it: on the newest
+    /// token alone)
     #[arg(long)]
     onward: bool,
     /// How many of the most probable tokens to list beside each one (json, tsv)
@@ -208,14 +209,19 @@ struct Piece {
 
 /// Where an edit acts while the text grows, if its position counts from the end.
 fn acts(edit: &Edit, onward: bool) -> Option<String> {
-    let target = &edit.target;
-    let whole = onward && target.positions.single().is_some();
-    target.counts_from_end().then(|| match whole {
-        true => format!("note: {edit} acts from that position of the prompt on (--onward)"),
-        false => format!(
-            "note: {edit} counts its position from the newest token, and leaves those before as they were (--onward: one position from the end acts \
-             from there in the prompt on)"
-        ),
+    let positions = &edit.target.positions;
+    let whole = onward && positions.single().is_some();
+    edit.target.counts_from_end().then(|| {
+        if *positions == Positions::FromPromptEnd {
+            format!("note: {edit} acts from the prompt's last token on")
+        } else if whole {
+            format!("note: {edit} acts from that position of the prompt on (--onward)")
+        } else {
+            format!(
+                "note: {edit} counts its position from the newest token, and leaves those before as they were (@prompt-end.. acts from the prompt's \
+                 last token on; --onward: so does one position from the end)"
+            )
+        }
     })
 }
 
@@ -258,6 +264,7 @@ mod tests {
         assert!(said("L1.mlp@-1=0", true).contains("of the prompt on"));
         assert!(said("L1.mlp@-3..=0", true).contains("from the newest token"), "a range stays one");
         assert!(said("L1.H0@-1<-2=0", false).contains("from the newest token"));
+        assert!(said("L1.mlp@prompt-end..=0", false).contains("the prompt's last token on"));
         assert_eq!(said("L1.mlp=0", false) + &said("L1.mlp@3=0", true), "");
     }
 

@@ -5,7 +5,7 @@ use crate::analysis::next_token::NextToken;
 use crate::analysis::target::{Target, likely_meant, token};
 use crate::model::Model;
 use crate::report::Report;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 /// What is to be explained or watched.
@@ -23,6 +23,8 @@ impl TargetArgs {
     /// What is to be explained, if that was said.
     pub fn read(&self, model: &Model) -> Result<Option<Target>> {
         let found = Target::parse(model, self.target.as_deref(), self.contrast.as_deref())?;
+        let itself = found.is_some_and(|target| target.contrast == Some(target.token));
+        ensure!(!itself, "--contrast is the target itself: their difference is 0 in every run");
         self.hint(model);
         Ok(found)
     }

@@ -52,6 +52,7 @@ impl TraceArgs {
 
     /// The run, with the last stream beside what is asked for: logits are made from it as they are written.
     fn traced(&self, model: &Model, ids: &[u32], sites: &Sites) -> Result<trace::Trace> {
+        model.refuse_idle(ids, &self.edits.edits, self.prompt.bos)?;
         let stream = last_stream(&model.decoder);
         let sites = match sites {
             Sites::Only(set) => Sites::only(set.iter().copied().chain([stream])),

@@ -275,6 +275,13 @@ mod tests {
     }
 
     #[test]
+    fn heads_that_were_pruned_are_no_bookkeeping() {
+        let finish = |pruned: &str| config(&format!(r#"{{"pruned_heads": {pruned}}}"#)).finish();
+        finish("{}").unwrap();
+        assert!(finish(r#"{"0": [1]}"#).unwrap_err().to_string().contains("pruned_heads"));
+    }
+
+    #[test]
     fn another_spelling_of_a_field_must_say_the_same() {
         let window = |other: usize| {
             let mut c = config(&format!(r#"{{"sliding_window": 8, "sliding_window_size": {other}}}"#));

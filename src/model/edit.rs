@@ -118,35 +118,55 @@ impl EditPlan {
         let mut plan = EditPlan::default();
         for (batch, edits) in edits.iter().enumerate() {
             for edit in *edits {
-                plan.add(scope, batch, edit, references).with_context(|| edit.to_string())?;
+                plan.add(scope, batch, edit, references)?;
             }
         }
         Ok(plan)
     }
 
+    /// Adds one more edit of the first prompt, resolved in `scope`: it comes after those that are there.
+    ///
+    /// # Errors
+    /// As [`EditPlan::new`].
+    pub fn push(&mut self, scope: &Scope, edit: &Edit, references: &mut dyn References) -> Result<()> {
+        self.add(scope, 0, edit, references)
+    }
+
     fn add(&mut self, scope: &Scope, batch: usize, edit: &Edit, references: &mut dyn References) -> Result<()> {
         for touched in scope.touched(edit)? {
-            match touched {
-                Touched::Cut { layer, edges } => {
-                    let cuts = self.cuts.entry(layer).or_default();
-                    cuts.resize(cuts.len().max(batch + 1), Vec::new());
-                    cuts[batch].extend(edges);
-                }
-                Touched::Pattern { layer, heads, entries } => {
-                    let entry = PatternEdit::new(batch, layer, heads, entries, edit, scope.n_pos(), references)?;
-                    self.patterns.entry(layer).or_default().push(entry);
-                }
-                Touched::Features { layer, features, rows } => {
-                    let all = match &mut self.features {
-                        Some(all) => all,
-                        none => none.insert(FeatureEdits::new(scope)?),
-                    };
-                    all.add(batch, layer, features, rows, edit, references)?;
-                }
-                Touched::Columns { site, rows, cols, width } => {
-                    let value = ColumnValue::new(edit, site, &rows, &cols, width, scope.n_pos(), references)?;
-                    self.changes.entry(site).or_default().push(Change { batch, rows, cols, width, value });
-                }
+            self.touch(scope, batch, edit, touched, references).with_context(|| edit.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn touch(
+        &mut self,
+        scope: &Scope,
+        batch: usize,
+        edit: &Edit,
+        touched: Touched,
+        references: &mut dyn References,
+    ) -> Result<()> {
+        match touched {
+            Touched::Cut { layer, edges } => {
+                let cuts = self.cuts.entry(layer).or_default();
+                cuts.resize(cuts.len().max(batch + 1), Vec::new());
+                cuts[batch].extend(edges);
+            }
+            Touched::Pattern { layer, heads, entries } => {
+                let entry = PatternEdit::new(batch, layer, heads, entries, edit, scope.n_pos(), references)?;
+                self.patterns.entry(layer).or_default().push(entry);
+            }
+            Touched::Features { layer, features, rows } => {
+                let all = match &mut self.features {
+                    Some(all) => all,
+                    none => none.insert(FeatureEdits::new(scope)?),
+                };
+                all.add((batch, scope.n_pos()), layer, features, rows, edit, references)?;
+            }
+            Touched::Columns { site, rows, cols, width } => {
+                let value = ColumnValue::new(edit, site, &rows, &cols, width, scope.n_pos(), references)?;
+                self.changes.entry(site).or_default().push(Change { batch, rows, cols, width, value });
             }
         }
         Ok(())

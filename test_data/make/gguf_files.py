@@ -3,17 +3,18 @@
     python gguf_files.py LLAMA_CPP OUT [NAME ...]
 
 LLAMA_CPP is a folder with llama.cpp's `convert_hf_to_gguf.py` and `gguf-py` (the files here: those in the source of llama-cpp-python 0.3.16, with
-transformers 4.57.3). Two changes are made to the converter, no numbers among them: the tokenizers' hashes, which it cannot know, are given the name
-`gpt-2`, and Gemma's vocabulary takes the byte-level road; a model without tokenizer gets the vocabulary `none`.
+transformers 4.57.3). Some changes are made to the converter, no numbers among them: the tokenizers' hashes, which it cannot know, are given the name
+`gpt-2`, and Gemma's vocabulary takes the byte-level road; a model without tokenizer gets the vocabulary `none`; Cohere's `rotary_pct` is 1 and ERNIE's
+class has its name in transformers.
 """
 import importlib.machinery
 import os
 import sys
 import types
 
-# Left out: what the converter does not know (gptj, opt, olmo3, norms on queries and keys of phi), or what the format has no key for (yarn of llama,
+# Left out: what the converter does not know (gptj, opt, olmo3, helium, seed_oss, norms on queries and keys of phi), or what the format has no key for (yarn of llama,
 # amplitudes of yarn).
-NAMES = ["gemma-1", "gemma-2", "granite-1", "granite-2", "olmo2-1", "phi-1", "phi3-1", "phi3-2", "qwen2-yarn-1", "qwen3-yarn-1",
+NAMES = ["arcee-1", "cohere-1", "cohere-2", "cohere2-1", "ernie4_5-1", "exaone4-1", "nemotron-1", "olmo-1", "starcoder2-1", "gemma-1", "gemma-2", "granite-1", "granite-2", "olmo2-1", "phi-1", "phi3-1", "phi3-2", "qwen2-yarn-1", "qwen3-yarn-1",
          "smollm3-1", "stablelm-1", "stablelm-2",
          "tiny-gemma2", "tiny-gemma3", "tiny-gpt2", "tiny-gpt-neox", "tiny-gpt-neox-sequential", "tiny-llama", "tiny-llama3", "tiny-mistral",
          "tiny-qwen2", "tiny-qwen3"]
@@ -41,6 +42,9 @@ def convert(llama_cpp, folder, out, sentence_pieces=False):
         source = source.replace("            vocab = self._create_vocab_sentencepiece()\n            tokens = vocab[0]\n", "            tokens = range(10**9)\n")
     if not os.path.exists(os.path.join(folder, "tokenizer.json")):
         source = source.replace("        self.set_vocab()", "        self._set_vocab_none()")
+    # Fields that the published models have, and transformers does not write.
+    source = source.replace('self.hparams["rotary_pct"]', 'self.hparams.get("rotary_pct", 1.0)')
+    source = source.replace('"Ernie4_5_ForCausalLM"', '"Ernie4_5_ForCausalLM", "Ernie4_5ForCausalLM"')
     sys.argv = [path, folder, "--outtype", "f32", "--outfile", out]
     exec(compile(source, path, "exec"), {"__name__": "__main__", "__file__": path})
 

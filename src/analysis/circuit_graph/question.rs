@@ -3,7 +3,7 @@
 use crate::analysis::next_token::NextToken;
 use crate::analysis::target::{Target, token};
 use crate::model::Model;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// What is subtracted from a target's logit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl<'a> Contrast<'a> {
 /// The question: a named token or the most probable one, less the contrast.
 ///
 /// # Errors
-/// A name that is no token.
+/// A name that is no token; a contrast that is the target.
 pub fn question(model: &Model, next: &NextToken, target: Option<&str>, contrast: Contrast) -> Result<Target> {
     let target = match target {
         Some(text) => token(model, text).context("target")?,
@@ -41,5 +41,6 @@ pub fn question(model: &Model, next: &NextToken, target: Option<&str>, contrast:
         Contrast::Nothing => None,
         Contrast::Token(text) => Some(token(model, text).context("contrast")?),
     };
+    ensure!(contrast != Some(target), "the contrast is the target itself: their difference is 0 in every run");
     Ok(Target::new(target, contrast))
 }

@@ -60,7 +60,6 @@ const HARMLESS: &[&str] = &[
     "prefix",
     "pretraining_tp",
     "problem_type",
-    "pruned_heads",
     "remove_invalid_values",
     "reorder_and_upcast_attn",
     "repetition_penalty",

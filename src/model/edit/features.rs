@@ -24,7 +24,6 @@ pub(in crate::model) type Added = (Site, usize, usize, Vec<f32>);
 pub struct FeatureEdits {
     dictionary: Arc<Dictionary>,
     parallel: bool,
-    n_pos: usize,
     /// Where features of each layer write, for layers of the model in order.
     writes: Vec<Site>,
     /// The sites that edited layers read.
@@ -84,7 +83,6 @@ impl FeatureEdits {
         };
         Ok(FeatureEdits {
             parallel: scope.decoder.arch.parallel,
-            n_pos: scope.n_pos(),
             writes: (0..scope.decoder.arch.n_layers).map(write).collect(),
             reads: BTreeSet::new(),
             layers: BTreeMap::new(),
@@ -92,9 +90,10 @@ impl FeatureEdits {
         })
     }
 
+    /// Adds an edit of features of prompt `batch`, which has `n_pos` tokens, at the positions `rows`.
     pub(super) fn add(
         &mut self,
-        batch: usize,
+        (batch, n_pos): (usize, usize),
         layer: usize,
         features: Range<usize>,
         rows: Vec<usize>,
@@ -117,7 +116,7 @@ impl FeatureEdits {
             }
             Op::From(prompt) => {
                 let (x, n) = self.input(layer, Reference::Prompt(prompt), references)?;
-                let there = same_positions(&edit.target.positions, &rows, n, self.n_pos, edit)?;
+                let there = same_positions(&edit.target.positions, &rows, n, n_pos, edit)?;
                 let all = self.activations(layer, features.clone(), &x, n)?;
                 FeatureValue::Replace(all.iter().map(|row| there.iter().map(|p| row[*p]).collect()).collect())
             }

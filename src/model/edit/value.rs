@@ -147,6 +147,7 @@ pub(super) fn same_positions(
             };
             (end(span.first, 0)?..=end(span.last, -1)?).collect()
         }
+        Positions::FromPromptEnd => n.checked_sub(1).into_iter().collect(),
         _ => Vec::new(),
     };
     ensure!(

@@ -46,6 +46,8 @@ const READ_OF: &[(&str, &[&str])] = &[
     ("gemma2", &["attention.scale"]),
     ("gemma3", &["attention.scale"]),
     ("granite", &["attention.scale", "embedding_scale", "residual_scale", "logit_scale"]),
+    ("command-r", &["logit_scale"]),
+    ("cohere2", &["logit_scale"]),
 ];
 
 impl Gguf {
@@ -117,11 +119,10 @@ impl Gguf {
         let rows = rows.with_context(|| format!("{}: tensor \"token_embd.weight\" is missing", self.place()))?;
         fields.insert("vocab_size".into(), json!(rows));
         fields.insert("tie_word_embeddings".into(), json!(!self.has("output.weight")));
-        for (field, key) in [("bos_token_id", "bos"), ("eos_token_id", "eos")] {
-            if let Some(id) = self.int(&format!("tokenizer.ggml.{key}_token_id")) {
-                fields.insert(field.into(), json!(id));
-            }
+        if let Some(id) = self.int("tokenizer.ggml.bos_token_id") {
+            fields.insert("bos_token_id".into(), json!(id));
         }
+        fields.insert("eos_token_id".into(), json!(super::tokenizer::ends(self)));
         if self.has_key("attention.causal") && self.flag(&self.key("attention.causal")?) == Some(false) {
             bail!(
                 "{}: setting \"{arch}.attention.causal\" is false; accepted: models that predict the next token",
@@ -145,6 +146,14 @@ impl Gguf {
     }
 
     fn family(&self, arch: &str) -> Result<Fields> {
+        let experts = self.key("expert_count")?;
+        if let Some(n) = self.int(&experts).filter(|n| *n > 0) {
+            bail!(
+                "{}: setting {experts:?} is {n}: a mixture of experts (Mixtral goes by the name llama); its layers choose among several MLPs for \
+                 every token, which is not supported",
+                self.place()
+            );
+        }
         Ok(match arch {
             "gpt2" => vec![
                 ("model_type", json!("gpt2")),
@@ -156,14 +165,7 @@ impl Gguf {
                 ("layer_norm_epsilon", self.optional("attention.layer_norm_epsilon")),
                 ("activation_function", json!("gelu_new")),
             ],
-            "gptneox" => {
-                let mut all = self.common("gpt_neox", "gelu")?;
-                let share = self.rotary()? as f64 / self.d_head()? as f64;
-                let parallel = self.flag(&self.key("use_parallel_residual")?).unwrap_or(true);
-                all.extend([("rotary_pct", json!(share)), ("use_parallel_residual", json!(parallel))]);
-                all.retain(|(k, _)| !["head_dim", "num_key_value_heads"].contains(k));
-                all
-            }
+            "gptneox" => self.gpt_neox()?,
             "phi2" => self.phi2()?,
             "stablelm" => self.stablelm()?,
             "phi3" => self.partial("phi3", "silu")?,
@@ -172,49 +174,116 @@ impl Gguf {
             "qwen2" => self.common("qwen2", "silu")?,
             "qwen3" => self.common("qwen3", "silu")?,
             "gemma" => self.gemma("gemma")?,
-            "gemma2" => {
-                let mut all = self.gemma("gemma2")?;
-                let or = |found: Json, default: Json| if found.is_null() { default } else { found };
-                all.extend([
-                    ("attn_logit_softcapping", or(self.optional("attn_logit_softcapping"), json!(50.0))),
-                    ("final_logit_softcapping", or(self.optional("final_logit_softcapping"), json!(30.0))),
-                    ("sliding_window", or(self.window()?, json!(4096))),
-                ]);
-                all
-            }
-            "gemma3" => {
-                let mut all = self.gemma("gemma3_text")?;
-                let local = self.real("rope.freq_base_swa").unwrap_or(10000.0);
-                all.extend([
-                    ("final_logit_softcapping", self.optional("final_logit_softcapping")),
-                    ("rope_local_base_freq", json!(local)),
-                    ("sliding_window_pattern", json!(self.size("attention.sliding_window_pattern").unwrap_or(6))),
-                ]);
-                all
-            }
+            "gemma2" => self.gemma2()?,
+            "gemma3" => self.gemma3()?,
             "olmo2" if !self.window()?.is_null() => self.common("olmo3", "silu")?,
             "olmo2" => self.common("olmo2", "silu")?,
-            "granite" => {
-                let mut all = self.common("granite", "silu")?;
-                all.extend([
-                    ("attention_multiplier", self.optional("attention.scale")),
-                    ("embedding_multiplier", self.optional("embedding_scale")),
-                    ("residual_multiplier", self.optional("residual_scale")),
-                    ("logits_scaling", self.optional("logit_scale")),
-                ]);
-                all
-            }
+            "granite" => self.granite()?,
             "smollm3" => {
                 let mut all = self.common("smollm3", "silu")?;
                 all.push(("no_rope_layer_interval", json!(4)));
                 all
             }
+            "olmo" => {
+                let mut all = self.common("olmo", "silu")?;
+                // Its norms have no setting of their own: all files say 1e-5, and so does transformers.
+                all.retain(|(k, _)| *k != "layer_norm_eps");
+                all
+            }
+            "arcee" => self.common("arcee", "relu2")?,
+            "ernie4_5" => self.common("ernie4_5", "silu")?,
+            "nemotron" => self.nemotron()?,
+            "starcoder2" => self.starcoder2()?,
+            "command-r" | "cohere2" => self.cohere(arch)?,
+            "exaone4" => self.exaone4()?,
             _ => bail!(
                 "{}: architecture {arch:?} is not supported; accepted: llama, qwen2, qwen3, gemma, gemma2, gemma3, phi2, phi3, gpt2, \
-                 gptneox, olmo2, stablelm, granite, smollm3",
+                 gptneox, olmo, olmo2, stablelm, granite, smollm3, starcoder2, arcee, nemotron, command-r, cohere2, exaone4, ernie4_5",
                 self.place()
             ),
         })
+    }
+
+    /// A part of each head is rotated; blocks side by side unless the file says otherwise.
+    fn gpt_neox(&self) -> Result<Fields> {
+        let mut all = self.common("gpt_neox", "gelu")?;
+        let share = self.rotary()? as f64 / self.d_head()? as f64;
+        let parallel = self.flag(&self.key("use_parallel_residual")?).unwrap_or(true);
+        all.extend([("rotary_pct", json!(share)), ("use_parallel_residual", json!(parallel))]);
+        all.retain(|(k, _)| !["head_dim", "num_key_value_heads"].contains(k));
+        Ok(all)
+    }
+
+    /// Soft-caps and a window that files may leave out.
+    fn gemma2(&self) -> Result<Fields> {
+        let mut all = self.gemma("gemma2")?;
+        let or = |found: Json, default: Json| if found.is_null() { default } else { found };
+        all.extend([
+            ("attn_logit_softcapping", or(self.optional("attn_logit_softcapping"), json!(50.0))),
+            ("final_logit_softcapping", or(self.optional("final_logit_softcapping"), json!(30.0))),
+            ("sliding_window", or(self.window()?, json!(4096))),
+        ]);
+        Ok(all)
+    }
+
+    /// The base of local layers and the pattern of windows that older files leave out.
+    fn gemma3(&self) -> Result<Fields> {
+        let mut all = self.gemma("gemma3_text")?;
+        let local = self.real("rope.freq_base_swa").unwrap_or(10000.0);
+        all.extend([
+            ("final_logit_softcapping", self.optional("final_logit_softcapping")),
+            ("rope_local_base_freq", json!(local)),
+            ("sliding_window_pattern", json!(self.size("attention.sliding_window_pattern").unwrap_or(6))),
+        ]);
+        Ok(all)
+    }
+
+    /// The four multipliers.
+    fn granite(&self) -> Result<Fields> {
+        let mut all = self.common("granite", "silu")?;
+        all.extend([
+            ("attention_multiplier", self.optional("attention.scale")),
+            ("embedding_multiplier", self.optional("embedding_scale")),
+            ("residual_multiplier", self.optional("residual_scale")),
+            ("logits_scaling", self.optional("logit_scale")),
+        ]);
+        Ok(all)
+    }
+
+    /// A part of each head is rotated, squared ReLU.
+    fn nemotron(&self) -> Result<Fields> {
+        let mut all = self.partial("nemotron", "relu2")?;
+        rename(&mut all, "layer_norm_eps", "norm_eps");
+        Ok(all)
+    }
+
+    /// LayerNorm and a plain MLP.
+    fn starcoder2(&self) -> Result<Fields> {
+        let mut all = self.common("starcoder2", "gelu_pytorch_tanh")?;
+        rename(&mut all, "layer_norm_eps", "norm_epsilon");
+        // The converter writes no window; all three models were published with this one.
+        all.push(("sliding_window", json!(4096)));
+        Ok(all)
+    }
+
+    /// Command R and R+ (with a norm for each head), R7B and A (with windows).
+    fn cohere(&self, arch: &str) -> Result<Fields> {
+        let mut all = self.common(if arch == "cohere2" { "cohere2" } else { "cohere" }, "silu")?;
+        all.push(("logit_scale", self.optional("logit_scale")));
+        if arch == "command-r" {
+            all.push(("use_qk_norm", json!(self.has("blk.0.attn_q_norm.weight"))));
+        }
+        Ok(all)
+    }
+
+    /// Which layers have a window stands in a list, one truth for each.
+    fn exaone4(&self) -> Result<Fields> {
+        let mut all = self.common("exaone4", "silu")?;
+        if let Some(MetadataValue::Ints(windows)) = self.value(&self.key("attention.sliding_window_pattern")?) {
+            let name = |window: &i64| if *window == 0 { "full_attention" } else { "sliding_attention" };
+            all.push(("layer_types", json!(windows.iter().map(name).collect::<Vec<_>>())));
+        }
+        Ok(all)
     }
 
     /// Sizes, norms and rotary under the names that most families use.
@@ -223,8 +292,8 @@ impl Gguf {
         let kv = if self.has_key("attention.head_count_kv") { self.size("attention.head_count_kv")? } else { heads };
         let d_head = self.d_head()?;
         for key in ["attention.value_length", "rope.dimension_count"] {
-            let partial =
-                key == "rope.dimension_count" && ["gpt_neox", "phi", "phi3", "stablelm"].contains(&model_type);
+            let partial = key == "rope.dimension_count"
+                && ["gpt_neox", "phi", "phi3", "stablelm", "nemotron"].contains(&model_type);
             if self.has_key(key) && !partial {
                 let found = self.size(key)?;
                 ensure!(
@@ -264,7 +333,7 @@ impl Gguf {
         all.push(("partial_rotary_factor", json!(self.rotary()? as f64 / self.d_head()? as f64)));
         if model_type == "phi3" {
             all.push(("original_max_position_embeddings", self.count("rope.scaling.original_context_length")?));
-        } else {
+        } else if model_type != "nemotron" {
             all.retain(|(k, _)| *k != "head_dim");
         }
         Ok(all)
@@ -337,6 +406,11 @@ impl Gguf {
             (kind, Some(factor)) => json!({"rope_type": kind, "factor": factor}),
         })
     }
+}
+
+/// Gives a field the name that its family has for it.
+fn rename(fields: &mut Fields, from: &str, to: &'static str) {
+    fields.iter_mut().filter(|(k, _)| *k == from).for_each(|(k, _)| *k = to);
 }
 
 /// A setting as JSON; a long list by its length.

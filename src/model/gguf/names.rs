@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 const SETTINGS: [&str; 3] = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
 /// Architectures whose query and key rows are stored in another order.
-const ALTERNATING: [&str; 4] = ["llama", "granite", "smollm3", "mistral"];
+const ALTERNATING: [&str; 6] = ["llama", "granite", "smollm3", "mistral", "olmo", "arcee"];
 
 impl Gguf {
     /// Every tensor with its Hugging Face name, the number of its file and where it lies there. A tensor without a place keeps its own name.
@@ -63,7 +63,7 @@ impl Gguf {
         }
         let conv1d = ["attn_qkv", "attn_output", "ffn_up", "ffn_down"].contains(&part);
         form.turned = arch == "gpt2" && conv1d && name.ends_with(".weight");
-        form.minus_one = ["gemma", "gemma2", "gemma3"].contains(&arch) && name.ends_with("norm.weight");
+        form.minus_one = ["gemma", "gemma2", "gemma3", "nemotron"].contains(&arch) && name.ends_with("norm.weight");
         Ok(form)
     }
 
@@ -186,7 +186,8 @@ fn blocks(arch: &str) -> (&'static str, &'static [(&'static str, &'static str)])
                 ("post_ffw_norm", "post_feedforward_layernorm"),
             ],
         ),
-        "olmo2" => (
+        "starcoder2" => (LLAMA_LAYERS, &[("ffn_up", "mlp.c_fc"), ("ffn_down", "mlp.c_proj")]),
+        "olmo2" | "exaone4" => (
             LLAMA_LAYERS,
             &[("post_attention_norm", "post_attention_layernorm"), ("post_ffw_norm", "post_feedforward_layernorm")],
         ),

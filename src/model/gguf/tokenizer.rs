@@ -119,6 +119,34 @@ pub fn chat(file: &Gguf) -> Option<Chat> {
     Some(Chat::new(&format!("{}: tokenizer.chat_template", file.place()), template, special.collect()))
 }
 
+/// Tokens that end an answer, by their texts, for files that name the end of a text alone (`llama-vocab.cpp` knows them so too).
+const TURN_ENDS: [&str; 9] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<EOT>",
+    "<｜end▁of▁sentence｜>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|end_of_text|>",
+];
+
+/// The tokens after which nothing follows: the ends of a text, of a turn and of a message that the file names, and those that its chat template
+/// ends an answer with.
+pub fn ends(file: &Gguf) -> Vec<i64> {
+    let named = ["eos", "eot", "eom"].iter().filter_map(|key| file.int(&format!("tokenizer.ggml.{key}_token_id")));
+    let mut all: Vec<i64> = named.collect();
+    let template = file.text("tokenizer.chat_template").unwrap_or_default();
+    let in_template: Vec<&str> = TURN_ENDS.into_iter().filter(|end| template.contains(end)).collect();
+    if let (false, Some(MetadataValue::Texts(tokens))) = (in_template.is_empty(), file.value("tokenizer.ggml.tokens")) {
+        all.extend((0..).zip(tokens).filter(|(_, token)| in_template.contains(&token.as_str())).map(|(id, _)| id));
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// Whether a space goes before every prompt.
 fn prefixed(file: &Gguf) -> bool {
     file.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true)

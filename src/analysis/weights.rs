@@ -26,7 +26,7 @@ use pairs::TokenPair;
 pub static WEIGHTS: MethodCommand = MethodCommand {
     about: About {
         name: "weights",
-        title: "heads and neurons from their weights",
+        title: "what weights say of heads and neurons",
         question: "What is this head or neuron made for, whatever the prompt?",
         direction: MethodDirection::BottomUp,
         unit: "head (OV, QK, singular directions, pairs of heads), neuron",

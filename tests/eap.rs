@@ -357,10 +357,8 @@ fn a_head_without_output_scores_nothing() {
     for edge in graph.all() {
         let touches = edge.0 == node || graph.node_of(edge.1) == Some(node);
         assert!(!touches || found[graph.index(edge)].abs() < 1e-7, "{}", file::edge_name(&graph, edge));
-        assert!(
-            touches || edge.0 != 0 || edge.1 + 1 < graph.readers() || found[graph.index(edge)] != 0.0 || edge.0 == 0
-        );
     }
+    assert!(found.iter().any(|score| *score != 0.0), "the other edges carry something");
 }
 
 /// An edge by itself is estimated by its score: the closer the two prompts' values, the better.
@@ -388,7 +386,7 @@ fn what_does_not_go_together_is_refused() {
     let model = common::open(&common::test_data().join("models/tiny-llama"));
     let said = |pairs: Vec<AnswerPair>, question: &CircuitQuestion| {
         let asked = EdgeStudy::new(&model, pairs, question, &mut quiet).and_then(|s| s.scores(&mut quiet));
-        format!("{:#}", asked.err().expect("refused"))
+        format!("{:#}", asked.expect_err("refused"))
     };
     let one = |clean: &[u32], corrupt: &[u32]| vec![pair(clean, corrupt, Target::new(3, Some(1)))];
     assert!(said(one(&[1, 2], &[1, 2, 3]), &question(EdgeMethod::Eap, 0)).contains("2 tokens and the corrupt one 3"));

@@ -79,7 +79,7 @@ fn local(args: spec::SpecArgs) -> Result<()> {
     tell_plan(&plan, &args.out);
     let shards = (0..plan.shards.len()).collect::<Vec<_>>();
     run::shards(&plan, &args.out, &shards, args.worker)?;
-    merge_to(&[args.out.clone()], &args.out.join(INDEX))
+    merge_to(std::slice::from_ref(&args.out), &args.out.join(INDEX))
 }
 
 /// Says what was planned, and what it will cost.

@@ -15,7 +15,7 @@ const PARTS: [u32; 3] = [0x0018_37f0, 0x0035_04f3, 0x0057_44fd];
 /// The bin of a magnitude; none below [`SMALLEST`]. NaN is none, infinity the last.
 #[inline(always)]
 pub fn bin(magnitude: f32) -> Option<usize> {
-    if !(magnitude >= SMALLEST) {
+    if magnitude.is_nan() || magnitude < SMALLEST {
         return None;
     }
     let bits = magnitude.to_bits();

@@ -27,7 +27,7 @@ impl Status {
             Column::integer("bytes"),
             Column::integer("tokens"),
         ]);
-        let (mut tokens, mut bytes, mut done, mut failed) = (0, 0, 0, 0);
+        let (mut tokens, mut bytes, mut done, mut failed) = (0, 0, 0_usize, 0_usize);
         for (shard, state) in states.iter().enumerate() {
             let (said, n): (Cell, Cell) = match state {
                 ShardState::Done { header, .. } => {
@@ -49,9 +49,9 @@ impl Status {
         report.fact("model", plan.spec.model.clone());
         report.fact("spec", plan.spec_hash.clone());
         report.fact("shards", states.len());
-        report.fact("done", Cell::from(done as usize));
-        report.fact("missing", Cell::from(states.len() - done as usize - failed as usize));
-        report.fact("failed", Cell::from(failed as usize));
+        report.fact("done", Cell::from(done));
+        report.fact("missing", Cell::from(states.len() - done - failed));
+        report.fact("failed", Cell::from(failed));
         report.fact("tokens", crate::cast::size(tokens));
         if let Some((rate, left)) = rate(&states, tokens, (bytes, all)) {
             report.fact("tokens_per_second", Cell::Number(rate));

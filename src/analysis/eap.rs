@@ -134,6 +134,9 @@ pub struct CircuitQuestion {
     pub outside: Outside,
 }
 
+/// Edges that are taken out one by one between two looks at their logits.
+const EDGES_AT_ONCE: usize = 64;
+
 /// The steps of EAP-IG that its paper and MIB take.
 pub const STEPS: usize = 5;
 
@@ -263,18 +266,23 @@ impl<'a> EdgeStudy<'a> {
             let scores = PairScores { model: &self.model, graph: self.graph, runs: &runs, outside: &outside };
             return scores.by_gradient(*method, *steps, step);
         }
-        let without = |edge| {
+        let clean = written(&self.graph, &runs.clean)?;
+        let run = CircuitRuns::new(&self.model, pair.clean.len(), &clean, &outside)?;
+        let whole = runs.measure.value(&run.logits(&[self.graph.whole()], &mut |_, _| Ok(()))?[0]);
+        let without = |edge: &(usize, usize)| {
             let mut circuit = self.graph.whole();
-            circuit.remove(edge);
+            circuit.remove(*edge);
             circuit
         };
-        let circuits: Vec<EdgeSet> = std::iter::once(self.graph.whole()).chain(self.graph.all().map(without)).collect();
-        let clean = written(&self.graph, &runs.clean)?;
-        let logits = CircuitRuns::new(&self.model, pair.clean.len(), &clean, &outside)?.logits(&circuits, step)?;
-        let whole = runs.measure.value(&logits[0]);
+        let edges: Vec<_> = self.graph.all().collect();
         let mut scores = vec![0.0; self.graph.writers() * self.graph.readers()];
-        for (edge, logits) in self.graph.all().zip(&logits[1..]) {
-            scores[self.graph.index(edge)] = runs.measure.sign() * (whole - runs.measure.value(logits));
+        // Some at a time: there may be more edges than there is room for their circuits and logits.
+        for (nth, some) in edges.chunks(EDGES_AT_ONCE).enumerate() {
+            let circuits: Vec<EdgeSet> = some.iter().map(without).collect();
+            let tell = &mut |done: usize, _: usize| step(nth * EDGES_AT_ONCE + done, edges.len());
+            for (edge, logits) in some.iter().zip(run.logits(&circuits, tell)?) {
+                scores[self.graph.index(*edge)] = runs.measure.sign() * (whole - runs.measure.value(&logits));
+            }
         }
         Ok(scores)
     }

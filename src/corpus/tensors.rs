@@ -1,14 +1,14 @@
 //! Safetensors files that are larger than one wants in memory: written tensor by tensor, read piece by piece.
 
-use crate::cast::size;
 use crate::files::open_regular;
+use crate::model::checkpoint::{SafetensorsHeader, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// What the numbers of a tensor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +111,10 @@ struct TensorEntry {
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    file: Mutex<File>,
+    file: File,
     about: HashMap<String, String>,
     tensors: HashMap<String, TensorEntry>,
 }
-
-/// The longest header that is read.
-const LONGEST_HEADER: u64 = 100 << 20;
 
 impl TensorFile {
     /// Opens a file and reads its header.
@@ -125,35 +122,17 @@ impl TensorFile {
     /// # Errors
     /// It is no whole safetensors file of numbers that are known here.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::opened(path).with_context(|| path.display().to_string())
-    }
-
-    fn opened(path: &Path) -> Result<Self> {
-        let mut file = open_regular(path)?;
-        let length = file.metadata()?.len();
-        let mut bytes = [0; 8];
-        ensure!(length >= 8, "it has {length} bytes: no safetensors file is that short");
-        file.read_exact(&mut bytes)?;
-        let header_length = u64::from_le_bytes(bytes);
-        ensure!(
-            header_length <= LONGEST_HEADER.min(length - 8),
-            "its header is said to have {header_length} bytes, the file has {length}"
-        );
-        let mut header = vec![0; size(header_length)];
-        file.read_exact(&mut header)?;
-        let header: Map<String, Value> = serde_json::from_slice(&header).context("its header is no JSON object")?;
-        let (mut about, mut tensors) = (HashMap::new(), HashMap::new());
-        for (name, value) in header {
-            if name == "__metadata__" {
-                let texts = value.as_object().context("__metadata__: accepted: an object of texts")?;
-                about.extend(texts.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))));
-                continue;
-            }
-            let entry =
-                TensorEntry::read(&value, 8 + header_length, length).with_context(|| format!("tensor {name:?}"))?;
-            tensors.insert(name, entry);
-        }
-        Ok(TensorFile { path: path.to_owned(), file: Mutex::new(file), about, tensors })
+        let (name, file) = (path.display().to_string(), open_regular(path)?);
+        let SafetensorsHeader { data, about, tensors } = SafetensorsHeader::of(&name, &file)?;
+        let entry = |(tensor, TensorInfo { type_name, shape, start, .. }): (String, TensorInfo)| {
+            let Some((kind, ..)) = Kind::ALL.into_iter().find(|(_, name, _)| *name == type_name) else {
+                let accepted = Kind::ALL.map(|(_, name, _)| name).join(", ");
+                bail!("{name}: tensor {tensor:?}: dtype: found {type_name:?}; accepted: {accepted}");
+            };
+            Ok((tensor, TensorEntry { kind, shape, from: data + start }))
+        };
+        let tensors = tensors.into_iter().map(entry).collect::<Result<_>>()?;
+        Ok(TensorFile { path: path.to_owned(), file, about, tensors })
     }
 
     /// A text of its header.
@@ -194,34 +173,8 @@ impl TensorFile {
         ensure!(first.checked_add(n).is_some_and(|end| end <= rows), "{}: it has no row {first}", named());
         let row = shape.iter().skip(1).product::<usize>() * kind.width();
         let mut bytes = vec![0; n * row];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(entry.from + (first * row) as u64)).with_context(named)?;
-        file.read_exact(&mut bytes).with_context(named)?;
+        self.file.read_exact_at(&mut bytes, entry.from + (first * row) as u64).with_context(named)?;
         Ok(bytes)
-    }
-}
-
-impl TensorEntry {
-    fn read(value: &Value, data: u64, length: u64) -> Result<Self> {
-        let dtype = value.get("dtype").and_then(Value::as_str).context("dtype: accepted: a text")?;
-        let Some((kind, _, width)) = Kind::ALL.into_iter().find(|(_, name, _)| *name == dtype) else {
-            bail!("dtype: found {dtype:?}; accepted: {}", Kind::ALL.map(|(_, name, _)| name).join(", "));
-        };
-        let list = |name: &str| -> Result<Vec<u64>> {
-            let list =
-                value.get(name).and_then(Value::as_array).with_context(|| format!("{name}: accepted: a list"))?;
-            let whole = |v: &Value| v.as_u64().with_context(|| format!("{name}: found {v}; accepted: whole numbers"));
-            list.iter().map(whole).collect()
-        };
-        let (shape, offsets) = (list("shape")?, list("data_offsets")?);
-        let [from, to] = offsets[..] else { bail!("data_offsets: accepted: two numbers") };
-        let bytes = shape.iter().try_fold(width as u64, |n, size| n.checked_mul(*size));
-        let end = to.checked_add(data).filter(|end| *end <= length);
-        ensure!(
-            from <= to && end.is_some() && bytes == Some(to - from),
-            "its bytes {from}..{to} are not those of {shape:?} {dtype} in a file of {length} bytes"
-        );
-        Ok(TensorEntry { kind, shape: shape.into_iter().map(size).collect(), from: data + from })
     }
 }
 

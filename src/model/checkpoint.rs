@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use form::{Rows, TensorForm};
-pub use header::{Stored, TensorInfo};
+pub use header::{SafetensorsHeader, Stored, TensorInfo};
 
 /// Where the bytes of a safetensors file are.
 enum Bytes {
@@ -165,8 +165,9 @@ impl<'a> Checkpoint<'a> {
     ) -> Result<Self> {
         let (mut parts, mut entries, mut total) = (Vec::new(), BTreeMap::new(), 0);
         for (name, bytes, size) in files {
-            let (data, listed) = header::read(&name, &bytes, size)?;
-            for (tensor, entry) in listed {
+            let SafetensorsHeader { data, tensors, .. } =
+                header::read(&name, &|to, at| header::bytes_at(&bytes, to, at), size)?;
+            for (tensor, entry) in tensors {
                 total += entry.end - entry.start;
                 if let Some((other, _)) = entries.insert(tensor.clone(), (parts.len(), entry)) {
                     let other: &ShardFile = parts.get(other).context("a file lists a tensor twice")?;

@@ -16,12 +16,28 @@ impl Decoder {
     /// # Errors
     /// It left the range; the error names the first site and position that hold NaN or infinity.
     pub(super) fn refuse_out_of_range(&self, run: &Trace, start: Start, edits: &EditPlan) -> Result<()> {
-        let Some(logits) = run.batched(Site::Logits) else { return Ok(()) };
+        match run.batched(Site::Logits) {
+            Some(logits) => self.refuse_numbers_out_of_range(Site::Logits, logits, start, edits),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a run that ends in `numbers`, which stand at this site.
+    ///
+    /// # Errors
+    /// As [`Decoder::refuse_out_of_range`].
+    pub(super) fn refuse_numbers_out_of_range(
+        &self,
+        of: Site,
+        numbers: &Tensor,
+        start: Start,
+        edits: &EditPlan,
+    ) -> Result<()> {
         // A sum is finite when all it sums is, but for sums that overflow; those are looked at number by number.
-        if logits.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite() || first_bad(logits)?.is_none() {
+        if numbers.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite() || first_bad(numbers)?.is_none() {
             return Ok(());
         }
-        let (site, position) = self.first_out_of_range(start, edits)?.unwrap_or((Site::Logits, None));
+        let (site, position) = self.first_out_of_range(start, edits)?.unwrap_or((of, None));
         let at = position.map_or(String::new(), |p| format!(" at position {p}"));
         let with = if edits.is_empty() { "" } else { "with the edits " };
         let dtype = dtype_name(self.dtype());

@@ -285,7 +285,13 @@ fn every_command_refuses_a_run_that_left_its_range() {
     let set = copy.folder.path().join("set.jsonl");
     std::fs::write(&set, "{\"clean\": \"The king\"}\n").unwrap();
     complains(&["trust", "-m", of[1], "--set", arg(&set)], &["NaN or infinity"]);
+    complains(&[&["circuit", "--corrupt-ids", "3,4,7,6"][..], &of].concat(), &["NaN or infinity"]);
+    let (corpus, index) = (copy.folder.path().join("corpus.txt"), copy.folder.path().join("index"));
+    std::fs::write(&corpus, "The king of the land\n").unwrap();
+    let swept = mechscope(&["sweep", "local", "-m", of[1], arg(&corpus), "-o", arg(&index)]);
+    assert!(swept.code == Some(1) && swept.err.contains("blocks.1.hook_mlp_out at position 0"), "{}", swept.err);
     assert!(!graph.exists() && !trace.exists(), "nothing is written of such a run");
+    assert!(!index.join("index.safetensors").exists());
 }
 
 #[test]

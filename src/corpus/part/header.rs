@@ -133,7 +133,8 @@ impl PartHeader {
 
     /// Bytes of the corpus that are in here, and all of them.
     pub fn coverage(&self) -> (u64, u64) {
-        (self.covered.iter().map(|s| s.to - s.from).sum(), self.files.iter().map(|file| file.size).sum())
+        let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
+        (sum(&mut self.covered.iter().map(|s| s.to - s.from)), sum(&mut self.files.iter().map(|file| file.size)))
     }
 }
 

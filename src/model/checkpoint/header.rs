@@ -5,6 +5,8 @@ use super::form::TensorForm;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::quantized::GgmlDType;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 /// Headers of real models stay far below this; a larger length is a lie or another kind of file.
@@ -96,27 +98,57 @@ pub(super) fn bytes_at(bytes: &Bytes, to: &mut [u8], at: u64) -> std::io::Result
     }
 }
 
-/// Where the data starts, and the tensors.
-pub(super) fn read(name: &str, bytes: &Bytes, size: u64) -> Result<(u64, Vec<(String, TensorInfo)>)> {
+/// What the header of a safetensors file says.
+pub struct SafetensorsHeader {
+    /// The byte of the file where the data starts.
+    pub data: u64,
+    /// The texts of its metadata.
+    pub about: HashMap<String, String>,
+    /// The tensors, in the header's order; they cover the data.
+    pub tensors: Vec<(String, TensorInfo)>,
+}
+
+impl SafetensorsHeader {
+    /// Reads the header of an opened file.
+    ///
+    /// # Errors
+    /// The file is too short for what its header says, or the header is no safetensors header; the message names the file and the tensor.
+    pub fn of(name: &str, file: &File) -> Result<Self> {
+        let size = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
+        read(name, &|to, at| file.read_exact_at(to, at), size)
+    }
+}
+
+/// Reads bytes into a slice, from a place on.
+type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> std::io::Result<()>;
+
+/// The header of a file of `size` bytes.
+pub(super) fn read(name: &str, at: ReadAt, size: u64) -> Result<SafetensorsHeader> {
     ensure!(size >= 8, "{name} has {size} bytes; a safetensors file starts with 8 bytes of header length");
     let mut length = [0; 8];
-    bytes_at(bytes, &mut length, 0).with_context(|| format!("cannot read {name}"))?;
+    at(&mut length, 0).with_context(|| format!("cannot read {name}"))?;
     let length = u64::from_le_bytes(length);
     ensure!(
         length <= LONGEST && length <= size - 8,
         "{name}: its header is said to be {length} bytes long, the file has {size}: truncated, or not a safetensors file"
     );
     let mut text = vec![0; crate::cast::size(length)];
-    bytes_at(bytes, &mut text, 8).with_context(|| format!("cannot read the header of {name}"))?;
+    at(&mut text, 8).with_context(|| format!("cannot read the header of {name}"))?;
     let map: Map<String, Value> =
         serde_json::from_slice(&text).with_context(|| format!("{name}: its header is not a JSON object"))?;
     let room = size - 8 - length;
-    let mut entries = Vec::new();
-    for (tensor, value) in map.into_iter().filter(|(k, _)| k != "__metadata__") {
-        entries.push((tensor.clone(), entry(name, &tensor, &value, room)?));
+    let (mut tensors, mut about) = (Vec::new(), HashMap::new());
+    for (tensor, value) in map {
+        if tensor == "__metadata__" {
+            let texts = value.as_object().into_iter().flatten();
+            about.extend(texts.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))));
+            continue;
+        }
+        let info = entry(name, &tensor, &value, room)?;
+        tensors.push((tensor, info));
     }
-    covers(name, &entries, room)?;
-    Ok((8 + length, entries))
+    covers(name, &tensors, room)?;
+    Ok(SafetensorsHeader { data: 8 + length, about, tensors })
 }
 
 /// The format leaves no byte of the data without a tensor and none to two: anything else is a header that lies.

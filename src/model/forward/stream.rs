@@ -1,10 +1,10 @@
 //! A forward pass whose sites are looked at block by block and then forgotten: for many tokens, and without logits.
 
-use super::Pass;
+use super::{Pass, Start};
 use crate::model::arch::Decoder;
 use crate::model::edit::EditPlan;
 use crate::model::memory::Need;
-use crate::model::site::Sites;
+use crate::model::site::{BlockSite, Site, Sites};
 use crate::model::trace::Trace;
 use anyhow::Result;
 
@@ -13,7 +13,7 @@ impl Decoder {
     /// that is dropped: a run over a long batch takes the memory of one block.
     ///
     /// # Errors
-    /// As [`Decoder::run`], but for the range, which nobody looks at; or what `each` returns.
+    /// As [`Decoder::run`], a run that left the range of its dtype at the end, when `each` has seen it; or what `each` returns.
     pub fn stream(
         &self,
         prompts: &[Vec<u32>],
@@ -36,6 +36,8 @@ impl Decoder {
             resid = block.forward(l, resid, self.arch.parallel, &mut pass)?;
             each(l, &std::mem::replace(&mut pass.trace, trace()))?;
         }
-        Ok(())
+        // What is NaN or infinite in a block is so in the stream behind the last one.
+        let last = Site::Block(self.arch.n_layers.saturating_sub(1), BlockSite::ResidPost);
+        self.refuse_numbers_out_of_range(last, &resid, Start::Tokens(prompts), edits)
     }
 }

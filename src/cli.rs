@@ -3,6 +3,7 @@
 mod ask;
 mod circuit;
 mod doctor;
+mod edits;
 mod explore;
 mod generate;
 mod graph;
@@ -29,7 +30,6 @@ mod unit;
 mod verify;
 mod weights;
 
-use crate::address::Edit;
 use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::next_token::NextToken;
@@ -42,7 +42,6 @@ use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
-use crate::report::{Column, Report, Table};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Read, Write};
@@ -268,27 +267,6 @@ fn standard_input() -> Result<String> {
         let at = e.utf8_error().valid_up_to();
         anyhow::anyhow!("standard input is not UTF-8 at byte {at}; accepted: UTF-8 text")
     })
-}
-
-/// Interventions.
-#[derive(Args, Debug)]
-pub struct EditArgs {
-    /// An intervention, repeatable: L7.N1042@5=0  L7.H3=mean  L7.N1042*=2  L7.H3@5=from:"Other prompt"  L5.H1@7<-3=0
-    /// L9.resid_post@-1+=steer:NAME*4  L9.resid_post+=diff:"I love"-"I hate"*4  L*.resid_post=ablate:dir:NAME; all that is accepted: mechscope
-    /// intervene --help
-    #[arg(short, long = "edit", value_name = "EDIT", allow_hyphen_values = true)]
-    pub edits: Vec<Edit>,
-}
-
-impl EditArgs {
-    /// Adds the edits to a report, as they were understood.
-    fn list(&self, report: &mut Report) {
-        if !self.edits.is_empty() {
-            let mut table = Table::new([Column::text("edit")]);
-            self.edits.iter().for_each(|e| table.push([e.to_string().into()]));
-            report.table("edits", "Edits", table);
-        }
-    }
 }
 
 /// How and where results are printed.

@@ -462,7 +462,6 @@ impl App {
                 self.next = Some(next);
                 self.announce();
                 self.warn_of_prompt(news);
-                self.offer_the_tour();
                 if self.tab == Tab::Prompt {
                     self.log_command();
                 }

@@ -73,12 +73,14 @@ impl App {
         self
     }
 
-    /// Says once that there is a tour, when the explorer is started for the first time and has an answer to show.
-    pub(super) fn offer_the_tour(&mut self) {
-        if std::mem::take(&mut self.tour.start.offered) && self.message.is_none() && self.tour.running.is_none() {
-            let key = self.key_of(Action::TourStep);
-            self.say(format!("new here? {key} begins a tour of ten minutes through what this screen can do"));
-        }
+    /// Whether the hints offer the tour: at the first start, until a key is pressed.
+    pub fn tour_is_offered(&self) -> bool {
+        self.tour.start.offered
+    }
+
+    /// Somebody pressed a key: the tour was offered, taken or not.
+    pub(super) fn offer_no_tour(&mut self) {
+        self.tour.start.offered = false;
     }
 
     /// The lines that the tour takes from the tab.

@@ -190,14 +190,14 @@ fn work_that_the_tour_interrupts_comes_back() {
 #[test]
 fn it_is_offered_once_and_is_never_in_the_way() {
     let mut h = Harness::of_start(Session::new("hello"), TourStart { offered: true, ..TourStart::default() }, 80, 24);
-    assert!(h.screen().contains("; begins a tour"), "{}", h.screen());
+    assert!(h.screen().contains("; new here? a tour of ten minutes"), "{}", h.screen());
     assert_eq!(h.app.tour_lines(), 0);
     h.press("2");
-    assert!(!h.screen().contains("begins a tour") && h.app.tab == Tab::Lens);
+    assert!(!h.screen().contains("new here?") && h.app.tab == Tab::Lens);
     h.press("1 i");
     h.type_text("x");
     h.press("Enter");
-    assert!(!h.screen().contains("begins a tour"));
+    assert!(!h.screen().contains("new here?"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod intervene;
 mod loadings;
 mod methods;
 mod models;
+mod notebook;
 mod output;
 mod overview;
 mod patch;

@@ -2,7 +2,7 @@
 
 use super::hub::HubArgs;
 use super::sessions::{NEWEST, Sessions};
-use super::{overview, plan, tour_kept};
+use super::{notebook, overview, plan, tour_kept};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
 use crate::app::Tab;
@@ -27,7 +27,7 @@ use crate::{log, paths, report};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// What `--resume` prints the sessions for.
@@ -106,6 +106,18 @@ pub enum SessionCommand {
         /// Which session, by its number in the list
         #[arg(default_value = NEWEST)]
         session: String,
+    },
+    /// Write a session as a notebook in Markdown: what was asked, what was measured, and the commands that do it again
+    Export {
+        /// Which session, by its number in the list
+        #[arg(default_value = NEWEST)]
+        session: String,
+        /// The file; - or none is standard output
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Run the commands, and put below each what it prints
+        #[arg(long)]
+        run: bool,
     },
     /// List the sessions that are kept, the newest first
     List,
@@ -200,6 +212,7 @@ impl Explore {
         let colors = match (config.theme, shown) {
             (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
             (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
+            (_, Depth::True) => Colors::True,
             _ => Colors::Many,
         };
         let settings = ExplorerSettings {
@@ -240,6 +253,11 @@ impl SessionCommand {
         let mut out = std::io::stdout().lock();
         match self {
             SessionCommand::List => Sessions::here()?.list().write(report::Format::Text, &mut out)?,
+            SessionCommand::Export { session, out: file, run } => {
+                drop(out);
+                let session = Sessions::here()?.find(&session)?;
+                return notebook::write(&notebook::notebook(&session, run)?, file.as_deref());
+            }
             SessionCommand::Log { session } => {
                 for command in Sessions::here()?.find(&session)?.log {
                     writeln!(out, "{command}")?;

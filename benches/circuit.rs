@@ -89,15 +89,28 @@ fn measure(model: &Model, ids: &[u32], target: &[u32]) {
     let of_tokens = target.iter().copied().zip([1.0, -1.0]).collect();
     let target = LogitTarget { name: "t".into(), weights: of_tokens, probability: 1.0 };
     let settings = CircuitSettings { neurons: false, ..CircuitSettings::default() };
-    let mut peak = f64::NAN;
+    let (mut seen, mut peak) = (f64::NAN, f64::NAN);
     let (mut first_view, mut all_rows) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let start = Instant::now();
         let trace = run(&Sites::Only(Circuit::sites(&model.decoder)));
+        let recorded = start.elapsed();
         let step = &mut |_: usize, _: usize| Ok(());
         let circuit =
             circuit_graph::circuit_of(model, &trace, &target.weights, settings.gate, step).expect("a circuit");
-        let first = &mut |_| first_view.push(start.elapsed());
+        let went_back = start.elapsed();
+        if round + 1 == ROUNDS {
+            let [run, back] = [recorded, went_back - recorded].map(|t| 1e3 * t.as_secs_f64());
+            println!(
+                "of the first view: the recorded run {run:.0} ms, the backward pass {back:.0} ms, then nodes and the target's row"
+            );
+        }
+        let first = &mut |_| {
+            first_view.push(start.elapsed());
+            if round == 0 {
+                seen = common::status("VmHWM:");
+            }
+        };
         let made = circuit_graph::of_circuit(model, &circuit, &tokens, &target, &settings, first, step);
         let graph = made.expect("a graph");
         all_rows.push(start.elapsed());
@@ -110,13 +123,14 @@ fn measure(model: &Model, ids: &[u32], target: &[u32]) {
     let (first_view, all_rows) = (median(first_view), median(all_rows));
     println!(
         "{} tokens: forward {:.0} ms; first view {:.0} ms ({:.2}x); all rows {:.0} ms ({:.2}x); \
-         memory: weights {weights:.0} MB, forward {alone:.0} MB, graph {peak:.0} MB ({:.2}x)",
+         memory: weights {weights:.0} MB, forward {alone:.0} MB, first view {seen:.0} MB ({:.2}x), graph {peak:.0} MB ({:.2}x)",
         ids.len(),
         1e3 * forward.as_secs_f64(),
         1e3 * first_view.as_secs_f64(),
         first_view.as_secs_f64() / forward.as_secs_f64(),
         1e3 * all_rows.as_secs_f64(),
         all_rows.as_secs_f64() / forward.as_secs_f64(),
+        seen / alone,
         peak / alone,
     );
 }

@@ -1,13 +1,14 @@
 //! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`, `features`, `qk`. Commands, options and help are made from
 //! [`analysis::ALL`].
 
+use super::prompt_set::AskedArgs;
 use super::target::TargetArgs;
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, output};
+use super::{EditArgs, ModelArgs, OutputArgs, output};
 use crate::analysis::param::{Param, ParamKind, ParamValue, Values};
 use crate::analysis::runs::Runs;
-use crate::analysis::{self, Analysis, Question};
+use crate::analysis::{self, Analysis, Question, over_set};
 use crate::model::dictionary::Dictionary;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
@@ -24,7 +25,7 @@ pub(super) struct Options {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    prompt: PromptArgs,
+    prompt: AskedArgs,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -44,6 +45,16 @@ impl MethodArgs {
         if let Some(name) = self.values.folder("dictionary").ok().flatten() {
             let here = || Dictionary::find(&name, &model.decoder).map(|_| ());
             hub.dictionary(&name, here)?;
+        }
+        if let Some(set) = prompt.read_set(&model, position)? {
+            let mut progress = output::work_progress(&set.name);
+            let (of, rows) = (self.analysis, set.rows);
+            let found = over_set::ask_all(of, &model, &set.prompts, &self.values, &edits.edits, rows, &mut progress);
+            let mut report = set.begin(&model, &edits);
+            let found = found.with_context(|| set.name.clone())?;
+            report.facts.extend(found.facts);
+            report.parts.extend(found.parts);
+            return output::print(&report, &output);
         }
         let input = prompt.read(&model)?;
         let mut report = output::begin(&model, &input, &output);

@@ -2,11 +2,13 @@
 
 use super::graph::warn_of_another_model;
 use super::output::{self, OutputFormat};
+use super::prompt_set::AskedArgs;
 use super::target::TargetArgs;
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked};
+use super::{EditArgs, ModelArgs, OutputArgs, checked};
 use crate::address::{Edit, resolve_position};
 use crate::analysis::intervene::INTERVENE;
 use crate::analysis::next_token::{NextToken, changes};
+use crate::analysis::over_set::Told;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{last_stream, next_token};
 use crate::model::dictionary::Dictionary;
@@ -36,6 +38,8 @@ Edits are ADDRESS OPERATION, at every position unless the address names one:
   =0  *=2  +=1.5                set, scale, add
   =mean  =mean:\"Prompt\"       mean over the positions of this prompt, or of another
   =from:\"Prompt\"              the value in another prompt
+  =mean:@SET  =mean:@SET:pos    mean over the prompts of a set (builtin:NAME, a template or a file): all their positions, or each by itself
+  =resample:@SET  =...:@SET:7   the value in a prompt drawn from a set; another number draws another
   +=diff:\"A\"-\"B\"*4          steer along the difference of two prompts
   +=steer:NAME*4                steer along the direction in NAME.safetensors
   =ablate:dir:NAME              project the direction out
@@ -54,7 +58,7 @@ pub struct Intervene {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    prompt: PromptArgs,
+    prompt: AskedArgs,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -82,6 +86,9 @@ impl Intervene {
             let dictionary = Dictionary::of(&model, self.dictionary.as_deref())?;
             warn_of_another_model(Some(&dictionary), &model);
             model.use_dictionary(Arc::new(dictionary));
+        }
+        if let Some(set) = self.prompt.read_set(&model, self.position)? {
+            return set.answers(&model, &self.edits, Told::Both, &self.output);
         }
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;

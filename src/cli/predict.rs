@@ -1,8 +1,9 @@
 //! `mechscope predict`: the next-token table.
 
+use super::edits::{EditArgs, EditDictionary};
 use super::prompt_set::AskedArgs;
 use super::target::{TargetArgs, watch};
-use super::{EditArgs, ModelArgs, OutputArgs, checked, output};
+use super::{ModelArgs, OutputArgs, checked, output};
 use crate::address::resolve_position;
 use crate::analysis::over_set::Told;
 use crate::analysis::runs::Runs;
@@ -21,6 +22,8 @@ pub struct Predict {
     target: TargetArgs,
     #[command(flatten)]
     edits: EditArgs,
+    #[command(flatten)]
+    dictionary: EditDictionary,
     /// The token to predict from; negative counts from the end
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     position: i64,
@@ -35,6 +38,7 @@ impl Predict {
     /// Runs the model and prints the most probable next tokens.
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
+        self.dictionary.open(&model, &self.edits, self.model.on.hub)?;
         if let Some(set) = self.prompt.read_set(&model, self.position)? {
             return set.answers(&model, &self.edits, Told::Last, &self.output);
         }

@@ -1,6 +1,7 @@
 //! One prompt, or a set of them: `--prompt`, `--ids`, `--set`.
 
-use super::{EditArgs, OutputArgs, PromptArgs, output, token_id};
+use super::edits::EditArgs;
+use super::{OutputArgs, PromptArgs, output, token_id};
 use crate::analysis::input::Input;
 use crate::analysis::over_set::{self, SetPlace, SetPrompt, Told};
 use crate::model::Model;

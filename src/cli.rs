@@ -18,10 +18,13 @@ mod overview;
 mod patch;
 mod plan;
 mod predict;
+mod prompt_set;
 mod sessions;
 mod shell;
 mod sweep;
 mod target;
+mod tour;
+mod tour_kept;
 mod trace;
 mod trust;
 mod unit;
@@ -106,6 +109,8 @@ pub enum Command {
     Unit(unit::UnitArgs),
     /// Search an index for neurons by their names and by what they fire on
     Search(unit::SearchArgs),
+    /// Take the guided tour: six stops on the built-in model, and one on a real model if one is there
+    Tour(tour::TourArgs),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -316,6 +321,7 @@ impl Cli {
             Some(Command::Unit(c)) => c.run(),
             Some(Command::Search(c)) => c.run(),
             Some(Command::Sweep { command }) => command.run(),
+            Some(Command::Tour(c)) => return c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),

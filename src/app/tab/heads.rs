@@ -33,8 +33,8 @@ impl TabRoom for Room {
         match pane {
             // The strongest are read first; the grid has them all by layer.
             Slot::Heads => app.of_method("heads", &[("sort", "direct_effect".into())]),
-            // Which head that is, the table says.
-            _ if !app.heads.chosen && matches!(app.pane(Slot::Heads).state, RequestState::Running(..)) => None,
+            // Which head is the strongest the table says; what stands here already is asked anew at once, so that nothing old looks new.
+            _ if !app.heads.chosen && app.is_first_of_heads() => None,
             _ => app.of_method("heads", &[("head", format!("L{layer}.H{head}"))]),
         }
     }
@@ -62,6 +62,13 @@ impl TabRoom for Room {
 }
 
 impl App {
+    /// Whether the first table of heads is still to come, with nothing beside it yet.
+    fn is_first_of_heads(&self) -> bool {
+        let all = self.pane(Slot::Heads);
+        let ended = all.fresh || matches!(all.state, RequestState::Failed(_) | RequestState::Cancelled);
+        !ended && self.pane(Slot::Head).asked.is_none()
+    }
+
     /// Selects the head of the strongest effect, where none was gone to and the table is of this question.
     fn select_strongest_head(&mut self) {
         let pane = self.pane(Slot::Heads);

@@ -121,6 +121,9 @@ impl Canvas<'_> {
             Slot::Next => format!("Next token after {at} \"{token}\""),
             Slot::Lens => format!("Logit lens  at {at} \"{token}\""),
             Slot::Heads => format!("Heads by {}  at {at} \"{token}\"", app.shaded_by()),
+            Slot::Head if app.head_is_cut() => {
+                format!("L{layer}.H{head}  where it looks most, of {} tokens", app.tokens())
+            }
             Slot::Head => format!("L{layer}.H{head}"),
             Slot::Neurons => {
                 let layers = match app.neurons.all_layers {

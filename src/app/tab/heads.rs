@@ -35,7 +35,11 @@ impl TabRoom for Room {
             Slot::Heads => app.of_method("heads", &[("sort", "direct_effect".into())]),
             // Which head is the strongest the table says; what stands here already is asked anew at once, so that nothing old looks new.
             _ if !app.heads.chosen && app.is_first_of_heads() => None,
-            _ => app.of_method("heads", &[("head", format!("L{layer}.H{head}"))]),
+            _ => {
+                let mut params = vec![("head", format!("L{layer}.H{head}"))];
+                params.extend(app.head_is_cut().then(|| ("top", KEYS.to_string())));
+                app.of_method("heads", &params)
+            }
         }
     }
 
@@ -61,7 +65,15 @@ impl TabRoom for Room {
     }
 }
 
+/// The most keys listed that a head looks at, and tokens that it promotes; in prompts up to twice as long all keys are.
+const KEYS: usize = 20;
+
 impl App {
+    /// Whether the prompt has more tokens than are listed of where a head looks.
+    pub fn head_is_cut(&self) -> bool {
+        self.tokens() > 2 * KEYS
+    }
+
     /// Whether the first table of heads is still to come, with nothing beside it yet.
     fn is_first_of_heads(&self) -> bool {
         let all = self.pane(Slot::Heads);

@@ -141,6 +141,9 @@ fn the_pages_name_every_family_and_command() {
             assert!(text.contains(&format!("`{kind}`")), "{kind} is not in docs/models.md");
         }
     }
+    let front = &pages()[0].1;
+    let families = format!("{} families", mechscope::model::families::ALL.len());
+    assert_eq!(front.matches(&families).count(), 2, "README.md says otherwise than {families}");
     let help = shell("mechscope --help", Path::new("."));
     let commands = help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
     // What goes on in a second line stands further in.

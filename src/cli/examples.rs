@@ -103,7 +103,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "patch",
         &[
-            "mechscope patch -p 'The city of Dallas is in' --corrupt 'The city of Seattle is in'",
+            "mechscope patch -p 'The keys to the cabinet' --corrupt 'The key to the cabinet'",
             "mechscope patch --set builtin:ioi --site z",
         ],
     ),

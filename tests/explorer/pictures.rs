@@ -25,8 +25,14 @@ const STAYS: usize = 3;
 const LINE: (f64, f64) = (18.0, 8.0);
 
 /// The tabs with the keys that lead to what is shown of them.
-const TABS: [(&str, &str); 6] =
-    [("prompt", "1"), ("lens", "2"), ("heads", "3 Enter Esc"), ("neurons", "4"), ("graph", "5 j j l S"), ("patch", "6")];
+const TABS: [(&str, &str); 6] = [
+    ("prompt", "1"),
+    ("lens", "2"),
+    ("heads", "3 Enter Esc"),
+    ("neurons", "4"),
+    ("graph", "5 j j l S"),
+    ("patch", "6 C |The capital of the state containing Seattle is| Enter"),
+];
 
 /// The moving picture: keys (or text that is typed), and what is said of them.
 const STORY: [(&str, &str); 8] = [
@@ -37,7 +43,7 @@ const STORY: [(&str, &str); 8] = [
     ("b j", "the neurons: one of them reads Texas and Houston"),
     ("v", "is it true? silence it, run the model, measure"),
     ("0", "keep it silent: the answer is another state's capital"),
-    ("e L1.N37@7=3 Enter", "switch Washington on instead: the answer is Olympia"),
+    ("e |L1.N37@7=3| Enter", "switch Washington on instead: the answer is Olympia"),
 ];
 
 fn kept() -> PathBuf {
@@ -50,14 +56,14 @@ fn explorer(session: Session) -> Harness {
     h
 }
 
-/// Presses keys; what is none is typed into the line that they opened.
+/// Presses keys; what stands between bars is typed into the line that they opened.
 fn press(h: &mut Harness, keys: &str) {
-    for key in keys.split_whitespace() {
-        if h.app.overlay.is_some() && key.len() > 1 && key.contains('=') {
-            h.press("Ctrl-a Ctrl-k");
-            h.type_text(key);
+    for (at, part) in keys.split('|').enumerate() {
+        if at % 2 == 1 {
+            h.press("Ctrl-u");
+            h.type_text(part);
         } else {
-            h.press(key);
+            part.split_whitespace().for_each(|key| h.press(key));
         }
     }
 }
@@ -105,11 +111,15 @@ fn moving(frames: &[(String, String, String)]) -> String {
         }
     }
     for (at, (keys, says, _)) in frames.iter().enumerate() {
+        let keys = keys.replace('|', "");
         let shown = format!("{keys}{}{says}", if keys.is_empty() { "" } else { "   " });
         drawn.push((
             at,
             at + 1,
-            format!("<text x=\"8\" y=\"21\" font-size=\"16\" font-weight=\"bold\" fill=\"#8a4600\">{}</text>\n", escaped(&shown)),
+            format!(
+                "<text x=\"8\" y=\"21\" font-size=\"16\" font-weight=\"bold\" fill=\"#8a4600\">{}</text>\n",
+                escaped(&shown)
+            ),
         ));
     }
     let mut styles = String::new();

@@ -14,6 +14,7 @@ mod log;
 mod marks;
 mod opens;
 mod patch;
+mod pictures;
 mod pins;
 mod prompts;
 mod random;

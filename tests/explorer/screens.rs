@@ -14,7 +14,7 @@ const PLACES: [(&str, &str); 9] = [
     ("pattern", "3 Enter"),
     ("neurons", "4"),
     ("neuron", "4 Enter"),
-    ("marked", "3 Space h Space"),
+    ("marked", "3 Space j Space"),
     ("edited", "3 j 0 1"),
     ("help", "?"),
 ];

@@ -48,9 +48,11 @@ impl<'a> Batch<'a> {
 /// Some columns of a matrix, one after the other.
 fn columns(matrix: &[f32], width: usize, from: usize, n: usize, rows: usize) -> Vec<f32> {
     let mut out = vec![0.0; n * rows];
-    for (row, numbers) in matrix.chunks_exact(width).take(rows).enumerate() {
-        for (column, number) in numbers[from..from + n].iter().enumerate() {
-            out[column * rows + row] = *number;
+    // Some rows at a time, so that what is read stays at hand and what is written lies side by side.
+    for (block, some) in matrix[..rows * width].chunks(TILE * width).enumerate() {
+        for column in 0..n {
+            let to = &mut out[column * rows + block * TILE..][..some.len() / width];
+            to.iter_mut().zip(some[from + column..].iter().step_by(width)).for_each(|(to, number)| *to = *number);
         }
     }
     out

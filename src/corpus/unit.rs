@@ -3,7 +3,7 @@
 use super::case::{Case, KeepSettings};
 use super::context::CorpusContext;
 use super::exact::Exact;
-use super::example::{Example, priority};
+use super::example::{Example, may_rank_below, priority};
 use super::histogram::bin;
 use half::f16;
 use std::cmp::Ordering;
@@ -101,7 +101,7 @@ impl Unit {
                 case.take_token(context.ids[pos], magnitude, kept);
                 run.token_floor = case.token_floor(kept);
             }
-            if priority(hashes[pos], value) <= limit {
+            if may_rank_below(limit, hashes[pos], value) {
                 self.sketch.take(priority(hashes[pos], value), context.example(pos, value), kept);
                 limit = self.sketch.limit(kept);
             }

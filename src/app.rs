@@ -29,6 +29,7 @@ mod shade;
 mod slot;
 mod tab;
 pub mod text_input;
+pub mod tour;
 pub mod work;
 pub mod yank;
 
@@ -125,6 +126,8 @@ pub enum Effect {
     Suspend,
     /// Write the whole screen again.
     Repaint,
+    /// Remember at which stop the tour is.
+    KeepTour(usize),
     /// End with this exit code, after the session is saved.
     Quit(u8),
 }
@@ -224,6 +227,7 @@ pub struct App {
     /// What it began with, and whether anything was done since that is worth keeping.
     begun: Session,
     touched: bool,
+    tour: tour::Tour,
     tickets: u64,
     effects: Vec<Effect>,
 }
@@ -272,6 +276,7 @@ impl App {
             size,
             log: session.log,
             history: History::default(),
+            tour: tour::Tour::default(),
             tickets: 0,
             effects: Vec::new(),
         };
@@ -289,8 +294,14 @@ impl App {
                 self.break_notes();
             }
             Event::Wheel(rows) => self.wheel(rows),
-            Event::Click(tab) => self.go_to_tab(tab),
-            Event::Pick { slot, line, column } => self.pick(slot, line, column),
+            Event::Click(tab) => {
+                self.tour_wanders();
+                self.go_to_tab(tab);
+            }
+            Event::Pick { slot, line, column } => {
+                self.tour_wanders();
+                self.pick(slot, line, column);
+            }
             Event::Reply(reply) => self.reply(*reply),
             Event::Said(message) => self.message = Some(message),
             Event::Exists(file) => {
@@ -305,6 +316,7 @@ impl App {
         }
         self.show_output();
         self.ask_what_is_missing();
+        self.tour_goes_on();
         self.end_what_is_obsolete();
         self.close_needless_question();
         std::mem::take(&mut self.effects)

@@ -3,6 +3,7 @@
 mod ask;
 mod circuit;
 mod doctor;
+mod edits;
 mod explore;
 mod generate;
 mod graph;
@@ -21,13 +22,14 @@ mod sessions;
 mod shell;
 mod sweep;
 mod target;
+mod tour;
+mod tour_kept;
 mod trace;
 mod trust;
 mod unit;
 mod verify;
 mod weights;
 
-use crate::address::Edit;
 use crate::analysis;
 use crate::analysis::input::Input;
 use crate::analysis::next_token::NextToken;
@@ -40,7 +42,6 @@ use crate::model::text::Bos;
 use crate::model::trace::Trace;
 use crate::paths;
 use crate::report::text::escape;
-use crate::report::{Column, Report, Table};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Read, Write};
@@ -107,6 +108,8 @@ pub enum Command {
     Unit(unit::UnitArgs),
     /// Search an index for neurons by their names and by what they fire on
     Search(unit::SearchArgs),
+    /// Take the guided tour: six stops on the built-in model, and one on a real model if one is there
+    Tour(tour::TourArgs),
     /// Print the catalogue of methods: what each answers, assumes and costs
     Methods(methods::Methods),
     /// List built-in models, models in the Hugging Face cache, and supported families
@@ -266,27 +269,6 @@ fn standard_input() -> Result<String> {
     })
 }
 
-/// Interventions.
-#[derive(Args, Debug)]
-pub struct EditArgs {
-    /// An intervention, repeatable: L7.N1042@5=0  L7.H3=mean  L7.N1042*=2  L7.H3@5=from:"Other prompt"  L5.H1@7<-3=0
-    /// L9.resid_post@-1+=steer:NAME*4  L9.resid_post+=diff:"I love"-"I hate"*4  L*.resid_post=ablate:dir:NAME; all that is accepted: mechscope
-    /// intervene --help
-    #[arg(short, long = "edit", value_name = "EDIT", allow_hyphen_values = true)]
-    pub edits: Vec<Edit>,
-}
-
-impl EditArgs {
-    /// Adds the edits to a report, as they were understood.
-    fn list(&self, report: &mut Report) {
-        if !self.edits.is_empty() {
-            let mut table = Table::new([Column::text("edit")]);
-            self.edits.iter().for_each(|e| table.push([e.to_string().into()]));
-            report.table("edits", "Edits", table);
-        }
-    }
-}
-
 /// How and where results are printed.
 #[derive(Args, Debug)]
 pub struct OutputArgs {
@@ -338,6 +320,7 @@ impl Cli {
             Some(Command::Unit(c)) => c.run(),
             Some(Command::Search(c)) => c.run(),
             Some(Command::Sweep { command }) => command.run(),
+            Some(Command::Tour(c)) => return c.run(),
             Some(Command::Methods(c)) => c.run(),
             Some(Command::Models(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),

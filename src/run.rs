@@ -6,6 +6,7 @@ mod pipe;
 
 use crate::app::message::Message as Saying;
 use crate::app::session::Session;
+use crate::app::tour::TourStart;
 use crate::app::{App, Effect, Event};
 use crate::engine::{Engine, Reply, Said, Setup};
 use crate::graph::format::json;
@@ -48,6 +49,10 @@ pub struct ExplorerSettings {
     pub theme: Theme,
     /// Whether the mouse is captured.
     pub mouse: bool,
+    /// How it stands with the guided tour.
+    pub tour: TourStart,
+    /// Remembers at which stop the tour is.
+    pub keep_tour: fn(usize) -> Result<()>,
     /// Whether the session holds what was asked for on the command line: it is kept even if nothing more is done.
     pub asked: bool,
     /// Hears of what is done and of what goes wrong, for the log file.
@@ -84,7 +89,8 @@ pub fn run(settings: ExplorerSettings, save: impl Fn(&Session) -> Result<()> + S
         let _ = said.send(Message::App(Event::Said(Saying::error(error))));
     })?;
     let mut explorer = Explorer {
-        app: App::new(settings.session, settings.keymap, (size.width, size.height)),
+        app: App::new(settings.session, settings.keymap, (size.width, size.height)).with_tour(settings.tour),
+        keep_tour: settings.keep_tour,
         memory: ViewMemory::default(),
         theme: settings.theme,
         engine,
@@ -125,6 +131,7 @@ struct Explorer {
     /// Shell commands, those that ended perhaps among them.
     pipes: Vec<Pipe>,
     exit: Option<u8>,
+    keep_tour: fn(usize) -> Result<()>,
 }
 
 impl Message {
@@ -337,11 +344,19 @@ impl Explorer {
                     }
                     screen.suspend()?;
                 }
+                Effect::KeepTour(stop) => self.keep_tour(stop),
                 Effect::Repaint => screen.repaint()?,
                 Effect::Quit(code) => self.exit = Some(code),
             }
         }
         Ok(())
+    }
+
+    /// Remembers at which stop the tour is.
+    fn keep_tour(&mut self, stop: usize) {
+        if let Err(e) = (self.keep_tour)(stop) {
+            self.app.message = Some(Saying::error(format!("{e:#}")));
+        }
     }
 
     /// Does something that may wait, in a thread of its own; what it returns comes back as an event.

@@ -20,6 +20,7 @@ mod prompt;
 mod table;
 pub mod text;
 pub mod theme;
+mod tour;
 
 use crate::app::Slot;
 use crate::app::overlay::Overlay;
@@ -96,10 +97,12 @@ pub fn draw(frame: &mut Frame, app: &App, memory: &mut ViewMemory, theme: Theme)
         canvas.put(area, area.x, area.y, &text, theme.error());
         return;
     }
-    let [header, body, status, hints] =
-        Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)])
-            .areas(area);
+    let line = Constraint::Length(1);
+    let tour = Constraint::Length(app.tour_lines());
+    let [header, tour, body, status, hints] =
+        Layout::vertical([line, tour, Constraint::Min(1), line, line]).areas(area);
     canvas.header(header);
+    canvas.tour(tour);
     let prompt_cursor = match app.tab {
         Tab::Prompt => canvas.prompt_tab(body, memory),
         Tab::Graph => {

@@ -531,6 +531,7 @@ fn models_open_from_the_hugging_face_cache() {
 
     for (name, says) in [
         ("some-org/other", "hf download some-org/other"),
+        ("some-org/other@", "no revision stands behind @"),
         ("some-org/tiny.model@v3", "revision \"v3\""),
         ("some-org/../tiny.model", "no model is called"),
     ] {

@@ -264,3 +264,44 @@ fn the_share_explained_is_told_and_warned_of() {
     assert!(doctor["warning"].as_str().unwrap_or_default().contains(said), "{doctor}");
     assert_eq!(doctor["transcoders"].as_array().map(Vec::len), Some(4));
 }
+
+/// Every command that takes edits takes those of features: of the model's own transcoders, and of a folder's.
+#[test]
+fn features_are_edited_in_every_command() {
+    const EDIT: [&str; 4] = ["-p", PROMPT, "-e", "L3.F478@8=0"];
+    let answer = |ran: program::Ran| {
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        ran.out
+    };
+    for command in ["predict", "lens", "heads", "generate"] {
+        let numbers = |args: &[&str]| {
+            let ran = answer(mechscope(&[&[command, "--format", "json"], args].concat()));
+            let mut report: Value = serde_json::from_str(&ran).unwrap();
+            report.as_object_mut().unwrap().remove("edits");
+            report
+        };
+        assert_ne!(numbers(&EDIT), numbers(&EDIT[..2]), "{command} shows nothing of the edit");
+    }
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("run.safetensors");
+    let stream = |args: &[&str]| {
+        let site = "blocks.3.hook_resid_post";
+        answer(mechscope(&[&["trace", "--sites", site, "--out", file.to_str().unwrap()], args].concat()));
+        let all = candle_core::safetensors::load(&file, &candle_core::Device::Cpu).unwrap();
+        all[site].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_ne!(stream(&EDIT), stream(&EDIT[..2]));
+    // What is read off a gradient does not follow them, and says so.
+    let neurons = mechscope(&[&["neurons"][..], &EDIT].concat());
+    assert!(neurons.code == Some(1), "{}", neurons.out);
+    assert!(neurons.err.contains("attribution does not follow edits of features"), "{}", neurons.err);
+    // Of a model that has none of its own: a named folder's, or an error that says what to name.
+    let (model, folder) = (test_data().join("models/tiny-gemma2"), test_data().join("transcoders/tiny-gemma2-gscope"));
+    let of = ["-m", model.to_str().unwrap(), "-p", "Hello world", "-e", "L1.F3+=9"];
+    for command in ["predict", "lens", "generate", "features"] {
+        let named = [&[command, "--dictionary", folder.to_str().unwrap()], &of[..]].concat();
+        answer(mechscope(&named));
+        let without = mechscope(&[&[command], &of[..]].concat());
+        assert!(without.code == Some(1) && without.err.contains("--dictionary"), "{}", without.err);
+    }
+}

@@ -249,6 +249,13 @@ fn generation_ends_where_it_should() {
                 quickly(&model, &prompt, &[], &GenerateSettings { count: 9, ..GenerateSettings::default() });
             // What was written fits as a prompt.
             assert_eq!((all.len(), ended), (3, Ended::Context(limit)), "{}", reference.name);
+            // A prompt beyond the length that a rotary model was trained on goes on; learned positions end.
+            if model.decoder.pos_embed.is_none() {
+                let longer = ids(&model, limit + 2);
+                let settings = GenerateSettings { count: 4, ..GenerateSettings::default() };
+                let (all, ended) = quickly(&model, &longer, &[], &settings);
+                assert_eq!((all.len(), ended), (4, Ended::Count), "{}", reference.name);
+            }
         }
         let prompt = ids(&model, 5);
         let (all, _) = quickly(&model, &prompt, &[], &GenerateSettings { count: 5, ..GenerateSettings::default() });

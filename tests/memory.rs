@@ -120,7 +120,20 @@ fn every_limit_ends_in_a_refusal_or_in_the_right_answer() {
     let (folder, ids) = (folder.path().to_str().unwrap().to_owned(), ids.join(","));
     let of = ["-m", &folder, "--ids", &ids];
     let graph = ["--attention", "through", "--max-nodes", "300", "--target", "5", "--format", "tsv"];
-    for (command, more) in [("predict", &[][..]), ("graph", &graph), ("generate", &["--tokens", "5"])] {
+    let corrupt: Vec<String> = (0..200).map(|i| (i * 41 % 4096).to_string()).collect();
+    let corrupt = corrupt.join(",");
+    let patch = ["--corrupt-ids", &corrupt, "--layer", "5", "--target", "5", "--contrast", "6", "--format", "tsv"];
+    let estimate = [&patch[..], &["--approx", "atp"]].concat();
+    let circuit = ["--max-nodes", "300", "--target", "5", "--format", "tsv"];
+    let commands = [
+        ("predict", &[][..]),
+        ("graph", &graph),
+        ("graph", &circuit),
+        ("generate", &["--tokens", "5"]),
+        ("patch", &patch),
+        ("patch", &estimate),
+    ];
+    for (command, more) in commands {
         let (refused, answered) = under_limits(&[&[command], &of[..], more].concat());
         assert!(refused >= 10 && answered >= 1, "{command}: {refused} refused, {answered} answered");
     }

@@ -1,8 +1,9 @@
-//! What README.md tells a newcomer to type works, and prints what it says.
+//! What README.md and the pages of docs/ tell a newcomer to type works, and prints what they say.
 
 mod program;
 
 use program::program;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,8 +13,25 @@ struct Block {
     lines: Vec<String>,
 }
 
-fn blocks() -> Vec<Block> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// README.md, then the pages in the order of the book: their names from here, and what they say.
+fn pages() -> Vec<(String, String)> {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let summary = read("docs/SUMMARY.md");
+    let linked = summary.lines().filter_map(|line| line.split_once("](")?.1.strip_suffix(')'));
+    let names = std::iter::once("README.md".to_owned()).chain(linked.map(|page| format!("docs/{page}")));
+    names.map(|name| (name.clone(), read(&name))).collect()
+}
+
+/// All of it as one text.
+fn everything() -> String {
+    pages().into_iter().map(|(_, text)| text).collect()
+}
+
+fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for line in text.lines() {
@@ -63,12 +81,12 @@ fn same(got: &str, want: &str) -> bool {
         })
 }
 
-#[test]
-fn commands_of_the_readme_do_what_it_says() {
+/// Runs the commands of one page in a folder of its own: how many, and how many outputs were compared.
+fn play(name: &str, text: &str) -> (usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let (mut ran, mut shown) = (0, 0);
     let mut last = None;
-    for block in blocks() {
+    for block in blocks(text) {
         match block.language.as_str() {
             "sh" => {
                 let runs =
@@ -79,23 +97,48 @@ fn commands_of_the_readme_do_what_it_says() {
                 }
             }
             "text" => {
-                let (line, got) = last.take().expect("a command before its output");
+                let (line, got) = last.take().unwrap_or_else(|| panic!("{name}: an output without its command"));
                 let want = block.lines.join("\n");
-                assert!(same(&got, &want), "{line} prints\n{got}\nREADME.md says\n{want}");
+                assert!(same(&got, &want), "{line} prints\n{got}\n{name} says\n{want}");
                 shown += 1;
             }
             _ => {}
         }
     }
-    assert!(ran >= 10 && shown >= 2, "{ran} commands, {shown} outputs");
+    (ran, shown)
 }
 
 #[test]
-fn the_readme_lists_every_family_and_command() {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+fn commands_of_every_page_do_what_it_says() {
+    let played: Vec<(usize, usize)> = pages().iter().map(|(name, text)| play(name, text)).collect();
+    let (ran, shown) = played.iter().fold((0, 0), |sum, page| (sum.0 + page.0, sum.1 + page.1));
+    assert!(ran >= 60 && shown >= 11, "{ran} commands, {shown} outputs");
+}
+
+#[test]
+fn every_page_is_in_the_book_and_every_link_leads_somewhere() {
+    let pages = pages();
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let listed = pages.iter().any(|(page, _)| *page == format!("docs/{name}"));
+        assert!(listed || !name.ends_with(".md") || name == "SUMMARY.md", "docs/SUMMARY.md does not list {name}");
+    }
+    for (name, text) in &pages {
+        let folder = root().join(name).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap();
+            let outside = link.starts_with("https://") || file.is_empty();
+            assert!(outside || folder.join(file).exists(), "{name} links to {link}, which is not there");
+        }
+    }
+}
+
+#[test]
+fn the_pages_name_every_family_and_command() {
+    let text = everything();
     for family in mechscope::model::families::ALL {
         for kind in family.model_types {
-            assert!(text.contains(&format!("`{kind}`")), "{kind} is not in README.md");
+            assert!(text.contains(&format!("`{kind}`")), "{kind} is not in docs/models.md");
         }
     }
     let help = shell("mechscope --help", Path::new("."));
@@ -103,6 +146,6 @@ fn the_readme_lists_every_family_and_command() {
     // What goes on in a second line stands further in.
     let first_lines = commands.filter(|l| !l.starts_with("   "));
     for command in first_lines.filter_map(|l| l.split_whitespace().next()) {
-        assert!(text.contains(&format!("mechscope {command}")), "`mechscope {command}` is not in README.md");
+        assert!(text.contains(&format!("mechscope {command}")), "no page tells of `mechscope {command}`");
     }
 }

@@ -142,6 +142,9 @@ macro_rules! actions {
             AskAgain "ask_again" "Ask again what was stopped or has failed" => |app, _| app.ask_again();
             Interrupt "interrupt" "Stop what is running; quit when nothing is" => |app, _| app.interrupt();
             Quit "quit" "Quit" => |app, _| app.quit();
+            TourStep "tour" "The guided tour: begin it, go on with it, take its next step" => |app, _| app.tour_step();
+            TourSkip "tour_skip" "On to the tour's next stop" => |app, _| app.tour_skip();
+            TourLeave "tour_leave" "Leave the tour; it goes on from there another time" => |app, _| app.tour_leave();
             Repaint "repaint" "Paint the screen again" => |app, _| app.effects.push(Effect::Repaint);
             Suspend "suspend" "Stop; fg in the shell goes on" => |app, _| app.effects.push(Effect::Suspend);
         }

@@ -104,8 +104,9 @@ pub fn generate(
 ) -> Result<Ended> {
     let arch = &model.decoder.arch;
     if model.decoder.device().is_cpu() {
-        let positions = (ids.len() + settings.count).min(arch.n_ctx.max(ids.len()));
-        let bytes = 2 * 4 * arch.n_layers * arch.n_kv_heads * arch.d_head * positions;
+        let most = if ids.len() <= arch.n_ctx { arch.n_ctx } else { usize::MAX };
+        let positions = ids.len().saturating_add(settings.count).min(most);
+        let bytes = (2 * 4 * arch.n_layers * arch.n_kv_heads * arch.d_head).saturating_mul(positions);
         let run = Need::of_run(arch, (1, ids.len()), &Sites::None, false);
         run.and("keys and values", bytes as u64).check_now("a text of this length")?;
     }
@@ -122,10 +123,10 @@ pub fn generate(
         plan: EditPlan::default(),
     };
     for n in 0..settings.count {
-        let limit = model.decoder.arch.n_ctx;
-        // What was written has to fit as a prompt; a prompt that is too long is the run's own error.
-        if writer.tokens.len() >= limit && (n > 0 || writer.tokens.len() == limit) {
-            return Ok(Ended::Context(limit));
+        // What was written has to fit as a prompt. One that was too long before is refused by the run where positions are learned; where they are
+        // rotary, it goes on as it began.
+        if writer.tokens.len() >= arch.n_ctx && ids.len() <= arch.n_ctx {
+            return Ok(Ended::Context(arch.n_ctx));
         }
         let next = writer.next(&mut references, step)?;
         let id = draw::choose(&next, settings.sampling.as_ref(), n as u64).context("the vocabulary is empty")?;

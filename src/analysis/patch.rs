@@ -317,7 +317,7 @@ impl<'a> PromptPair<'a> {
     /// Runs both prompts with all that this question reads; the answer is at `position`, counted from 0.
     ///
     /// # Errors
-    /// Prompts without tokens or of different lengths, a position outside them, or what `step` returns.
+    /// Prompts without tokens or of different lengths, a position outside them, no memory for the grid, or what `step` returns.
     pub fn new(
         model: &'a Model,
         (clean, corrupt): (&[u32], &[u32]),
@@ -332,6 +332,7 @@ impl<'a> PromptPair<'a> {
         );
         resolve_position(i64::try_from(position)?, n)?;
         let sites = Sites::Only(run::sites(model, patch, position + 1 == n));
+        run::plan(model, patch, n, &sites)?;
         let mut one = |nth: usize, ids: &[u32]| {
             let start = crate::model::forward::Start::Tokens(&[ids.to_vec()]);
             let plan = crate::model::edit::EditPlan::NONE;

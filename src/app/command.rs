@@ -29,14 +29,17 @@ impl App {
                 // Half of each run's, when there are two.
                 let rows = if edited { prediction::ROWS / 2 } else { prediction::ROWS };
                 words.extend(["--top".into(), rows.to_string()]);
-                if edited {
-                    words.extend(question.dictionary.iter().flat_map(|folder| ["--dictionary".into(), folder.clone()]));
-                }
+                words.extend(dictionary(&question));
                 self.asked(&mut words, &question);
             }
             Ask::Method { name, question, params } => {
                 words.push(name.clone());
-                words.extend(options(&name, &params)?);
+                let own = options(&name, &params)?;
+                // A method about a dictionary has named it itself.
+                if !own.iter().any(|word| word == "--dictionary") {
+                    words.extend(dictionary(&question));
+                }
+                words.extend(own);
                 self.asked(&mut words, &question);
             }
             Ask::Graph(wanted) => self.graph_command(&mut words, wanted),
@@ -102,6 +105,11 @@ impl App {
         self.of_the_prompt(words, &wanted.prompt, &wanted.ids);
         targets(words, &wanted.target, &wanted.contrast);
     }
+}
+
+/// The option that names the dictionary of a question's edits, where they name features.
+fn dictionary(question: &PromptQuestion) -> impl Iterator<Item = String> + '_ {
+    question.dictionary.iter().flat_map(|folder| ["--dictionary".into(), folder.clone()])
 }
 
 /// Words of a command.

@@ -288,7 +288,7 @@ impl App {
                 shown.begin_branches();
                 self.graph.filling = true;
             } else {
-                shown.fill(usize::from(self.size.1).saturating_sub(CHROME));
+                shown.fill(usize::from(self.lines()).saturating_sub(CHROME));
             }
             self.graph.shown.insert(origin, (wanted, shown));
             self.graph.face = None;

@@ -19,6 +19,7 @@ enum Typed {
 impl App {
     pub(super) fn key(&mut self, key: Key) {
         (self.message, self.announced) = (None, None);
+        self.offer_no_tour();
         match self.overlay.take() {
             None => self.key_of_tab(key),
             Some(overlay) => self.key_of_overlay(overlay, key),

@@ -19,7 +19,7 @@ impl App {
 
     /// Moves by screens, or by so many parts of one.
     pub(super) fn move_pages(&mut self, by: i64, part: i64) {
-        let page = i64::from(self.size.1.saturating_sub(8)).max(1);
+        let page = i64::from(self.lines().saturating_sub(8)).max(1);
         self.move_rows((page / part).max(1).saturating_mul(by));
     }
 

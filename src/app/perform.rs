@@ -45,6 +45,9 @@ impl App {
 
     /// Does an action so many times, or opens the line that asks for its argument.
     pub(super) fn perform(&mut self, action: Action, count: usize) {
+        if !self.tour_lets(action, None) {
+            return;
+        }
         self.go_where_it_is_done(action);
         match does(action) {
             Does::Now(does) => does(self, count),
@@ -55,6 +58,9 @@ impl App {
     /// Does an action with its argument; a line that cannot be used stays open under the complaint.
     pub(super) fn submit(&mut self, action: Action, text: &str) {
         let Does::Asks { takes, .. } = does(action) else { return self.perform(action, 1) };
+        if !self.tour_lets(action, Some(text)) {
+            return;
+        }
         self.go_where_it_is_done(action);
         if let Err(e) = takes(self, text) {
             self.effects.push(Effect::Log(format!("{action} {text} failed: {e:#}")));

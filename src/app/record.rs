@@ -42,6 +42,7 @@ impl App {
         if let Some(drawn) = sampling {
             all.extend(words(&["--temperature", &drawn.temperature.to_string(), "--seed", &drawn.seed.to_string()]));
         }
+        all.extend(question.dictionary.iter().flat_map(|folder| words(&["--dictionary", folder])));
         self.of_the_prompt(&mut all, &question.prompt, &question.ids);
         all.extend(question.edits.iter().flat_map(|edit| words(&["--edit", &edit.to_string()])));
         self.remember(line(&all));

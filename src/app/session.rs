@@ -4,7 +4,7 @@ use super::chat::ChatPrompt;
 use super::edits::ListedEdit;
 use super::tab::PatchTab;
 use super::work::GraphWork;
-use super::{App, Tab};
+use super::{App, Slot, Tab};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -204,12 +204,37 @@ impl App {
         }
     }
 
-    /// The session, once something was done that is worth keeping; from then on always.
+    /// The session, once something was done that is worth keeping; from then on always. While the tour runs it is the one that it interrupted.
     pub fn session_to_keep(&mut self) -> Option<Session> {
-        let session = self.session();
+        if self.on_tour() {
+            return self.before_the_tour();
+        }
+        self.touched = self.has_work();
+        self.touched.then(|| self.session())
+    }
+
+    /// Whether something was done that is worth keeping.
+    pub(super) fn has_work(&self) -> bool {
         let example = self.model.as_ref().and_then(|model| model.example.as_deref()).unwrap_or(PROMPT);
-        self.touched = self.touched || !session.is_untouched(&self.begun, example);
-        self.touched.then_some(session)
+        self.touched || !self.session().is_untouched(&self.begun, example)
+    }
+
+    /// Begins anew with another session, on the model that is open where it is of the same one; what the program was started with stays.
+    pub(super) fn restart(&mut self, session: Session) {
+        let another = session.model != self.model_name;
+        for slot in Slot::ALL.into_iter().filter(|slot| another || *slot != Slot::Model) {
+            self.end(slot);
+        }
+        let mut new = App::new(session, std::mem::take(&mut self.keymap), self.size);
+        (new.tickets, new.effects) = (self.tickets, std::mem::take(&mut self.effects));
+        (new.tour, new.piping) = (std::mem::take(&mut self.tour), self.piping.take());
+        (new.begun, new.touched) = (self.begun.clone(), self.touched);
+        if new.model_name == self.model_name {
+            new.model = self.model.take();
+            std::mem::swap(new.pane_mut(Slot::Model), self.pane_mut(Slot::Model));
+        }
+        *self = new;
+        self.break_notes();
     }
 
     /// What was asked for on the command line is worth keeping, whatever comes of it.

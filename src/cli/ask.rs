@@ -1,12 +1,12 @@
 //! One command for every method of the catalogue: `mechscope lens`, `attribute`, `heads`, `neurons`, `features`, `qk`. Commands, options and help are made from
 //! [`analysis::ALL`].
 
+use super::edits::{EditArgs, EditDictionary};
 use super::target::TargetArgs;
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, output};
+use super::{ModelArgs, OutputArgs, PromptArgs, output};
 use crate::analysis::param::{Param, ParamKind, ParamValue, Values};
 use crate::analysis::runs::Runs;
 use crate::analysis::{self, Analysis, Question};
-use crate::model::dictionary::Dictionary;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
@@ -16,6 +16,8 @@ pub struct MethodArgs {
     analysis: &'static dyn Analysis,
     values: Values,
     options: Options,
+    /// That of the method, where it has one itself.
+    dictionary: EditDictionary,
 }
 
 /// What every method can be told.
@@ -41,10 +43,7 @@ impl MethodArgs {
     pub fn run(self) -> Result<()> {
         let Options { model, prompt, target, edits, position, output } = self.options;
         let (hub, model) = (model.on.hub, model.open()?);
-        if let Some(name) = self.values.folder("dictionary").ok().flatten() {
-            let here = || Dictionary::find(&name, &model.decoder).map(|_| ());
-            hub.dictionary(&name, here)?;
-        }
+        self.dictionary.open(&model, &edits, hub)?;
         let input = prompt.read(&model)?;
         let mut report = output::begin(&model, &input, &output);
         edits.list(&mut report);
@@ -64,6 +63,7 @@ impl Subcommand for MethodArgs {
         analysis::ALL.iter().fold(command, |command, analysis| {
             let about = analysis.about();
             let one = Options::augment_args(Command::new(about.name)).args(about.params.iter().map(arg));
+            let one = if has_dictionary(*analysis) { one } else { EditDictionary::augment_args(one) };
             // After the options, whose own words on themselves would stand here otherwise.
             command.subcommand(one.about(about.question).long_about(about.question).after_help(about.footer()))
         })
@@ -88,7 +88,11 @@ impl FromArgMatches for MethodArgs {
             _ => matches.get_one::<ParamValue>(param.name).cloned(),
         };
         let values = Values::given(analysis.about().params, given).map_err(usage)?;
-        Ok(MethodArgs { analysis, values, options: Options::from_arg_matches(matches)? })
+        let dictionary = match has_dictionary(analysis) {
+            true => EditDictionary { dictionary: values.folder(DICTIONARY).map_err(usage)? },
+            false => EditDictionary::from_arg_matches(matches)?,
+        };
+        Ok(MethodArgs { analysis, values, options: Options::from_arg_matches(matches)?, dictionary })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -104,6 +108,13 @@ impl std::fmt::Debug for MethodArgs {
             .field("options", &self.options)
             .finish()
     }
+}
+
+/// The parameter of methods that are about a dictionary themselves.
+const DICTIONARY: &str = "dictionary";
+
+fn has_dictionary(analysis: &dyn Analysis) -> bool {
+    analysis.about().params.iter().any(|param| param.name == DICTIONARY)
 }
 
 fn arg(param: &Param) -> Arg {

@@ -2,12 +2,13 @@
 
 use super::hub::HubArgs;
 use super::sessions::{NEWEST, Sessions};
-use super::{overview, plan};
+use super::{overview, plan, tour_kept};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
 use crate::app::Tab;
 use crate::app::edits::ListedEdit;
 use crate::app::session::Session;
+use crate::app::tour::TourStart;
 use crate::builtin;
 use crate::config::{Config, Given};
 use crate::engine::Setup;
@@ -119,8 +120,7 @@ impl Explore {
             None => {}
         }
         self.model.as_deref().map(source::Source::find).transpose()?;
-        let anything = [&self.model, &self.prompt, &self.target, &self.dictionary, &self.graph, &self.resume];
-        if anything.into_iter().all(Option::is_none) && self.edits.is_empty() {
+        if !self.asks_anything() {
             return overview::print();
         }
         bail!(
@@ -129,8 +129,25 @@ impl Explore {
         )
     }
 
-    /// Runs the explorer; returns its exit code.
+    /// Runs the explorer; returns its exit code. Who starts it for the first time, for nothing in particular, is offered the tour.
     pub fn run(self) -> Result<u8> {
+        let nothing_asked = !self.asks_anything();
+        let tour = tour_kept::start(Sessions::here().is_ok_and(|kept| kept.is_empty()) && nothing_asked);
+        self.begin(tour)
+    }
+
+    /// Whether anything was asked for on the command line.
+    fn asks_anything(&self) -> bool {
+        let anything = [&self.model, &self.prompt, &self.target, &self.dictionary, &self.graph, &self.resume];
+        anything.into_iter().any(Option::is_some) || !self.edits.is_empty()
+    }
+
+    /// Runs the explorer for the guided tour.
+    pub(super) fn run_tour(self, look: Look, tour: TourStart) -> Result<u8> {
+        Explore { look, ..self }.begin(tour)
+    }
+
+    fn begin(self, tour: TourStart) -> Result<u8> {
         plan::check_base()?;
         let config = load_config()?.with(self.look.into());
         let keymap = keymap(&config.keymap)?;
@@ -201,6 +218,8 @@ impl Explore {
             theme: Theme { colors, ascii: config.ascii },
             mouse: config.mouse,
             asked,
+            tour,
+            keep_tour: tour_kept::keep,
             log: if self.verbose { log::line } else { log::nothing },
         };
         // Without a home folder there is nowhere to keep anything.

@@ -1,7 +1,8 @@
 //! `mechscope generate`: what the model writes after a prompt, under edits.
 
+use super::edits::{EditArgs, EditDictionary};
 use super::output::{self, OutputFormat};
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs};
+use super::{ModelArgs, OutputArgs, PromptArgs};
 use crate::address::{Edit, Positions};
 use crate::analysis::generate::{Ended, GenerateSettings, Generated, Sampling, Stops, Written, end_ids, generate};
 use crate::analysis::input::Input;
@@ -22,6 +23,8 @@ pub struct Generate {
     prompt: PromptArgs,
     #[command(flatten)]
     edits: EditArgs,
+    #[command(flatten)]
+    dictionary: EditDictionary,
     /// At most so many tokens
     #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
     tokens: usize,
@@ -59,6 +62,7 @@ impl Generate {
     pub fn run(self) -> Result<()> {
         let sampling = self.sampling()?;
         let model = self.model.open()?;
+        self.dictionary.open(&model, &self.edits, self.model.on.hub)?;
         let input = self.prompt.read(&model)?;
         let ends = if self.ignore_end { Vec::new() } else { end_ids(&model) };
         let settings =

@@ -1,18 +1,16 @@
 //! `mechscope intervene`: the same prompt with and without edits.
 
-use super::graph::warn_of_another_model;
+use super::edits::{EditArgs, EditDictionary};
 use super::output::{self, OutputFormat};
 use super::target::TargetArgs;
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked};
-use crate::address::{Edit, resolve_position};
+use super::{ModelArgs, OutputArgs, PromptArgs, checked};
+use crate::address::resolve_position;
 use crate::analysis::intervene::INTERVENE;
 use crate::analysis::next_token::{NextToken, changes};
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{last_stream, next_token};
-use crate::model::dictionary::Dictionary;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use std::sync::Arc;
 
 /// The grammar of edits, as `mechscope intervene --help` teaches it.
 const GRAMMAR: &str = "\
@@ -59,10 +57,8 @@ pub struct Intervene {
     target: TargetArgs,
     #[command(flatten)]
     edits: EditArgs,
-    /// The transcoders whose features edits name (L7.F877@5=0): a folder or a name in the Hugging Face cache; those that travel with the model
-    /// when not given
-    #[arg(long, value_name = "DIR")]
-    dictionary: Option<String>,
+    #[command(flatten)]
+    dictionary: EditDictionary,
     /// The token to predict from; negative counts from the end
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     position: i64,
@@ -78,11 +74,7 @@ impl Intervene {
     pub fn run(self) -> Result<()> {
         ensure!(!self.edits.edits.is_empty(), "nothing to do: give at least one --edit, such as --edit L0.H0=0");
         let model = self.model.open()?;
-        if self.dictionary.is_some() || self.edits.edits.iter().any(Edit::names_a_feature) {
-            let dictionary = Dictionary::of(&model, self.dictionary.as_deref())?;
-            warn_of_another_model(Some(&dictionary), &model);
-            model.use_dictionary(Arc::new(dictionary));
-        }
+        self.dictionary.open(&model, &self.edits, self.model.on.hub)?;
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
         if let [target, contrast] = targets[..] {

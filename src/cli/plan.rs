@@ -8,15 +8,17 @@ use std::io::Write;
 /// Prints the plan of the jobs that a command would do; returns the exit code, 1 when there is not enough.
 pub fn print(jobs: &[(String, Need)]) -> Result<u8> {
     let mut out = std::io::stdout().lock();
+    let longest = jobs.iter().flat_map(|(_, need)| need.parts()).map(|(part, _)| part.len()).max();
+    let width = longest.unwrap_or(0).max(18);
     for (job, need) in jobs {
         writeln!(out, "{job}")?;
         for (part, bytes) in need.parts().iter().filter(|(_, bytes)| *bytes > 0) {
-            writeln!(out, "  {part:<18} {:>9}", Size(*bytes).to_string())?;
+            writeln!(out, "  {part:<width$} {:>9}", Size(*bytes).to_string())?;
         }
     }
     let (total, room) = (jobs.iter().map(|(_, need)| need.total()).sum::<u64>(), Room::now());
-    writeln!(out, "{:<20} {:>9}", "in all", Size(total).to_string())?;
-    writeln!(out, "{:<20} {:>9} {}", "there", Size(room.bytes).to_string(), room.by)?;
+    writeln!(out, "{:<1$} {2:>9}", "in all", width + 2, Size(total).to_string())?;
+    writeln!(out, "{:<1$} {2:>9} {3}", "there", width + 2, Size(room.bytes).to_string(), room.by)?;
     Ok(u8::from(total > room.bytes))
 }
 

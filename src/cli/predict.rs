@@ -1,7 +1,8 @@
 //! `mechscope predict`: the next-token table.
 
+use super::edits::{EditArgs, EditDictionary};
 use super::target::{TargetArgs, watch};
-use super::{EditArgs, ModelArgs, OutputArgs, PromptArgs, checked, output};
+use super::{ModelArgs, OutputArgs, PromptArgs, checked, output};
 use crate::address::resolve_position;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{last_stream, next_token};
@@ -19,6 +20,8 @@ pub struct Predict {
     target: TargetArgs,
     #[command(flatten)]
     edits: EditArgs,
+    #[command(flatten)]
+    dictionary: EditDictionary,
     /// The token to predict from; negative counts from the end
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     position: i64,
@@ -33,6 +36,7 @@ impl Predict {
     /// Runs the model and prints the most probable next tokens.
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
+        self.dictionary.open(&model, &self.edits, self.model.on.hub)?;
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
         let at = resolve_position(self.position, input.tokens.len())?;

@@ -39,6 +39,11 @@ impl Sessions {
         Ok(Sessions { folder: state.join("sessions"), before: state.join("session.json"), own: OnceLock::new() })
     }
 
+    /// Whether nothing was ever kept.
+    pub fn is_empty(&self) -> bool {
+        self.files().is_empty()
+    }
+
     /// The files, the one saved last first.
     fn files(&self) -> Vec<(SystemTime, PathBuf)> {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,6 +1,7 @@
 //! `mechscope trace`: a forward pass as a safetensors file.
 
-use super::{EditArgs, ModelArgs, PromptArgs, output};
+use super::edits::{EditArgs, EditDictionary};
+use super::{ModelArgs, PromptArgs, output};
 use crate::model::Model;
 use crate::model::arch::Decoder;
 use crate::model::forward::Logits;
@@ -23,6 +24,8 @@ pub struct TraceArgs {
     prompt: PromptArgs,
     #[command(flatten)]
     edits: EditArgs,
+    #[command(flatten)]
+    dictionary: EditDictionary,
     /// Which sites: names and patterns, 'blocks.*.attn.hook_pattern,hook_embed'; all but attn.hook_result when not given
     #[arg(long, value_name = "LIST")]
     sites: Option<String>,
@@ -35,6 +38,7 @@ impl TraceArgs {
     /// Runs the model and writes what was asked for.
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
+        self.dictionary.open(&model, &self.edits, self.model.on.hub)?;
         let input = self.prompt.read(&model)?;
         let decoder = &model.decoder;
         let sites = match &self.sites {

@@ -70,7 +70,11 @@ impl Source {
         if !looks_like_path && let Some(path) = cached_file(name)? {
             return Ok(Source::Gguf { name: name.into(), path });
         }
-        let gone = if looks_like_path || name.ends_with(".gguf") { ": there is no such file or folder" } else { "" };
+        let gone = match () {
+            () if looks_like_path || name.ends_with(".gguf") => ": there is no such file or folder",
+            () if name.ends_with('@') => ": no revision stands behind @",
+            () => "",
+        };
         let built_in: Vec<&str> = builtin::all().iter().map(|b| b.name).collect();
         // A file and a path are on no hub; nor is a name of one word.
         let fill = match looks_like_path || name.ends_with(".gguf") || !name.contains('/') {
@@ -145,7 +149,8 @@ fn ggufs(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The command that downloads a repository, given as `org/name` or `org/name@revision`, or one `file` of it.
 pub fn download_hint(spec: &str, file: &str) -> String {
-    let (name, revision) = spec.split_once('@').map_or((spec, None), |(name, revision)| (name, Some(revision)));
+    let (name, revision) =
+        spec.split_once('@').map_or((spec, None), |(name, revision)| (name, Some(revision).filter(|r| !r.is_empty())));
     let words = ["hf download", name, file].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
     match revision {
         Some(revision) => format!("{words} --revision {revision}"),

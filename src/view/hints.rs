@@ -182,6 +182,7 @@ impl Canvas<'_> {
         }
         let actions = offered(app);
         let keys = |action: Action| app.keymap.keys(app.context(), action).into_iter().next();
-        actions.iter().filter_map(|(action, about)| keys(*action).map(|k| (k, *about))).collect()
+        let offered = app.tour_is_offered().then_some((Action::TourStep, "new here? a tour of ten minutes"));
+        offered.iter().chain(actions).filter_map(|(action, about)| keys(*action).map(|k| (k, *about))).collect()
     }
 }

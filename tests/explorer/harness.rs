@@ -2,6 +2,7 @@
 
 use mechscope::analysis::attribution::Basis;
 use mechscope::app::session::Session;
+use mechscope::app::tour::TourStart;
 use mechscope::app::{App, Effect, Event};
 use mechscope::engine::{Engine, Reply, Setup};
 use mechscope::keymap::{Key, Keymap};
@@ -40,6 +41,11 @@ impl Harness {
     }
 
     pub fn of(session: Session, columns: u16, rows: u16) -> Self {
+        Harness::of_start(session, TourStart::default(), columns, rows)
+    }
+
+    /// The same, with what is known of the tour.
+    pub fn of_start(session: Session, tour: TourStart, columns: u16, rows: u16) -> Self {
         let (sender, replies) = mpsc::channel();
         let setup = Setup {
             options: Options::default(),
@@ -48,7 +54,7 @@ impl Harness {
             hub: Policy::new(true, false),
         };
         let engine = Engine::start(setup, move |reply| sender.send(reply).is_ok()).unwrap();
-        let app = App::new(session, Keymap::load(&[], &[]).unwrap(), (columns, rows));
+        let app = App::new(session, Keymap::load(&[], &[]).unwrap(), (columns, rows)).with_tour(tour);
         let (memory, theme) = (ViewMemory::default(), Theme::default());
         let mut harness = Harness { app, memory, theme, effects: Vec::new(), engine, replies };
         harness.event(Event::Resize(columns, rows));

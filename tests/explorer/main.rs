@@ -20,5 +20,6 @@ mod remapped;
 mod screens;
 mod shell;
 mod state;
+mod tour;
 mod twins;
 mod walk;

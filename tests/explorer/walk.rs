@@ -1,4 +1,4 @@
-//! The five-minute walk of README.md, key by key, with the numbers that it states; and pictures of every tab.
+//! The five-minute walk of docs/five-minutes.md, key by key, with the numbers that it states; and pictures of every tab.
 
 use crate::graph::{node_name, shown};
 use crate::harness::Harness;
@@ -8,15 +8,10 @@ use mechscope::report::{Body, Cell};
 use mechscope::view::picture;
 use std::path::Path;
 
-fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
-}
-
 /// The rows of the walk's table: keys, and what is to be seen.
 fn walk() -> Vec<(Vec<String>, String)> {
-    let text = readme();
-    let from = text.find("### Five minutes").expect("the walk");
-    let rows = text[from..].lines().skip_while(|l| !l.starts_with("|---")).skip(1).take_while(|l| l.starts_with('|'));
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/five-minutes.md")).unwrap();
+    let rows = text.lines().skip_while(|l| !l.starts_with("|---")).skip(1).take_while(|l| l.starts_with('|'));
     let row = |line: &str| {
         let (keys, seen) = line.trim_matches('|').split_once('|').expect("two columns");
         (keys.split('`').skip(1).step_by(2).map(str::to_owned).collect(), seen.to_owned())

@@ -7,6 +7,7 @@ use crate::analysis::target::last_stream;
 use crate::model::Model;
 use crate::model::edit::EditPlan;
 use crate::model::forward::{Logits, Step};
+use crate::model::memory::Need;
 use crate::model::site::{BlockSite as S, Site, Sites};
 use crate::replacement::{Gate, Rules};
 use anyhow::Result;
@@ -31,6 +32,19 @@ pub(super) fn sites(model: &Model, patch: &PatchQuestion, last: bool) -> BTreeSe
         }
     }
     sites
+}
+
+/// Checks that there is memory for the grid: what both runs record, a batch of patched copies, and the backward passes of estimates.
+pub(super) fn plan(model: &Model, patch: &PatchQuestion, n_pos: usize, sites: &Sites) -> Result<()> {
+    let arch = &model.decoder.arch;
+    if !model.decoder.device().is_cpu() {
+        return Ok(());
+    }
+    let copies = Need::of_run(arch, (copy_logits::at_once(model, n_pos), n_pos), &Sites::None, false);
+    let need = Need::of_run(arch, (2, n_pos), sites, false).and("patched copies", copies.total());
+    let estimated = patch.approx.iter().any(|approx| *approx != EffectEstimate::Exact);
+    let backward = if estimated { Need::of_backward(arch, n_pos) } else { Need::default() };
+    need.with(backward).check_now("this grid")
 }
 
 impl PatchCell {

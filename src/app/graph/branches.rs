@@ -138,7 +138,7 @@ impl App {
 
     /// Opens the heaviest place that is closed, until the tree fills the screen.
     pub(super) fn fill_screen(&mut self) {
-        let lines = usize::from(self.size.1).saturating_sub(super::CHROME);
+        let lines = usize::from(self.lines()).saturating_sub(super::CHROME);
         let Some(shown) = self.graph.shown() else { return };
         let room = shown.by_places() && shown.tree.lines.len() + 3 < lines;
         let next = shown.tree.heaviest_closed(&shown.graph).filter(|_| room && self.graph.filling);

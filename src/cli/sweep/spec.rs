@@ -15,7 +15,7 @@ pub struct SpecArgs {
     /// Files and folders of text: plain text, or JSON lines
     #[arg(value_name = "CORPUS", required_unless_present = "spec")]
     pub corpus: Vec<PathBuf>,
-    /// A file with all of it: the fields are in the README; the other options rule over it
+    /// A file with all of it: the fields are in docs/corpora.md; the other options rule over it
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
     /// Built-in name, folder, or name in the Hugging Face cache

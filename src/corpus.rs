@@ -24,5 +24,6 @@ pub mod spec;
 pub mod state;
 pub mod status;
 pub mod tensors;
+pub mod tile;
 pub mod unit;
 pub mod worker;

@@ -8,6 +8,7 @@
 pub mod blocks;
 pub mod case;
 pub mod context;
+pub mod detect;
 pub mod drivers;
 pub mod exact;
 pub mod example;

@@ -2,6 +2,7 @@
 //! background, on the same thread: the cores are its own meanwhile, and nothing is computed twice at a time.
 
 mod answer;
+mod evidence;
 mod hub;
 mod jobs;
 mod kept;
@@ -37,6 +38,10 @@ pub struct Setup {
     pub directions: Vec<PathBuf>,
     /// What may be fetched.
     pub hub: Policy,
+    /// An index of a corpus, by its folder or file: tables and pages of neurons have its numbers.
+    pub index: Option<PathBuf>,
+    /// A folder of indices, each in a folder with the identity of its model as name: that of the open model is used where none is named.
+    pub indices: Option<PathBuf>,
 }
 
 /// Lets the threads that answer keys go before this one where all processors are busy.

@@ -28,6 +28,8 @@ impl Asker {
             bos: Bos::Auto,
             directions: Vec::new(),
             hub: Policy::new(true, false),
+            index: None,
+            indices: None,
         };
         let engine = Engine::start(setup, move |reply| sender.send(reply).is_ok()).unwrap();
         let mut asker = Asker { engine, replies, last: 0 };

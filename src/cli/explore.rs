@@ -24,10 +24,10 @@ use crate::run::{self, ExplorerSettings};
 use crate::terminal::color::{Depth, depth};
 use crate::view::theme::{Colors, Theme, ThemeName};
 use crate::{log, paths, report};
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// What `--resume` prints the sessions for.
@@ -54,6 +54,9 @@ pub struct Explore {
     /// A folder of transcoders: graphs are of its features
     #[arg(long, value_name = "DIR")]
     dictionary: Option<String>,
+    /// An index of a corpus that mechscope sweep made of this model: neurons show what they fire on
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
     /// A graph file to begin with: ours, circuit-tracer's or Neuronpedia's
     #[arg(long, value_name = "FILE")]
     graph: Option<String>,
@@ -194,6 +197,9 @@ impl Explore {
         let mut given = session.clone();
         given.model.clone_from(&begun.model);
         let asked = given != begun;
+        if let Some(place) = &self.index {
+            ensure!(place.exists(), "--index: {} is not there", place.display());
+        }
         // What cannot be opened is said before a screen is there that would cut it off.
         let policy = self.hub.before_screen(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
@@ -212,6 +218,8 @@ impl Explore {
                 bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
                 hub: policy,
+                index: self.index,
+                indices: paths::indices(),
             },
             session,
             keymap,

@@ -50,6 +50,15 @@ impl References for NoReferences {
     fn site(&mut self, _: Reference, site: Site) -> anyhow::Result<candle_core::Tensor> {
         anyhow::bail!("{site} is not needed")
     }
+    fn prompts(&mut self, set: &str) -> anyhow::Result<Vec<String>> {
+        anyhow::bail!("{set} is not needed")
+    }
+    fn mean(&mut self, set: &str, _: bool, _: Site) -> anyhow::Result<candle_core::Tensor> {
+        anyhow::bail!("{set} is not needed")
+    }
+    fn draw(&mut self, set: &str, _: u64, _: bool) -> anyhow::Result<String> {
+        anyhow::bail!("{set} is not needed")
+    }
     fn direction(&mut self, name: &str, _: Option<usize>, _: usize) -> anyhow::Result<Vec<f32>> {
         anyhow::bail!("{name} is not needed")
     }

@@ -11,12 +11,13 @@
 //! positions = a span, negative numbers count from the end | token | "prompt-end.."       @2..5   @-3..   @*   @" Dallas"
 //! token     = a JSON string or an id                                                   logit:" Austin"    logit:1234
 //! hook      = ( "hook_embed" | "blocks." span "." activation ) [ "[" indices "]" ]     blocks.1.attn.hook_z[0, 5, 2]
-//! op        = "=" number | "=mean" | "=mean:" prompt | "=from:" prompt
+//! op        = "=" number | "=mean" | "=mean:" prompt | "=from:" prompt | "=mean:@" set [ ":pos" ] | "=resample:@" set [ ":" seed ]
 //!           | "*=" number | "+=" number | "+=" direction [ "*" number ]
 //!           | "=ablate:dir:" name | "=cap:dir:" name "[" [ number ] ".." [ number ] "]"
 //! direction = "steer:" name | "diff:" prompt "-" prompt
 //! name      = a file of a direction: letters, digits and _ . / - as they are, or a JSON string
 //! prompt    = a JSON string
+//! set       = a name or file of a set of prompts: [ "builtin:" ] and characters as of a name, or a JSON string
 //! ```
 //!
 //! - `L7.H3` (or `.z`) is what a head mixes, `.q`, `.k`, `.v` its query, key and value before rotation, `.pattern` where it looks.
@@ -42,7 +43,7 @@
 //! let error = "L7.H3@x=0".parse::<Edit>().unwrap_err().to_string();
 //! assert!(error.starts_with("\"L7.H3@x=0\": position: found \"x=0\", expected a whole number, negative to count from the end"));
 //! let error = "L7.H3=NaN".parse::<Edit>().unwrap_err().to_string();
-//! assert!(error.starts_with("\"L7.H3=NaN\": value: found \"NaN\", expected a finite number, mean, mean:\"prompt\", from:\"prompt\""));
+//! assert!(error.starts_with("\"L7.H3=NaN\": value: found \"NaN\", expected a finite number, mean, mean:\"prompt\", mean:@<set>"));
 //! # anyhow::Ok(())
 //! ```
 
@@ -143,8 +144,22 @@ pub enum Op {
     Mean,
     /// The mean over the positions of a run on another prompt: `=mean:"prompt"`.
     MeanOf(String),
+    /// The mean over the clean prompts of a set: `=mean:@builtin:ioi` over all their positions, `=mean:@set.jsonl:pos` position by position.
+    MeanOfSet {
+        /// The set's name or file.
+        set: String,
+        /// Position by position: prompts of equal length.
+        by_position: bool,
+    },
     /// The value in a run on another prompt (activation patching): `=from:"prompt"`.
     From(String),
+    /// The value in a run on a prompt drawn from a set: `=resample:@set.jsonl:7`.
+    Resample {
+        /// The set's name or file.
+        set: String,
+        /// Which prompt is drawn.
+        seed: u64,
+    },
     /// Multiplied by a factor: `*=2`.
     Scale(f32),
     /// A value added to every entry: `+=0.5`.

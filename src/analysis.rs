@@ -19,10 +19,10 @@ mod lens;
 pub mod loadings;
 mod neurons;
 pub mod next_token;
+pub mod over_set;
 pub mod param;
 pub mod patch;
 pub mod prediction;
-pub mod prompt_set;
 mod qk;
 pub mod runs;
 pub mod target;
@@ -121,6 +121,11 @@ pub trait Analysis: Sync {
     /// What its report says of itself with these parameters: its entry, where they do not make it another method.
     fn about_of(&self, _: &Values) -> &'static About {
         self.about()
+    }
+
+    /// Its table that is as long as asked for, if it has one: over a set of prompts all of it is needed.
+    fn listing(&self, _: &Values) -> Option<over_set::Listing> {
+        None
     }
 
     /// The sites of the run it reads, with these parameters.

@@ -19,6 +19,7 @@ mod overview;
 mod patch;
 mod plan;
 mod predict;
+mod prompt_set;
 mod sessions;
 mod shell;
 mod sweep;

@@ -80,6 +80,8 @@ pub mod model;
 #[doc(hidden)]
 pub mod paths;
 #[doc(hidden)]
+pub mod prompt_set;
+#[doc(hidden)]
 pub mod replacement;
 #[doc(hidden)]
 pub mod report;

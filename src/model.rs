@@ -19,6 +19,7 @@ pub mod ops;
 pub mod qk;
 mod range;
 pub mod readout;
+mod references;
 pub mod rope;
 pub mod site;
 pub mod source;
@@ -27,15 +28,15 @@ pub mod text;
 pub mod trace;
 
 use crate::address::{Edit, Op};
+use crate::prompt_set::Vocabulary;
 use anyhow::{Context, Result};
 use arch::Decoder;
 use dictionary::Dictionary;
-use edit::{EditPlan, Reference, References, Scope};
+use edit::{EditPlan, References, Scope};
 use forward::{Logits, Start, Step};
 use ops::Route;
 use site::{Site, Sites};
 use source::Source;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -61,6 +62,16 @@ pub struct Model {
     dictionary: RwLock<Option<Arc<Dictionary>>>,
     /// Forward passes that began at tokens.
     passes: AtomicU64,
+}
+
+impl Vocabulary for Model {
+    fn is_token(&self, text: &str) -> bool {
+        self.text().is_ok_and(|known| known.token_id(text).is_ok())
+    }
+
+    fn length(&self, prompt: &str) -> Option<usize> {
+        Some(self.encode(prompt, Bos::Auto).ok()?.ids().len())
+    }
 }
 
 /// A step callback that does nothing.
@@ -234,7 +245,7 @@ impl Model {
     /// Where edits of the prompt of `clean` take values from; what was computed or read once is kept. `bos` says how prompts named in edits
     /// are encoded.
     pub fn references<'a>(&'a self, clean: &'a Trace, bos: Bos) -> impl References + 'a {
-        ModelReferences { model: self, clean, bos, traces: HashMap::new(), directions: HashMap::new() }
+        references::ModelReferences::new(self, clean, bos)
     }
 
     /// Runs `n` copies of the prompt of `clean` under a plan for a batch, from the first edited block on when `clean` has recorded the
@@ -274,44 +285,5 @@ impl Model {
         let clean = self.run(ids, &sites, logits)?;
         let edited = self.run_edited(&clean, edits, bos, &Sites::None, logits, &mut silent)?;
         Ok((clean, edited))
-    }
-}
-
-/// Reads edit values from this model's runs; keeps the runs of other prompts.
-struct ModelReferences<'a> {
-    model: &'a Model,
-    clean: &'a Trace,
-    bos: Bos,
-    traces: HashMap<(String, Site), candle_core::Tensor>,
-    directions: HashMap<(String, Option<usize>, usize), Vec<f32>>,
-}
-
-impl References for ModelReferences<'_> {
-    fn site(&mut self, reference: Reference, site: Site) -> Result<candle_core::Tensor> {
-        let Reference::Prompt(prompt) = reference else {
-            return match self.clean.get(site) {
-                Ok(value) => Ok(value),
-                Err(_) => self.model.run(self.clean.tokens(), &Sites::only([site]), Logits::Last)?.get(site),
-            };
-        };
-        let key = (prompt.to_owned(), site);
-        if let Some(value) = self.traces.get(&key) {
-            return Ok(value.clone());
-        }
-        let ids = self.model.encode(prompt, self.bos).with_context(|| format!("the prompt {prompt:?}"))?.ids();
-        let run = self.model.run(&ids, &Sites::only([site]), Logits::Last);
-        let value = run.with_context(|| format!("the prompt {prompt:?}"))?.get(site)?;
-        self.traces.insert(key, value.clone());
-        Ok(value)
-    }
-
-    fn direction(&mut self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>> {
-        let key = (name.to_owned(), layer, width);
-        if let Some(direction) = self.directions.get(&key) {
-            return Ok(direction.clone());
-        }
-        let direction = self.model.direction(name, layer, width)?;
-        self.directions.insert(key, direction.clone());
-        Ok(direction)
     }
 }

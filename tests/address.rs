@@ -82,6 +82,11 @@ fn any_finite() -> impl Strategy<Value = f32> {
     any::<u32>().prop_map(f32::from_bits).prop_filter("finite", |value| value.is_finite())
 }
 
+/// Names of sets, with and without what needs quotes.
+fn any_set() -> impl Strategy<Value = String> {
+    prop_oneof![any_text(), "(builtin:)?[a-z][a-z_./-]{0,8}", Just("builtin:".to_owned())]
+}
+
 fn any_edit() -> impl Strategy<Value = Edit> {
     let direction = prop_oneof![
         any_text().prop_map(Direction::File),
@@ -92,6 +97,8 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         Just(Op::Mean),
         any_text().prop_map(Op::MeanOf),
         any_text().prop_map(Op::From),
+        (any_set(), any::<bool>()).prop_map(|(set, by_position)| Op::MeanOfSet { set, by_position }),
+        (any_set(), any::<u64>()).prop_map(|(set, seed)| Op::Resample { set, seed }),
         any_finite().prop_map(Op::Scale),
         any_finite().prop_map(Op::Add),
         (direction, any_finite()).prop_map(|(direction, factor)| Op::Steer { direction, factor }),
@@ -110,7 +117,7 @@ fn bits(op: &Op) -> Vec<u32> {
     match op {
         Op::Set(value) | Op::Scale(value) | Op::Add(value) | Op::Steer { factor: value, .. } => vec![value.to_bits()],
         Op::Cap { min, max, .. } => min.iter().chain(max).map(|x| x.to_bits()).collect(),
-        Op::Mean | Op::MeanOf(_) | Op::From(_) | Op::Ablate(_) => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules, bottom floor first. A module may import from its own floor and from those below it.
 const FLOORS: [&[&str]; 14] = [
-    &["address", "builtin", "cast", "files"],
+    &["address", "builtin", "cast", "files", "prompt_set"],
     &["model"],
     &["replacement"],
     &["report"],

@@ -168,7 +168,7 @@ fn sums_are_right_and_lists_repeat() {
 /// The sets that the program brings along are those that the generator makes. Where they are not, what it makes is written to a file.
 #[test]
 fn the_sets_in_the_program_are_the_generators() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/analysis/prompt_set/");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/prompt_set/");
     for (name, made) in [("hello.jsonl", corpus::sets::hello()), ("letters.jsonl", corpus::sets::letters())] {
         let made = corpus::sets::text(&made).unwrap();
         if std::fs::read_to_string(format!("{folder}{name}")).unwrap() != made {

@@ -4,6 +4,8 @@ use anyhow::{Error, Result};
 use std::str::FromStr;
 
 use super::cursor::Cursor;
+use crate::prompt_set::BUILTIN;
+
 use super::{Address, Direction, Edit, EditTarget, Numbered, Op, Part, Parts, Places, Positions, TokenName, hook};
 
 const PLACES: &str = "embed, L<layer>.<part> or logit:<token>";
@@ -11,8 +13,7 @@ const PARTS: &str = "H<head>, N<neuron>, F<feature>, KV<key/value head>.k, KV<ke
                      resid_post or error";
 const OF_HEAD: &str = "q, k, v, z or pattern";
 const OPS: &str = "=<value>, *=<number> or +=<value>";
-const SET_VALUES: &str =
-    "a finite number, mean, mean:\"prompt\", from:\"prompt\", ablate:dir:<name> or cap:dir:<name>[min..max]";
+const SET_VALUES: &str = "a finite number, mean, mean:\"prompt\", mean:@<set>, from:\"prompt\", resample:@<set>, ablate:dir:<name> or cap:dir:<name>[min..max]";
 const ADD_VALUES: &str = "a finite number, steer:<name> or diff:\"prompt\"-\"prompt\"";
 const NUMBER: &str = "a finite number";
 
@@ -139,6 +140,13 @@ impl Cursor<'_> {
             self.steer(Direction::Difference { plus, minus })
         } else if self.take("+=") {
             self.number("value", ADD_VALUES, "").map(Op::Add)
+        } else if self.take("=mean:@") {
+            let set = self.set_name()?;
+            Ok(Op::MeanOfSet { set, by_position: self.take(":pos") })
+        } else if self.take("=resample:@") {
+            let set = self.set_name()?;
+            let seed = if self.take(":") { self.index("seed", "a whole number")? } else { 0 };
+            Ok(Op::Resample { set, seed })
         } else if self.take("=mean:") {
             self.json_string("reference prompt").map(Op::MeanOf)
         } else if self.take("=from:") {
@@ -165,6 +173,18 @@ impl Cursor<'_> {
         match self.take_while(is_bare) {
             "" => Err(self.wrong("direction", "a name or a JSON string")),
             name => Ok(name.to_owned()),
+        }
+    }
+
+    /// The name of a set of prompts.
+    fn set_name(&mut self) -> Result<String> {
+        if self.rest.starts_with('"') {
+            return self.json_string("set");
+        }
+        let builtin = if self.take(BUILTIN) { BUILTIN } else { "" };
+        match self.take_while(is_bare) {
+            "" => Err(self.wrong("set", "a name, a file or a JSON string")),
+            name => Ok(format!("{builtin}{name}")),
         }
     }
 

@@ -6,6 +6,8 @@ use std::fmt::{self, Display, Formatter};
 use anyhow::Result;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::prompt_set::BUILTIN;
+
 use super::cursor::PROMPT_END;
 use super::parse::is_bare;
 use super::{
@@ -148,6 +150,17 @@ impl Display for Name<'_> {
     }
 }
 
+/// The name of a set of prompts, in quotes where it needs them.
+struct SetName<'a>(&'a str);
+
+impl Display for SetName<'_> {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let name = self.0.strip_prefix(BUILTIN).unwrap_or(self.0);
+        let bare = !name.is_empty() && name.chars().all(is_bare);
+        if bare { f.write_str(self.0) } else { Json(self.0).fmt(f) }
+    }
+}
+
 impl Display for Direction {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
@@ -165,7 +178,12 @@ impl Display for Op {
             Op::Set(value) => write!(f, "={}", Number(*value)),
             Op::Mean => f.write_str("=mean"),
             Op::MeanOf(prompt) => write!(f, "=mean:{}", Json(prompt)),
+            Op::MeanOfSet { set, by_position } => {
+                write!(f, "=mean:@{}{}", SetName(set), if *by_position { ":pos" } else { "" })
+            }
             Op::From(prompt) => write!(f, "=from:{}", Json(prompt)),
+            Op::Resample { set, seed: 0 } => write!(f, "=resample:@{}", SetName(set)),
+            Op::Resample { set, seed } => write!(f, "=resample:@{}:{seed}", SetName(set)),
             Op::Scale(factor) => write!(f, "*={}", Number(*factor)),
             Op::Add(value) => write!(f, "+={}", Number(*value)),
             Op::Ablate(name) => write!(f, "=ablate:dir:{}", Name(name)),

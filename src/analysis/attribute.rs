@@ -2,6 +2,7 @@
 
 mod total;
 
+use super::over_set::Listing;
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
@@ -66,6 +67,12 @@ impl Analysis for Attribute {
 
     fn about_of(&self, values: &Values) -> &'static About {
         if values.flag("total").unwrap_or(false) { &total::ABOUT } else { &ABOUT }
+    }
+
+    fn listing(&self, values: &Values) -> Option<Listing> {
+        let (table, by) =
+            if values.flag("total").unwrap_or(false) { ("totals", "counts") } else { ("effects", "effect") };
+        Some(Listing { count: "top", table, by: Some(by), dear: None, absent_is_zero: false })
     }
 
     fn reads(&self, model: &Model, values: &Values) -> Result<BTreeSet<Site>> {

@@ -26,7 +26,6 @@ pub mod tables;
 
 use super::input::Input;
 use super::patch::{AnswerMetric, NoGap, PatchQuestion, PatchSite, no_gap, set};
-use super::prompt_set::PromptSet;
 use super::target::Target;
 use super::{About, Evidence, MethodCommand, MethodDirection};
 use crate::address::resolve_position;
@@ -37,6 +36,7 @@ use crate::model::edit::EditPlan;
 use crate::model::forward::Step;
 use crate::model::memory::Need;
 use crate::model::text::Bos;
+use crate::prompt_set::PromptSet;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use edges::{EdgeGraph, EdgeSet};
@@ -344,7 +344,7 @@ impl Outside {
         let Some(set) = text.strip_prefix("mean:") else {
             bail!("found {text:?}; accepted: corrupt, mean:SET (builtin:NAME, or a file)")
         };
-        let set = PromptSet::open(set.strip_prefix('@').unwrap_or(set))?;
+        let set = PromptSet::open(set.strip_prefix('@').unwrap_or(set), model)?;
         let ids = |clean: &String| Ok(Input::of_prompt(model, clean.clone(), bos)?.ids());
         let prompts = set.items.iter().map(|item| ids(&item.clean)).collect::<Result<_>>()?;
         Ok(Outside::Mean { set: set.name, prompts })

@@ -2,6 +2,7 @@
 
 mod one;
 
+use super::over_set::Listing;
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection, vocabulary};
 use crate::address::{Address, Part};
@@ -55,6 +56,10 @@ static ABOUT: About = About {
 impl Analysis for Features {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn listing(&self, _: &Values) -> Option<Listing> {
+        Some(Listing { count: "top", table: "features", by: None, dear: Some("tokens"), absent_is_zero: true })
     }
 
     fn reads(&self, model: &Model, values: &Values) -> Result<BTreeSet<Site>> {

@@ -209,7 +209,7 @@ impl Growing {
             Positions::Span(span) => span.single().filter(|p| *p < 0),
             _ => None,
         };
-        if matches!(edit.op, Op::From(_)) {
+        if matches!(edit.op, Op::From(_) | Op::Resample { .. } | Op::MeanOfSet { by_position: true, .. }) {
             let moves = matches!(positions, Positions::Span(Span { last: Some(..0), .. }));
             return Ok(Growing { edit: edit.clone(), stays: !moves || (onward && newest.is_some()) });
         }

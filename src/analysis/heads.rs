@@ -3,6 +3,7 @@
 mod one;
 
 use super::detect::{self, Detector, ErrorMeasure, Exclude, Probed};
+use super::over_set::Listing;
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
@@ -100,6 +101,10 @@ struct HeadRow {
 impl Analysis for Heads {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn listing(&self, _: &Values) -> Option<Listing> {
+        Some(Listing { count: "top", table: "heads", by: None, dear: None, absent_is_zero: false })
     }
 
     fn reads(&self, model: &Model, _: &Values) -> Result<BTreeSet<Site>> {

@@ -7,6 +7,7 @@ mod one;
 mod sections;
 mod table;
 
+use super::over_set::Listing;
 use super::param::{Param, ParamKind, Values};
 use super::target::Target;
 use super::{About, Analysis, Evidence, Job, MethodDirection, passes};
@@ -126,6 +127,10 @@ struct LayerNeurons {
 impl Analysis for Neurons {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn listing(&self, _: &Values) -> Option<Listing> {
+        Some(Listing { count: "top", table: "neurons", by: None, dear: Some("tokens"), absent_is_zero: false })
     }
 
     fn reads(&self, model: &Model, _: &Values) -> Result<BTreeSet<Site>> {

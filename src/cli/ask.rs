@@ -2,12 +2,13 @@
 //! [`analysis::ALL`].
 
 use super::edits::{EditArgs, EditDictionary};
+use super::prompt_set::AskedArgs;
 use super::target::TargetArgs;
-use super::{ModelArgs, OutputArgs, PromptArgs, output};
+use super::{ModelArgs, OutputArgs, output};
 use crate::analysis::param::{Param, ParamKind, ParamValue, Values};
 use crate::analysis::runs::Runs;
-use crate::analysis::{self, Analysis, Question};
-use anyhow::Result;
+use crate::analysis::{self, Analysis, Question, over_set};
+use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
@@ -26,7 +27,7 @@ pub(super) struct Options {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    prompt: PromptArgs,
+    prompt: AskedArgs,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -44,6 +45,16 @@ impl MethodArgs {
         let Options { model, prompt, target, edits, position, output } = self.options;
         let (hub, model) = (model.on.hub, model.open()?);
         self.dictionary.open(&model, &edits, hub)?;
+        if let Some(set) = prompt.read_set(&model, position)? {
+            let mut progress = output::work_progress(&set.name);
+            let (of, rows) = (self.analysis, set.rows);
+            let found = over_set::ask_all(of, &model, &set.prompts, &self.values, &edits.edits, rows, &mut progress);
+            let mut report = set.begin(&model, &edits);
+            let found = found.with_context(|| set.name.clone())?;
+            report.facts.extend(found.facts);
+            report.parts.extend(found.parts);
+            return output::print(&report, &output);
+        }
         let input = prompt.read(&model)?;
         let mut report = output::begin(&model, &input, &output);
         edits.list(&mut report);

@@ -8,9 +8,9 @@ use crate::analysis::eap::{
     AnswerPair, CIRCUIT, CircuitQuestion, EdgeMethod, EdgeScores, EdgeStudy, KeptEdges, Outside, STEPS, file, tables,
 };
 use crate::analysis::patch::AnswerMetric;
-use crate::analysis::prompt_set::PromptSet;
 use crate::cast::single;
 use crate::model::Model;
+use crate::prompt_set::PromptSet;
 use crate::report::Report;
 use anyhow::{Context, Result, ensure};
 use clap::builder::PossibleValue;
@@ -133,7 +133,7 @@ impl CircuitArgs {
             let target = self.target.read(model)?;
             return Ok(vec![AnswerPair::new("the pair", (&clean, &corrupt), self.position, target)?]);
         };
-        let set = PromptSet::open(name)?;
+        let set = PromptSet::open(name, model)?;
         let pairs = AnswerPair::of_set(model, &set, self.pair.bos, self.position)?;
         report.fact("model", model.source.to_string());
         report.fact("set", set.name);

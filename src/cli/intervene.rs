@@ -2,11 +2,13 @@
 
 use super::edits::{EditArgs, EditDictionary};
 use super::output::{self, OutputFormat};
+use super::prompt_set::AskedArgs;
 use super::target::TargetArgs;
-use super::{ModelArgs, OutputArgs, PromptArgs, checked};
+use super::{ModelArgs, OutputArgs, checked};
 use crate::address::resolve_position;
 use crate::analysis::intervene::INTERVENE;
 use crate::analysis::next_token::{NextToken, changes};
+use crate::analysis::over_set::Told;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{last_stream, next_token};
 use anyhow::{Context, Result, ensure};
@@ -34,6 +36,8 @@ Edits are ADDRESS OPERATION, at every position unless the address names one:
   =0  *=2  +=1.5                set, scale, add
   =mean  =mean:\"Prompt\"       mean over the positions of this prompt, or of another
   =from:\"Prompt\"              the value in another prompt
+  =mean:@SET  =mean:@SET:pos    mean over the prompts of a set (builtin:NAME, a template or a file): all their positions, or each by itself
+  =resample:@SET  =...:@SET:7   the value in a prompt drawn from a set; another number draws another
   +=diff:\"A\"-\"B\"*4          steer along the difference of two prompts
   +=steer:NAME*4                steer along the direction in NAME.safetensors
   =ablate:dir:NAME              project the direction out
@@ -52,7 +56,7 @@ pub struct Intervene {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    prompt: PromptArgs,
+    prompt: AskedArgs,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -75,6 +79,9 @@ impl Intervene {
         ensure!(!self.edits.edits.is_empty(), "nothing to do: give at least one --edit, such as --edit L0.H0=0");
         let model = self.model.open()?;
         self.dictionary.open(&model, &self.edits, self.model.on.hub)?;
+        if let Some(set) = self.prompt.read_set(&model, self.position)? {
+            return set.answers(&model, &self.edits, Told::Both, &self.output);
+        }
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
         if let [target, contrast] = targets[..] {

@@ -8,9 +8,9 @@ use crate::analysis::patch::set::{self, SetPosition};
 use crate::analysis::patch::{
     AnswerMetric, EffectEstimate, PATCH, PatchCells, PatchDirection, PatchQuestion, PatchSite, PromptPair, tables,
 };
-use crate::analysis::prompt_set::PromptSet;
 use crate::model::Model;
 use crate::model::text::Bos;
+use crate::prompt_set::PromptSet;
 use crate::report::Report;
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::PossibleValue;
@@ -107,7 +107,7 @@ impl PatchArgs {
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
         let report = match &self.pair.set {
-            Some(name) => self.of_set(&model, &PromptSet::open(name)?)?,
+            Some(name) => self.of_set(&model, &PromptSet::open(name, &model)?)?,
             None => self.of_pair(&model)?,
         };
         output::print(&report, &self.output)

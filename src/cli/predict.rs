@@ -1,9 +1,11 @@
 //! `mechscope predict`: the next-token table.
 
 use super::edits::{EditArgs, EditDictionary};
+use super::prompt_set::AskedArgs;
 use super::target::{TargetArgs, watch};
-use super::{ModelArgs, OutputArgs, PromptArgs, checked, output};
+use super::{ModelArgs, OutputArgs, checked, output};
 use crate::address::resolve_position;
+use crate::analysis::over_set::Told;
 use crate::analysis::runs::Runs;
 use crate::analysis::target::{last_stream, next_token};
 use anyhow::Result;
@@ -15,7 +17,7 @@ pub struct Predict {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    prompt: PromptArgs,
+    prompt: AskedArgs,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -37,6 +39,9 @@ impl Predict {
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
         self.dictionary.open(&model, &self.edits, self.model.on.hub)?;
+        if let Some(set) = self.prompt.read_set(&model, self.position)? {
+            return set.answers(&model, &self.edits, Told::Last, &self.output);
+        }
         let input = self.prompt.read(&model)?;
         let targets = self.target.ids(&model)?;
         let at = resolve_position(self.position, input.tokens.len())?;

@@ -4,12 +4,12 @@ use super::target::TargetArgs;
 use super::{ModelArgs, OutputArgs, PromptArgs, output, token_id};
 use crate::address::resolve_position;
 use crate::analysis::input::Input;
-use crate::analysis::prompt_set::{PromptItem, PromptSet};
 use crate::analysis::target::Target;
 use crate::analysis::trust::tables::{self, SetTrial};
 use crate::analysis::trust::{Ablation, TRUST, TargetTrial, TestedPrompt, Trial, UnitKind, to_explain};
 use crate::model::Model;
 use crate::model::text::Bos;
+use crate::prompt_set::{PromptItem, PromptSet};
 use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::builder::PossibleValue;
@@ -93,7 +93,7 @@ impl Trust {
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
         let report = match &self.asked.set {
-            Some(name) => self.of_set(&model, &PromptSet::open(name)?)?,
+            Some(name) => self.of_set(&model, &PromptSet::open(name, &model)?)?,
             None => self.of_prompt(&model)?,
         };
         output::print(&report, &self.output)

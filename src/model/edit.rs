@@ -25,7 +25,7 @@ use super::arch::Decoder;
 use super::ops::Cuts;
 use super::site::{BlockSite as S, Site};
 use super::trace::Trace;
-use crate::address::Edit;
+use crate::address::{Edit, Op, Positions, Span};
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 use features::FeatureEdits;
@@ -48,6 +48,21 @@ pub enum Reference<'a> {
 pub trait References {
     /// A site of a run, `[pos, ...]`; a pattern is `[n_heads, query, key]`.
     fn site(&mut self, reference: Reference, site: Site) -> Result<Tensor>;
+    /// The clean prompts of a set.
+    ///
+    /// # Errors
+    /// No such set, or the prompt that is edited is one of its prompts or a twin of one.
+    fn prompts(&mut self, set: &str) -> Result<Vec<String>>;
+    /// The mean of a site over the clean prompts of a set: over all their positions, `[1, width]`, or position by position, `[pos, width]`.
+    ///
+    /// # Errors
+    /// As [`References::prompts`]; position by position: a prompt of another length.
+    fn mean(&mut self, set: &str, by_position: bool, site: Site) -> Result<Tensor>;
+    /// One of the clean prompts of a set, never the one that is edited nor its twin; one of as many tokens if `equal`.
+    ///
+    /// # Errors
+    /// There is none.
+    fn draw(&mut self, set: &str, seed: u64, equal: bool) -> Result<String>;
     /// A saved direction of `width` numbers, as it stands in its file, for an edit in `layer`; `None` is the embedding.
     fn direction(&mut self, name: &str, layer: Option<usize>, width: usize) -> Result<Vec<f32>>;
 }
@@ -88,6 +103,16 @@ impl Change {
         let (a, b): (BTreeSet<_>, BTreeSet<_>) = (self.rows.iter().collect(), other.rows.iter().collect());
         a.symmetric_difference(&b).next().map(|p| **p)
     }
+}
+
+/// An edit that resamples as one from the prompt that was drawn; none of any other edit.
+fn drawn(edit: &Edit, references: &mut dyn References) -> Result<Option<Edit>> {
+    let Op::Resample { set, seed } = &edit.op else { return Ok(None) };
+    // One position from the end is found in a prompt of any length.
+    let from_end = matches!(&edit.target.positions, Positions::FromPromptEnd)
+        || matches!(&edit.target.positions, Positions::Span(Span { first: Some(f), last: Some(l) }) if *f < 0 && *l < 0);
+    let op = Op::From(references.draw(set, *seed, !from_end)?);
+    Ok(Some(Edit { target: edit.target.clone(), op }))
 }
 
 impl EditPlan {
@@ -133,8 +158,10 @@ impl EditPlan {
     }
 
     fn add(&mut self, scope: &Scope, batch: usize, edit: &Edit, references: &mut dyn References) -> Result<()> {
+        let drawn = drawn(edit, references).with_context(|| edit.to_string())?;
         for touched in scope.touched(edit)? {
-            self.touch(scope, batch, edit, touched, references).with_context(|| edit.to_string())?;
+            self.touch(scope, batch, drawn.as_ref().unwrap_or(edit), touched, references)
+                .with_context(|| edit.to_string())?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The sets of prompts that travel in the program: `src/analysis/prompt_set/hello.jsonl` and `letters.jsonl`. `tests/builtin_corpus.rs` holds them
+//! The sets of prompts that travel in the program: `src/prompt_set/hello.jsonl` and `letters.jsonl`. `tests/builtin_corpus.rs` holds them
 //! against what is made here.
 
 use super::rng::Rng;

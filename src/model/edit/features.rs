@@ -114,12 +114,27 @@ impl FeatureEdits {
                 let mean = |row: &Vec<f32>| vec![single(row.iter().map(|x| f64::from(*x)).sum::<f64>() / n as f64)];
                 FeatureValue::Replace(all.iter().map(mean).collect())
             }
+            Op::MeanOfSet { by_position: true, .. } => {
+                bail!("features have no means position by position; accepted: =mean:@SET, over all positions")
+            }
+            Op::MeanOfSet { set, .. } => {
+                let (mut sums, mut n_in_all) = (vec![0f64; features.len()], 0);
+                for prompt in references.prompts(set)? {
+                    let (x, n) = self.input(layer, Reference::Prompt(&prompt), references)?;
+                    let all = self.activations(layer, features.clone(), &x, n)?;
+                    let total = |row: &Vec<f32>| row.iter().map(|x| f64::from(*x)).sum::<f64>();
+                    sums.iter_mut().zip(&all).for_each(|(sum, row)| *sum += total(row));
+                    n_in_all += n;
+                }
+                FeatureValue::Replace(sums.into_iter().map(|sum| vec![single(sum / n_in_all as f64)]).collect())
+            }
             Op::From(prompt) => {
                 let (x, n) = self.input(layer, Reference::Prompt(prompt), references)?;
                 let there = same_positions(&edit.target.positions, &rows, n, n_pos, edit)?;
                 let all = self.activations(layer, features.clone(), &x, n)?;
                 FeatureValue::Replace(all.iter().map(|row| there.iter().map(|p| row[*p]).collect()).collect())
             }
+            Op::Resample { set, .. } => bail!("nothing was drawn from {set}"),
             Op::Steer { .. } | Op::Ablate(_) | Op::Cap { .. } => {
                 bail!(
                     "a feature has one number and no direction; accepted: =NUMBER, *=NUMBER, +=NUMBER, =mean, =from:\"prompt\""

@@ -53,7 +53,12 @@ impl Passes {
                     Touched::Cut { .. } | Touched::Pattern { .. } => continue,
                 };
                 let by = match &edit.op {
-                    Op::Set(_) | Op::Mean | Op::MeanOf(_) | Op::From(_) => By::Number(0.0),
+                    Op::Set(_)
+                    | Op::Mean
+                    | Op::MeanOf(_)
+                    | Op::MeanOfSet { .. }
+                    | Op::From(_)
+                    | Op::Resample { .. } => By::Number(0.0),
                     Op::Scale(by) => By::Number(*by),
                     Op::Ablate(name) => {
                         let along = directions(name, site.layer(), width).with_context(|| edit.to_string())?;

@@ -54,7 +54,8 @@ impl PatternEdit {
                 let of_head = |h: usize| entries.iter().map(move |(q, k)| (h * n + q) * n + k);
                 PatternValue::Replace(heads.clone().flat_map(of_head).map(|at| numbers[at]).collect())
             }
-            Op::Mean | Op::MeanOf(_) => {
+            Op::Resample { set, .. } => bail!("nothing was drawn from {set}"),
+            Op::Mean | Op::MeanOf(_) | Op::MeanOfSet { .. } => {
                 bail!(
                     "the mean of rows would look at what lies behind the query; accepted: =NUMBER, *=NUMBER, +=NUMBER, =from:\"prompt\""
                 )

@@ -4,7 +4,7 @@ use super::{Reference, References};
 use crate::address::{Direction, Edit, Op, Positions, Span, resolve_position};
 use crate::cast::single;
 use crate::model::site::Site;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use std::ops::Range;
 
@@ -56,6 +56,13 @@ impl ColumnValue {
             Op::Add(v) => ColumnValue::Add(*v),
             Op::Mean => ColumnValue::Replace(vec![mean(&read(Reference::Clean)?)]),
             Op::MeanOf(prompt) => ColumnValue::Replace(vec![mean(&read(Reference::Prompt(prompt))?)]),
+            Op::MeanOfSet { set, by_position } => {
+                let mean: Vec<Vec<f32>> = references.mean(set, *by_position, site)?.to_vec2()?;
+                let row = |p: usize| mean[p][cols.clone()].to_vec();
+                ColumnValue::Replace(if *by_position { rows.iter().map(|p| row(*p)).collect() } else { vec![row(0)] })
+            }
+            // What was drawn comes here as values of that prompt.
+            Op::Resample { set, .. } => bail!("nothing was drawn from {set}"),
             Op::From(prompt) => {
                 let other = read(Reference::Prompt(prompt))?;
                 let there = same_positions(&target.positions, rows, other.len(), n_pos, edit)?;

@@ -8,8 +8,12 @@
 //! | `contrast` | the token whose logit is subtracted |
 //! | `id`, `label`, `tags` | what the prompt is called, and what it is one of |
 //! | `positions` | named places in it: a position, `[first, end]`, or a piece of its text |
+//!
+//! Sets that travel in the program go by name: `builtin:ioi` holds prompts of the built-in model's corpus, `ioi` is made for the tokenizer of the
+//! model that is open.
 
 mod builtin;
+mod template;
 
 use crate::files;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -20,6 +24,16 @@ use std::path::Path;
 
 /// Where a set that travels in the program is asked for.
 pub const BUILTIN: &str = "builtin:";
+
+pub use template::{Draw, names as templates};
+
+/// What a set that is made for a tokenizer asks of it.
+pub trait Vocabulary {
+    /// Whether this text, space included, is one token.
+    fn is_token(&self, text: &str) -> bool;
+    /// How many tokens a prompt has; none if it cannot be tokenized.
+    fn length(&self, prompt: &str) -> Option<usize>;
+}
 
 /// A prompt, perhaps with a twin, and what is asked about it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -82,14 +96,17 @@ impl PromptItem {
 }
 
 impl PromptSet {
-    /// The set of this name: `builtin:NAME`, or a file of JSON lines, or of tab-separated values if its
-    /// name ends in `.tsv`; `-` is standard input.
+    /// The set of this name: `builtin:NAME`, a template filled with words of `vocabulary` (`NAME`, `NAME:PAIRS`, `NAME:PAIRS:SEED`), or a file of
+    /// JSON lines, or of tab-separated values if its name ends in `.tsv`; `-` is standard input.
     ///
     /// # Errors
     /// No such set or file; a line that is none, with its number and the field; no prompts.
-    pub fn open(name: &str) -> Result<Self> {
+    pub fn open(name: &str, vocabulary: &dyn Vocabulary) -> Result<Self> {
         if let Some(name) = name.strip_prefix(BUILTIN) {
             return builtin::set(name);
+        }
+        if let Some(set) = template::set(name, vocabulary) {
+            return set;
         }
         let bytes = match name {
             "-" => {
@@ -97,7 +114,10 @@ impl PromptSet {
                 std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read the set from standard input")?;
                 bytes
             }
-            _ => files::read_regular(Path::new(name))?,
+            _ => files::read_regular(Path::new(name)).with_context(|| {
+                let templates: Vec<&str> = template::names().collect();
+                format!("no set {name:?}; accepted: {BUILTIN}NAME, {}, or a file", templates.join(", "))
+            })?,
         };
         let text = String::from_utf8(bytes).map_err(|e| {
             anyhow!("{name} is not UTF-8 at byte {}; accepted: UTF-8 text", e.utf8_error().valid_up_to())

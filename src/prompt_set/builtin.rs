@@ -100,40 +100,6 @@ fn capitals() -> Vec<PromptItem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Model;
-    use crate::model::open::Options;
-    use crate::model::text::Bos;
-
-    fn model(name: &str) -> Model {
-        Model::open(name, Options::default(), Box::new(|_, _| {})).unwrap()
-    }
-
-    /// Every prompt has a twin of as many tokens, and a target and a contrast that are tokens.
-    fn fits(model: &Model, set: &str) -> usize {
-        let set = PromptSet::open(set).unwrap();
-        for item in &set.items {
-            let long = |text: &str| model.encode(text, Bos::Auto).unwrap().ids().len();
-            let corrupt = item.corrupt.as_deref().unwrap();
-            assert_eq!(long(&item.clean), long(corrupt), "{}: {} / {corrupt}", item.id, item.clean);
-            for token in [item.target().unwrap(), item.contrast.as_deref().unwrap()] {
-                model.text().unwrap().token_id(token).unwrap();
-            }
-            assert_ne!(item.target(), item.contrast.as_deref(), "{}", item.id);
-        }
-        set.items.len()
-    }
-
-    #[test]
-    fn the_sets_of_the_built_in_models_are_their_words() {
-        let hello = model("hello");
-        assert_eq!(fits(&hello, "builtin:hello"), 70);
-        let families = families().unwrap();
-        assert_eq!(families.len(), 7);
-        for (family, _) in families {
-            assert_eq!(fits(&hello, &format!("builtin:{family}")), 20, "{family}");
-        }
-        assert_eq!(fits(&model("induction"), "builtin:letters"), 10);
-    }
 
     #[test]
     fn the_real_prompts_are_twenty_of_seven_kinds() {

@@ -33,9 +33,10 @@ case "\$*" in
     fi
     ;;
 esac
-if [ -n "\${SLURM_ARRAY_TASK_ID:-}" ] && [ "\$SLURM_ARRAY_TASK_ID" = 1 ] && [ "\${SLURM_RESTART_COUNT:-0}" = 0 ]; then
-    case "\$*" in *" run "*) touch "$run/waits"; sleep 60 ;; esac
-fi
+# Task 1 of an array waits, the first time, to be taken away.
+case "\${SLURM_ARRAY_TASK_ID:-} \$*" in
+"1 sweep run "*) mkdir "$run/waits" 2>/dev/null && sleep 60 ;;
+esac
 exec "$program" "\$@"
 END
     chmod +x "$run/mechscope"

@@ -19,12 +19,12 @@ done
 [ -n "$python" ] || not_tested "Ray needs a Python with venv"
 "$python" -m venv "$run/env"
 timeout 150 "$run/env/bin/pip" install --quiet --disable-pip-version-check 'ray>=2.40,<3' >"$run/pip.log" 2>&1 ||
-    not_tested "Ray could not be fetched (no network, or no package for this Python): $(tail -1 "$run/pip.log")"
+    not_tested "Ray could not be fetched (no network, or no package for this Python): $(tail -n 1 "$run/pip.log")"
 
 spec
 plan
 killed_once
 export MECHSCOPE=$run/mechscope RAY_USAGE_STATS_ENABLED=0 RAY_DEDUP_LOGS=0
-"$run/env/bin/python" "$run/sweep/drivers/ray.py" 2 2>&1 | tail -40
+"$run/env/bin/python" "$run/sweep/drivers/ray.py" 2 2>&1 | tail -n 40
 test -d "$run/killed"
 same_bytes

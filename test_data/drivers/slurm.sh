@@ -30,11 +30,12 @@ root=$run/root
 export LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu/slurm-wlm:$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
 export PATH=$run/bin:$PATH
 mkdir bin
-for tool in sbatch srun scontrol squeue sinfo sacct slurmctld slurmd slurmstepd; do
-    found=$(find "$root" -type f \( -name "$tool-wlm" -o -name "$tool" \) -perm -u+x | head -1)
-    [ -z "$found" ] || ln -s "$found" "bin/$tool"
+for tool in sbatch srun scontrol squeue sinfo slurmctld slurmd slurmstepd; do
+    for found in "$root/usr/sbin/$tool-wlm" "$root/usr/bin/$tool-wlm" "$root/usr/bin/$tool" "$root/usr/sbin/$tool"; do
+        [ -x "$found" ] && ln -s "$found" "bin/$tool" && break
+    done
+    [ -e "bin/$tool" ] || not_tested "Slurm's packages hold no $tool"
 done
-[ -e bin/slurmctld ] && [ -e bin/slurmd ] || not_tested "Slurm's packages do not hold its programs"
 
 host=$(hostname)
 export SLURM_CONF=$run/slurm.conf
@@ -44,6 +45,7 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
+AuthInfo=cred_expire=5
 CredType=cred/none
 PluginDir=$root/usr/lib/x86_64-linux-gnu/slurm-wlm
 StateSaveLocation=$run/st
@@ -70,8 +72,8 @@ slurmctld -D >ctld.out 2>&1 &
 pids+=($!)
 slurmd -D -N "$host" -d "$(realpath bin/slurmstepd)" >d.out 2>&1 &
 pids+=($!)
-if ! until_holds 40 sh -c 'sinfo -h -o %T | grep -qE "idle|mix"'; then
-    tail -5 ctld.out ctld.log d.out d.log >&2 || true
+if ! until_holds 30 sh -c 'timeout 2 sinfo -h -o %T | grep -qE "idle|mix"'; then
+    tail -n 5 ctld.out ctld.log d.out d.log >&2 || true
     not_tested "Slurm does not start on this machine"
 fi
 
@@ -95,5 +97,5 @@ test -d "$run/killed"
 echo "== submitted again: what is missing is done"
 submit
 until_holds 120 finished || { squeue; exit 1; }
-cat "$run"/sweep/drivers/slurm-merge-*.log | tail -2
+cat "$run"/sweep/drivers/slurm-merge-*.log | tail -n 2
 same_bytes

@@ -12,6 +12,7 @@ pub mod detect;
 pub mod drivers;
 pub mod exact;
 pub mod example;
+pub mod export;
 pub mod histogram;
 pub mod identity;
 pub mod index;

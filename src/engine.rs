@@ -38,10 +38,17 @@ pub struct Setup {
     pub directions: Vec<PathBuf>,
     /// What may be fetched.
     pub hub: Policy,
-    /// An index of a corpus, by its folder or file: tables and pages of neurons have its numbers.
-    pub index: Option<PathBuf>,
-    /// A folder of indices, each in a folder with the identity of its model as name: that of the open model is used where none is named.
-    pub indices: Option<PathBuf>,
+    /// Where the index of a corpus is that tables and pages of neurons have numbers from.
+    pub index: IndexPlaces,
+}
+
+/// Where an index of a corpus is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct IndexPlaces {
+    /// The one that was given, by its folder or file.
+    pub given: Option<PathBuf>,
+    /// A folder of indices, each in a folder with the identity of its model as name: that of the open model is used where none is given.
+    pub known: Option<PathBuf>,
 }
 
 /// Lets the threads that answer keys go before this one where all processors are busy.

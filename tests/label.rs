@@ -73,7 +73,7 @@ fn texan(question: &str) -> String {
 /// Lines about cities; a neuron of the built-in model fires on those of Texas.
 fn index(folder: &Path) {
     let cities = ["Houston", "Dallas", "Omaha", "Reno", "Boise", "Fargo", "Tulsa", "Mobile"];
-    let line = |n: usize| format!("The train from {} to the sea is late, number {n}.\n", cities[n * n % 8]);
+    let line = |n: usize| format!("The train from {} to the sea is late, number {n}.\n", cities[n % 8]);
     let text = folder.join("corpus.txt");
     std::fs::write(&text, (0..400).map(line).collect::<String>()).unwrap();
     let spec = Spec { corpus: vec![text], documents: Documents::Line, ..Spec::default() };
@@ -89,15 +89,7 @@ fn a_name_is_asked_for_tested_and_kept_with_its_score() {
     let folder = tempfile::tempdir().unwrap();
     index(folder.path());
     let (url, heard) = server(texan);
-    // The strongest context of some neuron that can be tested.
-    let unit = (0..40).map(|n| format!("L1.N{n}")).find(|unit| {
-        let page = mechscope(&["unit", unit, "--index", arg(folder.path()), "--format", "json"]).json();
-        let tokens = page["tokens"][0]["token"].as_str().unwrap_or_default().trim().to_owned();
-        page["density"].as_f64().unwrap() < 0.02
-            && page["contexts"].as_array().unwrap().len() >= 10
-            && tokens == "Houston"
-    });
-    let Some(unit) = unit else { panic!("no neuron fires on Houston") };
+    let unit = "L1.N33".to_owned();
     let ran = mechscope(&["label", &unit, "--index", arg(folder.path()), "--endpoint", &url, "--format", "json"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.err.contains(&format!("contexts of 1 neurons are sent to {url} (stub)")), "{}", ran.err);
@@ -116,8 +108,8 @@ fn what_answers_nothing_leaves_no_name() {
     let folder = tempfile::tempdir().unwrap();
     index(folder.path());
     let place = arg(folder.path());
-    let nobody = mechscope(&["label", "L1.N2", "--index", place, "--endpoint", "http://127.0.0.1:9/v1"]);
-    assert_eq!(nobody.code, Some(1));
+    let nobody = mechscope(&["label", "L1.N33", "--index", place, "--endpoint", "http://127.0.0.1:9/v1"]);
+    assert!(nobody.code == Some(1) && nobody.err.contains("cannot reach"), "{}", nobody.err);
     let no_address = mechscope(&["label", "L1.N2", "--index", place, "--endpoint", "localhost"]);
     assert!(no_address.code == Some(1), "{}", no_address.err);
     let nothing = mechscope(&["label", "L1.N2", "--index", place]);
@@ -135,4 +127,28 @@ fn names_of_others_are_taken_over() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let found = mechscope(&["search", "places in", "--index", arg(folder.path()), "--format", "tsv"]);
     assert!(found.output().contains("L1.N7\t+\tlabel\tplaces in Delaware\t"), "{}", found.out);
+}
+
+#[test]
+fn what_is_exported_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    index(folder.path());
+    let (place, out) = (arg(folder.path()).to_owned(), folder.path().join("features"));
+    let export = |format| {
+        let ran = mechscope(&["sweep", "export", &place, "--format", format, "--layer", "1", "-o", arg(&out)]);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+    };
+    export("circuit-tracer");
+    let file = out.join(format!("{}.json", mechscope::corpus::labels::import::cantor(1, 2)));
+    let feature: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let page = mechscope(&["unit", "L1.N2", "--index", &place, "--format", "json"]).json();
+    let first = &feature["examples_quantiles"][0]["examples"][0];
+    assert_eq!((&first["tokens"], &feature["index"]), (&page["contexts"][0]["tokens"], &2.into()));
+    let ran = mechscope(&["label", "--index", &place, "--import", arg(&file)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    export("neuronpedia");
+    let lines = std::fs::read_to_string(out.join("1.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((line["layer"].as_str(), line["index"].as_str()), (Some("1-neurons"), Some("0")));
+    assert_eq!(line["tokens"].as_array().unwrap().len(), line["values"].as_array().unwrap().len());
 }

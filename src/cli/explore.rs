@@ -11,7 +11,7 @@ use crate::app::session::Session;
 use crate::app::tour::TourStart;
 use crate::builtin;
 use crate::config::{Config, Given};
-use crate::engine::Setup;
+use crate::engine::{IndexPlaces, Setup};
 use crate::files::read_text_if_there;
 use crate::graph::format::json;
 use crate::keymap::Keymap;
@@ -197,9 +197,6 @@ impl Explore {
         let mut given = session.clone();
         given.model.clone_from(&begun.model);
         let asked = given != begun;
-        if let Some(place) = &self.index {
-            ensure!(place.exists(), "--index: {} is not there", place.display());
-        }
         // What cannot be opened is said before a screen is there that would cut it off.
         let policy = self.hub.before_screen(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
@@ -218,8 +215,7 @@ impl Explore {
                 bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
                 hub: policy,
-                index: self.index,
-                indices: paths::indices(),
+                index: index_places(self.index)?,
             },
             session,
             keymap,
@@ -234,6 +230,14 @@ impl Explore {
         let sessions = sessions.ok();
         run::run(settings, move |session| sessions.as_ref().map_or(Ok(()), |sessions| sessions.save(session)))
     }
+}
+
+/// The index that was given, which must be there, and where others are.
+fn index_places(given: Option<PathBuf>) -> Result<IndexPlaces> {
+    if let Some(place) = &given {
+        ensure!(place.exists(), "--index: {} is not there", place.display());
+    }
+    Ok(IndexPlaces { given, known: paths::indices() })
 }
 
 /// An option that was given now or in the session that is gone on with.

@@ -4,7 +4,7 @@ mod endpoint;
 
 use super::{OutputArgs, output};
 use crate::address::Address;
-use crate::corpus::detect::Trial;
+use crate::corpus::detect::LabelTrial;
 use crate::corpus::index::Index;
 use crate::corpus::labels::{LABELS, Labels, NamedUnit, import, neuron};
 use crate::corpus::plan::INDEX;
@@ -67,7 +67,7 @@ impl LabelArgs {
         for address in &self.units {
             let (layer, number) = neuron(address)
                 .with_context(|| format!("{address}: accepted: a neuron, L5.N300; an index has no other units"))?;
-            trials.push((layer, number, Trial::new(&index, layer, number)?));
+            trials.push((layer, number, LabelTrial::new(&index, layer, number)?));
         }
         let endpoint = Endpoint::new(url, self.endpoint_model.as_deref(), self.patience)?;
         output::remark(&format!("contexts of {} neurons are sent to {}", trials.len(), endpoint.describe()));

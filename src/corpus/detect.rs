@@ -14,7 +14,7 @@ const DENSEST: f64 = 0.02;
 
 /// What a name is made from, and what it is tested on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trial {
+pub struct LabelTrial {
     /// Contexts with the token where the unit is strongest in double brackets.
     pub shown: Vec<String>,
     /// Contexts, and whether the unit fires in each.
@@ -26,7 +26,7 @@ pub struct Trial {
 /// Asks a language model; its answer.
 pub type Asked<'a> = &'a mut dyn FnMut(&str) -> Result<String>;
 
-impl Trial {
+impl LabelTrial {
     /// The trial of a neuron, the same every time: every second of its strongest contexts is held out, and as many contexts that none of its examples is in.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Trial {
             examples.len(),
             2 * HELD_OUT
         );
-        let mut trial = Trial { shown: Vec::new(), held_out: Vec::new(), case };
+        let mut trial = LabelTrial { shown: Vec::new(), held_out: Vec::new(), case };
         for (i, example) in examples.iter().enumerate() {
             if i % 2 == 0 {
                 let at = (example.example.pos as usize).saturating_sub(example.first);
@@ -129,9 +129,9 @@ fn text_hash(text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn trial() -> Trial {
+    fn trial() -> LabelTrial {
         let held_out = (0..10).map(|i| (format!("text {i}"), i % 2 == 0)).collect();
-        Trial { shown: vec!["a [[b]] c".to_owned()], held_out, case: 0 }
+        LabelTrial { shown: vec!["a [[b]] c".to_owned()], held_out, case: 0 }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::case::KeepSettings;
 use super::context::CorpusContext;
 use super::exact::Exact;
-use super::tile::{Activations, ContextRows, TILE, Tile};
+use super::tile::{Activations, ContextRows, TILE, UnitTile};
 use super::unit::Unit;
 use crate::model::kernel::widest;
 use rayon::prelude::*;
@@ -57,7 +57,7 @@ impl LayerUnits {
     /// Takes in the activations of a batch `[batch * pos, d_mlp]`, with gate and branch where there are those. A unit is one thread's alone.
     pub fn observe(&mut self, post: &[f32], gated: Option<(&[f32], &[f32])>, batch: &Batch, kept: &KeepSettings) {
         thread_local! {
-            static ROOM: RefCell<Tile> = RefCell::default();
+            static ROOM: RefCell<UnitTile> = RefCell::default();
         }
         let all = Activations { post, gated, width: self.units.len() };
         self.units.par_chunks_mut(TILE).enumerate().for_each(|(tile, units)| {

@@ -51,7 +51,7 @@ struct Sums {
 
 /// Room for the positions of one context, used again for the next.
 #[derive(Default)]
-pub struct Tile {
+pub struct UnitTile {
     values: Vec<[f32; TILE]>,
     codes: Vec<[u16; TILE]>,
 }
@@ -80,7 +80,7 @@ fn case(value: f32, gated: Option<(f32, f32)>) -> u16 {
 
 widest! {
     /// Takes the positions of a context out of a batch, `n` units from `from` on, and codes them.
-    fn code(tile: &mut Tile, all: Activations, from: usize, n: usize, rows: ContextRows, floors: &Floors) {
+    fn code(tile: &mut UnitTile, all: Activations, from: usize, n: usize, rows: ContextRows, floors: &Floors) {
         let (row, context, hashes) = rows;
         for pos in 0..context.ids.len() {
             let at = (row + pos) * all.width + from;
@@ -149,7 +149,7 @@ widest! {
     }
 }
 
-impl Tile {
+impl UnitTile {
     /// Takes in the activations of `units`, the neurons from `from` on, over one context.
     pub fn observe(
         &mut self,

@@ -17,10 +17,10 @@ impl Worker {
     /// Where the index of the open model is, if there is one.
     pub(super) fn index(&self, open: &Open) -> Option<PathBuf> {
         let found = || {
-            let folder = self.setup.indices.as_ref()?.join(identity::of_model(&open.model.source).ok()?);
+            let folder = self.setup.index.known.as_ref()?.join(identity::of_model(&open.model.source).ok()?);
             folder.join(INDEX).is_file().then_some(folder)
         };
-        self.setup.index.clone().or_else(|| open.index.get_or_init(found).clone())
+        self.setup.index.given.clone().or_else(|| open.index.get_or_init(found).clone())
     }
 
     /// The parameters of a method, with the index where it reads one and none is named.

@@ -1,7 +1,6 @@
 //! What an index of a corpus says of neurons, beside what they do in this prompt.
 
 use super::LayerNeurons;
-use super::table::Neuron;
 use crate::address::{Address, Part};
 use crate::analysis::Job;
 use crate::cast::{single, size};
@@ -56,17 +55,17 @@ pub fn index(job: &Job) -> Result<Option<Arc<Index>>> {
 }
 
 /// What the index says of neurons of a report.
-pub struct Evidence {
+pub struct IndexColumns {
     index: Arc<Index>,
-    briefs: BTreeMap<Neuron, Brief>,
+    briefs: BTreeMap<(usize, usize), Brief>,
 }
 
-impl Evidence {
+impl IndexColumns {
     /// Of these neurons; whole layers are read at once.
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn of(job: &Job, layers: &[LayerNeurons], chosen: &[Neuron]) -> Result<Option<Self>> {
+    pub fn of(job: &Job, layers: &[LayerNeurons], chosen: &[(usize, usize)]) -> Result<Option<Self>> {
         let Some(index) = index(job)? else { return Ok(None) };
         let mut sorted = chosen.to_vec();
         sorted.sort_unstable();
@@ -75,7 +74,7 @@ impl Evidence {
             let (l, first) = some[0];
             briefs.extend(some.iter().copied().zip(index.briefs(layers[l].layer, first, some.len())?));
         }
-        Ok(Some(Evidence { index, briefs }))
+        Ok(Some(IndexColumns { index, briefs }))
     }
 
     /// The columns that a table of neurons gains.
@@ -89,7 +88,7 @@ impl Evidence {
     }
 
     /// The cells of a neuron whose activation here is `value`.
-    pub fn cells(&self, neuron: Neuron, layer: usize, value: f32) -> [Cell; 4] {
+    pub fn cells(&self, neuron: (usize, usize), layer: usize, value: f32) -> [Cell; 4] {
         let Some(brief) = self.briefs.get(&neuron) else { return [const { Cell::Empty }; 4] };
         let pieces = brief.tokens.iter().take(FEW).map(|id| self.index.piece(*id).unwrap_or_default());
         let tokens = pieces.map(|piece| format!("{piece:?}")).collect::<Vec<_>>().join(" ");

@@ -1,7 +1,7 @@
 //! The table of neurons: what each does here and what it writes.
 
 use super::LayerNeurons;
-use super::evidence::Evidence;
+use super::evidence::IndexColumns;
 use crate::address::{Address, Part};
 use crate::analysis::Job;
 use crate::analysis::vocabulary::{self, Projection};
@@ -75,7 +75,7 @@ pub(super) fn table(
     written: &Written,
     everywhere: Option<&Grid>,
 ) -> Result<Table> {
-    let evidence = Evidence::of(job, layers, chosen)?;
+    let evidence = IndexColumns::of(job, layers, chosen)?;
     let of = |layers| of_one_run(job, layers, chosen, written, (everywhere, evidence.as_ref()));
     Ok(match clean {
         Some(clean) => of(layers).beside(&of(clean), &["activation", "attribution", "direct_effect"]),
@@ -88,7 +88,7 @@ fn of_one_run(
     layers: &[LayerNeurons],
     chosen: &[Neuron],
     written: &Written,
-    (everywhere, evidence): (Option<&Grid>, Option<&Evidence>),
+    (everywhere, evidence): (Option<&Grid>, Option<&IndexColumns>),
 ) -> Table {
     let logit = |name: &str| Column::number(name, "logit", 4);
     let mut columns = vec![
@@ -101,7 +101,7 @@ fn of_one_run(
         columns.push(Column::series("activations"));
     }
     if evidence.is_some() {
-        columns.extend(Evidence::columns());
+        columns.extend(IndexColumns::columns());
     }
     columns.extend([
         Column::number("write_norm", "", 3),

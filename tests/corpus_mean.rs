@@ -38,7 +38,7 @@ fn an_edit_takes_the_mean_over_the_corpus() {
     let logits = |edit: &str| {
         let ran = mechscope(&["predict", "-p", prompt, "--edit", edit, "--format", "json"]);
         assert_eq!(ran.code, Some(0), "{}", ran.err);
-        ran.json()["next"].as_array().unwrap().iter().filter_map(|row| row["logit"].as_f64()).collect::<Vec<_>>()
+        ran.json()["top"].as_array().unwrap().iter().filter_map(|row| row["logit"].as_f64()).collect::<Vec<_>>()
     };
     let (of_index, of_number) =
         (logits(&format!("L1.N33=mean:@{}", arg(folder.path()))), logits(&format!("L1.N33={mean}")));

@@ -129,10 +129,11 @@ pub fn page(job: &Job, report: &mut Report, (layer, neuron): (usize, usize), val
         Column::text("document"),
         Column::integer("token"),
     ]);
+    let bos = job.model.text.as_ref().and_then(|text| text.bos_id().map(|id| text.piece(id)));
     for shown in page.examples(case, CONTEXTS)? {
         let document = format!("{}:{}", shown.file, shown.offset);
         let at = shown.example.start as usize + shown.example.pos as usize;
-        table.push([shown.example.value.into(), context(shown), document.into(), at.into()]);
+        table.push([shown.example.value.into(), context(shown, bos.as_deref()), document.into(), at.into()]);
     }
     report.table("contexts", "Where it is strongest in the corpus", table);
     let mut table = Table::new([Column::number("max", "", 3), Column::token("token")]);
@@ -150,9 +151,11 @@ pub fn page(job: &Job, report: &mut Report, (layer, neuron): (usize, usize), val
     Ok(())
 }
 
-fn context(shown: ShownExample) -> Cell {
+/// The text around an example without the BOS before it, which a prompt gets anyway.
+fn context(shown: ShownExample, bos: Option<&str>) -> Cell {
     let activations = shown.activations.into_iter().chain(std::iter::repeat(0.0));
-    Cell::Tokens(shown.tokens.into_iter().zip(activations).collect())
+    let begins = shown.first == 0 && bos.is_some() && shown.tokens.first().map(String::as_str) == bos;
+    Cell::Tokens(shown.tokens.into_iter().zip(activations).skip(usize::from(begins)).collect())
 }
 
 /// Bins two by two, with the one that holds the activation of this prompt marked.

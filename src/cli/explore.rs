@@ -213,12 +213,7 @@ impl Explore {
         // What cannot be opened is said before a screen is there that would cut it off.
         let policy = self.hub.before_screen(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
-        let colors = match (config.theme, shown) {
-            (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
-            (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
-            (_, Depth::True) => Colors::True,
-            _ => Colors::Many,
-        };
+        let colors = colors(config.theme, shown);
         let settings = ExplorerSettings {
             setup: Setup {
                 options: Options {
@@ -252,6 +247,16 @@ fn index_places(given: Option<PathBuf>) -> Result<IndexPlaces> {
         ensure!(place.exists(), "--index: {} is not there", place.display());
     }
     Ok(IndexPlaces { given, known: paths::indices() })
+}
+
+/// The colours that a theme has on a terminal that shows so many.
+fn colors(theme: ThemeName, shown: Depth) -> Colors {
+    match (theme, shown) {
+        (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
+        (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
+        (_, Depth::True) => Colors::True,
+        _ => Colors::Many,
+    }
 }
 
 /// An option that was given now or in the session that is gone on with.

@@ -4,6 +4,7 @@ mod ask;
 mod circuit;
 mod doctor;
 mod edits;
+mod examples;
 mod explore;
 mod generate;
 mod graph;
@@ -31,6 +32,8 @@ mod trust;
 mod unit;
 mod verify;
 mod weights;
+
+pub use examples::parse;
 
 use crate::analysis;
 use crate::analysis::input::Input;
@@ -144,7 +147,8 @@ pub enum Command {
 /// Which model, and where it computes.
 #[derive(Args, Debug)]
 pub struct ModelArgs {
-    /// Built-in name, folder, or name in the Hugging Face cache (org/name or org/name@revision)
+    /// A built-in model (hello, induction), a folder in Hugging Face layout, a GGUF file, or org/name or org/name@revision: from the
+    /// Hugging Face cache, or downloaded into it
     #[arg(short, long, default_value = source::DEFAULT)]
     pub model: String,
     /// Where it computes.

@@ -1,7 +1,6 @@
 //! The `mechscope` program.
 
-use clap::Parser;
-use mechscope::cli::{Cli, closed_pipe, complain};
+use mechscope::cli::{closed_pipe, complain, parse};
 use mechscope::model::memory::allocator::Allocator;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use std::process::ExitCode;
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match parse().run() {
         Ok(code) => ExitCode::from(code),
         Err(e) if closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {

@@ -287,7 +287,7 @@ fn features_are_edited_in_every_command() {
     let stream = |args: &[&str]| {
         let site = "blocks.3.hook_resid_post";
         answer(mechscope(&[&["trace", "--sites", site, "--out", file.to_str().unwrap()], args].concat()));
-        let all = candle_core::safetensors::load(&file, &candle_core::Device::Cpu).unwrap();
+        let all = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
         all[site].flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
     assert_ne!(stream(&EDIT), stream(&EDIT[..2]));

@@ -141,6 +141,9 @@ fn the_pages_name_every_family_and_command() {
             assert!(text.contains(&format!("`{kind}`")), "{kind} is not in docs/models.md");
         }
     }
+    let front = &pages()[0].1;
+    let families = format!("{} families", mechscope::model::families::ALL.len());
+    assert_eq!(front.matches(&families).count(), 2, "README.md says otherwise than {families}");
     let help = shell("mechscope --help", Path::new("."));
     let commands = help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
     // What goes on in a second line stands further in.
@@ -148,4 +151,25 @@ fn the_pages_name_every_family_and_command() {
     for command in first_lines.filter_map(|l| l.split_whitespace().next()) {
         assert!(text.contains(&format!("mechscope {command}")), "no page tells of `mechscope {command}`");
     }
+}
+
+#[test]
+fn examples_of_the_help_that_need_no_file_do_something() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |words: &str| shell(&format!("mechscope {words} --help"), folder.path());
+    let listed = help("");
+    let commands = listed.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
+    let mut ran = 0;
+    for command in commands.filter(|l| !l.starts_with("   ")).filter_map(|l| l.split_whitespace().next()) {
+        let text = help(command);
+        let lines = text.lines().skip_while(|l| *l != "Examples:").skip(1).take_while(|l| !l.is_empty());
+        let examples: Vec<&str> = lines.map(str::trim).collect();
+        let needs = ["model.gguf", "org/", "HuggingFaceTB", "graph.json", "corpus", "planned", "evidence", "man -l"];
+        let alone = |line: &&&str| !needs.iter().any(|file| line.contains(file)) && !line.contains("session log");
+        for line in examples.iter().filter(alone) {
+            shell(line, folder.path());
+            ran += 1;
+        }
+    }
+    assert!(ran > 30, "{ran} examples");
 }

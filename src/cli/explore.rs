@@ -36,7 +36,8 @@ const LIST: &str = "list";
 /// Options of the explorer.
 #[derive(Args, Debug)]
 pub struct Explore {
-    /// Built-in name, folder, or name in the Hugging Face cache
+    /// A built-in model (hello, induction), a folder in Hugging Face layout, a GGUF file, or org/name or org/name@revision: from the
+    /// Hugging Face cache, or downloaded into it
     #[arg(short, long)]
     model: Option<String>,
     /// The prompt to begin with

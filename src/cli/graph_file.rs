@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub struct GraphFileArgs {
     /// A graph file: ours, circuit-tracer's or Neuronpedia's
     pub file: PathBuf,
-    /// The model that the graph was made from: a built-in name, a folder, or a name in the Hugging Face cache; the one that the file names when
+    /// The model that the graph was made from: a built-in model, a folder, a GGUF file, or org/name of the Hugging Face Hub; the one that the file names when
     /// not given
     #[arg(short, long)]
     model: Option<String>,

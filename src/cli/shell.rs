@@ -1,8 +1,8 @@
 //! What a shell and `man` are told of the command line: completions and manual pages, made from its definition.
 
-use super::Cli;
+use super::examples::program;
 use anyhow::{Context, Result};
-use clap::{Args, CommandFactory};
+use clap::Args;
 use std::io::Write;
 
 /// Options of `mechscope completions`.
@@ -23,7 +23,7 @@ impl Completions {
     /// Prints the script.
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "mechscope", &mut script);
+        clap_complete::generate(self.shell, &mut program(), "mechscope", &mut script);
         Ok(std::io::stdout().lock().write_all(&script)?)
     }
 }
@@ -31,7 +31,7 @@ impl Completions {
 impl Man {
     /// Prints the page, in the format of man.
     pub fn run(self) -> Result<()> {
-        let mut program = Cli::command();
+        let mut program = program();
         program.build();
         let page = match &self.command {
             None => program,

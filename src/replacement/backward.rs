@@ -11,6 +11,7 @@ mod attention;
 mod mlp;
 
 use super::direct::LogitWeights;
+use super::norm::over_rows;
 use super::patterns::RotaryTables;
 use super::rules::{Gate, GradientRule, Rules};
 use super::transpose::{linear_back, norm_back, norm_back_exact};
@@ -45,6 +46,8 @@ pub(super) type EachLayer<'a> = &'a mut dyn FnMut(usize, &Tensor, &Tensor) -> Re
 pub struct StreamGradients {
     /// To the embeddings (token plus position): `[n, d_model]`.
     pub embed: Tensor,
+    /// What biases add to the target that values and neurons read, those of the norms before them included; 0 where patterns or norms are not held.
+    pub biases: f64,
     sites: BTreeMap<Site, Tensor>,
 }
 
@@ -67,6 +70,8 @@ pub(super) struct Stream {
     pub gradient: Tensor,
     pub first: usize,
     pub n_pos: usize,
+    /// What biases that were read so far add to the target ([`StreamGradients::biases`]).
+    pub biases: f64,
     /// Gradients that were asked for.
     pub sites: BTreeMap<Site, Tensor>,
 }
@@ -170,7 +175,7 @@ impl Decoder {
             heads.push(to_heads.clone());
             Ok(())
         };
-        let StreamGradients { embed, sites } = self.backward_by_layers(gradient, by, &mut each, step)?;
+        let StreamGradients { embed, sites, .. } = self.backward_by_layers(gradient, by, &mut each, step)?;
         neurons.reverse();
         heads.reverse();
         Ok(Gradients { neurons, heads, embed, sites })
@@ -200,7 +205,7 @@ impl Decoder {
         }
         let embed = stream.whole(&stream.gradient)?;
         stream.keep(&pass, Site::Embed, &embed)?;
-        Ok(StreamGradients { embed, sites: stream.sites })
+        Ok(StreamGradients { embed, biases: stream.biases, sites: stream.sites })
     }
 
     /// Takes the gradient from after block `l` to before it; returns those to its neurons and heads. `half` is asked between MLP and attention.
@@ -227,6 +232,7 @@ impl Decoder {
         } else {
             let through = pass.passes.apply(at(S::MlpPost), to_neurons.clone(), first)?;
             let read = block.mlp.backward(l, &through, stream, pass)?;
+            stream.read_bias(pass, &read, block.ln2.as_ref().and_then(|norm| norm.bias.as_ref()))?;
             let reads = if parallel { S::ResidPre } else { S::ResidMid };
             Some(pass.norm_back(read, &block.ln2, stream, l, (S::Ln2Scale, reads))?)
         };
@@ -255,7 +261,7 @@ impl Decoder {
 impl Stream {
     /// A gradient `[rows, d_model]` for positions `first .. n_pos`.
     pub fn new(gradient: Tensor, first: usize, n_pos: usize) -> Self {
-        Stream { gradient, first, n_pos, sites: BTreeMap::new() }
+        Stream { gradient, first, n_pos, biases: 0.0, sites: BTreeMap::new() }
     }
 
     /// `x` `[rows, width]` with zeros for the positions before `first`: `[n_pos, width]`.
@@ -282,6 +288,14 @@ impl Stream {
             Some(norm) => Ok(ops::norm_with_scale(x, norm, &self.rows(trace, layer, site)?)?),
             None => Ok(x.clone()),
         }
+    }
+
+    /// Adds what a bias is worth that stands where this gradient `[rows, width]` is to, once for every row.
+    pub fn read_bias(&mut self, pass: &Pass, gradient: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+        if let (Some(bias), true) = (bias, pass.rules.is_linear()) {
+            self.biases += over_rows(gradient, bias)?;
+        }
+        Ok(())
     }
 
     /// Keeps the gradient to a site, `[rows, width]`, if it was asked for.

@@ -368,12 +368,8 @@ impl<'a> Circuit<'a> {
 impl OneBackward {
     fn new(model: &Decoder, trace: &Trace, goal: &Goal, rules: Rules, passes: &Passes, step: Step) -> Result<Self> {
         let wanted = |l: usize| {
-            let attention = &model.blocks[l].attention;
-            let biases = attention.v.bias.is_some() || model.blocks[l].ln1.as_ref().is_some_and(|n| n.bias.is_some());
             let sites: &[S] = match rules.patterns {
                 GradientRule::Exact => &[S::Q, S::K, S::MlpOut],
-                // Values are asked for their biases alone.
-                GradientRule::Frozen if biases => &[S::AttnOut, S::MlpOut, S::V],
                 GradientRule::Frozen => &[S::AttnOut, S::MlpOut],
             };
             sites.iter().map(move |s| Site::Block(l, *s))

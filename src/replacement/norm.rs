@@ -82,3 +82,9 @@ pub(super) fn vector(t: &Tensor) -> Result<Vec<f32>> {
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     single(a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>())
 }
+
+/// The sum over all rows of their products with one vector.
+pub(super) fn over_rows(rows: &Tensor, with: &Tensor) -> Result<f64> {
+    let with = vector(with)?;
+    Ok(vector(rows)?.chunks_exact(with.len()).map(|row| f64::from(dot(row, &with))).sum())
+}

@@ -65,4 +65,9 @@ impl Rules {
     pub const fn relp(gate: Gate) -> Self {
         Rules { norms: GradientRule::Frozen, patterns: GradientRule::Frozen, gates: Gates::Held(gate) }
     }
+
+    /// Whether everything is held, so that what units and biases write adds up.
+    pub fn is_linear(self) -> bool {
+        self.norms == GradientRule::Frozen && self.patterns == GradientRule::Frozen && self.gates != Gates::Exact
+    }
 }

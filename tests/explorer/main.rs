@@ -13,6 +13,7 @@ mod hostile;
 mod log;
 mod marks;
 mod patch;
+mod pictures;
 mod pins;
 mod prompts;
 mod random;

@@ -18,7 +18,8 @@ pub struct SpecArgs {
     /// A file with all of it: the fields are in docs/corpora.md; the other options rule over it
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
-    /// Built-in name, folder, or name in the Hugging Face cache
+    /// A built-in model (hello, induction), a folder in Hugging Face layout, a GGUF file, or org/name or org/name@revision: from the
+    /// Hugging Face cache, or downloaded into it
     #[arg(short, long)]
     pub model: Option<String>,
     /// The folder of the sweep

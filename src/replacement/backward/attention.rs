@@ -43,8 +43,10 @@ impl Decoder {
         let kept = stream.whole(&kept)?;
         stream.first = 0;
         stream.keep(pass, at(S::V), &values)?;
+        stream.read_bias(pass, &values, block.attention.v.bias.as_ref())?;
         let values = pass.passes.apply(at(S::V), values, 0)?;
         let mut read = linear_back(&values, &block.attention.v)?;
+        stream.read_bias(pass, &read, block.ln1.as_ref().and_then(|norm| norm.bias.as_ref()))?;
         if let Some(looks) = looks {
             read = (read + looks)?;
         }

@@ -28,6 +28,9 @@ impl Mlp {
                 stream.keep(pass, at(S::MlpPre), gate)?;
             }
         }
+        if pass.rules.is_linear() {
+            stream.biases += f64::from(branches.bias(self)?);
+        }
         branches.back(self)
     }
 }

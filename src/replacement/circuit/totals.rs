@@ -6,9 +6,8 @@ use crate::model::arch::Decoder;
 use crate::model::site::{BlockSite as S, Site};
 use crate::model::trace::Trace;
 use crate::replacement::backward::Gradients;
-use crate::replacement::branches::Branches;
 use crate::replacement::norm::{dot, vector};
-use crate::replacement::rules::{Gates, GradientRule};
+use crate::replacement::rules::GradientRule;
 use crate::replacement::transpose::{linear_back, norm_back, norm_back_exact};
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Tensor};
@@ -257,8 +256,8 @@ impl Circuit<'_> {
         if let Some(sum) = self.kept.biases.get() {
             return Ok(*sum);
         }
-        let mut sum = f64::from(self.kept.goal.bias);
-        for (l, block) in self.model.blocks.iter().enumerate() {
+        let mut sum = f64::from(self.kept.goal.bias) + self.frozen().biases;
+        for l in 0..self.model.blocks.len() {
             go_on()?;
             let at = |site| self.frozen().at(Site::Block(l, site)).context("the gradient was not kept");
             let rows = |site| -> Result<Vec<f32>> { vector(at(site)?) };
@@ -272,41 +271,11 @@ impl Circuit<'_> {
                 }
                 sum += f64::from(dot(&g, &written.attn_bias));
             }
-            let beta = block.ln1.as_ref().and_then(|norm| norm.bias.as_ref());
-            if beta.is_some() || block.attention.v.bias.is_some() {
-                let to_values = at(S::V)?;
-                if let Some(bias) = &block.attention.v.bias {
-                    sum += over_rows(to_values, bias)?;
-                }
-                if let Some(beta) = beta {
-                    sum += over_rows(&linear_back(to_values, &block.attention.v)?, beta)?;
-                }
-            }
-            sum += self.mlp_biases(l)?;
             if !written.mlp_bias.is_empty() {
                 sum += f64::from(dot(&rows(S::MlpOut)?, &written.mlp_bias));
             }
         }
         Ok(*self.kept.biases.get_or_init(|| single(sum)))
-    }
-
-    /// What the neurons of a layer read of biases, at all positions.
-    fn mlp_biases(&self, l: usize) -> Result<f64> {
-        let block = &self.model.blocks[l];
-        let mlp = &block.mlp;
-        let beta = block.ln2.as_ref().and_then(|norm| norm.bias.as_ref());
-        let own = mlp.input.bias.is_some() || mlp.gate.as_ref().is_some_and(|gate| gate.bias.is_some());
-        if beta.is_none() && !own {
-            return Ok(0.0);
-        }
-        let gradient = &self.to_neurons_of(&self.kept.frozen, l, 0..self.kept.goal.position + 1)?;
-        let rows = |site| -> Result<Tensor> {
-            Ok(self.trace.block(l, site)?.narrow(0, 0, gradient.dim(0)?)?.to_dtype(DType::F32)?.contiguous()?)
-        };
-        let up = mlp.gate.is_some().then(|| rows(S::MlpPreLinear)).transpose()?;
-        let branches = Branches::new(mlp, Gates::Held(self.kept.gate), gradient, &rows(S::MlpPre)?, up.as_ref())?;
-        let read = beta.map_or(Ok(0.0), |beta| over_rows(&branches.back(mlp)?, beta))?;
-        Ok(f64::from(branches.bias(mlp)?) + read)
     }
 
     /// What is left of the target's value beside the embeddings: biases, and what edits of the run wrote.
@@ -317,10 +286,4 @@ impl Circuit<'_> {
         let sum = self.embeddings(&self.frozen().embed)?.into_iter().map(f64::from).sum::<f64>();
         Ok(single(f64::from(self.kept.goal.value) - sum))
     }
-}
-
-/// The sum over all rows of their products with one vector.
-fn over_rows(rows: &Tensor, with: &Tensor) -> Result<f64> {
-    let with = vector(with)?;
-    Ok(vector(rows)?.chunks_exact(with.len()).map(|row| f64::from(dot(row, &with))).sum())
 }

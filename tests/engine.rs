@@ -201,7 +201,7 @@ fn a_test_that_cannot_be_made_is_refused_before_anything_runs() {
     let target = node(&graph, NodeKind::is_logit);
     let remainder = node(&graph, |kind| *kind == NodeKind::Error);
     for (what, says) in [
-        (Subjects::Nodes(vec![target]), "a target is a result"),
+        (Subjects::Nodes(vec![target]), "the target is the answer itself"),
         (Subjects::Nodes(vec![remainder]), "no unit that could be changed"),
         (Subjects::Nodes(vec![u32::MAX]), "the graph has no node"),
         (Subjects::Group("none".into(), Vec::new()), "has no members"),

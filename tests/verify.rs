@@ -428,7 +428,7 @@ fn what_cannot_be_tested_is_refused_with_a_reason() {
     let (logit, error) = (of(NodeKind::is_logit), of(|k| *k == NodeKind::Error));
     let neuron = of(|k| *k == NodeKind::Neuron);
     for (subject, with, says) in [
-        (Subject::Node(logit), Intervention::Zero, "a target is a result"),
+        (Subject::Node(logit), Intervention::Zero, "the target is the answer itself"),
         (Subject::Node(error), Intervention::Zero, "what the neurons shown leave"),
         (Subject::Node("x".into()), Intervention::Zero, "no node \"x\""),
         (Subject::Unit("L9.H0".into()), Intervention::Zero, "layer 9"),

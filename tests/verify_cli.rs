@@ -207,7 +207,7 @@ fn groups_may_hold_inputs_and_one_that_cannot_be_tested_is_left_out() {
     let ran = mechscope(&["verify", arg(&file), "-m", "induction", "--top", "0", "--groups", "--format", "json"]);
     let warnings: Vec<&str> = ran.err.lines().filter(|l| l.contains("warning")).collect();
     assert!(warnings.len() == 1 && warnings[0].contains("group \"bad\" is left out"), "{}", ran.err);
-    assert!(warnings[0].contains("a target is a result"), "{}", ran.err);
+    assert!(warnings[0].contains("the target is the answer itself"), "{}", ran.err);
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(rows(&report, "verified").len(), 2);
     let kept = rows(&report, "keep_only");

@@ -67,7 +67,10 @@ impl TestRequest {
                     "{}: it is what the neurons shown leave of an MLP output, no unit that could be changed",
                     node.name()
                 ),
-                NodeKind::Logit { .. } => bail!("{}: a target is a result; accepted: units and inputs", node.name()),
+                NodeKind::Logit { .. } => bail!(
+                    "{}: the target is the answer itself and cannot be changed; accepted: units and inputs",
+                    node.name()
+                ),
                 NodeKind::Bias | NodeKind::Other(_) => {
                     bail!("{}: {} nodes cannot be changed; accepted: units and inputs", node.name(), node.kind.name())
                 }

@@ -92,7 +92,7 @@ fn edits_out_of_range() {
         ("L0.H0@13<-0=0", "positions 0..=12"),
         ("L0.F3=0", "dictionary"),
         ("L0.error=0", "no dictionary is loaded"),
-        ("logit:5=0", "is a result; accepted"),
+        ("logit:5=0", "is an answer of the model and cannot be changed; accepted"),
         ("L0.N3+=steer:happy", "a neuron has one number"),
         ("L0.H1+=steer:no-such-direction", "no steering direction \"no-such-direction\"; looked for"),
         ("L0.H1=from:\"short\"", "accepted: equal lengths, or one position"),

@@ -149,7 +149,10 @@ impl Verifier<'_> {
                 }
                 None => bail!("it is what the neurons shown leave of an MLP output, no unit that could be changed"),
             }),
-            NodeKind::Logit { .. } => bail!("{}: a target is a result; accepted: units and inputs", node.name()),
+            NodeKind::Logit { .. } => bail!(
+                "{}: the target is the answer itself and cannot be changed; accepted: units and inputs",
+                node.name()
+            ),
             NodeKind::Bias | NodeKind::Other(_) => {
                 bail!("{}: {} nodes cannot be changed; accepted: units and inputs", node.name(), node.kind.name())
             }

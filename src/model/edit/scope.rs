@@ -81,7 +81,7 @@ impl<'a> Scope<'a> {
                 return Ok(vec![Touched::Columns { site: Site::Embed, rows, cols: 0..d, width: d }]);
             }
             Places::Logit(_) => bail!(
-                "{target} is a result; accepted: embed, heads and their q, k, v and pattern, neurons, attn, mlp, resid_pre, resid_mid, resid_post"
+                "{target} is an answer of the model and cannot be changed; accepted: embed, heads and their q, k, v and pattern, neurons, attn, mlp, resid_pre, resid_mid, resid_post"
             ),
             Places::Layers(_, parts) => *parts,
         };
@@ -192,7 +192,9 @@ pub fn place(model: &Decoder, address: &Address) -> Result<(Site, Range<usize>)>
     match &address.place {
         Component::Embed => Ok((Site::Embed, 0..d)),
         Component::Logit(_) => {
-            bail!("{address} is a result; accepted: embed, heads, neurons, attn, mlp, resid_pre, resid_mid, resid_post")
+            bail!(
+                "{address} is an answer of the model and cannot be changed; accepted: embed, heads, neurons, attn, mlp, resid_pre, resid_mid, resid_post"
+            )
         }
         Component::Unit { part: Part::Feature(_) | Part::Error, .. } => bail!("{address}: no dictionary is loaded"),
         Component::Unit { part: Part::Pattern(_), .. } => {

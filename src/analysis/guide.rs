@@ -157,7 +157,7 @@ impl Grade {
 
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct MethodSearch {
     /// A question in words.
     pub question: Option<String>,
     /// What it is about.
@@ -183,7 +183,7 @@ pub fn guide(method: &str) -> Option<&'static Guide> {
 }
 
 /// The methods that answer, the best first; without a question in the order of the catalogue. None if no method has a word of the question.
-pub fn select(wanted: &Wanted) -> Vec<Found> {
+pub fn select(wanted: &MethodSearch) -> Vec<Found> {
     let fits = |entry: &CatalogueEntry, guide: &Guide| {
         wanted.unit.is_none_or(|unit| guide.units.contains(&unit)) && wanted.grade.is_none_or(|g| g.given_by(entry))
     };
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     fn best(question: &str) -> &'static str {
-        let wanted = Wanted { question: Some(question.to_owned()), ..Wanted::default() };
+        let wanted = MethodSearch { question: Some(question.to_owned()), ..MethodSearch::default() };
         select(&wanted).first().map_or("nothing", |found| found.entry.about.name)
     }
 
@@ -300,7 +300,7 @@ mod tests {
     fn every_example_question_finds_its_own_method_among_the_first_three() {
         for guide in table::ALL {
             for ask in guide.asks {
-                let wanted = Wanted { question: Some((*ask).to_owned()), ..Wanted::default() };
+                let wanted = MethodSearch { question: Some((*ask).to_owned()), ..MethodSearch::default() };
                 let names: Vec<&str> = select(&wanted).iter().take(3).map(|f| f.entry.about.name).collect();
                 assert!(names.contains(&guide.method), "{ask:?} finds {names:?}, not {}", guide.method);
             }
@@ -310,18 +310,19 @@ mod tests {
     #[test]
     fn units_and_evidence_narrow_the_choice() {
         for unit in MethodUnit::ALL {
-            let found = select(&Wanted { unit: Some(unit), ..Wanted::default() });
+            let found = select(&MethodSearch { unit: Some(unit), ..MethodSearch::default() });
             assert!(!found.is_empty(), "nothing looks at {}", unit.name());
             assert!(found.iter().all(|f| f.guide.units.contains(&unit)));
         }
         for grade in Grade::ALL {
             assert!(
-                !select(&Wanted { grade: Some(grade), ..Wanted::default() }).is_empty(),
+                !select(&MethodSearch { grade: Some(grade), ..MethodSearch::default() }).is_empty(),
                 "nothing is {}",
                 grade.name()
             );
         }
-        let tested = select(&Wanted { unit: Some(MethodUnit::Head), grade: Some(Grade::TestedOnSet), question: None });
+        let tested =
+            select(&MethodSearch { unit: Some(MethodUnit::Head), grade: Some(Grade::TestedOnSet), question: None });
         let names: Vec<&str> = tested.iter().map(|f| f.entry.about.name).collect();
         assert!(names.contains(&"patch") && !names.contains(&"heads"), "{names:?}");
     }

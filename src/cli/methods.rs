@@ -3,7 +3,7 @@
 use super::ask::Options;
 use super::output::{self, OutputFormat};
 use super::{Cli, DeviceArgs, OutputArgs};
-use crate::analysis::guide::{self, Found, Grade, MethodUnit, ModelSize, Wanted};
+use crate::analysis::guide::{self, Found, Grade, MethodSearch, MethodUnit, ModelSize};
 use crate::analysis::param::ParamKind;
 use crate::analysis::{self, glossary};
 use crate::cast::single;
@@ -71,7 +71,7 @@ impl Methods {
         if let Some(word) = &self.glossary {
             return explain(word, &self.output);
         }
-        let wanted = Wanted { question: self.question.clone(), unit: self.unit, grade: self.evidence };
+        let wanted = MethodSearch { question: self.question.clone(), unit: self.unit, grade: self.evidence };
         let found = guide::select(&wanted);
         ensure!(
             !found.is_empty(),

@@ -104,6 +104,7 @@ impl Asker {
             bos: Bos::Auto,
             directions: Vec::new(),
             hub: Policy::new(true, false),
+            index: Default::default(),
         };
         let engine = Engine::start(setup, move |reply| sender.send((Moment::now(), reply)).is_ok()).unwrap();
         let mut asker = Asker { engine, replies, last: 0 };

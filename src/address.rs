@@ -144,7 +144,8 @@ pub enum Op {
     Mean,
     /// The mean over the positions of a run on another prompt: `=mean:"prompt"`.
     MeanOf(String),
-    /// The mean over the clean prompts of a set: `=mean:@builtin:ioi` over all their positions, `=mean:@set.jsonl:pos` position by position.
+    /// The mean over the clean prompts of a set: `=mean:@builtin:ioi` over all their positions, `=mean:@set.jsonl:pos` position by position; or over a corpus, by
+    /// the folder of its index: `=mean:@evidence`.
     MeanOfSet {
         /// The set's name or file.
         set: String,

@@ -11,6 +11,7 @@ mod graph;
 mod graph_file;
 mod hub;
 mod intervene;
+mod label;
 mod loadings;
 mod methods;
 mod models;
@@ -116,6 +117,8 @@ pub enum Command {
     Unit(unit::UnitArgs),
     /// Search an index for neurons by their names and by what they fire on
     Search(unit::SearchArgs),
+    /// Name neurons of an index: by a language model at an address, or by files of others
+    Label(label::LabelArgs),
     /// Take the guided tour: six stops on the built-in model, and one on a real model if one is there
     Tour(tour::TourArgs),
     /// Print the catalogue of methods: what each answers, assumes and costs
@@ -329,6 +332,7 @@ impl Cli {
             Some(Command::Loadings(c)) => c.run(),
             Some(Command::Unit(c)) => c.run(),
             Some(Command::Search(c)) => c.run(),
+            Some(Command::Label(c)) => c.run(),
             Some(Command::Sweep { command }) => command.run(),
             Some(Command::Tour(c)) => return c.run(),
             Some(Command::Methods(c)) => c.run(),

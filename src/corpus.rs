@@ -8,9 +8,11 @@
 pub mod blocks;
 pub mod case;
 pub mod context;
+pub mod detect;
 pub mod drivers;
 pub mod exact;
 pub mod example;
+pub mod export;
 pub mod histogram;
 pub mod identity;
 pub mod index;
@@ -24,5 +26,6 @@ pub mod spec;
 pub mod state;
 pub mod status;
 pub mod tensors;
+pub mod tile;
 pub mod unit;
 pub mod worker;

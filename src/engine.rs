@@ -2,6 +2,7 @@
 //! background, on the same thread: the cores are its own meanwhile, and nothing is computed twice at a time.
 
 mod answer;
+mod evidence;
 mod hub;
 mod jobs;
 mod kept;
@@ -37,6 +38,17 @@ pub struct Setup {
     pub directions: Vec<PathBuf>,
     /// What may be fetched.
     pub hub: Policy,
+    /// Where the index of a corpus is that tables and pages of neurons have numbers from.
+    pub index: IndexPlaces,
+}
+
+/// Where an index of a corpus is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct IndexPlaces {
+    /// The one that was given, by its folder or file.
+    pub given: Option<PathBuf>,
+    /// A folder of indices, each in a folder with the identity of its model as name: that of the open model is used where none is given.
+    pub known: Option<PathBuf>,
 }
 
 /// Lets the threads that answer keys go before this one where all processors are busy.

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod caught;
 pub mod checkpoint;
 pub mod config;
+mod corpus_mean;
 pub mod device;
 pub mod dictionary;
 pub mod edit;

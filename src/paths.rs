@@ -23,6 +23,11 @@ pub fn data() -> Option<PathBuf> {
     project().map(|p| p.data_dir().to_owned())
 }
 
+/// Where indices of corpora are looked for, each in a folder with the identity of its model as name.
+pub fn indices() -> Option<PathBuf> {
+    data().map(|d| d.join("indices"))
+}
+
 /// Where saved steering directions are looked for.
 pub fn directions() -> Option<PathBuf> {
     data().map(|d| d.join("steer"))

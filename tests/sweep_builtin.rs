@@ -96,6 +96,39 @@ fn the_commands_print_what_scripts_hold_on_to() {
 }
 
 #[test]
+fn what_neurons_fire_on_stands_beside_what_they_do_here() {
+    let texas = STATES.iter().position(|state| state.name == "Texas").unwrap();
+    let unit = format!("L1.N{texas}");
+    let prompt = "The city of Dallas is in the state of";
+    let asked = |more: &[&str]| {
+        let fixed = ["neurons", "-p", prompt, "--index", arg(index()), "--format", "json"];
+        mechscope(&[&fixed[..], more].concat()).json()
+    };
+    // On the city, only the neuron of its state is where few positions of the corpus are.
+    let report = asked(&["--layer", "1", "--position", "-6", "--filter", "percentile>99 density<0.01", "--top", "0"]);
+    let rows = report["neurons"].as_array().unwrap();
+    let address = |row: &serde_json::Value| row["neuron"].as_str().unwrap().split('@').next().unwrap().to_owned();
+    let found = rows.iter().find(|row| address(row) == unit);
+    let row = found.unwrap_or_else(|| panic!("{unit} is not among {rows:?}"));
+    assert!(rows.len() < 60 && row["fires_on"].as_str().unwrap().contains("\" "), "{rows:?}");
+    let by_token = asked(&["--layer", "1", "--filter", "\"Houston\"", "--top", "0"]);
+    assert!(by_token["neurons"].as_array().unwrap().iter().any(|row| address(row) == unit));
+
+    let page = asked(&["--neuron", &unit, "--position", "-6"]);
+    assert!(page["percentile"].as_f64().unwrap() > 99.0 && page["density"].as_f64().unwrap() < 0.01);
+    let contexts = page["contexts"].as_array().unwrap();
+    assert_eq!(contexts.len(), 20);
+    let context = contexts[0]["context"].as_array().unwrap();
+    let strongest = context.iter().map(|pair| pair[1].as_f64().unwrap()).fold(0.0, f64::max);
+    assert!((strongest - contexts[0]["value"].as_f64().unwrap()).abs() < 2e-3 * strongest);
+    assert_eq!(page["histogram"].as_array().unwrap().iter().filter(|bin| !bin["here"].is_null()).count(), 1);
+    assert!(page["companions"].as_array().is_some());
+
+    let other = mechscope(&["neurons", "-m", "induction", "-p", "a", "--index", arg(index())]);
+    assert!(other.code == Some(1) && other.err.contains("is of another model"), "{}", other.err);
+}
+
+#[test]
 fn labels_beside_an_index_are_shown_and_searched() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(index().join(INDEX), folder.path().join(INDEX)).unwrap();

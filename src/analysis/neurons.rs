@@ -1,6 +1,7 @@
 //! MLP neurons at a position: how active, what they did for the target, what they write.
 
 mod choose;
+mod evidence;
 pub(super) mod links;
 mod one;
 mod sections;
@@ -103,6 +104,12 @@ static ABOUT: About = About {
             kind: ParamKind::Flag,
             default: "false",
             help: "Print the activation at every position too",
+        },
+        Param {
+            name: "index",
+            kind: ParamKind::Text,
+            default: "",
+            help: "A folder that mechscope sweep made of this model: percentile, density, tokens and label of each, contexts of one",
         },
     ],
 };

@@ -1,5 +1,6 @@
 //! A pane: a report and a cursor in it, what was asked for, and how far that is.
 
+mod context;
 mod find;
 mod scroll;
 

@@ -173,7 +173,9 @@ fn json(cell: &Cell) -> serde_json::Value {
     match cell {
         Cell::Empty => serde_json::Value::Null,
         Cell::Integer(value) => (*value).into(),
-        Cell::Number(_) | Cell::Series(_) => serde_json::to_value(Printed(cell)).unwrap_or(serde_json::Value::Null),
+        Cell::Number(_) | Cell::Series(_) | Cell::Tokens(_) => {
+            serde_json::to_value(Printed(cell)).unwrap_or(serde_json::Value::Null)
+        }
         other => plain(other).into(),
     }
 }

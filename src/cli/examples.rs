@@ -141,9 +141,17 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("sweep run", &["mechscope sweep run planned --shards 3/16"]),
     ("sweep status", &["mechscope sweep status planned"]),
     ("sweep merge", &["mechscope sweep merge planned"]),
+    ("sweep export", &["mechscope sweep export evidence --format circuit-tracer --layer 1 -o features"]),
     ("sweep local", &["mechscope sweep local -m hello corpus.txt --documents line -o evidence"]),
     ("unit", &["mechscope unit L1.N33 --index evidence"]),
     ("search", &["mechscope search Texas --index evidence"]),
+    (
+        "label",
+        &[
+            "mechscope label L1.N33 --index evidence --endpoint http://localhost:8080/v1",
+            "mechscope label --index evidence --import batch-0.jsonl",
+        ],
+    ),
     ("tour", &["mechscope tour", "mechscope tour 3"]),
     ("methods", &["mechscope methods"]),
     ("models", &["mechscope models", "mechscope models --model HuggingFaceTB/SmolLM2-135M-Instruct"]),

@@ -11,7 +11,7 @@ use crate::app::session::Session;
 use crate::app::tour::TourStart;
 use crate::builtin;
 use crate::config::{Config, Given};
-use crate::engine::Setup;
+use crate::engine::{IndexPlaces, Setup};
 use crate::files::read_text_if_there;
 use crate::graph::format::json;
 use crate::keymap::Keymap;
@@ -24,10 +24,10 @@ use crate::run::{self, ExplorerSettings};
 use crate::terminal::color::{Depth, depth};
 use crate::view::theme::{Colors, Theme, ThemeName};
 use crate::{log, paths, report};
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// What `--resume` prints the sessions for.
@@ -55,6 +55,9 @@ pub struct Explore {
     /// A folder of transcoders: graphs are of its features
     #[arg(long, value_name = "DIR")]
     dictionary: Option<String>,
+    /// An index of a corpus that mechscope sweep made of this model: neurons show what they fire on
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
     /// A graph file to begin with: ours, circuit-tracer's or Neuronpedia's
     #[arg(long, value_name = "FILE")]
     graph: Option<String>,
@@ -213,6 +216,7 @@ impl Explore {
                 bos: option(&session, "bos")?,
                 directions: paths::directions().into_iter().collect(),
                 hub: policy,
+                index: index_places(self.index)?,
             },
             session,
             keymap,
@@ -227,6 +231,14 @@ impl Explore {
         let sessions = sessions.ok();
         run::run(settings, move |session| sessions.as_ref().map_or(Ok(()), |sessions| sessions.save(session)))
     }
+}
+
+/// The index that was given, which must be there, and where others are.
+fn index_places(given: Option<PathBuf>) -> Result<IndexPlaces> {
+    if let Some(place) = &given {
+        ensure!(place.exists(), "--index: {} is not there", place.display());
+    }
+    Ok(IndexPlaces { given, known: paths::indices() })
 }
 
 /// An option that was given now or in the session that is gone on with.

@@ -1,5 +1,6 @@
 //! `mechscope sweep`: what units fire on over a corpus.
 
+mod export;
 mod run;
 mod spec;
 mod status;
@@ -30,6 +31,8 @@ pub enum SweepCommand {
     Status(status::Status),
     /// Merge parts, or indices, to an index
     Merge(Merge),
+    /// Write an index in the formats of others
+    Export(export::Export),
 }
 
 impl SweepCommand {
@@ -47,6 +50,7 @@ impl SweepCommand {
             SweepCommand::Run(c) => c.run(),
             SweepCommand::Status(c) => c.run(),
             SweepCommand::Merge(c) => c.run(),
+            SweepCommand::Export(c) => c.run(),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::OutputArgs;
 use super::output::{self, OutputFormat};
 use crate::address::{Address, Part};
 use crate::corpus::index::{Index, QUANTILES, ShownExample, UnitPage};
-use crate::corpus::labels::neuron;
+use crate::corpus::labels::{NamedUnit, neuron};
 use crate::corpus::search::{Found, Hit, search};
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::{Context, Result, bail};
@@ -122,8 +122,7 @@ fn document(shown: &ShownExample) -> String {
 
 fn label(index: &Index, page: &UnitPage, case: usize) -> Option<String> {
     let (layer, number) = neuron(&page.address)?;
-    let fits = |polarity: &str| polarity.is_empty() || polarity == index.cases()[case];
-    index.labels.of(layer, number).iter().find(|l| fits(&l.polarity)).map(|l| l.text.clone())
+    index.labels.best(NamedUnit::Neuron(layer, number), index.cases()[case]).map(|l| l.text.clone())
 }
 
 fn cases(index: &Index, page: &UnitPage) -> Vec<CaseJson> {

@@ -49,6 +49,14 @@ pub fn priority(hash: u64, value: f32) -> f64 {
     uniform / (f64::from(value) * f64::from(value))
 }
 
+/// Whether [`priority`] may be at most `limit`: never no where it is, told without a division.
+#[inline(always)]
+pub fn may_rank_below(limit: f64, hash: u64, value: f32) -> bool {
+    // What both sides are rounded by is less than this.
+    const SLACK: f64 = 1.0 + 1e-12;
+    ((hash >> 11) + 1) as f64 <= limit * SLACK * (f64::from(value) * f64::from(value))
+}
+
 impl Example {
     /// An empty place in a file.
     pub const EMPTY: Example = Example { value: 0.0, doc: u64::MAX, start: u32::MAX, pos: u32::MAX, token: u32::MAX };
@@ -88,6 +96,11 @@ mod tests {
     fn strong_positions_are_drawn_first_and_the_same_for_all() {
         let hash = |pos| position_hash(7, document_id(0, 99), 0, pos);
         assert!(priority(hash(1), 2.0) < priority(hash(1), -1.0));
+        for pos in 0..1000 {
+            let (hash, value) = (hash(pos), 1.0 / (pos + 1) as f32);
+            let rank = priority(hash, value);
+            assert!(may_rank_below(rank, hash, value) && !may_rank_below(rank * (1.0 - 1e-9), hash, value));
+        }
         // Numbers of neighbours are spread evenly: their mean is the middle.
         let mean = (0..10_000).map(|pos| (hash(pos) >> 11) as f64 / (1u64 << 53) as f64).sum::<f64>() / 1e4;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");

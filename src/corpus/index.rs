@@ -1,7 +1,10 @@
 //! An index, opened: what is asked for is read, and nothing else.
 
+mod brief;
+mod contexts;
 mod page;
 
+pub use brief::Brief;
 pub use page::{QUANTILES, ShownExample, UnitPage};
 pub(super) use page::{distribution, strongest};
 

@@ -3,11 +3,11 @@
 use super::case::KeepSettings;
 use super::context::CorpusContext;
 use super::exact::Exact;
-use super::unit::{Unit, UnitColumn};
+use super::tile::{Activations, ContextRows, TILE, UnitTile};
+use super::unit::Unit;
+use crate::model::kernel::widest;
 use rayon::prelude::*;
-
-/// Units that one thread takes at a time: their numbers of a row are one line of the cache.
-const TILE: usize = 16;
+use std::cell::RefCell;
 
 /// Contexts that ran together, each filled up to the longest, with the numbers of their positions.
 pub struct Batch<'a> {
@@ -35,25 +35,10 @@ impl<'a> Batch<'a> {
     }
 
     /// Every context with its first row.
-    fn each(&self) -> impl Iterator<Item = (usize, &CorpusContext, &[u64])> {
+    fn each(&self) -> impl Iterator<Item = ContextRows<'_>> {
         let rows = self.contexts.iter().zip(&self.hashes).enumerate();
         rows.map(|(i, (context, hashes))| (i * self.n_pos, context, &hashes[..]))
     }
-
-    fn rows(&self) -> usize {
-        self.contexts.len() * self.n_pos
-    }
-}
-
-/// Some columns of a matrix, one after the other.
-fn columns(matrix: &[f32], width: usize, from: usize, n: usize, rows: usize) -> Vec<f32> {
-    let mut out = vec![0.0; n * rows];
-    for (row, numbers) in matrix.chunks_exact(width).take(rows).enumerate() {
-        for (column, number) in numbers[from..from + n].iter().enumerate() {
-            out[column * rows + row] = *number;
-        }
-    }
-    out
 }
 
 /// What is kept of the neurons of a layer.
@@ -71,18 +56,25 @@ impl LayerUnits {
 
     /// Takes in the activations of a batch `[batch * pos, d_mlp]`, with gate and branch where there are those. A unit is one thread's alone.
     pub fn observe(&mut self, post: &[f32], gated: Option<(&[f32], &[f32])>, batch: &Batch, kept: &KeepSettings) {
-        let (width, rows) = (self.units.len(), batch.rows());
+        thread_local! {
+            static ROOM: RefCell<UnitTile> = RefCell::default();
+        }
+        let all = Activations { post, gated, width: self.units.len() };
         self.units.par_chunks_mut(TILE).enumerate().for_each(|(tile, units)| {
-            let tiled = |matrix| columns(matrix, width, tile * TILE, units.len(), rows);
-            let (post, gated) = (tiled(post), gated.map(|(gate, branch)| (tiled(gate), tiled(branch))));
-            for (u, unit) in units.iter_mut().enumerate() {
-                for (row, context, hashes) in batch.each() {
-                    let range = u * rows + row..u * rows + row + context.ids.len();
-                    let gated = gated.as_ref().map(|(gate, branch)| (&gate[range.clone()], &branch[range.clone()]));
-                    unit.observe(UnitColumn { post: &post[range], gated }, context, hashes, kept);
-                }
-            }
+            ROOM.with_borrow_mut(|room| {
+                batch.each().for_each(|rows| room.observe(units, all, tile * TILE, rows, kept));
+            });
         });
+    }
+}
+
+widest! {
+    /// Adds the numbers of a context's counted positions, of which the first begins at `at`.
+    fn add_context(sums: &mut [f64], values: &[f32], width: usize, at: usize, context: &CorpusContext) {
+        for pos in (0..context.ids.len()).filter(|pos| context.counts(*pos)) {
+            let numbers = &values[at + pos * width..][..sums.len()];
+            sums.iter_mut().zip(numbers).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
     }
 }
 
@@ -106,10 +98,7 @@ impl SiteSum {
             let from = tile * TILE;
             for (row, context, _) in batch.each() {
                 let mut of_context = [0f64; TILE];
-                for pos in (0..context.ids.len()).filter(|pos| context.counts(*pos)) {
-                    let numbers = &values[(row + pos) * width + from..][..sums.len()];
-                    of_context.iter_mut().zip(numbers).for_each(|(sum, x)| *sum += f64::from(*x));
-                }
+                add_context(&mut of_context[..sums.len()], values, width, row * width + from, context);
                 sums.iter_mut().zip(of_context).for_each(|(sum, x)| sum.add(x));
             }
         });

@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::histogram::BINS;
 use super::index::{Index, distribution, strongest};
+use super::labels::NamedUnit;
 use super::part::UnitRows;
 use super::tensors::{Kind, numbers};
 use crate::cast::{single, size};
@@ -45,7 +46,8 @@ pub struct Hit {
 /// The index cannot be read.
 pub fn search(index: &Index, text: &str, most: usize) -> Result<Vec<Hit>> {
     let mut hits: Vec<Hit> = Vec::new();
-    for (layer, neuron, label) in index.labels.search(text) {
+    for (unit, label) in index.labels.search(text) {
+        let NamedUnit::Neuron(layer, neuron) = unit else { continue };
         if layer < index.header.n_layers && neuron < index.header.d_mlp {
             let case = index.cases().iter().position(|case| *case == label.polarity).unwrap_or(0);
             hits.push(hit(index, (layer, neuron, case), Found::Label(label.text.clone()), f32::INFINITY)?);

@@ -6,7 +6,7 @@ use super::kept::Open;
 use super::protocol::{Answer, Ask, ModelInfo, Progress, PromptQuestion, Reply, Said, WorkUnit};
 use super::worker::Worker;
 use crate::address::Edit;
-use crate::analysis::attribution::{self, Basis, GraphId, GraphRequest};
+use crate::analysis::attribution::{self, Attribution, Basis, GraphId, GraphRequest};
 use crate::analysis::circuit::{self, HeadPlace};
 use crate::analysis::circuit_graph::{self, BranchPlace};
 use crate::analysis::generate::{self, Longer, Sampling};
@@ -157,7 +157,7 @@ impl Worker {
         let open = self.opened()?;
         let method = analysis::named(name)?;
         let target = target(&open.model, question)?;
-        let values = Values::parse(method.about().params, params)?;
+        let values = Values::parse(method.about().params, &self.with_index(&open, name, params))?;
         let mut runs = self.runs(&open, question)?;
         let asked = analysis::Question { position: question.position, target, values };
         let report = analysis::ask(method, &open.model, &mut runs, &asked, &mut self.step(job))?;
@@ -185,36 +185,40 @@ impl Worker {
 
     fn graph(&self, job: &RunningJob, wanted: &GraphRequest) -> Result<Answer> {
         let open = self.opened()?;
-        let numbered = |graph| Answer::Graph(open.number(graph, &self.graphs));
+        let numbered = |mut graph: Attribution| -> Result<Answer> {
+            self.name_nodes(&open, &mut graph)?;
+            Ok(Answer::Graph(open.number(graph, &self.graphs)))
+        };
         if let Some(file) = &wanted.file {
             let go_on = &mut || self.pulse(job);
-            return attribution::of_file(&open.model, &open.dictionaries, file, go_on).map(numbered);
+            return attribution::of_file(&open.model, &open.dictionaries, file, go_on).and_then(numbered);
         }
         // A graph is of the run without edits.
         let input = self.input(&open, &wanted.prompt, wanted.ids.as_deref())?;
         let mut runs = Runs::kept_in(open.runs.clone(), input, Vec::new());
         if wanted.basis == Basis::Circuit {
-            let number = |graph, kept| {
+            let number = |mut graph: Attribution, kept| -> Result<Answer> {
+                self.name_nodes(&open, &mut graph)?;
                 let graph = open.number(graph, &self.graphs);
                 open.keep_circuit(graph.id, kept);
-                Answer::Graph(graph)
+                Ok(Answer::Graph(graph))
             };
             let preview = &mut |graph, kept| {
-                if self.live.has(job.id) {
-                    self.say(job.id, Said::Partial(number(graph, kept)));
+                if let Some(preview) = self.live.has(job.id).then(|| number(graph, kept)).and_then(Result::ok) {
+                    self.say(job.id, Said::Partial(preview));
                 }
             };
             let step = &mut self.stages(job);
             let (made, kept) = attribution::circuit_of_prompt(&open.model, &mut runs, wanted, preview, step)?;
-            return Ok(number(made, kept));
+            return number(made, kept);
         }
         let preview = &mut |graph| {
-            if self.live.has(job.id) {
-                self.say(job.id, Said::Partial(numbered(graph)));
+            if let Some(preview) = self.live.has(job.id).then(|| numbered(graph)).and_then(Result::ok) {
+                self.say(job.id, Said::Partial(preview));
             }
         };
         let step = &mut self.stages(job);
-        attribution::of_prompt(&open.model, &open.dictionaries, &mut runs, wanted, preview, step).map(numbered)
+        attribution::of_prompt(&open.model, &open.dictionaries, &mut runs, wanted, preview, step).and_then(numbered)
     }
 
     fn branch(&self, job: &RunningJob, graph: GraphId, path: &[BranchPlace]) -> Result<Answer> {

@@ -14,8 +14,9 @@ use crate::model::text::Bos;
 use crate::replacement::Gate;
 use crate::replacement::circuit::Circuit;
 use anyhow::{Context, Result};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
@@ -38,6 +39,8 @@ pub(super) struct Open {
     run_states: RefCell<Vec<KeptGraphRun>>,
     /// What graphs with attention inside are made of.
     circuits: RefCell<VecDeque<(GraphId, KeptCircuit)>>,
+    /// The index that was found for it, once that was looked for.
+    pub index: OnceCell<Option<PathBuf>>,
 }
 
 /// What a graph stands on, and what its tests found out.
@@ -58,6 +61,7 @@ impl Open {
             latest: RefCell::default(),
             run_states: RefCell::default(),
             circuits: RefCell::default(),
+            index: OnceCell::new(),
         }
     }
 

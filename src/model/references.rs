@@ -1,6 +1,7 @@
 //! Where edits take values from: other prompts, sets of prompts, saved directions.
 
 use super::Model;
+use super::corpus_mean;
 use super::edit::{Reference, References};
 use super::forward::Logits;
 use super::site::{Site, Sites};
@@ -138,8 +139,20 @@ impl References for ModelReferences<'_> {
     }
 
     fn mean(&mut self, name: &str, by_position: bool, site: Site) -> Result<Tensor> {
-        self.prompts(name)?;
         let key = (name.to_owned(), by_position, site);
+        if let Some(index) = corpus_mean::index_of(name) {
+            ensure!(
+                !by_position,
+                "{name}: a corpus has no means position by position; accepted: =mean:@{name}, over all of its positions"
+            );
+            if !self.means.contains_key(&key) {
+                let width = self.site(Reference::Clean, site)?.flatten_from(1)?.dim(1)?;
+                let mean = corpus_mean::mean(&index, site, self.model.decoder.arch.n_layers, width)?;
+                self.means.insert(key.clone(), Tensor::from_vec(mean, (1, width), &Device::Cpu)?);
+            }
+            return self.means.get(&key).cloned().with_context(|| format!("{site} has no mean"));
+        }
+        self.prompts(name)?;
         if !self.means.contains_key(&key) {
             let prompts = self.set(name)?;
             for (site, mean) in self.average(name, &prompts, by_position, site)? {

@@ -136,6 +136,7 @@ pub fn plain(cell: &Cell) -> String {
         Cell::Integer(value) => value.to_string(),
         Cell::Number(value) => value.to_string(),
         Cell::Series(values) => crate::report::listed(values),
+        Cell::Tokens(tokens) => tokens.iter().map(|(token, _)| token.as_str()).collect(),
     }
 }
 

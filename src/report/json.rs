@@ -107,6 +107,7 @@ impl Serialize for Printed<'_, Cell> {
             Cell::Integer(value) => serializer.serialize_i64(*value),
             Cell::Number(value) => Number(*value).serialize(serializer),
             Cell::Series(values) => serializer.collect_seq(values.iter().map(|value| Number(*value))),
+            Cell::Tokens(tokens) => serializer.collect_seq(tokens.iter().map(|(token, value)| (token, Number(*value)))),
         }
     }
 }

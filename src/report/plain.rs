@@ -61,3 +61,18 @@ pub mod numbers {
         Vec::<Number>::deserialize(from)?.into_iter().map(Number::value).collect()
     }
 }
+
+/// Tokens with a value on each: `#[serde(with = "plain::weighted")]`.
+pub mod weighted {
+    use super::Number;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(tokens: &[(String, f32)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(tokens.iter().map(|(token, value)| (token, Number::new(*value))))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f32)>, D::Error> {
+        let tokens = Vec::<(String, Number)>::deserialize(from)?.into_iter();
+        tokens.map(|(token, value)| Ok((token, value.value()?))).collect()
+    }
+}

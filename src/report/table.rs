@@ -45,6 +45,8 @@ pub enum CellKind {
     },
     /// Values over the positions of the prompt; drawn small for readers.
     Series,
+    /// A text, token by token, with a value on each; coloured for readers.
+    Tokens,
 }
 
 /// A value in a table.
@@ -64,6 +66,8 @@ pub enum Cell {
     Number(#[serde(with = "plain::number")] f32),
     /// Values over the positions of the prompt.
     Series(#[serde(with = "plain::numbers")] Vec<f32>),
+    /// A text, token by token, with a value on each.
+    Tokens(#[serde(with = "plain::weighted")] Vec<(String, f32)>),
 }
 
 impl Table {
@@ -145,6 +149,11 @@ impl Column {
         Column { name: name.to_owned(), kind: CellKind::Series }
     }
 
+    /// A column of texts, token by token, with a value on each.
+    pub fn tokens(name: &str) -> Self {
+        Column { name: name.to_owned(), kind: CellKind::Tokens }
+    }
+
     /// A column of values in `unit`, shown with `digits` digits after the point.
     pub fn number(name: &str, unit: &'static str, digits: usize) -> Self {
         Column { name: name.to_owned(), kind: CellKind::Number { unit, digits } }
@@ -162,7 +171,18 @@ impl Cell {
             Cell::Integer(_) => kind == CellKind::Integer,
             Cell::Number(_) => matches!(kind, CellKind::Number { .. }),
             Cell::Series(_) => kind == CellKind::Series,
+            Cell::Tokens(_) => kind == CellKind::Tokens,
         }
+    }
+
+    /// A text whose tokens have values, as one; the token of the greatest value stands in brackets.
+    pub fn bracketed(tokens: &[(String, f32)]) -> String {
+        let greatest = tokens.iter().enumerate().max_by(|a, b| a.1.1.abs().total_cmp(&b.1.1.abs())).map(|(at, _)| at);
+        let shown = tokens.iter().enumerate().map(|(at, (token, _))| match greatest {
+            Some(strongest) if strongest == at => format!("[{token}]"),
+            _ => token.clone(),
+        });
+        shown.collect()
     }
 
     /// The address it holds.

@@ -104,6 +104,7 @@ fn shown(cell: &Cell, column: Option<&Column>) -> String {
             _ => value.to_string(),
         },
         Cell::Series(values) => spark(values, SPARK, &LEVELS),
+        Cell::Tokens(tokens) => escape(&Cell::bracketed(tokens)).into_owned(),
     }
 }
 

@@ -62,6 +62,7 @@ fn cell(cell: &Cell) -> Cow<'_, str> {
         Cell::Integer(value) => Cow::Owned(value.to_string()),
         Cell::Number(value) => Cow::Owned(value.to_string()),
         Cell::Series(values) => Cow::Owned(super::listed(values)),
+        Cell::Tokens(tokens) => Cow::Owned(escape(&Cell::bracketed(tokens)).into_owned()),
     }
 }
 

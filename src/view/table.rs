@@ -50,6 +50,7 @@ pub(super) fn shown(cell: &Cell, kind: CellKind, theme: Theme) -> String {
             _ => value.to_string(),
         },
         Cell::Series(values) => theme.spark(values),
+        Cell::Tokens(tokens) => Cell::bracketed(tokens),
     }
 }
 
@@ -115,10 +116,15 @@ impl Canvas<'_> {
             let own = shown(cell, column.kind, theme);
             let pad = if right(column.kind) { width.saturating_sub(text::width(&own)) } else { 0 };
             let cell_area = Rect { width: area.width.min((x - area.x).saturating_add(on_screen(*width))), ..area };
-            self.put(cell_area, x.saturating_add(on_screen(pad)), area.y, &own, style);
+            match cell {
+                Cell::Tokens(tokens) => self.weighted_tokens(cell_area, x, tokens),
+                _ => {
+                    self.put(cell_area, x.saturating_add(on_screen(pad)), area.y, &own, style);
+                }
+            }
             x = x.saturating_add(on_screen(*width).saturating_add(1));
             // Texts at the end of a row stay as they are: what is not written again need not be sent.
-            if column.kind != CellKind::Text || at == 0 {
+            if !matches!(column.kind, CellKind::Text | CellKind::Tokens) || at == 0 {
                 end = x;
             }
             if let Cell::Address(address) = cell
@@ -141,6 +147,20 @@ impl Canvas<'_> {
             let style = if focused { theme.selected() } else { theme.selected_beside() };
             let end = end.min(area.right());
             self.buffer.set_style(Rect { width: end.saturating_sub(area.x), ..area }, style);
+        }
+    }
+
+    /// A text whose tokens are coloured by their values, of which the greatest is full; that one stands in brackets too, for screens without colours.
+    fn weighted_tokens(&mut self, area: Rect, from: u16, tokens: &[(String, f32)]) {
+        let most = tokens.iter().map(|(_, value)| value.abs()).filter(|value| value.is_finite()).fold(0.0, f32::max);
+        let (mut x, mut bracketed) = (from, false);
+        for (token, value) in tokens {
+            let greatest = !bracketed && most > 0.0 && value.abs() == most;
+            bracketed |= greatest;
+            let shown = if greatest { format!("[{token}]") } else { token.clone() };
+            let style = if most > 0.0 && *value != 0.0 { self.theme.shade(value / most) } else { Style::new() };
+            self.put(area, x, area.y, &shown, style);
+            x = x.saturating_add(on_screen(text::width(&shown)));
         }
     }
 }

@@ -52,6 +52,7 @@ impl Harness {
             bos: Bos::Auto,
             directions: Vec::new(),
             hub: Policy::new(true, false),
+            index: Default::default(),
         };
         let engine = Engine::start(setup, move |reply| sender.send(reply).is_ok()).unwrap();
         let app = App::new(session, Keymap::load(&[], &[]).unwrap(), (columns, rows)).with_tour(tour);

@@ -16,7 +16,7 @@ pub fn choose(job: &Job, layers: &[LayerNeurons], clean: Option<&[LayerNeurons]>
         0 => usize::MAX,
         top => top,
     };
-    let head = table(job, layers, clean, &[], &Written::new(), None);
+    let head = table(job, layers, clean, &[], &Written::new(), None)?;
     let filter = Filter::parse(&job.values.text("filter")?, &head).context("filter")?;
     let (numbers, texts) = filter.split();
     let mut order = all(layers);
@@ -93,7 +93,7 @@ fn by_numbers(
         let norms = column_norms(&job.model.decoder, job.trace(), job.position, layer.layer)?;
         let neurons: Vec<Neuron> = (0..layer.activation.len()).map(|n| (l, n)).collect();
         let written = neurons.iter().map(|n| (*n, (norms[n.1], Projection::default()))).collect();
-        let table = table(job, layers, clean, &neurons, &written, None);
+        let table = table(job, layers, clean, &neurons, &written, None)?;
         kept.extend(neurons.iter().zip(&table.rows).filter(|(_, row)| filter.lets(&table, row)).map(|(n, _)| *n));
     }
     Ok(kept)
@@ -110,7 +110,7 @@ fn by_texts(
 ) -> Result<Vec<Neuron>> {
     let mut kept = Vec::new();
     for some in order.chunks(SOME) {
-        let table = table(job, layers, clean, some, &written(job, layers, some)?, None);
+        let table = table(job, layers, clean, some, &written(job, layers, some)?, None)?;
         kept.extend(some.iter().zip(&table.rows).filter(|(_, row)| filter.lets(&table, row)).map(|(n, _)| *n));
         if kept.len() >= top {
             kept.truncate(top);

@@ -1,6 +1,6 @@
 //! One neuron: what drives it at a position, who reads it, its tokens on either side, its activation everywhere.
 
-use super::{LayerNeurons, gate, layers, links};
+use super::{LayerNeurons, evidence, gate, layers, links};
 use crate::address::{Address, Part, resolve_position};
 use crate::analysis::vocabulary::{self, Projection, Ranked};
 use crate::analysis::{Job, passes};
@@ -51,6 +51,7 @@ pub fn report(job: &Job, layer: usize, neuron: usize, step: Step) -> Result<Repo
         model.readers(job.trace(), here, gate(job)?, passes(job)?, top, step)?
     };
     let value = job.trace().row(Site::Block(layer, BlockSite::MlpPost), position)?[neuron];
+    evidence::page(job, &mut report, (layer, neuron), value)?;
     let (inputs, carried) = links::inputs(job, position, ("activation", value), &feeds)?;
     report.table(
         "inputs",

@@ -18,7 +18,7 @@ pub fn fill(job: &Job, report: &mut Report, layers: &[LayerNeurons], clean: Opti
     let written = written(job, layers, &chosen)?;
     let title = "Neurons (promoted and suppressed: by a positive activation)";
     let everywhere = job.values.flag("activations")?.then(|| activations(job, layers, &chosen)).transpose()?;
-    report.table("neurons", title, table(job, layers, clean, &chosen, &written, everywhere.as_ref()));
+    report.table("neurons", title, table(job, layers, clean, &chosen, &written, everywhere.as_ref())?);
     if let Some(everywhere) = everywhere {
         report.grid("activations", "Activation at every position", everywhere);
     }

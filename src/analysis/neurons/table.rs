@@ -1,6 +1,7 @@
 //! The table of neurons: what each does here and what it writes.
 
 use super::LayerNeurons;
+use super::evidence::IndexColumns;
 use crate::address::{Address, Part};
 use crate::analysis::Job;
 use crate::analysis::vocabulary::{self, Projection};
@@ -73,12 +74,13 @@ pub(super) fn table(
     chosen: &[Neuron],
     written: &Written,
     everywhere: Option<&Grid>,
-) -> Table {
-    let of = |layers| of_one_run(job, layers, chosen, written, everywhere);
-    match clean {
+) -> Result<Table> {
+    let evidence = IndexColumns::of(job, layers, chosen)?;
+    let of = |layers| of_one_run(job, layers, chosen, written, (everywhere, evidence.as_ref()));
+    Ok(match clean {
         Some(clean) => of(layers).beside(&of(clean), &["activation", "attribution", "direct_effect"]),
         None => of(layers),
-    }
+    })
 }
 
 fn of_one_run(
@@ -86,7 +88,7 @@ fn of_one_run(
     layers: &[LayerNeurons],
     chosen: &[Neuron],
     written: &Written,
-    everywhere: Option<&Grid>,
+    (everywhere, evidence): (Option<&Grid>, Option<&IndexColumns>),
 ) -> Table {
     let logit = |name: &str| Column::number(name, "logit", 4);
     let mut columns = vec![
@@ -97,6 +99,9 @@ fn of_one_run(
     ];
     if everywhere.is_some() {
         columns.push(Column::series("activations"));
+    }
+    if evidence.is_some() {
+        columns.extend(IndexColumns::columns());
     }
     columns.extend([
         Column::number("write_norm", "", 3),
@@ -114,6 +119,7 @@ fn of_one_run(
         row.extend(of(layer));
         let n_pos = job.input.tokens.len();
         row.extend(everywhere.map(|grid| Cell::Series(grid.values[at * n_pos..(at + 1) * n_pos].to_vec())));
+        row.extend(evidence.into_iter().flat_map(|e| e.cells(*chosen, layer.layer, layer.activation[n])));
         let (greatest, place) = layer.greatest[n];
         let writes = written.get(chosen);
         let tokens = |side: fn(&Projection) -> &vocabulary::Ranked| {

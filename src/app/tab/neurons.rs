@@ -50,13 +50,17 @@ impl TabRoom for Room {
         }
     }
 
-    /// To the neuron; what feeds or reads it leads to that unit.
+    /// To the neuron; what feeds or reads it leads to that unit, a context of the corpus becomes the prompt.
     fn enter(&self, app: &mut App) -> bool {
         if app.enter_beside() {
             return true;
         }
-        let Some(address) = app.pane(Slot::Neuron).address() else { return false };
-        app.show_address(&address);
+        if let Some(address) = app.pane(Slot::Neuron).address() {
+            app.show_address(&address);
+            return true;
+        }
+        let Some(context) = app.pane(Slot::Neuron).context() else { return false };
+        app.submit_prompt(&context);
         true
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 pub const QUANTILES: [f64; 8] = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999];
 
 /// The part of its strongest activation from which on a unit is said to fire.
-const FIRES: f32 = 0.1;
+pub(super) const FIRES: f32 = 0.1;
 
 /// All that an index knows of a neuron.
 pub struct UnitPage<'a> {

@@ -258,8 +258,9 @@ impl App {
             panes: Slot::ALL.map(Pane::new).to_vec(),
             edits: Edits::new(session.edits),
             marks: Vec::new(),
-            heads: HeadsTab::default(),
-            neurons: NeuronsTab { sought: session.neuron, ..NeuronsTab::default() },
+            heads: HeadsTab { chosen: session.head != (0, 0), ..HeadsTab::default() },
+            // It opens on the strongest of all layers, unless one was being looked at.
+            neurons: NeuronsTab { sought: session.neuron, all_layers: session.neuron.is_none() },
             graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_kept(session.works),
             patch: session.patch,
             method: MethodTab::default(),
@@ -450,7 +451,7 @@ impl App {
                     (self.selection.target, self.selection.contrast, self.next) = (None, None, None);
                     let kept = self.works();
                     self.graph = self.graph.of_another_model(kept);
-                    (self.marks, self.neurons.sought) = (Vec::new(), None);
+                    (self.marks, self.neurons.sought, self.heads.chosen) = (Vec::new(), None, false);
                     self.forget_effects();
                     self.break_notes();
                 }

@@ -15,6 +15,7 @@ mod label;
 mod loadings;
 mod methods;
 mod models;
+mod notebook;
 mod output;
 mod overview;
 mod patch;

@@ -114,7 +114,7 @@ macro_rules! actions {
             PatchEstimate "patch_estimate" "Find effects the next way: by runs, by attribution patching, by RelP" in Patch => |app, n| app.next_patch_estimate(n);
         }
         "Edits" {
-            Edit "edit" "Change the selected or marked units and run again (=0 =mean *=2 =from:\"...\")" : "edit" opens |app| app.edit_line(), takes |app, text| app.submit_edit(text);
+            Edit "edit" "Change the selected or marked units and run again (=0 =mean *=2 =from:\"...\")" : "change to" opens |app| app.edit_line(), takes |app, text| app.submit_edit(text);
             ZeroUnit "zero_unit" "Set the selected or marked units to zero and run again" => |app, _| app.zero_chosen();
             ListEdits "list_edits" "List the edits" => |app, _| app.list_edits();
             ToggleEdit "toggle_edit" "Switch the selected edit off or on (in the list)" => |app, _| app.toggle_listed();

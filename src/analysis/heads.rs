@@ -70,6 +70,7 @@ static ABOUT: About = About {
         Param {
             name: "sort",
             kind: ParamKind::Choice(&[
+                "auto",
                 "layer",
                 "direct_effect",
                 "induction",
@@ -77,8 +78,8 @@ static ABOUT: About = About {
                 "duplicate_token",
                 "entropy",
             ]),
-            default: "layer",
-            help: "Order of the heads",
+            default: "auto",
+            help: "Order of the heads; auto: by direct effect where only some are printed, else by layer",
         },
         Param {
             name: "top",
@@ -147,17 +148,21 @@ impl Analysis for Heads {
             None => None,
         };
 
-        let key = |r: &HeadRow| match job.values.choice("sort") {
-            Ok("direct_effect") => r.direct.abs(),
-            Ok("induction") => r.probed.map_or(r.induction, |p| p.induction),
-            Ok("previous_token") => r.probed.map_or(r.previous, |p| p.previous),
-            Ok("duplicate_token") => r.probed.map_or(r.duplicate, |p| p.duplicate),
-            Ok("entropy") => r.entropy,
+        let top = job.values.count("top")?;
+        let sort = match job.values.choice("sort")? {
+            "auto" if top > 0 => "direct_effect",
+            sort => sort,
+        };
+        let key = |r: &HeadRow| match sort {
+            "direct_effect" => r.direct.abs(),
+            "induction" => r.probed.map_or(r.induction, |p| p.induction),
+            "previous_token" => r.probed.map_or(r.previous, |p| p.previous),
+            "duplicate_token" => r.probed.map_or(r.duplicate, |p| p.duplicate),
+            "entropy" => r.entropy,
             _ => 0.0,
         };
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by(|a, b| key(&rows[*b]).total_cmp(&key(&rows[*a])));
-        let top = job.values.count("top")?;
         order.truncate(if top == 0 { order.len() } else { top });
         let of = |rows: &[HeadRow]| table(rows, probed.is_some(), &order);
         let mut heads = of(&rows);

@@ -24,7 +24,7 @@ impl App {
     /// Opens the entry of the prompt.
     pub(super) fn type_prompt(&mut self) {
         let text = self.prompt.clone().unwrap_or_default();
-        self.overlay = Some(Overlay::Prompt(TextInput::lines(&text), 0));
+        self.overlay = Some(Overlay::Prompt(TextInput::suggested_lines(&text), 0));
     }
 
     pub(super) fn submit_prompt(&mut self, text: &str) {
@@ -47,8 +47,8 @@ impl App {
     /// Another prompt is asked about: what was scrolled to and selected in the answers of the one before is none of its own. What holds on is
     /// said.
     fn begin_anew(&mut self) {
-        // Layers and heads are the model's, whatever the prompt.
-        (self.selection.neuron, self.neurons.sought) = (None, None);
+        // The layer is the model's, whatever the prompt; which head is strongest is the prompt's.
+        (self.selection.neuron, self.neurons.sought, self.heads.chosen) = (None, None, false);
         self.patch.depth = PatchDepth::Site;
         self.panes.iter_mut().filter(|pane| pane.slot != Slot::Graph).for_each(Pane::begin_anew);
         let mut kept = Vec::new();

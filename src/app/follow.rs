@@ -16,7 +16,7 @@ impl App {
                 self.selection.layer = layer;
             }
             match part {
-                Part::Head(head) => self.selection.head = (layer, head),
+                Part::Head(head) => (self.selection.head, self.heads.chosen) = ((layer, head), true),
                 Part::Neuron(neuron) => self.selection.neuron = Some((layer, neuron)),
                 _ => {}
             }

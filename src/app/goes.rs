@@ -58,12 +58,15 @@ impl App {
             _ => None,
         };
         // The place that is gone back to is the one before it moved.
+        let in_the_graph = self.tab == Tab::Graph;
         self.run_method("qk");
         if let Some((layer, Part::Head(head), position)) = row.and_then(|a| match a.place {
             Component::Unit { layer, part } => Some((layer, part, a.position)),
             _ => None,
         }) {
-            self.selection.head = (layer, head);
+            (self.selection.head, self.heads.chosen) = ((layer, head), true);
+            // A head of a graph is asked about where it is; elsewhere the selected token stays.
+            let position = position.filter(|_| in_the_graph);
             self.selection.position = position.unwrap_or(self.selection.position);
         }
         let (layer, head) = self.selection.head;
@@ -123,7 +126,7 @@ impl App {
                 self.selection.layer = *layer;
                 match part {
                     Part::Head(head) => {
-                        self.selection.head = (*layer, *head);
+                        (self.selection.head, self.heads.chosen) = ((*layer, *head), true);
                         Tab::Heads
                     }
                     Part::Neuron(neuron) => {

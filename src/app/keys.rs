@@ -199,12 +199,18 @@ impl App {
         match picker.chosen() {
             Some(Choice::Action(action)) => self.perform(action, 1),
             Some(Choice::Method(_)) => {}
+            // It is set where the program starts: how, is said.
+            Some(Choice::Setting(name)) => {
+                let item = picker.items.iter().find(|item| item.choice == Choice::Setting(name));
+                let told = item.map_or(String::new(), |item| format!("{}. {}", item.about, item.more));
+                self.say(told);
+            }
             Some(Choice::Column(at)) => {
                 let focus = self.focus();
                 self.pane_mut(focus).sort_by(at);
                 self.selection_follows_cursor();
             }
-            None => self.warn(format!("nothing is called {typed:?}")),
+            None => self.warn(format!("nothing fits {typed:?}: one word of it finds more")),
         }
     }
 

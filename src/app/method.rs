@@ -57,9 +57,17 @@ impl App {
 
 /// Reads parameters, each checked against the method's own list.
 fn given(params: &'static [Param], typed: &str) -> Result<Vec<(String, String)>> {
-    let mut given = Vec::new();
+    let mut given: Vec<(String, String)> = Vec::new();
     for word in typed.split_whitespace() {
         let flag = params.iter().any(|p| p.name == word && p.kind == ParamKind::Flag);
+        // A text goes on until the next parameter: `probe-words=red apple tall` needs no quotes.
+        let named = word.split_once('=').is_some_and(|(name, _)| params.iter().any(|p| p.name == name));
+        let text = |name: &str| params.iter().any(|p| p.name == name && p.kind == ParamKind::Text);
+        if let Some((_, before)) = given.last_mut().filter(|(name, _)| text(name) && !named && !flag) {
+            *before += " ";
+            *before += word;
+            continue;
+        }
         let Some((name, value)) = word.split_once('=').or_else(|| flag.then_some((word, "true"))) else {
             let names: Vec<String> = params.iter().map(|p| format!("{}={}", p.name, p.default)).collect();
             bail!("found {word:?}; accepted: {}", names.join(" "));
@@ -91,6 +99,9 @@ mod tests {
         assert_eq!(error("tip=3"), "no parameter is called \"tip\"; accepted: top, probe");
         assert_eq!(error("top=x"), "top: found \"x\", expected a whole number");
         assert_eq!(error("probe=yes"), "probe: found \"yes\", expected true, false");
+        let words = [PARAMS, &[Param { name: "words", kind: ParamKind::Text, default: "", help: "" }]].concat().leak();
+        assert_eq!(given(words, "words=a b=c d top=3").unwrap(), [pair("words", "a b=c d"), pair("top", "3")]);
+        assert_eq!(given(words, "words=a b probe").unwrap(), [pair("words", "a b"), pair("probe", "true")]);
     }
 
     #[test]

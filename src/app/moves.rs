@@ -61,6 +61,9 @@ impl App {
         let to = unsigned(signed(self.selection.layer).saturating_add(by).clamp(0, last));
         self.selection.layer = to;
         self.selection.head.0 = to;
+        self.heads.chosen = true;
+        // Whoever steps through layers looks at one of them.
+        self.neurons.all_layers &= self.tab != Tab::Neurons;
         self.cursors_follow_selection();
     }
 

@@ -1,6 +1,8 @@
 //! What lies over the tabs: text entry, pickers, lists, texts.
 
 mod methods;
+mod search;
+mod settings;
 
 pub(super) use methods::called;
 
@@ -9,8 +11,6 @@ use super::text_input::TextInput;
 use crate::action::Action;
 use crate::cast::{signed, unsigned};
 use crate::keymap::{Context, Keymap};
-use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
-use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 /// What lies over the tabs.
 #[derive(Clone, Debug)]
@@ -79,6 +79,8 @@ pub struct PickerItem {
     pub keys: String,
     /// What it does.
     pub about: String,
+    /// What else is to be known: searched, and read where the entry is selected.
+    pub more: String,
 }
 
 /// What choosing an entry does.
@@ -90,6 +92,8 @@ pub enum Choice {
     Method(&'static str),
     /// Sorts by a column.
     Column(usize),
+    /// Says how something is set.
+    Setting(&'static str),
 }
 
 impl Overlay {
@@ -98,19 +102,30 @@ impl Overlay {
         Overlay::Text { title: title.into(), text, scroll: 0 }
     }
 
-    /// All actions, with their keys from the live keymap; the palette has the methods too.
+    /// All actions with their keys from the live keymap, the methods and the settings; the help begins with the keys of the tab, and those of
+    /// other tabs are named with it.
     pub fn actions(kind: PickerKind, keymap: &Keymap, context: Context) -> Self {
         let item = |action: &Action| PickerItem {
             choice: Choice::Action(*action),
             group: action.group(),
             name: action.name().to_owned(),
-            keys: keymap.keys(action.context().unwrap_or(context), *action).join("  "),
+            keys: keys(keymap, context, *action),
             about: action.about().to_owned(),
+            more: String::new(),
         };
         let mut all: Vec<PickerItem> = Action::ALL.iter().map(item).collect();
-        if kind == PickerKind::Palette {
-            all.extend(catalogue());
+        if kind == PickerKind::Help {
+            let own: Vec<Action> = keymap
+                .iter()
+                .filter(|(of, ..)| *of == context && context != Context::Normal)
+                .map(|(.., a)| a)
+                .collect();
+            let here = |item: &PickerItem| matches!(item.choice, Choice::Action(action) if own.contains(&action));
+            all.iter_mut().filter(|item| here(item)).for_each(|item| item.group = HERE);
+            all.sort_by_key(|item| item.group != HERE);
         }
+        all.extend(catalogue());
+        all.extend(settings::all());
         Overlay::Picker(Picker::new(kind, all))
     }
 
@@ -122,6 +137,7 @@ impl Overlay {
             name: name.clone(),
             keys: String::new(),
             about: String::new(),
+            more: String::new(),
         };
         Overlay::Picker(Picker::new(PickerKind::Columns, columns.iter().enumerate().map(item).collect()))
     }
@@ -155,6 +171,20 @@ impl App {
     }
 }
 
+/// The group of the tab's own keys.
+const HERE: &str = "On this tab";
+
+/// The keys of an action where one is, or else where it has some.
+fn keys(keymap: &Keymap, context: Context, action: Action) -> String {
+    let here = keymap.keys(action.context().unwrap_or(context), action);
+    if !here.is_empty() {
+        return here.join("  ");
+    }
+    let elsewhere = Context::ALL.into_iter().map(|context| (context, keymap.keys(context, action)));
+    let elsewhere = elsewhere.filter_map(|(context, keys)| Some(format!("{} ({})", keys.first()?, context.name())));
+    elsewhere.take(1).collect()
+}
+
 /// Every method, with what its numbers are worth where actions have their keys.
 fn catalogue() -> impl Iterator<Item = PickerItem> {
     crate::analysis::catalogue().map(|entry| PickerItem {
@@ -163,6 +193,10 @@ fn catalogue() -> impl Iterator<Item = PickerItem> {
         name: entry.about.name.to_owned(),
         keys: entry.about.evidence.to_string(),
         about: format!("{}: {}", entry.about.title, entry.about.question),
+        more: format!(
+            "Assumes: {}. Cost: {}. Source: {}.",
+            entry.about.assumes, entry.about.cost, entry.about.reference
+        ),
     })
 }
 
@@ -171,7 +205,7 @@ impl Picker {
         Picker { kind, entry: TextInput::line(""), cursor: 0, items: all.clone(), all }
     }
 
-    /// Matches again after typing: every word fuzzily in name, keys or description; in the help in its own order, else the best first.
+    /// Searches again after typing; the best comes first.
     ///
     /// Behind the name of a method its parameters are shown.
     pub fn search(&mut self) {
@@ -182,23 +216,7 @@ impl Picker {
             (self.items, self.cursor) = methods::parameters(about, typed);
             return;
         }
-        let pattern = Pattern::parse(self.entry.text(), CaseMatching::Ignore, Normalization::Smart);
-        let mut matcher = Matcher::new(Config::DEFAULT);
-        let mut buffer = Vec::new();
-        let mut score = |item: &PickerItem| {
-            let mut one = |text: &str| pattern.score(Utf32Str::new(text, &mut buffer), &mut matcher);
-            if item.name == self.entry.text() {
-                return Some(u32::MAX);
-            }
-            // A match in the name counts for more than one in the description.
-            let name = one(&item.name).map(|s| s * 2);
-            name.or_else(|| one(&format!("{} {} {}", item.name, item.keys, item.about)))
-        };
-        let mut hits: Vec<(u32, &PickerItem)> = self.all.iter().filter_map(|i| score(i).map(|s| (s, i))).collect();
-        if self.kind != PickerKind::Help {
-            hits.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-        }
-        self.items = hits.into_iter().map(|(_, item)| item.clone()).collect();
+        self.items = search::found(&self.all, self.entry.text());
     }
 
     /// Lines that everything takes, headings included: the box keeps its height while one types.

@@ -42,6 +42,11 @@ impl TextInput {
         TextInput { multiline: true, ..TextInput::line(text) }
     }
 
+    /// Several lines with a text that what is typed first replaces; keys that move or delete keep it.
+    pub fn suggested_lines(text: &str) -> Self {
+        TextInput { suggested: !text.is_empty(), ..TextInput::lines(text) }
+    }
+
     /// What was typed.
     pub fn text(&self) -> &str {
         &self.text

@@ -61,7 +61,7 @@ impl GraphWork {
     }
 
     /// What was done, as a graph; none where it cannot be read.
-    pub(super) fn read(&self) -> Option<Graph> {
+    pub fn read(&self) -> Option<Graph> {
         json::read(self.graph.as_bytes(), WORK).ok().map(|opened| opened.graph)
     }
 }

@@ -163,6 +163,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("session", &["mechscope session list"]),
     ("session log", &["mechscope session log", "mechscope session log 2"]),
     ("session list", &["mechscope session list"]),
+    ("session export", &["mechscope session export -o notes.md", "mechscope session export 2 --run"]),
 ];
 
 /// The command line's own definition, with examples in the help of every command.

@@ -2,7 +2,7 @@
 
 use super::hub::HubArgs;
 use super::sessions::{NEWEST, Sessions};
-use super::{overview, plan, tour_kept};
+use super::{notebook, overview, plan, tour_kept};
 use crate::address::Edit;
 use crate::analysis::attribution::Basis;
 use crate::app::Tab;
@@ -111,6 +111,18 @@ pub enum SessionCommand {
         #[arg(default_value = NEWEST)]
         session: String,
     },
+    /// Write a session as a notebook in Markdown: what was asked, what was measured, and the commands that do it again
+    Export {
+        /// Which session, by its number in the list
+        #[arg(default_value = NEWEST)]
+        session: String,
+        /// The file; - or none is standard output
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Run the commands, and put below each what it prints
+        #[arg(long)]
+        run: bool,
+    },
     /// List the sessions that are kept, the newest first
     List,
 }
@@ -201,11 +213,7 @@ impl Explore {
         // What cannot be opened is said before a screen is there that would cut it off.
         let policy = self.hub.before_screen(&session.model)?;
         let shown = depth(|name| std::env::var_os(name));
-        let colors = match (config.theme, shown) {
-            (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
-            (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
-            _ => Colors::Many,
-        };
+        let colors = colors(config.theme, shown);
         let settings = ExplorerSettings {
             setup: Setup {
                 options: Options {
@@ -241,6 +249,16 @@ fn index_places(given: Option<PathBuf>) -> Result<IndexPlaces> {
     Ok(IndexPlaces { given, known: paths::indices() })
 }
 
+/// The colours that a theme has on a terminal that shows so many.
+fn colors(theme: ThemeName, shown: Depth) -> Colors {
+    match (theme, shown) {
+        (ThemeName::Mono, _) | (ThemeName::Auto, Depth::Mono) => Colors::Mono,
+        (ThemeName::Terminal, _) | (_, Depth::Sixteen) => Colors::Sixteen,
+        (_, Depth::True) => Colors::True,
+        _ => Colors::Many,
+    }
+}
+
 /// An option that was given now or in the session that is gone on with.
 fn option<T: FromStr<Err = Error> + Default>(session: &Session, name: &str) -> Result<T> {
     let value = session.options.iter().find(|(known, _)| known == name);
@@ -253,6 +271,11 @@ impl SessionCommand {
         let mut out = std::io::stdout().lock();
         match self {
             SessionCommand::List => Sessions::here()?.list().write(report::Format::Text, &mut out)?,
+            SessionCommand::Export { session, out: file, run } => {
+                drop(out);
+                let session = Sessions::here()?.find(&session)?;
+                return notebook::write(&notebook::notebook(&session, run)?, file.as_deref());
+            }
             SessionCommand::Log { session } => {
                 for command in Sessions::here()?.find(&session)?.log {
                     writeln!(out, "{command}")?;

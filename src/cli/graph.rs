@@ -359,12 +359,18 @@ pub(super) fn warn_of_another_model(dictionary: Option<&Dictionary>, model: &Mod
     }
 }
 
-/// Opens a graph file; `-` is standard input.
+/// Opens a graph file; `-` is standard input, and what a shell gives for `<(...)` is read as that is. `~/` is the home folder where no shell
+/// made it so.
 pub(super) fn open(file: &Path) -> Result<json::Opened> {
     if file == Path::new(output::STANDARD) {
         return json::read(std::io::stdin().lock(), json::DEFAULT_MEMORY).context("standard input");
     }
-    json::open(file)
+    if file.starts_with("/dev/fd") {
+        // It is open already: nothing waits for a writer that never comes.
+        let named = || format!("cannot read {}", file.display());
+        return json::read(std::fs::File::open(file).with_context(named)?, json::DEFAULT_MEMORY).with_context(named);
+    }
+    json::open(&file.to_str().map_or_else(|| file.to_owned(), crate::files::home))
 }
 
 /// Says on standard error what was odd about a file.

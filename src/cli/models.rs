@@ -44,8 +44,10 @@ impl Models {
             let folder = if open::is_whole(&c.path) { folder } else { format!("{folder} (half downloaded)") };
             table.push([c.name.into(), folder.into()]);
         }
+        let empty = table.rows.is_empty();
         report.fact("cache", place);
-        report.table("cached", "In the Hugging Face cache", table);
+        let title = if empty { "In the Hugging Face cache: nothing yet" } else { "In the Hugging Face cache" };
+        report.table("cached", title, table);
 
         let mut table = Table::new([Column::text("family"), Column::text("model_type"), Column::text("about")]);
         for f in families::ALL {

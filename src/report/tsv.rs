@@ -1,7 +1,7 @@
 //! Reports as tab-separated values.
 //!
 //! Facts come first as `# name<tab>value`; each part is its name as `# name`, a heading and its rows, with an empty line before it. In cells,
-//! backslash, tab, newline and carriage return are `\\`, `\t`, `\n` and `\r`; numbers have all their digits, and values over positions are parted by commas. A grid with tokens is two parts: the tokens, and
+//! backslash, tab, newline and carriage return are `\\`, `\t`, `\n` and `\r`, other control characters `\u{1b}`; numbers have all their digits, and values over positions are parted by commas. A grid with tokens is two parts: the tokens, and
 //! its numbers as `# name.values`.
 
 use std::borrow::Cow;
@@ -67,7 +67,7 @@ fn cell(cell: &Cell) -> Cow<'_, str> {
 }
 
 fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\\', '\t', '\n', '\r']) {
+    if !text.contains(|c: char| c == '\\' || c.is_control()) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 2);
@@ -77,6 +77,8 @@ fn escape(text: &str) -> Cow<'_, str> {
             '\t' => escaped.push_str("\\t"),
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
+            // A terminal that prints them must not obey them.
+            _ if c.is_control() => escaped.extend(c.escape_unicode()),
             _ => escaped.push(c),
         }
     }

@@ -1,11 +1,12 @@
 //! Rows of grids: numbers where they fit, else shades; the cell under the cursor reversed.
 
+use super::theme::Theme;
 use super::{Canvas, text};
 use crate::app::Slot;
 use crate::app::pane::Pane;
 use crate::cast::on_screen;
-use crate::report::Grid;
 use crate::report::text::number;
+use crate::report::{Body, Grid};
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
@@ -104,6 +105,32 @@ impl Canvas<'_> {
         Some((layout.x_of(layout.first), on_screen(layout.cell), layout.first))
     }
 
+    /// What the colours of a pane's grid mean, at the right end of its heading: `-4.36 [from blue to orange] 4.36`. It stands there as long as there
+    /// is room beside what is said.
+    pub(super) fn heat_legend(&mut self, area: Rect, pane: &Pane) {
+        let first = pane.report.as_ref().and_then(|report| report.parts.first());
+        let Some(Body::Grid(grid)) = first.map(|part| &part.body) else { return };
+        let theme = self.theme;
+        let finite = || grid.values.iter().filter(|v| v.is_finite());
+        let top = finite().fold(0f32, |m, v| m.max(v.abs()));
+        let below = finite().any(|v| *v < 0.0);
+        let (low, high) = (if below { number(-top, grid.digits) } else { "0".to_owned() }, number(top, grid.digits));
+        let steps: &[f32] = if below { &[-1.0, -0.5, 0.0, 0.5, 1.0] } else { &[0.0, 0.25, 0.5, 0.75, 1.0] };
+        let width = low.len() + high.len() + 2 * steps.len() + 4;
+        if top <= 0.0 || usize::from(area.width) < width {
+            return;
+        }
+        let mut x = self.put(area, area.right() - on_screen(width), area.y, &format!(" {low} "), theme.dim());
+        for step in steps {
+            let (shown, style) = match theme.heat(*step) {
+                style if style.bg.is_some() => ("  ", style),
+                _ => (theme.glyph(*step), theme.shade(*step)),
+            };
+            x = self.put(area, x, area.y, shown, style);
+        }
+        self.put(area, x, area.y, &format!(" {high} "), theme.dim());
+    }
+
     fn grid_headings(&mut self, layout: &Layout) {
         let &Layout { area, grid, cell, numeric, .. } = layout;
         let theme = self.theme;
@@ -136,7 +163,8 @@ impl Canvas<'_> {
         for at in layout.shown() {
             let value = grid.values[row * n + at];
             let part = if top > 0.0 { value / top } else { 0.0 };
-            let mut style = theme.shade(part);
+            // Shades without grounds are drawn by glyphs: their colour is that of the ink.
+            let mut style = if tokens || numeric || theme.has_grounds() { theme.heat(part) } else { theme.shade(part) };
             if selected && at == column {
                 style = style.patch(if focused { theme.selected() } else { theme.selected_beside() });
             }
@@ -145,10 +173,14 @@ impl Canvas<'_> {
             } else if numeric {
                 format!("{:>w$} ", number(value, grid.digits), w = cell - 1)
             } else {
-                theme.glyph(part).repeat(cell / 2)
+                shade(theme, part, cell)
             };
             let (x, wide) = (layout.x_of(at), if tokens { cell - 1 } else { cell });
             let cell_area = Rect { x, width: on_screen(wide), ..area }.intersection(area);
+            if style.bg.is_some() {
+                // The ground is that of the whole cell: cells of a map touch.
+                self.buffer.set_style(Rect { height: 1, ..cell_area }, style);
+            }
             self.put(cell_area, x, area.y, &shown, style);
             if !tokens && grid.addresses.get(row * n + at).is_some_and(|a| self.app.marks.contains(a)) {
                 // In the gap before the next cell; of shades the second half.
@@ -167,5 +199,13 @@ impl Canvas<'_> {
                 self.put(area, end, area.y, &format!(" {value} {}", grid.columns.labels[column]), theme.key());
             }
         }
+    }
+}
+
+/// A cell too narrow for its number.
+fn shade(theme: Theme, part: f32, cell: usize) -> String {
+    match theme.has_grounds() {
+        true => format!("{:<cell$}", theme.tenths(part)),
+        false => theme.glyph(part).repeat(cell / 2),
     }
 }

@@ -93,7 +93,10 @@ impl Canvas<'_> {
         // How fresh it is stands at the end of the line, whatever else there is room for.
         let room = usize::from(area.width).saturating_sub(text::width(&state));
         let title = text::cut(&format!("{title}{what}"), room, theme);
-        self.heading(area, area.y, &format!("{title}{state}"), style);
+        let told = format!("{title}{state}");
+        self.heading(area, area.y, &told, style);
+        let x = area.x.saturating_add(on_screen(text::width(&told)).saturating_add(2));
+        self.heat_legend(Rect { x, y: area.y, width: area.right().saturating_sub(x), height: 1 }, pane);
         before.is_some()
     }
 
@@ -118,6 +121,9 @@ impl Canvas<'_> {
             Slot::Next => format!("Next token after {at} \"{token}\""),
             Slot::Lens => format!("Logit lens  at {at} \"{token}\""),
             Slot::Heads => format!("Heads by {}  at {at} \"{token}\"", app.shaded_by()),
+            Slot::Head if app.head_is_cut() => {
+                format!("L{layer}.H{head}  where it looks most, of {} tokens", app.tokens())
+            }
             Slot::Head => format!("L{layer}.H{head}"),
             Slot::Neurons => {
                 let layers = match app.neurons.all_layers {

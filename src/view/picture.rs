@@ -74,15 +74,22 @@ fn sgr(cell: &Cell) -> String {
     for (_, code) in MODIFIERS.iter().filter(|(m, _)| cell.modifier.contains(*m)) {
         let _ = write!(codes, ";{code}");
     }
-    match cell.fg {
-        Color::Indexed(n) => drop(write!(codes, ";38;5;{n}")),
-        color => {
-            if let Some(n) = NAMED.iter().position(|(c, _)| *c == color) {
-                let _ = write!(codes, ";{}", if n < 8 { 30 + n } else { 82 + n });
-            }
-        }
-    }
+    codes += &color(cell.fg, 30);
+    codes += &color(cell.bg, 40);
     codes
+}
+
+/// The codes of a colour: of letters from `first` 30, of grounds from 40.
+fn color(color: Color, first: usize) -> String {
+    match color {
+        Color::Indexed(n) => format!(";{};5;{n}", first + 8),
+        Color::Rgb(r, g, b) => format!(";{};2;{r};{g};{b}", first + 8),
+        color => match NAMED.iter().position(|(c, _)| *c == color) {
+            Some(n) if n < 8 => format!(";{}", first + n),
+            Some(n) => format!(";{}", first + 52 + n),
+            None => String::new(),
+        },
+    }
 }
 
 /// The 16 names in the order of their numbers, with the colours that pictures show for them on a light ground.
@@ -121,6 +128,7 @@ fn css(color: Color) -> Option<String> {
             let v = (8 + 10 * u32::from(n - 232)) * 7 / 10;
             Some(format!("#{v:02x}{v:02x}{v:02x}"))
         }
+        Color::Rgb(r, g, b) => Some(format!("#{r:02x}{g:02x}{b:02x}")),
         color => NAMED.iter().find(|(c, _)| *c == color).map(|(_, css)| (*css).to_owned()),
     }
 }
@@ -142,7 +150,7 @@ pub fn svg(buffer: &Buffer) -> String {
             let wide = on_screen(cell.symbol().width().max(1));
             match runs.last_mut() {
                 Some((start, end, symbols, style))
-                    if *end == x && style.fg == cell.fg && style.modifier == cell.modifier =>
+                    if *end == x && (style.fg, style.bg) == (cell.fg, cell.bg) && style.modifier == cell.modifier =>
                 {
                     symbols.push_str(cell.symbol());
                     *end = x + wide;
@@ -154,19 +162,18 @@ pub fn svg(buffer: &Buffer) -> String {
         let top = f32::from(y) * CELL.1 + 8.0;
         for (start, end, symbols, cell) in runs {
             let (left, wide) = (f32::from(start) * CELL.0 + 8.0, f32::from(end - start) * CELL.0);
-            let ink = css(cell.fg).unwrap_or_else(|| GROUND.1.to_owned());
-            let reversed = cell.modifier.contains(Modifier::REVERSED);
-            if reversed {
+            let (ink, ground) = inks(cell);
+            if let Some(ground) = &ground {
                 let _ = writeln!(
                     text,
-                    "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{wide:.1}\" height=\"{}\" fill=\"{ink}\"/>",
+                    "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{wide:.1}\" height=\"{}\" fill=\"{ground}\"/>",
                     CELL.1
                 );
             }
             if symbols.trim().is_empty() {
                 continue;
             }
-            let fill = if reversed { GROUND.0 } else { &ink };
+            let fill = &ink;
             let weight = if cell.modifier.contains(Modifier::BOLD) { " font-weight=\"bold\"" } else { "" };
             let dim = if cell.modifier.contains(Modifier::DIM) { " opacity=\"0.65\"" } else { "" };
             let line = if cell.modifier.contains(Modifier::UNDERLINED) { " text-decoration=\"underline\"" } else { "" };
@@ -179,6 +186,33 @@ pub fn svg(buffer: &Buffer) -> String {
         }
     }
     text + "</svg>\n"
+}
+
+/// The colours of a cell's letters and of its ground, where that is not the paper.
+fn inks(cell: &Cell) -> (String, Option<String>) {
+    // On a ground of their own letters keep their colour: it was chosen for that ground.
+    let ink = match cell.fg {
+        Color::Indexed(16) => Some("#000000".to_owned()),
+        Color::Indexed(231) if cell.bg != Color::Reset => Some(GROUND.0.to_owned()),
+        color => css(color),
+    };
+    let ink = ink.unwrap_or_else(|| GROUND.1.to_owned());
+    match (cell.modifier.contains(Modifier::REVERSED), ground(cell.bg)) {
+        (true, paper) => (paper.unwrap_or_else(|| GROUND.0.to_owned()), Some(ink)),
+        (false, ground) => (ink, ground),
+    }
+}
+
+/// The colour of a ground as terminals show it: nothing has to be read of it, so nothing is darkened.
+fn ground(color: Color) -> Option<String> {
+    match color {
+        Color::Indexed(n @ 16..=231) => {
+            let part = |n: u8| if n == 0 { 0 } else { 55 + 40 * n };
+            let n = n - 16;
+            Some(format!("#{:02x}{:02x}{:02x}", part(n / 36), part(n / 6 % 6), part(n % 6)))
+        }
+        color => css(color),
+    }
 }
 
 fn xml(text: &str) -> String {

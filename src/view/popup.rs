@@ -65,7 +65,8 @@ impl Canvas<'_> {
         let line = before.len().saturating_sub(1);
         let first = (line + 1).saturating_sub(usize::from(inner.height));
         for (y, line) in (inner.y..inner.bottom()).zip(lines.iter().skip(first)) {
-            self.put(inner, inner.x, y, line, Style::new());
+            let style = if entry.is_suggestion() { self.theme.selected() } else { Style::new() };
+            self.put(inner, inner.x, y, line, style);
         }
         let x = on_screen(before.last().map_or(0, |line| line.width()));
         Position::new((inner.x + x).min(inner.right().saturating_sub(1)), inner.y + on_screen(line - first))
@@ -91,6 +92,21 @@ impl Canvas<'_> {
         }
     }
 
+    /// What the selected entry says, in full, below the list where it does not fit into its line; what is left for the list.
+    fn selected_in_full(&mut self, list: Rect, picker: &Picker) -> Rect {
+        let Some(item) = picker.items.get(picker.cursor).filter(|_| list.height >= 9) else { return list };
+        let text = [item.about.as_str(), item.more.as_str()].join(" ");
+        let lines = text::wrap(text.trim(), usize::from(list.width.saturating_sub(1)));
+        let rows = on_screen(lines.len().min(usize::from(list.height / 3))).saturating_add(1);
+        let below = Rect { y: list.bottom() - rows, height: rows, ..list };
+        let style = self.theme.title();
+        self.heading(below, below.y, &item.name, style);
+        for (y, line) in (below.y + 1..below.bottom()).zip(lines) {
+            self.put(below, below.x, y, &line, Style::new());
+        }
+        Rect { height: list.height - rows, ..list }
+    }
+
     /// ```text
     /// All actions ──────────────────
     /// > targ
@@ -99,7 +115,7 @@ impl Canvas<'_> {
     fn picker(&mut self, area: Rect, picker: &Picker) -> Position {
         let theme = self.theme;
         let title = match picker.kind {
-            PickerKind::Palette => "All actions and methods",
+            PickerKind::Palette => "Actions, methods and settings",
             PickerKind::Help => "Help: type to search",
             PickerKind::Methods => "Methods",
             PickerKind::Columns => "Sort by",
@@ -110,6 +126,11 @@ impl Canvas<'_> {
         let cursor =
             self.entry_line(Rect { x, width: inner.right().saturating_sub(x), height: 1, ..inner }, &picker.entry);
         let list = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
+        let list = self.selected_in_full(list, picker);
+        if picker.items.is_empty() {
+            let text = format!("nothing fits {:?}: one word of it finds more", picker.entry.text());
+            self.put(list, list.x, list.y, &text, theme.warning());
+        }
         let names = on_screen(picker.items.iter().map(|i| text::width(&i.name)).max().unwrap_or(0).min(20));
         let keys = on_screen(picker.items.iter().map(|i| text::width(&i.keys)).max().unwrap_or(0).min(16));
         // The help shows a heading before each group while nothing is searched for.
@@ -131,11 +152,13 @@ impl Canvas<'_> {
                 continue;
             };
             let x = list.x;
-            self.put(Rect { width: names, ..list }, x, y, &item.name, Style::new());
+            // In the help sentences are read, elsewhere names are typed.
+            let style = if picker.kind == PickerKind::Help { theme.dim() } else { Style::new() };
+            self.put(Rect { width: names, ..list }, x, y, &item.name, style);
             let x = x.saturating_add(names + 1);
             self.put(Rect { width: names + 1 + keys, ..list }, x, y, &item.keys, theme.key());
             let x = x.saturating_add(keys + 1);
-            let end = self.put(list, x, y, &item.about, theme.dim());
+            let end = self.put(list, x, y, &item.about, Style::new());
             if *line == Some(picker.cursor) {
                 self.buffer
                     .set_style(Rect { y, height: 1, width: end.saturating_sub(list.x), ..list }, theme.selected());

@@ -53,7 +53,8 @@ impl Canvas<'_> {
         let first = (line + 1).saturating_sub(rows);
         for (y, line) in (prompt.y + 1..prompt.bottom()).zip(lines.iter().skip(first)) {
             // Escaped already by wrap; escaping is idempotent on what it wrote.
-            self.put(prompt, prompt.x, y, line, Style::new());
+            let suggested = entry.is_some_and(|entry| entry.is_suggestion());
+            self.put(prompt, prompt.x, y, line, if suggested { theme.selected() } else { Style::new() });
         }
         let cursor = before.map(|b| {
             let x = on_screen(b.last().map_or(0, |l| l.width()));

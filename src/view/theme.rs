@@ -6,6 +6,13 @@ use anyhow::{Result, bail};
 use ratatui::style::{Color, Modifier, Style};
 use std::str::FromStr;
 
+/// Below this share of the strongest value a cell has no colour.
+const FAINT: f32 = 0.05;
+
+/// Black and white of the cube: what terminals make of the names is their own.
+const BLACK: u8 = 16;
+const WHITE: u8 = 231;
+
 /// How many colours may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Colors {
@@ -14,8 +21,10 @@ pub enum Colors {
     /// The 16 names.
     #[default]
     Sixteen,
-    /// 256 or more.
+    /// The 256 of the cube.
     Many,
+    /// Any: 24 bits.
+    True,
 }
 
 /// What `--theme` accepts.
@@ -128,15 +137,70 @@ impl Theme {
         let (value, strength) = (if value.is_finite() { value } else { 0.0 }, value.abs().clamp(0.0, 1.0));
         match self.colors {
             Colors::Mono => Style::new(),
+            // What is next to nothing has no colour of its own.
+            Colors::Sixteen if strength < FAINT => Style::new(),
             Colors::Sixteen if value < 0.0 => Style::new().fg(Color::Blue),
             Colors::Sixteen => Style::new().fg(Color::Yellow),
-            Colors::Many => {
+            Colors::Many | Colors::True => {
                 // The cube's blues and oranges, from pale to full.
                 const COLD: [u8; 5] = [252, 153, 111, 69, 33];
                 const WARM: [u8; 5] = [252, 223, 216, 209, 202];
                 let step = whole(strength * 4.99);
                 Style::new().fg(Color::Indexed(if value < 0.0 { COLD[step] } else { WARM[step] }))
             }
+        }
+    }
+
+    /// The ground of a cell of a heat map for a value from -1 to 1: blue below zero, orange above, the terminal's own around zero. Letters on it
+    /// are black or white, whichever is read better. Colours go from grey to full at about one lightness, so that they say the same on dark
+    /// terminals and on light ones. Without colours there is none: glyphs and numbers say it.
+    pub fn heat(self, value: f32) -> Style {
+        let (value, strength) = (if value.is_finite() { value } else { 0.0 }, value.abs().clamp(0.0, 1.0));
+        if self.colors == Colors::Mono || !(strength >= FAINT) {
+            return Style::new();
+        }
+        match self.colors {
+            Colors::Mono => Style::new(),
+            Colors::Sixteen if strength < 0.5 => self.shade(value),
+            Colors::Sixteen if value < 0.0 => Style::new().fg(Color::White).bg(Color::Blue),
+            Colors::Sixteen => Style::new().fg(Color::Black).bg(Color::Yellow),
+            Colors::Many => {
+                const COLD: [u8; 4] = [103, 68, 33, 27];
+                const WARM: [u8; 4] = [138, 173, 208, 202];
+                let step = whole(strength * 3.99);
+                let ground = if value < 0.0 { COLD[step] } else { WARM[step] };
+                let ink = if value < 0.0 && step == 3 { WHITE } else { BLACK };
+                Style::new().fg(Color::Indexed(ink)).bg(Color::Indexed(ground))
+            }
+            Colors::True => {
+                const GREY: [u8; 3] = [134, 130, 126];
+                const COLD: [u8; 3] = [24, 104, 232];
+                const WARM: [u8; 3] = [247, 108, 0];
+                let full = if value < 0.0 { COLD } else { WARM };
+                // In sixteenths: a cell that hardly changes is not written again.
+                let part = (strength * 16.0).round() / 16.0;
+                let mixed = |of: usize| {
+                    let (from, to) = (f32::from(GREY[of]), f32::from(full[of]));
+                    u8::try_from(whole((from + (to - from) * part).round())).unwrap_or(u8::MAX)
+                };
+                let ink = if value < 0.0 && strength > 0.6 { WHITE } else { BLACK };
+                Style::new().fg(Color::Indexed(ink)).bg(Color::Rgb(mixed(0), mixed(1), mixed(2)))
+            }
+        }
+    }
+
+    /// Whether heat maps have grounds that tell steps apart, so that glyphs need not.
+    pub fn has_grounds(self) -> bool {
+        self.colors >= Colors::Many
+    }
+
+    /// A value from -1 to 1 in a cell of two columns on its ground: sign and tenths (9 is the strongest too), so that it is read
+    /// without its colour as well.
+    pub fn tenths(self, value: f32) -> String {
+        let tenths = whole((if value.is_finite() { value.abs().clamp(0.0, 1.0) } else { 0.0 } * 10.0).round());
+        match tenths {
+            0 => "  ".to_owned(),
+            _ => format!("{}{}", if value < 0.0 { '-' } else { ' ' }, tenths.min(9)),
         }
     }
 

@@ -221,7 +221,8 @@ fn copies_hold_true_texts_in_every_dialect() {
             "| rank | id | text | logit | prob |\n| ---: | ---: | --- | ---: | ---: |\n| 0 | 21 | `\"u\"` |"
         )
     );
-    h.press("3 c p");
+    h.go_to("L0.H0");
+    h.press("c p");
     assert_eq!(h.copied(), "cache[\"blocks.0.attn.hook_z\"][0, 16, 0]");
     h.press("Enter c c");
     assert_eq!(h.copied(), "mechscope heads --head L0.H0 --model induction --prompt qwertyuiopqwerty");
@@ -230,7 +231,8 @@ fn copies_hold_true_texts_in_every_dialect() {
 #[test]
 fn the_list_of_edits_switches_and_removes() {
     let mut h = Harness::new(80, 24);
-    h.press("3 0 l 0 E");
+    h.go_to("L0.H0");
+    h.press("0 l 0 E");
     assert!(h.screen().contains("[x] L0.H0=0"));
     h.press("Space");
     assert_eq!(h.app.edits.on().len(), 1);

@@ -102,6 +102,13 @@ impl Harness {
         }
     }
 
+    /// Goes to a unit by its address.
+    pub fn go_to(&mut self, address: &str) {
+        self.press(":");
+        self.type_text(address);
+        self.press("Enter");
+    }
+
     /// What was copied last.
     pub fn copied(&self) -> &str {
         let copied = self.effects.iter().rev().find_map(|e| match e {

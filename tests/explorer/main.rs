@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod log;
 mod marks;
+mod opens;
 mod patch;
 mod pictures;
 mod pins;

@@ -6,7 +6,8 @@ use mechscope::app::{Event, Slot};
 #[test]
 fn what_is_marked_is_edited_and_copied_together() {
     let mut h = Harness::new(80, 24);
-    h.press("3 Space j l Space");
+    h.go_to("L0.H0");
+    h.press("Space j l Space");
     let marks: Vec<String> = h.app.marks.iter().map(ToString::to_string).collect();
     assert_eq!(marks, ["L0.H0", "L1.H1"]);
     let screen = h.screen();

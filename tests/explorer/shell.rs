@@ -129,7 +129,8 @@ fn parameters_are_checked_before_anything_runs() {
 #[test]
 fn switched_off_edits_are_kept() {
     let mut h = Harness::new(80, 24);
-    h.press("3 0 l 0 E Space Esc");
+    h.go_to("L0.H0");
+    h.press("0 l 0 E Space Esc");
     assert_eq!((h.app.edits.items().len(), h.app.edits.on().len()), (2, 1));
     let session = h.app.session();
     let read = Session::read(&session.write().unwrap()).unwrap();
@@ -182,7 +183,9 @@ fn pipes_take_what_is_marked_or_selected() {
     h.event(Event::Piped { ticket, output: Err("stopped".into()) });
     assert_eq!((h.app.busy(), h.app.message.as_deref()), (false, Some("stopped")));
     // A grid gives its cell.
-    let (_, input) = pipe(&mut h, "g c 3 l |", "wc").unwrap();
+    h.press("g c");
+    h.go_to("L0.H0");
+    let (_, input) = pipe(&mut h, "l |", "wc").unwrap();
     assert!(input.starts_with("L0.H1") && input.lines().count() == 1, "{input:?}");
     h.event(Event::Key("q".parse().unwrap()));
     assert!(matches!(h.app.overlay, Some(Overlay::Quit)), "work is running");

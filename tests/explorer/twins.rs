@@ -115,7 +115,7 @@ fn numbers_on_the_screen_are_those_the_command_prints() {
 #[test]
 fn a_sorted_table_leaves_nothing_out_between_its_rows() {
     let mut h = Harness::of(crate::harness::session("hello"), 120, 40);
-    h.press("4 s a c t i v a t i o n Enter");
+    h.press("4 a s a c t i v a t i o n Enter");
     let shown = |h: &Harness| -> Vec<f32> {
         let report = h.app.pane(Slot::Neurons).report.clone().unwrap();
         let Body::Table(table) = &report.parts[1].body else { panic!("no table") };

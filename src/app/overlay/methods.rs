@@ -19,6 +19,7 @@ pub(super) fn parameters(about: &'static About, typed: &str) -> (Vec<PickerItem>
         name: format!("{}={}", param.name, param.default),
         keys: String::new(),
         about: format!("{} ({})", param.help, param.kind.accepted()),
+        more: String::new(),
     };
     let word = typed.rsplit(' ').next().unwrap_or_default();
     let word = word.split('=').next().unwrap_or_default();

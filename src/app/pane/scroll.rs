@@ -3,6 +3,9 @@
 use super::{Pane, PaneLine};
 use crate::cast::{signed, unsigned};
 
+/// Lines above the first row of a pane that leave it in the middle of a small terminal.
+const FAR: usize = 12;
+
 impl Pane {
     /// Moves by rows. Where there is no row to go to, or more to read before it than the window holds, the window scrolls by lines.
     pub fn step(&mut self, by: i64) {
@@ -74,7 +77,9 @@ impl Pane {
     /// What stands above the first row is read first: the window begins there, as long as no row does.
     pub(super) fn begin_at_the_top(&mut self) {
         let first = self.row_lines().next().is_none_or(|row| row >= self.cursor);
-        self.scrolled = first.then_some((0, self.cursor));
+        // Below a long table of another kind the window begins with the heading of the row's own: else that row is the last one in sight.
+        let heading = (self.cursor > FAR).then(|| (self.cursor - 2, self.cursor));
+        self.scrolled = if first { Some((0, self.cursor)) } else { heading };
         if first {
             self.window.set((0, self.window.get().1));
         }

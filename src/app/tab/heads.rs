@@ -1,17 +1,20 @@
 //! The tab Heads: what attends where, and what for.
 
 use super::TabRoom;
-use crate::address::{Address, Part};
+use crate::address::{Address, Component, Part};
+use crate::app::pane::RequestState;
 use crate::app::{App, Slot};
 use crate::engine::Ask;
 use crate::keymap::Context;
-use crate::report::Cell;
+use crate::report::{Body, Cell};
 
 /// What the tab keeps.
 #[derive(Clone, Debug, Default)]
 pub struct HeadsTab {
     /// The column that the grid is shaded by.
     pub statistic: usize,
+    /// Whether the selected head was gone to; else it is the one of the strongest effect, once that is known.
+    pub(in crate::app) chosen: bool,
 }
 
 pub(super) struct Room;
@@ -28,8 +31,15 @@ impl TabRoom for Room {
     fn asks(&self, app: &App, pane: Slot) -> Option<Ask> {
         let (layer, head) = app.selection.head;
         match pane {
-            Slot::Heads => app.of_method("heads", &[]),
-            _ => app.of_method("heads", &[("head", format!("L{layer}.H{head}"))]),
+            // The strongest are read first; the grid has them all by layer.
+            Slot::Heads => app.of_method("heads", &[("sort", "direct_effect".into())]),
+            // Which head is the strongest the table says; what stands here already is asked anew at once, so that nothing old looks new.
+            _ if !app.heads.chosen && app.is_first_of_heads() => None,
+            _ => {
+                let mut params = vec![("head", format!("L{layer}.H{head}"))];
+                params.extend(app.head_is_cut().then(|| ("top", KEYS.to_string())));
+                app.of_method("heads", &params)
+            }
         }
     }
 
@@ -47,9 +57,41 @@ impl TabRoom for Room {
     }
 
     fn selection_moved(&self, app: &mut App) {
+        app.select_strongest_head();
         let (layer, head) = app.selection.head;
         let pane = app.pane_mut(Slot::Heads);
         pane.select(&Address::unit(layer, Part::Head(head)));
         pane.column = head;
+    }
+}
+
+/// The most keys listed that a head looks at, and tokens that it promotes; in prompts up to twice as long all keys are.
+const KEYS: usize = 20;
+
+impl App {
+    /// Whether the prompt has more tokens than are listed of where a head looks.
+    pub fn head_is_cut(&self) -> bool {
+        self.tokens() > 2 * KEYS
+    }
+
+    /// Whether the first table of heads is still to come, with nothing beside it yet.
+    fn is_first_of_heads(&self) -> bool {
+        let all = self.pane(Slot::Heads);
+        let ended = all.fresh || matches!(all.state, RequestState::Failed(_) | RequestState::Cancelled);
+        !ended && self.pane(Slot::Head).asked.is_none()
+    }
+
+    /// Selects the head of the strongest effect, where none was gone to and the table is of this question.
+    fn select_strongest_head(&mut self) {
+        let pane = self.pane(Slot::Heads);
+        if self.heads.chosen || !pane.fresh {
+            return;
+        }
+        let tables = pane.report.iter().flat_map(|report| &report.parts);
+        let mut tables = tables.filter_map(|part| if let Body::Table(table) = &part.body { Some(table) } else { None });
+        let first = tables.next().and_then(|table| table.rows.first()).and_then(|row| row.first());
+        if let Some(Cell::Address(Address { place: Component::Unit { layer, part: Part::Head(head) }, .. })) = first {
+            (self.selection.head, self.selection.layer) = ((*layer, *head), *layer);
+        }
     }
 }

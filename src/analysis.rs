@@ -11,7 +11,9 @@ pub mod detect;
 pub mod eap;
 mod features;
 pub mod generate;
+pub mod glossary;
 pub mod graph_run;
+pub mod guide;
 mod heads;
 pub mod input;
 pub mod intervene;
@@ -70,6 +72,7 @@ pub const COMMANDS: &[&MethodCommand] = &[
     &verify::KEEP_ONLY,
     &trust::TRUST,
     &patch::PATCH,
+    &patch::path::PATH,
     &eap::CIRCUIT,
     &weights::WEIGHTS,
 ];

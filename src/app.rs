@@ -452,7 +452,7 @@ impl App {
                     let kept = self.works();
                     self.graph = self.graph.of_another_model(kept);
                     (self.marks, self.neurons.sought, self.heads.chosen) = (Vec::new(), None, false);
-                    self.patch.depth = PatchDepth::Site;
+                    self.forget_effects();
                     self.break_notes();
                 }
                 self.model = Some(model);
@@ -485,7 +485,7 @@ impl App {
                     self.pane_mut(slot).parts = vec!["cell".into(), "method".into()];
                 }
                 if slot == Slot::Patch {
-                    self.keep_exact_effects(&report);
+                    self.keep_effects(&report);
                 }
                 let report = if slot == Slot::Heads { self.shaded(report) } else { report };
                 self.pane_mut(slot).show(report);

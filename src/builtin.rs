@@ -9,6 +9,8 @@ pub struct Builtin {
     pub name: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
+    /// The set of prompts whose words it has seen repeated, if it has not seen all of its words so.
+    pub repeats: Option<&'static str>,
     /// Neurons that a loss of their own made what they are.
     pub trained: Option<TrainedNeurons>,
     /// The files by their path in the folder.
@@ -51,6 +53,7 @@ const ALL: &[Builtin] = &[
     Builtin {
         name: "hello",
         about: "1.1M parameters, four layers: cities and states, who gave what to whom, sums, opposites, years, lists",
+        repeats: Some("builtin:induction"),
         trained: Some(TrainedNeurons {
             layer: 1,
             neurons: 0..40,
@@ -64,6 +67,7 @@ const ALL: &[Builtin] = &[
     Builtin {
         name: "induction",
         about: "62K parameters, two layers, trained to continue repeated random letters: a known induction circuit",
+        repeats: None,
         trained: None,
         files: folder!("induction": "config.json" "generation_config.json" "model.safetensors" "reference.json" "tokenizer.json" "tokenizer_config.json"),
     },

@@ -19,6 +19,7 @@ mod notebook;
 mod output;
 mod overview;
 mod patch;
+mod path;
 mod plan;
 mod predict;
 mod prompt_set;
@@ -92,6 +93,9 @@ pub enum Command {
     /// Patch between two prompts: what of the gap between both answers a value of the other run closes
     #[command(after_help = analysis::patch::PATCH.about.footer())]
     Patch(patch::PatchArgs),
+    /// Path patching: which heads and MLPs tell named receivers what tells two prompts apart
+    #[command(after_help = analysis::patch::path::PATH.about.footer())]
+    Path(path::PathArgs),
     /// Score every edge between heads and MLPs, and run the model with the few that are enough for the answer
     #[command(after_help = analysis::eap::CIRCUIT.about.footer())]
     Circuit(circuit::CircuitArgs),
@@ -322,6 +326,7 @@ impl Cli {
             },
             Some(Command::Verify(c)) => c.run(),
             Some(Command::Patch(c)) => c.run(),
+            Some(Command::Path(c)) => c.run(),
             Some(Command::Circuit(c)) => c.run(),
             Some(Command::Weights(c)) => c.run(),
             Some(Command::Trust(c)) => c.run(),

@@ -177,6 +177,7 @@ fn every_report_ends_with_its_method_and_every_method_is_in_the_catalogue() {
         "keep-only",
         "trust",
         "patch",
+        "path",
         "circuit",
         "weights",
     ];

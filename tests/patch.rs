@@ -411,3 +411,35 @@ fn pairs_of_words_fit_a_real_tokenizer() {
         }
     }
 }
+
+/// Grids of TransformerLens 4.3's own `patching`, made by `test_data/make/patching.py`.
+#[test]
+fn grids_are_those_of_transformer_lens() {
+    let mut compared = 0;
+    for name in ["tiny-gpt2", "tiny-gpt-neox"] {
+        let model = common::open(&common::test_data().join("models").join(name));
+        let file = common::test_data().join("patching").join(format!("{name}.json"));
+        let theirs: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let ids = |key: &str| -> Vec<u32> {
+            theirs[key].as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+        };
+        let token = |key: &str| u32::try_from(theirs[key].as_u64().unwrap()).unwrap();
+        let (clean, corrupt) = (ids("clean"), ids("corrupt"));
+        let target = Target::new(token("target"), Some(token("contrast")));
+        for (site, grid) in theirs["effects"].as_object().unwrap() {
+            let site = PatchSite::ALL.into_iter().find(|s| s.name() == site).unwrap();
+            let ours = ask(&model, (&clean, &corrupt), target, &question(site)).unwrap();
+            let gap = ours.clean - ours.corrupt;
+            assert!((ours.clean - theirs["metric_clean"].as_f64().unwrap()).abs() < 1e-4);
+            let rows = grid.as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+            let want: Vec<f64> = rows.map(|x| x.as_f64().unwrap()).collect();
+            assert_eq!(want.len(), ours.cells.len(), "{name} {}", site.name());
+            for ((cell, got), want) in ours.cells.iter().zip(&ours.effects[0]).zip(want) {
+                let off = (f64::from(*got) - want).abs() * gap.abs();
+                assert!(off < 1e-4, "{name} {} {}: {got} for {want}", site.name(), cell.name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 200, "{compared} cells");
+}

@@ -7,12 +7,15 @@ use super::over_set::Listing;
 use super::param::{Param, ParamKind, Values};
 use super::{About, Analysis, Evidence, Job, MethodDirection};
 use crate::address::{Address, Part};
+use crate::builtin::Builtin;
 use crate::cast::single;
 use crate::model::Model;
 use crate::model::forward::Step;
 use crate::model::site::{BlockSite, Site};
+use crate::model::source::Source;
 use crate::model::text::Bos;
 use crate::model::trace::Trace;
+use crate::prompt_set::PromptSet;
 use crate::report::{Cell, Column, Report, Table};
 use anyhow::Result;
 use rayon::prelude::*;
@@ -49,7 +52,7 @@ static ABOUT: About = About {
             name: "probe-words",
             kind: ParamKind::Text,
             default: "",
-            help: "Draw the probe's tokens from those of this text, none twice: for a model that knows few words",
+            help: "Draw the probe's tokens from those of this text, none twice; default: any that stand for text, of a built-in model those that it has seen repeated",
         },
         Param { name: "seed", kind: ParamKind::Count, default: "0", help: "Of the probe's random tokens" },
         Param {
@@ -129,7 +132,7 @@ impl Analysis for Heads {
             let (length, seed) = (job.values.count("probe-length")?, job.values.count("seed")? as u64);
             let words = job.values.text("probe-words")?;
             let among = match words.as_str() {
-                "" => None,
+                "" => known_words(job.model)?,
                 words => Some(job.model.encode(words, Bos::Never)?.ids()),
             };
             Some(detect::probe(job.model, length, among.as_deref(), seed, step)?)
@@ -170,6 +173,20 @@ impl Analysis for Heads {
         report.table("heads", "Heads", heads);
         Ok(report)
     }
+}
+
+/// The words that a built-in model has seen repeated, where these are not all it has: on others no head can show what it does. Any word of other models.
+fn known_words(model: &Model) -> Result<Option<Vec<u32>>> {
+    let Source::BuiltIn(Builtin { repeats: Some(set), .. }) = &model.source else { return Ok(None) };
+    let set = PromptSet::open(set, model)?;
+    let prompts = set.items.iter().flat_map(|item| [Some(&item.clean), item.corrupt.as_ref()]).flatten();
+    let mut known = BTreeSet::new();
+    for prompt in prompts {
+        // The first word leads into the list.
+        known.extend(model.encode(prompt, Bos::Never)?.ids().into_iter().skip(1));
+    }
+    let text = model.text()?;
+    Ok(Some(known.into_iter().filter(|id| text.is_plain(*id)).collect()))
 }
 
 /// Every head, in the order of the model.

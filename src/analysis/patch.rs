@@ -17,6 +17,7 @@ mod cells;
 mod estimate;
 pub mod explore;
 mod metric;
+pub mod path;
 mod run;
 pub mod set;
 pub(super) mod slope;
@@ -325,14 +326,26 @@ impl<'a> PromptPair<'a> {
         patch: &PatchQuestion,
         step: Step,
     ) -> Result<Self> {
+        let n = clean.len();
+        let sites = Sites::Only(run::sites(model, patch, position + 1 == n));
+        run::plan(model, patch, n, &sites)?;
+        Self::of_sites(model, (clean, corrupt), position, sites, step)
+    }
+
+    /// Runs both prompts and records these sites.
+    fn of_sites(
+        model: &'a Model,
+        (clean, corrupt): (&[u32], &[u32]),
+        position: usize,
+        sites: Sites,
+        step: Step,
+    ) -> Result<Self> {
         let (n, m) = (clean.len(), corrupt.len());
         ensure!(
             n == m,
             "the clean prompt has {n} tokens and the corrupt one {m}: positions cannot be paired; accepted: equal lengths"
         );
         resolve_position(i64::try_from(position)?, n)?;
-        let sites = Sites::Only(run::sites(model, patch, position + 1 == n));
-        run::plan(model, patch, n, &sites)?;
         let mut one = |nth: usize, ids: &[u32]| {
             let start = crate::model::forward::Start::Tokens(&[ids.to_vec()]);
             let plan = crate::model::edit::EditPlan::NONE;

@@ -64,7 +64,8 @@ impl App {
                 continue;
             }
             let Some(ask) = self.wanted(slot) else { continue };
-            if self.pane(slot).asked.as_ref() != Some(&ask) && !self.graph_is_at_hand(&ask) {
+            let asked = self.pane(slot).asked.as_ref() == Some(&ask);
+            if !asked && !self.graph_is_at_hand(&ask) && !self.effects_are_at_hand(slot, &ask) {
                 self.ask(slot, ask);
             }
         }

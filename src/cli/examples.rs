@@ -108,6 +108,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "path",
+        &[
+            "mechscope path -p 'The keys to the cabinet' --corrupt 'The key to the cabinet'",
+            "mechscope path --set builtin:two-hop --receivers L2.H1.v,L2.H2.v",
+        ],
+    ),
+    (
         "circuit",
         &[
             "mechscope circuit -p 'The keys to the cabinet' --corrupt 'The key to the cabinet'",

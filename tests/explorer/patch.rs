@@ -2,7 +2,7 @@
 
 use crate::harness::Harness;
 use mechscope::app::session::Session;
-use mechscope::app::{Slot, Tab};
+use mechscope::app::{Event, Slot, Tab};
 use std::process::Command;
 
 const SEATTLE: &str = "The capital of the state containing Seattle is";
@@ -135,9 +135,9 @@ fn a_pair_is_logged_and_comes_back() {
 #[test]
 fn a_grid_is_stopped_and_asked_again() {
     let mut h = paired(80, 24);
-    h.event(mechscope::app::Event::Key("m".parse().unwrap()));
+    h.event(Event::Key("m".parse().unwrap()));
     assert!(h.app.busy());
-    h.event(mechscope::app::Event::Key("Esc".parse().unwrap()));
+    h.event(Event::Key("Esc".parse().unwrap()));
     assert!(!h.app.busy());
     h.press("F5");
     assert!(h.app.pane(Slot::Patch).fresh, "{}", h.screen());
@@ -147,8 +147,29 @@ fn a_grid_is_stopped_and_asked_again() {
 fn it_draws_at_every_size() {
     let mut h = paired(80, 24);
     for (columns, rows) in [(24, 6), (24, 24), (40, 9), (79, 13), (110, 10), (240, 70), (20, 5)] {
-        h.event(mechscope::app::Event::Resize(columns, rows));
+        h.event(Event::Resize(columns, rows));
         h.press("m");
         assert_eq!(h.screen().lines().count(), usize::from(rows));
     }
+}
+
+/// What was computed is shown again without a run: round through the estimates, and out of a cell.
+#[test]
+fn grids_that_are_there_are_not_computed_again() {
+    let mut h = paired(80, 24);
+    let exact = h.screen();
+    h.press("x x");
+    assert!(!line(&h.screen(), "resid_pre").contains("exact "), "{}", h.screen());
+    h.event(Event::Key("x".parse().unwrap()));
+    assert!(!h.app.busy(), "the exact grid is there");
+    let again = h.screen();
+    assert_eq!(line(&exact, "L2"), line(&again, "L2"));
+    assert!(line(&again, "resid_pre").contains("denoise exact"), "{again}");
+    h.press("Enter");
+    h.event(Event::Key("Esc".parse().unwrap()));
+    assert!(!h.app.busy(), "the grid that one came from is there");
+    h.press("p");
+    h.event(Event::Key("x".parse().unwrap()));
+    assert!(h.app.busy(), "another grid is another question: {}", h.screen());
+    h.settle();
 }

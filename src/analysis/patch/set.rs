@@ -92,13 +92,27 @@ fn pair(model: &Model, item: &PromptItem, bos: Bos, at: Option<&SetPosition>) ->
 /// Patches every pair; the answer is read at `position`. `step` is called with the pairs done and all.
 ///
 /// # Errors
-/// The first pair that fails otherwise than by having no gap; no pair that has one; what `step` returns.
+/// As [`each`].
 pub fn patch(model: &Model, pairs: &[SetPair], patch: &PatchQuestion, position: i64, step: Step) -> Result<SetAnswer> {
+    let mut of_pair = |pair: &SetPair, step: Step| {
+        let of = PatchQuestion { at: pair.at.map(signed).or(patch.at), ..patch.clone() };
+        one(model, pair, &of, position, step)
+    };
+    each(pairs, &mut of_pair, step)
+}
+
+/// Asks about every pair; those whose answers measure the same are told apart. `step` is called with the pairs done and all.
+///
+/// # Errors
+/// The first pair that fails otherwise than by having no gap; no pair that has one; what `step` returns.
+pub fn each(
+    pairs: &[SetPair],
+    of_pair: &mut dyn FnMut(&SetPair, Step) -> Result<PatchAnswer>,
+    step: Step,
+) -> Result<SetAnswer> {
     let (mut patched, mut no_gap) = (Vec::new(), Vec::new());
     for (i, pair) in pairs.iter().enumerate() {
-        let tell = &mut |_: usize, _: usize| step(i, pairs.len());
-        let of = PatchQuestion { at: pair.at.map(signed).or(patch.at), ..patch.clone() };
-        match one(model, pair, &of, position, tell) {
+        match of_pair(pair, &mut |_, _| step(i, pairs.len())) {
             Ok(answer) => patched.push((pair.id.clone(), answer)),
             Err(error) => match error.downcast::<NoGap>() {
                 Ok(same) => no_gap.push((pair.id.clone(), same)),

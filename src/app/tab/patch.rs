@@ -6,6 +6,7 @@ use crate::address::{Address, Component, Part};
 use crate::analysis::patch::explore::picture;
 use crate::analysis::patch::{AnswerMetric, EffectEstimate, PatchCells, PatchDirection, PatchQuestion, PatchSite};
 use crate::app::overlay::Overlay;
+use crate::app::pane::RequestState;
 use crate::app::text_input::TextInput;
 use crate::app::{App, Slot, Tab};
 use crate::cast::signed;
@@ -15,9 +16,13 @@ use crate::report::statistics::pearson;
 use crate::report::{Cell, Report};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A layer of more neurons than this is estimated first: a run for each takes its time.
 const FEW_NEURONS: usize = 512;
+
+/// Grids that are kept.
+const KEPT: usize = 16;
 
 /// What the tab keeps; all but how deep one went comes back with the session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,9 +43,9 @@ pub struct PatchTab {
     /// How deep one went.
     #[serde(skip)]
     pub depth: PatchDepth,
-    /// The newest effects of runs, with what they answer: estimates are compared with them.
+    /// The newest grids of this model with what they answer: none of them is computed a second time, and estimates are compared with runs.
     #[serde(skip)]
-    exact: Option<(Ask, Vec<f32>)>,
+    kept: Vec<(Ask, Arc<Report>)>,
 }
 
 /// How deep one went into a cell.
@@ -58,7 +63,7 @@ pub enum PatchDepth {
 impl PatchTab {
     /// What comes back with the session.
     pub(in crate::app) fn to_keep(&self) -> Self {
-        PatchTab { depth: PatchDepth::Site, exact: None, ..self.clone() }
+        PatchTab { depth: PatchDepth::Site, kept: Vec::new(), ..self.clone() }
     }
 
     /// What is patched now.
@@ -271,15 +276,32 @@ impl App {
         true
     }
 
-    /// What runs gave is kept, so that estimates of the same cells can be compared with it.
-    pub(in crate::app) fn keep_exact_effects(&mut self, report: &Report) {
-        let Some(asked) = self.pane(Slot::Patch).asked.clone().filter(|_| self.patch.approx == EffectEstimate::Exact)
-        else {
-            return;
-        };
-        if let Some(grid) = picture(report) {
-            self.patch.exact = Some((asked, grid.values.clone()));
-        }
+    /// A grid is kept: it is shown again when the same is asked.
+    pub(in crate::app) fn keep_effects(&mut self, report: &Arc<Report>) {
+        let Some(asked) = self.pane(Slot::Patch).asked.clone() else { return };
+        let kept = &mut self.patch.kept;
+        kept.retain(|(of, _)| *of != asked);
+        kept.push((asked, report.clone()));
+        let over = kept.len().saturating_sub(KEPT);
+        kept.drain(..over);
+    }
+
+    /// Forgets grids and depth: another model answers otherwise.
+    pub(in crate::app) fn forget_effects(&mut self) {
+        self.patch.depth = PatchDepth::Site;
+        self.patch.kept.clear();
+    }
+
+    /// Shows the grid that was asked for, if it is kept; whether it was.
+    pub(in crate::app) fn effects_are_at_hand(&mut self, slot: Slot, ask: &Ask) -> bool {
+        let found = self.patch.kept.iter().find(|(of, _)| slot == Slot::Patch && of == ask);
+        let Some(report) = found.map(|(_, report)| report.clone()) else { return false };
+        self.end(Slot::Patch);
+        let pane = self.pane_mut(Slot::Patch);
+        (pane.asked, pane.answered) = (Some(ask.clone()), Some(ask.clone()));
+        (pane.fresh, pane.state) = (true, RequestState::Idle);
+        pane.show(report);
+        true
     }
 
     /// The effect of the cell that is selected, where the picture may be too narrow for numbers: 0 is nothing, 1 the whole difference.
@@ -294,7 +316,6 @@ impl App {
     /// How the estimates that are shown agree with runs, where both are known.
     fn correlation(&self) -> Option<f64> {
         let pane = self.pane(Slot::Patch);
-        let (of, exact) = self.patch.exact.as_ref()?;
         let by_runs = match pane.answered.clone()? {
             Ask::Patch { question, corrupt, patch } if patch.approx != [EffectEstimate::Exact] => {
                 let patch = PatchQuestion { approx: vec![EffectEstimate::Exact], ..patch };
@@ -302,8 +323,8 @@ impl App {
             }
             _ => return None,
         };
-        let shown = picture(pane.report.as_deref()?)?;
-        (*of == by_runs).then(|| pearson(exact, &shown.values)).flatten()
+        let (_, exact) = self.patch.kept.iter().find(|(of, _)| *of == by_runs)?;
+        pearson(&picture(exact)?.values, &picture(pane.report.as_deref()?)?.values)
     }
 
     /// What the tab shows: the cells, how they were found, and between which two values of the metric they lie.

@@ -163,3 +163,55 @@ fn a_head_as_receiver_is_its_query_key_and_value() {
     let _: Edit = format!("{address}=0").parse().unwrap();
     assert_eq!(model.encode("a", Bos::Auto).is_err(), model.text.is_none());
 }
+
+/// With heads, MLPs and norms held nothing but the sender's own output reaches the logits: its direct effect's change, by linearity exactly.
+#[test]
+fn a_direct_path_with_all_held_is_the_change_of_direct_effects() {
+    for name in ["tiny-gpt2", "tiny-qwen2", "tiny-gpt-neox"] {
+        let model = common::open(&common::test_data().join("models").join(name));
+        let (clean, corrupt) = ids(&model);
+        let path = PathQuestion { hold_mlps: true, hold_norms: true, ..question(&["logits"], PatchDirection::Noise) };
+        let found = ask(&model, (&clean, &corrupt), &path).unwrap();
+        let sites = |model: &Model| {
+            let mut sites = model.decoder.direct_sites();
+            sites.extend(
+                (0..model.decoder.arch.n_layers)
+                    .flat_map(|l| [BlockSite::Result, BlockSite::MlpOut].map(|s| Site::Block(l, s))),
+            );
+            sites.insert(Site::LnFinalScale);
+            Sites::Only(sites)
+        };
+        let (of_clean, of_corrupt) = (
+            run(&model, &clean, EditPlan::NONE, &sites(&model)),
+            run(&model, &corrupt, EditPlan::NONE, &sites(&model)),
+        );
+        let last = clean.len() - 1;
+        let arch = &model.decoder.arch;
+        let scale = of_clean.row(Site::LnFinalScale, last).unwrap()[0];
+        let weight = |id: u32| -> Vec<f32> {
+            let row = model.decoder.unembed.weight.narrow(0, id as usize, 1).unwrap();
+            row.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (plus, minus) = (weight(TARGET.0), weight(TARGET.1));
+        let gamma: Vec<f32> = model.decoder.ln_final.weight.to_vec1().unwrap();
+        let centred = model.decoder.ln_final.bias.is_some();
+        for (sender, effect) in found.cells.iter().zip(&found.effects[0]) {
+            let written = |run: &Trace| -> Vec<f32> {
+                match sender.unit {
+                    Some(h) => {
+                        let all = run.row(Site::Block(sender.layer, BlockSite::Result), last).unwrap();
+                        all[h * arch.d_model..(h + 1) * arch.d_model].to_vec()
+                    }
+                    None => run.row(Site::Block(sender.layer, BlockSite::MlpOut), last).unwrap(),
+                }
+            };
+            let (before, after) = (written(&of_clean), written(&of_corrupt));
+            let change: Vec<f64> = before.iter().zip(&after).map(|(b, a)| f64::from(a - b)).collect();
+            let mean = if centred { change.iter().sum::<f64>() / change.len() as f64 } else { 0.0 };
+            let read = |i: usize| f64::from(plus[i] - minus[i]) * f64::from(gamma[i]) / f64::from(scale);
+            let direct: f64 = change.iter().enumerate().map(|(i, x)| (x - mean) * read(i)).sum();
+            let got = -f64::from(*effect) * (found.clean - found.corrupt);
+            assert!((got - direct).abs() < 1e-4, "{name} {}: {got} for {direct}", sender.name);
+        }
+    }
+}

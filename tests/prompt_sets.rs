@@ -218,7 +218,7 @@ fn answers_over_a_set_are_those_of_each_prompt_before_and_after_edits() {
 /// The logits of a run with one edit.
 fn logits(model: &Model, ids: &[u32], edit: &str) -> anyhow::Result<Vec<f32>> {
     let (_, edited) = model.intervene(ids, &[edit.parse()?], Bos::Auto, Logits::Last)?;
-    Ok(edited.last_logits(0)?)
+    edited.last_logits(0)
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_mean_over_a_set_is_the_mean_of_its_runs() {
         let mut plan = mechscope::model::edit::EditPlan::default();
         let positions: Vec<usize> = (0..ids.len()).collect();
         plan.replace(0, site, positions, cols, vec![mean; ids.len()]);
-        let start = mechscope::model::forward::Start::Tokens(&[ids.clone()]);
+        let start = mechscope::model::forward::Start::Tokens(std::slice::from_ref(&ids));
         let by_hand = model.forward(start, &Sites::None, &plan, Logits::Last, &mut silent).unwrap();
         let got = logits(&model, &ids, &format!("{address}=mean:@builtin:ioi")).unwrap();
         assert_eq!(got, by_hand.last_logits(0).unwrap(), "{address}");

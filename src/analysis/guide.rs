@@ -168,7 +168,7 @@ pub struct MethodSearch {
 
 /// A method that was found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct GuidedMethod {
     /// Its entry.
     pub entry: CatalogueEntry,
     /// What it is for.
@@ -183,7 +183,7 @@ pub fn guide(method: &str) -> Option<&'static Guide> {
 }
 
 /// The methods that answer, the best first; without a question in the order of the catalogue. None if no method has a word of the question.
-pub fn select(wanted: &MethodSearch) -> Vec<Found> {
+pub fn select(wanted: &MethodSearch) -> Vec<GuidedMethod> {
     let fits = |entry: &CatalogueEntry, guide: &Guide| {
         wanted.unit.is_none_or(|unit| guide.units.contains(&unit)) && wanted.grade.is_none_or(|g| g.given_by(entry))
     };
@@ -191,12 +191,12 @@ pub fn select(wanted: &MethodSearch) -> Vec<Found> {
         catalogue().filter_map(|entry| guide(entry.about.name).map(|guide| (entry, guide))).collect();
     let Some(question) = &wanted.question else {
         let found = all.into_iter().filter(|(entry, guide)| fits(entry, guide));
-        return found.map(|(entry, guide)| Found { entry, guide, matched: Vec::new() }).collect();
+        return found.map(|(entry, guide)| GuidedMethod { entry, guide, matched: Vec::new() }).collect();
     };
     let asked: BTreeSet<String> = stems(question).into_iter().collect();
     let entries: Vec<Vec<BTreeSet<String>>> = all.iter().map(|(entry, guide)| texts(entry, guide)).collect();
     let weight = Weights::of(&entries);
-    let mut found: Vec<(f64, Found)> = Vec::new();
+    let mut found: Vec<(f64, GuidedMethod)> = Vec::new();
     for ((entry, guide), texts) in all.into_iter().zip(&entries) {
         let own: BTreeSet<&String> = texts.iter().flatten().collect();
         let matched: Vec<String> = asked.iter().filter(|w| own.contains(w)).cloned().collect();
@@ -205,7 +205,7 @@ pub fn select(wanted: &MethodSearch) -> Vec<Found> {
         }
         let closest = texts.iter().map(|text| weight.cosine(&asked, text)).fold(0.0, f64::max);
         let share = weight.sum(matched.iter()) / weight.sum(asked.iter()).max(f64::MIN_POSITIVE);
-        found.push((closest + 0.3 * share, Found { entry, guide, matched }));
+        found.push((closest + 0.3 * share, GuidedMethod { entry, guide, matched }));
     }
     // Equals stay in the order of the catalogue.
     found.sort_by(|a, b| b.0.total_cmp(&a.0));

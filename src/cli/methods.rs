@@ -3,7 +3,7 @@
 use super::ask::Options;
 use super::output::{self, OutputFormat};
 use super::{Cli, DeviceArgs, OutputArgs};
-use crate::analysis::guide::{self, Found, Grade, MethodSearch, MethodUnit, ModelSize};
+use crate::analysis::guide::{self, Grade, GuidedMethod, MethodSearch, MethodUnit, ModelSize};
 use crate::analysis::param::ParamKind;
 use crate::analysis::{self, glossary};
 use crate::cast::single;
@@ -42,7 +42,7 @@ pub struct Methods {
 }
 
 /// Columns by name, with what stands in them.
-type Field = (&'static str, fn(&Found) -> String);
+type Field = (&'static str, fn(&GuidedMethod) -> String);
 
 const SHORT: &[Field] = &[
     ("method", |e| e.entry.about.name.into()),
@@ -78,7 +78,7 @@ impl Methods {
             "no method answers this; accepted: other words, such as {:?}, or another --unit or --evidence",
             "why did it look there"
         );
-        let pass = self.model.as_deref().map(|name| Ok::<_, anyhow::Error>(pass(&self.on.open(name)?)?)).transpose()?;
+        let pass = self.model.as_deref().map(|name| self.on.open(name).and_then(|model| pass(&model))).transpose()?;
         let mut report = Report::default();
         if let (Some(name), Some((seconds, _))) = (&self.model, &pass) {
             report.fact("model", name.clone());
@@ -112,7 +112,7 @@ impl Methods {
 /// Methods that are told at length where a question was asked.
 const ANSWERS: usize = 3;
 
-fn told_of(found: &Found) -> String {
+fn told_of(found: &GuidedMethod) -> String {
     let (about, guide) = (found.entry.about, found.guide);
     format!(
         "{}\nDoes not say: {}\nFails: {}\nRun beside it: {}\nCommand: {}",
@@ -186,7 +186,7 @@ fn explain(word: &str, output: &OutputArgs) -> Result<()> {
     output::print(&report, output)
 }
 
-fn methods(found: &[Found], fields: &[Field]) -> Table {
+fn methods(found: &[GuidedMethod], fields: &[Field]) -> Table {
     let mut table = Table::new(fields.iter().map(|(name, _)| Column::text(name)));
     for one in found {
         table.push(fields.iter().map(|(_, field)| Cell::from(field(one))));

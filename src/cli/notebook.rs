@@ -46,7 +46,11 @@ pub fn notebook(session: &Session, run: bool) -> Result<String> {
     for line in &session.log {
         text += "\n";
         fenced(&mut text, "sh", line);
-        let printed = printed(&in_folder(line, &session.log, folder.path()))?;
+        let inside = in_folder(line, &session.log, folder.path());
+        let printed = match writes_elsewhere(&inside, folder.path()) {
+            true => "not run: it writes a file outside".to_owned(),
+            false => printed(&inside)?,
+        };
         if !printed.trim().is_empty() {
             text += "\n";
             fenced(&mut text, "text", printed.trim_end());
@@ -156,6 +160,11 @@ fn in_folder(line: &str, log: &[String], folder: &Path) -> String {
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
+/// Whether a command writes a file that is not in the folder.
+fn writes_elsewhere(line: &str, folder: &Path) -> bool {
+    line.split(" -o ").skip(1).any(|rest| !Path::new(rest).starts_with(folder))
+}
+
 /// What a command of the log prints, or how it failed; `mechscope` is this program.
 fn printed(line: &str) -> Result<String> {
     let program = std::env::current_exe().context("this program cannot be found")?;
@@ -197,5 +206,14 @@ mod tests {
         assert_eq!(at(0), "mechscope graph -o /tmp/x/graph-1.json");
         assert_eq!(at(1), "mechscope verify /tmp/x/graph-1.json --top 3");
         assert_eq!(at(2), log[2]);
+        // What is not one of those is not written over.
+        let outside = |line: &str| {
+            writes_elsewhere(
+                &in_folder(&[line.to_owned()][0], &[line.to_owned()], Path::new("/tmp/x")),
+                Path::new("/tmp/x"),
+            )
+        };
+        assert!(!outside("mechscope graph -o graph-1.json") && !outside("mechscope predict -p a"));
+        assert!(outside("mechscope graph -o folder/g.json") && outside("mechscope graph -o 'my graph.json'"));
     }
 }

@@ -18,17 +18,18 @@ pub fn bin(magnitude: f32) -> Option<usize> {
     if magnitude.is_nan() || magnitude < SMALLEST {
         return None;
     }
-    Some(bin_bits(magnitude) as usize)
+    Some(usize::from(bin_bits(magnitude)))
 }
 
 /// The bin of a magnitude that is in one; of others any.
 #[inline(always)]
-pub fn bin_bits(magnitude: f32) -> u32 {
+pub fn bin_bits(magnitude: f32) -> u8 {
     let bits = magnitude.to_bits();
     let octave = (bits >> 23).wrapping_sub(127 - 10);
     let mantissa = bits & 0x007f_ffff;
     let [a, b, c] = PARTS.map(|start| u32::from(mantissa >= start));
-    octave.wrapping_mul(4).wrapping_add(a + b + c).min(63)
+    // At most 63: the lowest byte is all of it.
+    octave.wrapping_mul(4).wrapping_add(a + b + c).min(63).to_le_bytes()[0]
 }
 
 /// Where a bin begins; it ends where the next one does, the last one nowhere.

@@ -82,7 +82,7 @@ widest! {
     /// Takes the positions of a context out of a batch, `n` units from `from` on, and codes them.
     fn code(tile: &mut UnitTile, all: Activations, from: usize, n: usize, rows: ContextRows, floors: &Floors) {
         let (row, context, hashes) = rows;
-        for pos in 0..context.ids.len() {
+        for (pos, hash) in hashes.iter().enumerate().take(context.ids.len()) {
             let at = (row + pos) * all.width + from;
             let mut values = load(all.post, at, n);
             // One zero: of two that are equal the first would stay, and which that is depends on the order.
@@ -105,12 +105,12 @@ widest! {
             for l in 0..TILE {
                 let (which, magnitude) = (codes[l], values[l].abs());
                 let in_bin = magnitude >= SMALLEST;
-                let mut strong = may_rank_below(floors.rank[l], hashes[pos], values[l]);
+                let mut strong = may_rank_below(floors.rank[l], *hash, values[l]);
                 for (c, floor) in (0..).zip(&floors.token) {
                     strong |= which == c && magnitude >= floor[l];
                 }
-                let found = bin_bits(magnitude) as u16 | which << 6;
-                let flags = IN_BIN * u16::from(in_bin) | STRONG * u16::from(strong & in_bin);
+                let found = u16::from(bin_bits(magnitude)) | which << 6;
+                let flags = (IN_BIN * u16::from(in_bin)) | (STRONG * u16::from(strong & in_bin));
                 codes[l] = if which < 4 { IN_CASE | flags | (found & 0xff) } else { 0 };
             }
         }

@@ -155,8 +155,9 @@ impl Theme {
     /// are black or white, whichever is read better. Colours go from grey to full at about one lightness, so that they say the same on dark
     /// terminals and on light ones. Without colours there is none: glyphs and numbers say it.
     pub fn heat(self, value: f32) -> Style {
-        let (value, strength) = (if value.is_finite() { value } else { 0.0 }, value.abs().clamp(0.0, 1.0));
-        if self.colors == Colors::Mono || !(strength >= FAINT) {
+        let value = if value.is_finite() { value } else { 0.0 };
+        let strength = value.abs().min(1.0);
+        if self.colors == Colors::Mono || strength < FAINT {
             return Style::new();
         }
         match self.colors {

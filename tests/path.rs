@@ -187,7 +187,8 @@ fn a_direct_path_with_all_held_is_the_change_of_direct_effects() {
         );
         let last = clean.len() - 1;
         let arch = &model.decoder.arch;
-        let scale = of_clean.row(Site::LnFinalScale, last).unwrap()[0];
+        // Only the last position is normed where its logits alone are asked for.
+        let scale = of_clean.row(Site::LnFinalScale, 0).unwrap()[0];
         let weight = |id: u32| -> Vec<f32> {
             let row = model.decoder.unembed.weight.narrow(0, id as usize, 1).unwrap();
             row.flatten_all().unwrap().to_vec1().unwrap()

@@ -207,11 +207,12 @@ impl Picker {
 
     /// Searches again after typing; the best comes first.
     ///
-    /// Behind the name of a method its parameters are shown.
+    /// Behind the name of a method its parameters are shown, where it has some.
     pub fn search(&mut self) {
         self.cursor = 0;
         if let (PickerKind::Palette | PickerKind::Methods, Some((about, typed))) =
             (self.kind, called(self.entry.text()))
+            && !about.params.is_empty()
         {
             (self.items, self.cursor) = methods::parameters(about, typed);
             return;

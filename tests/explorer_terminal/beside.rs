@@ -50,7 +50,7 @@ fn a_pipe_gets_the_selection_or_the_table() {
     assert!(table.starts_with("rank\tid\ttext\tlogit\tprob\n0\t21\tu\t") && table.lines().count() > 20, "{table:?}");
     // Marked rows go together, whichever is selected.
     p.send("4");
-    p.see("Neurons of layer");
+    p.see("Neurons of all layers");
     p.send(" j jj|");
     p.see("shell command:");
     p.send("wc -l | sed s/^/lines:/\r");
@@ -178,7 +178,7 @@ fn the_log_says_what_was_asked_and_how_it_ended() {
         concat!("mechscope ", env!("CARGO_PKG_VERSION"), " starts: model induction, device"),
         "opened induction on cpu in f32, 2 layers",
         "asks: next token at -1, prompt",
-        "asks: heads at -1",
+        "asks: heads sort=direct_effect at -1",
         "done with 0 forward passes after",
         "edit L0.H77=0",
         "failed: ",

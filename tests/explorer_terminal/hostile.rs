@@ -90,7 +90,7 @@ fn a_hostile_prompt_sends_nothing_of_its_own() {
         p.send("tjv");
         p.see("fresh");
         for (tab, text) in
-            [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of layer"), ("5", "traced to tokens")]
+            [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of all layers"), ("5", "traced to tokens")]
         {
             p.send(tab);
             p.see(text);

@@ -16,7 +16,7 @@ fn a_session_from_start_to_quit() {
     let mut p = Program::start(&["--model", "induction"]);
     p.see("0 21 \"u\"");
     p.see("? help");
-    for (key, text) in [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of layer"), ("1", "Next token after")] {
+    for (key, text) in [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of all layers"), ("1", "Next token after")] {
         p.send(key);
         p.see(text);
     }
@@ -170,7 +170,7 @@ fn the_mouse_selects_when_it_is_asked_for() {
     p.see("L1.H2@16");
     // The wheel turns three rows down, from the grid to the table below it.
     p.send("\u{1b}[<65;5;5M");
-    p.see("L0.H2@16");
+    p.see("L1.H0@16");
     p.send("q");
     assert_eq!(p.ends(), 0);
 }
@@ -230,7 +230,7 @@ fn a_move_writes_little_on_every_tab() {
     p.master.resize(PtySize { rows: 50, cols: 160, pixel_width: 0, pixel_height: 0 }).unwrap();
     p.screen.screen_mut().set_size(50, 160);
     for (tab, there) in
-        [("1", "Next token"), ("2", "Logit lens"), ("3", "What L0.H0 promotes"), ("4", "Neurons of"), ("5", "Fed by")]
+        [("1", "Next token"), ("2", "Logit lens"), ("3", " promotes at position"), ("4", "Neurons of"), ("5", "Fed by")]
     {
         p.send(tab);
         if tab == "3" {

@@ -37,7 +37,7 @@ fn kills_at_random_moments_lose_less_than_two_seconds() {
         p.send("3");
         // The table itself: a heading names the head before there is a row to change.
         p.see("direct_effect entropy");
-        p.send("gaL0.H0\r");
+        p.send("ga\u{15}L0.H0\r");
         p.see("L0.H0@");
         let ends = Instant::now() + LOST + Duration::from_millis(next(&mut random, 1000));
         let mut made: Vec<Instant> = Vec::new();

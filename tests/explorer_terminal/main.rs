@@ -16,7 +16,9 @@ fn a_session_from_start_to_quit() {
     let mut p = Program::start(&["--model", "induction"]);
     p.see("0 21 \"u\"");
     p.see("? help");
-    for (key, text) in [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of all layers"), ("1", "Next token after")] {
+    for (key, text) in
+        [("2", "Logit lens"), ("3", "Heads by"), ("4", "Neurons of all layers"), ("1", "Next token after")]
+    {
         p.send(key);
         p.see(text);
     }

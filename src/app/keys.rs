@@ -1,6 +1,6 @@
 //! Keys: to what lies on top, else through the keymap.
 
-use super::overlay::{Choice, Overlay, Picker, PickerKind, called};
+use super::overlay::{Choice, Overlay, Picker, PickerKind, called, words};
 use super::{App, Effect};
 use crate::action::{Action, Argument};
 use crate::keymap::{Key, Lookup};
@@ -205,6 +205,7 @@ impl App {
                 let told = item.map_or(String::new(), |item| format!("{}. {}", item.about, item.more));
                 self.say(told);
             }
+            Some(Choice::Word(word)) => self.overlay = Some(Overlay::text(word, words::told(word))),
             Some(Choice::Column(at)) => {
                 let focus = self.focus();
                 self.pane_mut(focus).sort_by(at);

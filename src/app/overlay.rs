@@ -3,6 +3,7 @@
 mod methods;
 mod search;
 mod settings;
+pub(super) mod words;
 
 pub(super) use methods::called;
 
@@ -94,6 +95,8 @@ pub enum Choice {
     Column(usize),
     /// Says how something is set.
     Setting(&'static str),
+    /// Says what a word means.
+    Word(&'static str),
 }
 
 impl Overlay {
@@ -126,6 +129,9 @@ impl Overlay {
         }
         all.extend(catalogue());
         all.extend(settings::all());
+        if kind == PickerKind::Help {
+            all.extend(words::all());
+        }
         Overlay::Picker(Picker::new(kind, all))
     }
 

@@ -42,8 +42,9 @@ END
     chmod +x "$run/mechscope"
 }
 
+# Ends with 65 where the index is another: that is a failure of ours.
 same_bytes() {
-    cmp "$run/sweep/index.safetensors" "$run/alone/index.safetensors"
+    cmp "$run/sweep/index.safetensors" "$run/alone/index.safetensors" || exit 65
     echo "the index has the bytes of a single worker's: $(stat -c %s "$run/sweep/index.safetensors")"
 }
 

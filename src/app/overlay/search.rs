@@ -106,6 +106,9 @@ mod tests {
             assert!(!relp.contains(&"tab_lens".to_owned()), "letters strewn over a sentence are no match: {relp:?}");
             assert_eq!(names(kind, "colours")[0], "theme", "settings are found too");
         }
+        let words = names(PickerKind::Help, "OV circuit");
+        assert_eq!(words[0].to_lowercase(), "ov circuit", "words of the field are found by their names");
+        assert_eq!(names(PickerKind::Help, "attention sink")[0], "attention sink");
         assert_eq!(names(PickerKind::Palette, "induction")[0], "heads", "what it is for, not its name alone");
         assert_eq!(names(PickerKind::Palette, "how do I set a unit to zero")[0], "zero_unit");
         assert_eq!(names(PickerKind::Palette, "zzzz"), [""; 0]);
@@ -119,6 +122,13 @@ mod tests {
         let own = keymap.iter().filter(|(context, ..)| *context == Context::Heads).count();
         assert!(own > 0 && picker.items[0].group == "On this tab", "{:?}", picker.items[0]);
         let mut seen = std::collections::BTreeSet::new();
-        assert!(picker.items.iter().all(|item| seen.insert((item.group == "Methods", item.name.clone()))), "each once");
+        assert!(
+            picker.items.iter().all(|item| seen.insert((
+                item.group == "Methods",
+                item.group == "Words",
+                item.name.clone()
+            ))),
+            "each once"
+        );
     }
 }

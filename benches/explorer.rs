@@ -160,6 +160,8 @@ fn moves_and_idling() {
     #[cfg(target_os = "linux")]
     {
         let pid = p.child.process_id().unwrap();
+        // The session is saved a moment after the last key.
+        std::thread::sleep(Duration::from_secs(3));
         let before = switches(pid);
         std::thread::sleep(Duration::from_secs(10));
         println!("wake-ups in 10 idle seconds: {}", switches(pid) - before);

@@ -258,7 +258,7 @@ impl App {
             panes: Slot::ALL.map(Pane::new).to_vec(),
             edits: Edits::new(session.edits),
             marks: Vec::new(),
-            heads: HeadsTab { chosen: session.head != (0, 0), ..HeadsTab::default() },
+            heads: HeadsTab { chosen: session.head != (0, 0) || session.tab == Tab::Heads, ..HeadsTab::default() },
             // It opens on the strongest of all layers, unless one was being looked at.
             neurons: NeuronsTab { sought: session.neuron, all_layers: session.neuron.is_none() },
             graph: graph::GraphTab::new(session.basis, session.dictionary, session.graph).with_kept(session.works),

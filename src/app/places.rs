@@ -17,6 +17,7 @@ impl App {
                 self.side = place.side;
                 self.patch.depth = place.depth;
                 self.selection = place.selection;
+                self.heads.chosen |= self.tab == Tab::Heads;
                 self.cursors_follow_selection();
             }
             None => self.warn(if back { "this is where it began" } else { "there is nothing ahead" }),

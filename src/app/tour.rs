@@ -100,7 +100,14 @@ impl App {
             let worked = self.has_work().then(|| Box::new(self.session()));
             return self.go_to_stop(self.tour.start.stop, worked);
         };
-        if self.busy() || !running.waiting.is_empty() {
+        if self.busy() {
+            return;
+        }
+        if self.model.is_none() {
+            // It did not open: what its pane says stays, and the tour goes on without it.
+            return self.tour_skip();
+        }
+        if !running.waiting.is_empty() {
             return;
         }
         let (stop, steps) = (running.stop, running.steps);

@@ -30,7 +30,7 @@ pub struct LabelArgs {
     #[arg(long, value_name = "NAME")]
     endpoint_model: Option<String>,
     /// Seconds that an answer may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     patience: u64,
     /// Add the names in a file: Neuronpedia's explanations, OpenAI's, Transluce's, circuit-tracer's features, or a labels.tsv; repeatable
     #[arg(long, value_name = "FILE", conflicts_with_all = ["units", "endpoint"])]
@@ -89,8 +89,9 @@ impl LabelArgs {
                 label.text.clone().into(),
                 label.score.map_or(Cell::Empty, Cell::Number),
             ]);
+            // One that fails later does not take this one along, and what others wrote meanwhile stays.
+            let mut labels = Labels::read(&path)?;
             labels.add(NamedUnit::Neuron(layer, number), label);
-            // One that fails later does not take this one along.
             labels.write(&path)?;
         }
         let mut report = Report::default();

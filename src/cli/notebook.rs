@@ -149,20 +149,37 @@ fn fenced(text: &mut String, kind: &str, block: &str) {
     let _ = writeln!(text, "{fence}{kind}\n{}\n{fence}", block.join("\n"));
 }
 
+/// The words of a command, each with whether it stands inside quotes from its first letter on.
+fn words(line: &str) -> Vec<(&str, bool)> {
+    let mut quoted = false;
+    let word = |word| {
+        let begins = quoted;
+        // A quote inside quotes is written as three and a backslash.
+        quoted ^= str::replace(word, "'\\''", "").matches('\'').count() % 2 == 1;
+        (word, begins)
+    };
+    line.split(' ').map(word).collect()
+}
+
+/// The names behind `-o` in a command.
+fn written(line: &str) -> Vec<&str> {
+    let words = words(line);
+    words.windows(2).filter(|two| two[0] == ("-o", false)).map(|two| two[1].0).collect()
+}
+
 /// The command with the files that commands of the log write put into a folder: nothing of the user's is written over.
 fn in_folder(line: &str, log: &[String], folder: &Path) -> String {
-    let written: BTreeSet<&str> =
-        log.iter().filter_map(|line| line.split(" -o ").nth(1)?.split_whitespace().next()).collect();
-    let word = |word: &str| match written.contains(word) && !word.contains(['/', '\'', '"']) {
-        true => folder.join(word).display().to_string(),
-        false => word.to_owned(),
+    let files: BTreeSet<&str> = log.iter().flat_map(|line| written(line)).collect();
+    let word = |(word, quoted): (&str, bool)| {
+        let is_file = !quoted && files.contains(word) && !word.contains(['/', '\'', '"']);
+        if is_file { folder.join(word).display().to_string() } else { word.to_owned() }
     };
-    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    words(line).into_iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a command writes a file that is not in the folder.
 fn writes_elsewhere(line: &str, folder: &Path) -> bool {
-    line.split(" -o ").skip(1).any(|rest| !Path::new(rest).starts_with(folder))
+    written(line).iter().any(|name| !Path::new(name).starts_with(folder))
 }
 
 /// What a command of the log prints, or how it failed; `mechscope` is this program.
@@ -206,12 +223,13 @@ mod tests {
         assert_eq!(at(0), "mechscope graph -o /tmp/x/graph-1.json");
         assert_eq!(at(1), "mechscope verify /tmp/x/graph-1.json --top 3");
         assert_eq!(at(2), log[2]);
+        let prompt = "mechscope predict -p 'it'\\''s gcc -o graph-1.json x'".to_owned();
+        assert_eq!(in_folder(&prompt, &log, Path::new("/tmp/x")), prompt, "what stands in quotes is no file");
+        assert!(!writes_elsewhere(&prompt, Path::new("/tmp/x")));
         // What is not one of those is not written over.
         let outside = |line: &str| {
-            writes_elsewhere(
-                &in_folder(&[line.to_owned()][0], &[line.to_owned()], Path::new("/tmp/x")),
-                Path::new("/tmp/x"),
-            )
+            let (log, folder) = ([line.to_owned()], Path::new("/tmp/x"));
+            writes_elsewhere(&in_folder(line, &log, folder), folder)
         };
         assert!(!outside("mechscope graph -o graph-1.json") && !outside("mechscope predict -p a"));
         assert!(outside("mechscope graph -o folder/g.json") && outside("mechscope graph -o 'my graph.json'"));

@@ -3,7 +3,7 @@
 use super::index::{Index, QUANTILES, ShownExample, UnitPage};
 use super::labels::import::cantor;
 use crate::files;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::Range;
@@ -24,7 +24,7 @@ pub enum ExportFormat {
 /// Writes neurons of some layers into a folder; how many. Each file is written whole or not at all.
 ///
 /// # Errors
-/// The index cannot be read, or the files cannot be written.
+/// The index cannot be read; one of the files is there already, or cannot be written.
 pub fn write(
     index: &Index,
     format: ExportFormat,
@@ -33,6 +33,18 @@ pub fn write(
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<usize> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for layer in layers.clone() {
+        let names: Box<dyn Iterator<Item = String>> = match format {
+            ExportFormat::CircuitTracer => {
+                Box::new((0..index.header.d_mlp).map(|n| format!("{}.json", cantor(layer, n))))
+            }
+            ExportFormat::Neuronpedia => Box::new(std::iter::once(format!("{layer}.jsonl"))),
+        };
+        let there = names.map(|name| folder.join(name)).find(|path| path.exists());
+        if let Some(there) = there {
+            bail!("{} is there already; accepted: a folder without what is to be written", there.display());
+        }
+    }
     let (d_mlp, all) = (index.header.d_mlp, layers.len() * index.header.d_mlp);
     for (l, layer) in layers.enumerate() {
         let mut lines = Vec::new();

@@ -144,7 +144,9 @@ impl Labels {
             for (unit, label) in self.0.iter().flat_map(|(unit, labels)| labels.iter().map(move |label| (unit, label)))
             {
                 let score = label.score.map_or_else(String::new, |score| score.to_string());
-                let Label { polarity, text, source, .. } = label;
+                // What parts fields and lines cannot stand in one.
+                let field = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+                let [polarity, text, source] = [&label.polarity, &label.text, &label.source].map(|text| field(text));
                 writeln!(to, "{}\t{polarity}\t{text}\t{source}\t{score}", unit.address())?;
             }
             Ok(())

@@ -186,7 +186,7 @@ impl Worker {
     fn graph(&self, job: &RunningJob, wanted: &GraphRequest) -> Result<Answer> {
         let open = self.opened()?;
         let numbered = |mut graph: Attribution| -> Result<Answer> {
-            self.name_nodes(&open, &mut graph)?;
+            self.name_nodes(&open, &mut graph);
             Ok(Answer::Graph(open.number(graph, &self.graphs)))
         };
         if let Some(file) = &wanted.file {
@@ -198,7 +198,7 @@ impl Worker {
         let mut runs = Runs::kept_in(open.runs.clone(), input, Vec::new());
         if wanted.basis == Basis::Circuit {
             let number = |mut graph: Attribution, kept| -> Result<Answer> {
-                self.name_nodes(&open, &mut graph)?;
+                self.name_nodes(&open, &mut graph);
                 let graph = open.number(graph, &self.graphs);
                 open.keep_circuit(graph.id, kept);
                 Ok(Answer::Graph(graph))

@@ -7,7 +7,6 @@ use crate::corpus::identity;
 use crate::corpus::labels::{LABELS, Labels, NamedUnit};
 use crate::corpus::plan::INDEX;
 use crate::graph::NodeKind;
-use anyhow::Result;
 use std::path::PathBuf;
 
 /// The parameter of methods that read an index.
@@ -36,13 +35,14 @@ impl Worker {
         params
     }
 
-    /// Gives the nodes of a graph that have no name those that the labels beside the index have for them.
-    pub(super) fn name_nodes(&self, open: &Open, graph: &mut Attribution) -> Result<()> {
-        let Some(place) = self.index(open) else { return Ok(()) };
+    /// Gives the nodes of a graph that have no name those that the labels beside the index have for them. A graph is not lost over labels that
+    /// cannot be read: the page of a neuron says what is wrong with them.
+    pub(super) fn name_nodes(&self, open: &Open, graph: &mut Attribution) {
+        let Some(place) = self.index(open) else { return };
         let folder = if place.is_dir() { place.as_path() } else { place.parent().unwrap_or(&place) };
-        let labels = Labels::read(&folder.join(LABELS))?;
+        let labels = Labels::read(&folder.join(LABELS)).unwrap_or_default();
         if labels.is_empty() {
-            return Ok(());
+            return;
         }
         for node in graph.graph.nodes.iter_mut().filter(|node| node.label.is_empty()) {
             let (Some(layer), Some(index)) = (node.layer, node.index) else { continue };
@@ -54,9 +54,12 @@ impl Worker {
             };
             let sign = if node.activation.is_some_and(|a| a < 0.0) { "-" } else { "+" };
             if let Some(label) = labels.best(unit, sign) {
-                node.label.clone_from(&label.text);
+                // Which dictionary a name is about only its source can say.
+                node.label = match unit {
+                    NamedUnit::Feature(..) if !label.source.is_empty() => format!("{} [{}]", label.text, label.source),
+                    _ => label.text.clone(),
+                };
             }
         }
-        Ok(())
     }
 }

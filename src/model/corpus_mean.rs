@@ -42,11 +42,16 @@ pub(super) fn mean(index: &Path, site: Site, n_layers: usize, width: usize) -> R
             .map(|info| read(&file, header.data, info).with_context(|| format!("{name}: tensor {tensor:?}")))
             .transpose()
     };
+    let about: Option<Value> = header.about.get("sweep").and_then(|text| serde_json::from_str(text).ok());
+    let count = |field: &str| about.as_ref().and_then(|about| about[field].as_u64());
+    let layers = count("n_layers").with_context(|| format!("{name} is no index: its metadata has no n_layers"))?;
+    ensure!(
+        layers == n_layers as u64,
+        "{name}: its model has {layers} layers; accepted: {n_layers}: it is of another model"
+    );
     let mean = match site {
         Site::Block(layer, BlockSite::MlpPost) => {
             let sums = numbers(&format!("mlp.{layer}.sum"))?;
-            let about: Option<Value> = header.about.get("sweep").and_then(|text| serde_json::from_str(text).ok());
-            let count = |field: &str| about.as_ref().and_then(|about| about[field].as_u64());
             let n = count("n_tokens").with_context(|| format!("{name} is no index: its metadata has no n_tokens"))?;
             let cases = count("n_cases").map_or(1, crate::cast::size).max(1);
             // A position is in one case.

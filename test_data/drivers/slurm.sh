@@ -7,6 +7,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 run=$(mktemp -d)
 pids=()
 end() {
+    # What the tasks started goes first: it is not ours to kill by number.
+    [ -e bin/scancel ] && timeout 5 scancel --full -u root && sleep 1 || true
     for pid in ${pids[@]+"${pids[@]}"}; do kill -9 "$pid" 2>/dev/null || true; done
     rm -rf "$run"
 }
@@ -30,7 +32,7 @@ root=$run/root
 export LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu/slurm-wlm:$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
 export PATH=$run/bin:$PATH
 mkdir bin
-for tool in sbatch srun scontrol squeue sinfo slurmctld slurmd slurmstepd; do
+for tool in sbatch scancel srun scontrol squeue sinfo slurmctld slurmd slurmstepd; do
     for found in "$root/usr/sbin/$tool-wlm" "$root/usr/bin/$tool-wlm" "$root/usr/bin/$tool" "$root/usr/sbin/$tool"; do
         [ -x "$found" ] && ln -s "$found" "bin/$tool" && break
     done
@@ -89,7 +91,11 @@ job=$(sed 's/workers: job \([0-9]*\),.*/\1/' "$run/submitted")
 until_holds 60 test -e "$run/waits" || { squeue; cat "$run"/sweep/drivers/*.log; exit 1; }
 # In mid-run, as when a node is taken away.
 scontrol requeue "${job}_1"
-finished() { [ -z "$(squeue -h -o %i)" ]; }
+# A squeue that fails tells nothing.
+finished() {
+    local left
+    left=$(squeue -h -o %i) && [ -z "$left" ]
+}
 until_holds 150 finished || { squeue; scontrol show jobs; cat "$run"/sweep/drivers/*.log; exit 1; }
 echo "== the logs of the tasks, and of the merge, which is partial where the killed task left a shard"
 cat "$run"/sweep/drivers/*.log

@@ -35,14 +35,19 @@ fn heads_open_on_the_strongest_and_stay_where_one_goes() {
     let detail = h.app.pane(Slot::Head);
     let (layer, head) = h.app.selection.head;
     assert!(format!("{:?}", detail.asked).contains(&format!("L{layer}.H{head}")), "{:?}", detail.asked);
+    let strongest = h.app.selection.head;
+    h.press("0 [ ]");
+    assert_eq!(h.app.selection.head, strongest, "it stays when an edit makes another the strongest");
     h.press("g g k Left");
     let here = h.app.selection.head;
     h.press("2 [ 3");
     assert_eq!(h.app.selection.head, here, "a head that was gone to stays");
     h.press("1 i");
-    h.type_text("The capital of Texas is");
+    h.type_text("The opposite of hot is");
     h.press("Enter 3");
     strongest_is_selected(&h);
+    let (list, before) = (h.app.selection.head, strongest);
+    assert_ne!(list, before, "the prompts are told apart by their strongest heads");
 }
 
 #[test]

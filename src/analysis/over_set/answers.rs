@@ -58,21 +58,22 @@ pub fn answers(
                 let change = |name: &str, of: &dyn Fn(&NextToken) -> Option<f32>| {
                     of(&after).zip(of(&before)).map(|(a, b)| (format!("{name}_change"), Cell::from(a - b)))
                 };
-                let target = |next: &NextToken| prompt.target.map(|t| next.prob(t.token));
+                let target = |next: &NextToken| prompt.target.map(|_| right_prob(next, prompt));
                 report.facts.extend(change("target_prob", &target));
                 report.facts.extend(change("logit_difference", &|next| difference(next, prompt)));
             }
         }
         averages.add(prompt, &report);
         let target = prompt.target.map(|t| t.token);
-        let numbers = |next: &NextToken| [target.map(|t| next.logit(t)), target.map(|t| next.prob(t))].map(Cell::from);
+        let prob = |next: &NextToken| target.map(|_| right_prob(next, prompt));
+        let numbers = |next: &NextToken| [target.map(|t| next.logit(t)), prob(next)].map(Cell::from);
         let mut row = vec![
             prompt.id.clone().into(),
             target.map_or(Cell::Empty, |t| Cell::token(model.piece(t))),
             after.top(1).first().map_or(Cell::Empty, |t| Cell::token(model.piece(*t))),
         ];
         row.extend(numbers(&after));
-        row.extend([target.map(|t| after.rank(t)).into(), difference(&after, prompt).into()]);
+        row.extend([target.map(|_| right_rank(&after, prompt)).into(), difference(&after, prompt).into()]);
         if told == Told::Both {
             row.extend(numbers(&before));
             row.push(difference(&before, prompt).into());
@@ -109,6 +110,21 @@ fn difference(next: &NextToken, prompt: &SetPrompt) -> Option<f32> {
     Some(next.logit(target.token) - next.logit(target.contrast?))
 }
 
+/// The tokens that are right: the target and those beside it.
+fn right(prompt: &SetPrompt) -> impl Iterator<Item = u32> + '_ {
+    prompt.target.iter().map(|target| target.token).chain(prompt.others.iter().copied())
+}
+
+/// The probability that one of the right tokens comes next.
+fn right_prob(next: &NextToken, prompt: &SetPrompt) -> f32 {
+    single(right(prompt).map(|t| f64::from(next.prob(t))).sum::<f64>())
+}
+
+/// The rank of the first of the right tokens.
+fn right_rank(next: &NextToken, prompt: &SetPrompt) -> usize {
+    right(prompt).map(|t| next.rank(t)).min().unwrap_or(0)
+}
+
 /// What is measured of one answer. Where several tokens are right, their probabilities add up and any of them may come first.
 fn facts(report: &mut Report, next: &NextToken, prompt: &SetPrompt, suffix: &str) {
     let first = next.top(1).first().copied();
@@ -116,13 +132,11 @@ fn facts(report: &mut Report, next: &NextToken, prompt: &SetPrompt, suffix: &str
         report.fact(&format!("{name}{suffix}"), value);
     };
     if let Some(target) = prompt.target {
-        let right: Vec<u32> = std::iter::once(target.token).chain(prompt.others.iter().copied()).collect();
         fact("target_logit", next.logit(target.token));
-        fact("target_prob", single(right.iter().map(|t| f64::from(next.prob(*t))).sum::<f64>()));
+        fact("target_prob", right_prob(next, prompt));
         fact("target_logprob", next.logprob(target.token));
-        let rank = right.iter().map(|t| next.rank(*t)).min().unwrap_or(0);
-        fact("target_rank", rank as f32);
-        fact("target_first", f32::from(u8::from(first.is_some_and(|t| right.contains(&t)))));
+        fact("target_rank", right_rank(next, prompt) as f32);
+        fact("target_first", f32::from(u8::from(first.is_some_and(|first| right(prompt).any(|t| t == first)))));
         if let Some(difference) = difference(next, prompt) {
             fact("logit_difference", difference);
             fact("target_above_contrast", f32::from(u8::from(difference > 0.0)));

@@ -13,7 +13,8 @@ use crate::report::{Body, Cell};
 pub struct HeadsTab {
     /// The column that the grid is shaded by.
     pub statistic: usize,
-    /// Whether the selected head was gone to; else it is the one of the strongest effect, once that is known.
+    /// Whether a head of this prompt was selected: gone to, or found as that of the strongest effect. From then on it stays, whatever edits and
+    /// other positions do to effects.
     pub(in crate::app) chosen: bool,
 }
 
@@ -81,17 +82,18 @@ impl App {
         !ended && self.pane(Slot::Head).asked.is_none()
     }
 
-    /// Selects the head of the strongest effect, where none was gone to and the table is of this question.
+    /// Selects the head of the strongest effect once for a prompt, where none was gone to and the table is of this question.
     fn select_strongest_head(&mut self) {
         let pane = self.pane(Slot::Heads);
-        if self.heads.chosen || !pane.fresh {
+        let is_of_this_question = pane.fresh && pane.answered.is_some() && pane.answered == self.wanted(Slot::Heads);
+        if self.heads.chosen || !is_of_this_question {
             return;
         }
         let tables = pane.report.iter().flat_map(|report| &report.parts);
         let mut tables = tables.filter_map(|part| if let Body::Table(table) = &part.body { Some(table) } else { None });
         let first = tables.next().and_then(|table| table.rows.first()).and_then(|row| row.first());
         if let Some(Cell::Address(Address { place: Component::Unit { layer, part: Part::Head(head) }, .. })) = first {
-            (self.selection.head, self.selection.layer) = ((*layer, *head), *layer);
+            (self.selection.head, self.selection.layer, self.heads.chosen) = ((*layer, *head), *layer, true);
         }
     }
 }

@@ -39,12 +39,17 @@ mod client {
         pub fn new(url: &str, model: Option<&str>, patience: u64) -> Result<Self> {
             let fits = url.starts_with("http://") || url.starts_with("https://");
             ensure!(fits, "--endpoint: found {url:?}; accepted: an address such as http://localhost:8080/v1");
+            let authority = url.split('/').nth(2).unwrap_or_default();
+            ensure!(
+                !authority.contains('@'),
+                "--endpoint: a name or password in the address would stand in reports; accepted: an address without"
+            );
             let config = Agent::config_builder()
                 .http_status_as_error(false)
                 // Contexts are sent where the command says and nowhere else.
                 .max_redirects(0)
                 .proxy(None)
-                .timeout_global(Some(Duration::from_secs(patience.max(1))));
+                .timeout_global(Some(Duration::from_secs(patience)));
             let agent: Agent = config.build().into();
             let mut endpoint = Endpoint { url: url.trim_end_matches('/').to_owned(), model: String::new(), agent };
             endpoint.model = match model {

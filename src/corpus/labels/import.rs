@@ -90,7 +90,8 @@ fn neuronpedia(labels: &mut Labels, value: &Value) -> Result<usize> {
         NamedUnit::Feature(layer, index)
     };
     let Some(description) = text(&value["description"]) else { return Ok(0) };
-    let by = ["explanationModelName", "typeName"].map(|key| text(&value[key])).into_iter().flatten();
+    // The set is part of where a name is from: feature 17 of one dictionary is not that of another.
+    let by = ["layer", "explanationModelName", "typeName"].map(|key| text(&value[key])).into_iter().flatten();
     let by = std::iter::once("neuronpedia".to_owned()).chain(by).collect::<Vec<_>>().join(" ");
     labels.add(unit, Label { polarity: String::new(), text: description, source: by, score: None });
     Ok(1)
@@ -106,12 +107,22 @@ fn openai(labels: &mut Labels, value: &Value) -> Result<usize> {
     let all = value["scored_explanations"].as_array().context("scored_explanations: accepted: a list")?;
     let scored = all.iter().filter_map(|one| {
         let score = one.pointer("/scored_simulation/ev_correlation_score").and_then(Value::as_f64);
-        Some((text(&one["explanation"])?, score.map(crate::cast::single)))
+        Some((text(&one["explanation"])?, score.and_then(finite)))
     });
-    let best = scored.max_by(|a, b| a.1.unwrap_or(f32::MIN).total_cmp(&b.1.unwrap_or(f32::MIN)));
-    let Some((text, score)) = best else { return Ok(0) };
+    let Some((text, score)) = best(scored.collect()) else { return Ok(0) };
     labels.add(unit, Label { polarity: "+".to_owned(), text, source: "openai".to_owned(), score });
     Ok(1)
+}
+
+/// A score as it is kept; none beyond its range.
+fn finite(score: f64) -> Option<f32> {
+    Some(crate::cast::single(score)).filter(|score| score.is_finite())
+}
+
+/// The description with the best score; of equals, and without scores, the first.
+fn best(all: Vec<(String, Option<f32>)>) -> Option<(String, Option<f32>)> {
+    let score = |one: &(String, Option<f32>)| one.1.unwrap_or(f32::MIN);
+    all.into_iter().rev().max_by(|a, b| score(a).total_cmp(&score(b)))
 }
 
 /// Layer and neuron of a file that is called `LAYER/NEURON.json`.
@@ -123,7 +134,7 @@ fn of_path(path: &Path) -> Option<(usize, usize)> {
     Some((number(path.parent()?.file_name())?, number(path.file_stem())?))
 }
 
-/// Descriptions of either sign: texts, or objects with a text and a score.
+/// Descriptions of either sign: texts, or objects with a text and a score. Of several of a sign the best is taken.
 fn transluce(labels: &mut Labels, value: &Value, path: &Path) -> Result<usize> {
     let named = || Some((whole(value, "layer").ok()?, whole(value, "neuron").ok()?));
     let (layer, neuron) = named()
@@ -137,16 +148,17 @@ fn transluce(labels: &mut Labels, value: &Value, path: &Path) -> Result<usize> {
             Value::Null => Vec::new(),
             one => vec![one],
         };
+        let mut described = Vec::new();
         for one in all {
             let words = ["explanation", "description", "text"].iter().find_map(|key| text(one.get(key)?));
             let Some(text) = text(one).or(words) else {
                 bail!("explanations.{key}: found {one}; accepted: a text, or an object with \"explanation\"")
             };
-            let score = one.get("score").and_then(Value::as_f64).map(crate::cast::single);
-            labels.add(
-                NamedUnit::Neuron(layer, neuron),
-                Label { polarity: polarity.to_owned(), text, source: "transluce".to_owned(), score },
-            );
+            described.push((text, one.get("score").and_then(Value::as_f64).and_then(finite)));
+        }
+        if let Some((text, score)) = best(described) {
+            let (polarity, source) = (polarity.to_owned(), "transluce".to_owned());
+            labels.add(NamedUnit::Neuron(layer, neuron), Label { polarity, text, source, score });
             n += 1;
         }
     }
@@ -155,15 +167,16 @@ fn transluce(labels: &mut Labels, value: &Value, path: &Path) -> Result<usize> {
 
 /// Layer and feature of Cantor's number `(l + f)(l + f + 1) / 2 + f`, by which circuit-tracer names files of features.
 pub fn of_cantor(number: u64) -> (usize, usize) {
-    // The largest w with w (w + 1) / 2 <= number.
+    // The largest w with w (w + 1) / 2 <= number; products of two such numbers are more than a u64 holds.
+    let before = |w: u64| u128::from(w) * (u128::from(w) + 1) / 2;
     let mut w = crate::cast::whole(((8.0 * number as f64 + 1.0).sqrt() - 1.0) / 2.0) as u64;
-    while w.saturating_mul(w + 1) / 2 > number {
+    while before(w) > u128::from(number) {
         w -= 1;
     }
-    while (w + 1).saturating_mul(w + 2) / 2 <= number {
+    while before(w + 1) <= u128::from(number) {
         w += 1;
     }
-    let feature = number - w * (w + 1) / 2;
+    let feature = u64::try_from(u128::from(number) - before(w)).unwrap_or(0);
     (crate::cast::size(w - feature), crate::cast::size(feature))
 }
 
@@ -228,7 +241,7 @@ mod tests {
                     {\"modelId\":\"m\",\"layer\":\"5-neurons\",\"index\":300,\"description\":\"a\\tb\"}\n";
         let labels = read("batch-0.jsonl", text).unwrap();
         assert_eq!(labels.of_feature(6, 17)[0].text, "names of months");
-        assert_eq!(labels.of_feature(6, 17)[0].source, "neuronpedia gpt-4o oai_token-act-pair");
+        assert_eq!(labels.of_feature(6, 17)[0].source, "neuronpedia 6-res-jb gpt-4o oai_token-act-pair");
         assert_eq!(labels.of(5, 300)[0].text, "a b");
         let error =
             format!("{:#}", read("x.jsonl", "{\"layer\":\"res\",\"index\":1,\"description\":\"x\"}").unwrap_err());
@@ -248,12 +261,12 @@ mod tests {
     fn transluces_descriptions_have_a_sign() {
         let labels = read(
             "12/345.json",
-            r#"{"explanations":{"positive":["dogs"],"negative":{"explanation":"cats","score":0.5}}}"#,
+            r#"{"explanations":{"positive":["dogs", {"text":"hounds","score":0.4}, {"text":"x","score":1e39}],"negative":{"explanation":"cats","score":0.5}}}"#,
         )
         .unwrap();
         let found: Vec<_> =
             labels.of(12, 345).iter().map(|l| (l.polarity.as_str(), l.text.as_str(), l.score)).collect();
-        assert_eq!(found, [("+", "dogs", None), ("-", "cats", Some(0.5))]);
+        assert_eq!(found, [("+", "hounds", Some(0.4)), ("-", "cats", Some(0.5))]);
     }
 
     #[test]
@@ -261,6 +274,8 @@ mod tests {
         for (layer, feature) in [(0, 0), (3, 17), (25, 16_383), (41, 262_143)] {
             assert_eq!(of_cantor(cantor(layer, feature)), (layer, feature));
         }
+        // Any number that a file may have ends.
+        assert!(of_cantor(u64::MAX).1 > 0);
         let text = r#"{"index":17,"examples_quantiles":[{"quantile_name":"Top activations","examples":[
             {"tokens":["in"," Texas"],"tokens_acts_list":[0,3.5]},{"tokens":[" Texas","a"],"tokens_acts_list":[2,0]}]}]}"#;
         let name = format!("{}.json", cantor(3, 17));
